@@ -1,0 +1,41 @@
+"""FastV: generative fast simulation of particle showers.
+
+Names are loaded when first used, so that ``import fastv`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fastv._version import __version__
+
+if TYPE_CHECKING:
+    from fastv.errors import FastVError as FastVError
+    from fastv.geometry import Detector as Detector
+    from fastv.geometry import ReadoutMesh as ReadoutMesh
+    from fastv.sample import sample_path as sample_path
+    from fastv.showers import Showers as Showers
+    from fastv.showers import ShowersFile as ShowersFile
+
+_HOMES = {
+    "Detector": "fastv.geometry",
+    "FastVError": "fastv.errors",
+    "ReadoutMesh": "fastv.geometry",
+    "Showers": "fastv.showers",
+    "ShowersFile": "fastv.showers",
+    "sample_path": "fastv.sample",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'fastv' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,37 @@
+"""Exceptions that tell a user what came, what is allowed and what to do."""
+
+
+class FastVError(Exception):
+    """Base of every error that a user can mend; the command line prints it in one line and exits with 2."""
+
+
+class GeometryError(FastVError):
+    """A detector or a readout mesh is unknown or does not fit the data."""
+
+
+class FileFormatError(FastVError):
+    """A file is missing, truncated, or does not hold what its format asks for."""
+
+
+class OutputError(FastVError):
+    """An output exists already, cannot be written, or the disk is full."""
+
+
+class SettingsError(FastVError):
+    """A setting, family, preset or option is unknown or has a value that is not allowed."""
+
+
+class ModelError(FastVError):
+    """A model is unknown, or its directory is damaged or does not fit the request."""
+
+
+class DomainError(FastVError):
+    """A request lies outside what a model was trained on."""
+
+
+class MissingExtraError(FastVError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class TrainingError(FastVError):
+    """A training cannot start, continue or converge."""

@@ -1,0 +1,300 @@
+"""Detectors and the readout meshes that divide their showers into voxels.
+
+A voxel array has the axes (N, layer, alpha, r), r fastest; flattened it is (N, V). Lengths are in mm, angles in rad,
+energies in MeV.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from fastv.errors import FileFormatError, GeometryError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerBlock(_Frozen):
+    """A run of consecutive layers that share one segmentation.
+
+    ``thickness`` is the depth of one layer along the shower axis in mm, or None where a file does not tell it.
+    ``first_id`` numbers the layers as their detector does (CaloChallenge data set 1 skips numbers).
+    """
+
+    layers: PositiveInt
+    alpha_cells: PositiveInt
+    r_edges: Annotated[tuple[float, ...], Field(min_length=2)]
+    thickness: PositiveFloat | None = None
+    first_id: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> Self:
+        edges = np.asarray(self.r_edges)
+        if edges[0] < 0 or not np.all(np.isfinite(edges)) or np.any(np.diff(edges) <= 0):
+            msg = f"r_edges must rise from a radius >= 0, got {list(self.r_edges)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def r_cells(self) -> int:
+        """Number of cells in r."""
+        return len(self.r_edges) - 1
+
+
+class ReadoutMesh(_Frozen):
+    """A cylindrical readout mesh around the shower axis.
+
+    The mesh is a list of :class:`LayerBlock`; a regular mesh has one. Alpha slice 0 starts at -pi. Voxels are ordered
+    (layer, alpha, r), r fastest.
+
+    Example:
+        >>> mesh = ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65)
+        >>> mesh.shape, mesh.n_voxels
+        ((45, 16, 9), 6480)
+        >>> mesh.layer_slice(1)
+        slice(144, 288, None)
+    """
+
+    blocks: Annotated[tuple[LayerBlock, ...], Field(min_length=1)]
+
+    @classmethod
+    def cylinder(
+        cls, *, layers: int, alpha_cells: int, r_cells: int, layer_thickness: float, r_size: float
+    ) -> ReadoutMesh:
+        """Build a regular mesh from its numbers of cells and their sizes in mm."""
+        edges = tuple(round(i * r_size, 9) for i in range(r_cells + 1))
+        block = LayerBlock(layers=layers, alpha_cells=alpha_cells, r_edges=edges, thickness=layer_thickness)
+        return cls(blocks=(block,))
+
+    @classmethod
+    def from_binning_xml(cls, path: str | Path, particle: str | None = None) -> ReadoutMesh:
+        """Read the mesh of one particle from a CaloChallenge binning XML.
+
+        Layers with a single r edge have no voxels and are left out; their neighbours keep their ids. ``particle`` is
+        the ``name`` of a ``<Bin>``; it may be omitted when the file has only one.
+
+        Raises:
+            FileFormatError: the file is missing or no valid binning.
+            GeometryError: the particle is not in the file.
+        """
+        path = Path(path)
+        try:
+            root = ET.parse(path).getroot()
+        except OSError as error:
+            msg = f"{path}: cannot read the binning: {error.strerror or error}"
+            raise FileFormatError(msg) from error
+        except ET.ParseError as error:
+            msg = f"{path}: no valid XML ({error})"
+            raise FileFormatError(msg) from error
+        bins = {bin_.get("name", ""): bin_ for bin_ in root.iter("Bin")}
+        if particle is None and len(bins) == 1:
+            particle = next(iter(bins))
+        if particle is None or particle not in bins:
+            known = ", ".join(sorted(bins)) or "none"
+            msg = f"{path}: no binning for particle {particle!r}; the file has: {known}"
+            raise GeometryError(msg)
+        blocks: list[LayerBlock] = []
+        try:
+            for layer in bins[particle].iter("Layer"):
+                edges = tuple(float(edge) for edge in layer.attrib["r_edges"].split(","))
+                if len(edges) < 2:
+                    continue
+                blocks.append(
+                    LayerBlock(
+                        layers=1,
+                        alpha_cells=int(layer.attrib["n_bin_alpha"]),
+                        r_edges=edges,
+                        first_id=int(layer.attrib["id"]),
+                    )
+                )
+            return cls(blocks=_join_equal_blocks(blocks))
+        except (KeyError, ValueError) as error:
+            msg = f"{path}: bad layer in the binning of {particle!r}: {str(error).splitlines()[0]}"
+            raise FileFormatError(msg) from error
+
+    @cached_property
+    def layers(self) -> tuple[LayerBlock, ...]:
+        """One single-layer block per layer, in depth order."""
+        return tuple(
+            block.model_copy(update={"layers": 1, "first_id": block.first_id + i})
+            for block in self.blocks
+            for i in range(block.layers)
+        )
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return sum(block.layers for block in self.blocks)
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels V."""
+        return sum(block.layers * block.alpha_cells * block.r_cells for block in self.blocks)
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether all layers share one segmentation, so that showers are an array (N, layer, alpha, r)."""
+        first = self.blocks[0]
+        return all((b.alpha_cells, b.r_edges) == (first.alpha_cells, first.r_edges) for b in self.blocks)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(layer, alpha, r) of a regular mesh.
+
+        Raises:
+            GeometryError: the layers differ in their segmentation.
+        """
+        if not self.is_regular:
+            msg = "this mesh has layers of different segmentation and no common (layer, alpha, r) shape"
+            raise GeometryError(msg)
+        return self.n_layers, self.blocks[0].alpha_cells, self.blocks[0].r_cells
+
+    @cached_property
+    def layer_boundaries(self) -> NDArray[np.int64]:
+        """First voxel of each layer and V at the end, shape (n_layers + 1,)."""
+        sizes = [layer.alpha_cells * layer.r_cells for layer in self.layers]
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def layer_slice(self, layer: int) -> slice:
+        """The voxels of one layer in the flattened array."""
+        return slice(int(self.layer_boundaries[layer]), int(self.layer_boundaries[layer + 1]))
+
+    @cached_property
+    def layer_ids(self) -> tuple[int, ...]:
+        """The number of each layer in its detector."""
+        return tuple(layer.first_id for layer in self.layers)
+
+    @cached_property
+    def voxel_layer(self) -> NDArray[np.int64]:
+        """Index of the layer of each voxel, shape (V,)."""
+        return np.repeat(np.arange(self.n_layers), np.diff(self.layer_boundaries))
+
+    @cached_property
+    def voxel_r(self) -> NDArray[np.float64]:
+        """Radius of each voxel centre in mm, shape (V,): the middle of its edges."""
+        return np.concatenate([np.tile(_middles(layer.r_edges), layer.alpha_cells) for layer in self.layers])
+
+    @cached_property
+    def voxel_alpha(self) -> NDArray[np.float64]:
+        """Angle of each voxel centre in rad, shape (V,); slice 0 starts at -pi."""
+        return np.concatenate(
+            [
+                np.repeat(_middles(np.linspace(-np.pi, np.pi, layer.alpha_cells + 1)), layer.r_cells)
+                for layer in self.layers
+            ]
+        )
+
+    @cached_property
+    def layer_z(self) -> NDArray[np.float64]:
+        """Depth of the middle of each layer in mm, shape (n_layers,); index + 1/2 where depths are unknown."""
+        thickness = [layer.thickness for layer in self.layers]
+        known = [1.0 if t is None else t for t in thickness] if None in thickness else thickness
+        ends = np.cumsum(np.asarray(known, dtype=np.float64))
+        return ends - np.asarray(known, dtype=np.float64) / 2
+
+    @cached_property
+    def voxel_centres(self) -> NDArray[np.float64]:
+        """Cartesian centres (x, y, z) in mm, shape (V, 3): x = r cos(alpha), y = r sin(alpha), z along the axis."""
+        x = self.voxel_r * np.cos(self.voxel_alpha)
+        y = self.voxel_r * np.sin(self.voxel_alpha)
+        return np.stack([x, y, self.layer_z[self.voxel_layer]], axis=1)
+
+
+def _middles(edges: tuple[float, ...] | NDArray[np.float64]) -> NDArray[np.float64]:
+    array = np.asarray(edges, dtype=np.float64)
+    return (array[1:] + array[:-1]) / 2
+
+
+def _join_equal_blocks(blocks: list[LayerBlock]) -> tuple[LayerBlock, ...]:
+    joined: list[LayerBlock] = []
+    for block in blocks:
+        if joined:
+            last = joined[-1]
+            expected = last.model_copy(update={"layers": 1, "first_id": last.first_id + last.layers})
+            if block == expected:
+                joined[-1] = last.model_copy(update={"layers": last.layers + 1})
+                continue
+        joined.append(block)
+    return tuple(joined)
+
+
+class Detector(_Frozen):
+    """A sampling calorimeter and how its showers are read out.
+
+    ``energy_scale`` divides the visible energy before it is written (CaloChallenge uses 0.033 for Par04 SiW), so that
+    voxel energies add up to about the incident energy. ``readout_threshold`` is visible energy in MeV: voxels below it
+    read zero. ``absorber`` and ``sensitive`` are (Geant4 NIST material, thickness in mm) of one of ``stack_layers``
+    repeated layers, the first at ``inner_radius`` mm from the beam.
+
+    Example:
+        >>> detector = Detector.preset("par04-siw")
+        >>> detector.mesh.n_voxels, round(detector.threshold, 5)
+        (6480, 0.01515)
+    """
+
+    name: str
+    description: str = ""
+    mesh: ReadoutMesh
+    energy_scale: PositiveFloat = 1.0
+    readout_threshold: Annotated[float, Field(ge=0)] = 0.0
+    absorber: tuple[str, PositiveFloat] | None = None
+    sensitive: tuple[str, PositiveFloat] | None = None
+    stack_layers: PositiveInt | None = None
+    inner_radius: PositiveFloat | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Readout threshold in the units of the file: ``readout_threshold / energy_scale``, MeV."""
+        return self.readout_threshold / self.energy_scale
+
+    @classmethod
+    def preset(cls, name: str) -> Detector:
+        """A detector by name.
+
+        Raises:
+            GeometryError: the name is unknown; the message lists the known ones.
+        """
+        try:
+            return PRESETS[name]
+        except KeyError:
+            msg = f"unknown detector or mesh {name!r}; known: {', '.join(PRESETS)}"
+            raise GeometryError(msg) from None
+
+
+def _par04_siw(name: str, description: str, mesh: ReadoutMesh) -> Detector:
+    return Detector(
+        name=name,
+        description=description,
+        mesh=mesh,
+        energy_scale=0.033,
+        readout_threshold=0.5e-3,
+        absorber=("G4_W", 1.4),
+        sensitive=("G4_Si", 0.3),
+        stack_layers=90,
+        inner_radius=800.0,
+    )
+
+
+PRESETS: dict[str, Detector] = {
+    detector.name: detector
+    for detector in (
+        _par04_siw(
+            "par04-siw",
+            "Geant4 example Par04: 90 x (1.4 mm W + 0.3 mm Si), mesh of CaloChallenge data set 2",
+            ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65),
+        ),
+        _par04_siw(
+            "par04-siw-fine",
+            "Geant4 example Par04: 90 x (1.4 mm W + 0.3 mm Si), mesh of CaloChallenge data set 3",
+            ReadoutMesh.cylinder(layers=45, alpha_cells=50, r_cells=18, layer_thickness=3.4, r_size=2.325),
+        ),
+    )
+}
