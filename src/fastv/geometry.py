@@ -13,9 +13,26 @@ from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from fastv.errors import FileFormatError, GeometryError
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def first_problem(error: ValidationError) -> str:
+    """The path to the first bad value and what is wrong with it, in one line.
+
+    Example:
+        >>> try:
+        ...     Detector.model_validate({"name": "a", "mesh": {"blocks": [{"layers": 0}]}})
+        ... except ValidationError as error:
+        ...     print(first_problem(error))
+        mesh.blocks.0.layers: Input should be greater than 0
+    """
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 class _Frozen(BaseModel):
@@ -25,8 +42,16 @@ class _Frozen(BaseModel):
 class LayerBlock(_Frozen):
     """A run of consecutive layers that share one segmentation.
 
-    ``thickness`` is the depth of one layer along the shower axis in mm, or None where a file does not tell it.
-    ``first_id`` numbers the layers as their detector does (CaloChallenge data set 1 skips numbers).
+    Attributes:
+        layers: number of layers.
+        alpha_cells: cells around the shower axis in each layer.
+        r_edges: rising edges of the cells in r, mm.
+        thickness: depth of one layer along the shower axis, mm, or None where a file does not tell it.
+        first_id: number of the first layer in its detector (CaloChallenge data set 1 skips numbers).
+
+    Example:
+        >>> LayerBlock(layers=2, alpha_cells=10, r_edges=(0.0, 2.0, 5.0)).r_cells
+        2
     """
 
     layers: PositiveInt
@@ -69,9 +94,27 @@ class ReadoutMesh(_Frozen):
     def cylinder(
         cls, *, layers: int, alpha_cells: int, r_cells: int, layer_thickness: float, r_size: float
     ) -> ReadoutMesh:
-        """Build a regular mesh from its numbers of cells and their sizes in mm."""
-        edges = tuple(round(i * r_size, 9) for i in range(r_cells + 1))
-        block = LayerBlock(layers=layers, alpha_cells=alpha_cells, r_edges=edges, thickness=layer_thickness)
+        """Build a regular mesh from its numbers of cells and their sizes in mm.
+
+        Raises:
+            GeometryError: a number of cells is not a whole number above zero, or a size is not a finite number above
+                zero.
+        """
+        for name, cells in {"layers": layers, "alpha_cells": alpha_cells, "r_cells": r_cells}.items():
+            if isinstance(cells, bool) or not isinstance(cells, int | np.integer) or cells < 1:
+                msg = f"{name} must be a whole number of at least 1, got {cells!r}"
+                raise GeometryError(msg)
+        for name, size in {"layer_thickness": layer_thickness, "r_size": r_size}.items():
+            if not (np.isfinite(size) and size > 0):
+                msg = f"{name} must be a length above zero in mm, got {size!r}"
+                raise GeometryError(msg)
+        edges = tuple(round(i * float(r_size), 9) for i in range(r_cells + 1))
+        try:
+            block = LayerBlock(
+                layers=int(layers), alpha_cells=int(alpha_cells), r_edges=edges, thickness=float(layer_thickness)
+            )
+        except ValidationError as error:
+            raise GeometryError(first_problem(error)) from error
         return cls(blocks=(block,))
 
     @classmethod
@@ -91,7 +134,7 @@ class ReadoutMesh(_Frozen):
         except OSError as error:
             msg = f"{path}: cannot read the binning: {error.strerror or error}"
             raise FileFormatError(msg) from error
-        except ET.ParseError as error:
+        except (ET.ParseError, ValueError, LookupError) as error:  # the last two: an unknown or wrong encoding
             msg = f"{path}: no valid XML ({error})"
             raise FileFormatError(msg) from error
         bins = {bin_.get("name", ""): bin_ for bin_ in root.iter("Bin")}
@@ -102,6 +145,7 @@ class ReadoutMesh(_Frozen):
             msg = f"{path}: no binning for particle {particle!r}; the file has: {known}"
             raise GeometryError(msg)
         blocks: list[LayerBlock] = []
+        layer: ET.Element | None = None
         try:
             for layer in bins[particle].iter("Layer"):
                 edges = tuple(float(edge) for edge in layer.attrib["r_edges"].split(","))
@@ -117,7 +161,14 @@ class ReadoutMesh(_Frozen):
                 )
             return cls(blocks=_join_equal_blocks(blocks))
         except (KeyError, ValueError) as error:
-            msg = f"{path}: bad layer in the binning of {particle!r}: {str(error).splitlines()[0]}"
+            if isinstance(error, KeyError):
+                reason = f"attribute {error} is missing"
+            elif isinstance(error, ValidationError):
+                reason = first_problem(error)
+            else:
+                reason = str(error)
+            layer_id = "the first" if layer is None else layer.get("id", "without id")
+            msg = f"{path}: bad layer {layer_id} in the binning of {particle!r}: {reason}"
             raise FileFormatError(msg) from error
 
     @cached_property
@@ -157,6 +208,18 @@ class ReadoutMesh(_Frozen):
             raise GeometryError(msg)
         return self.n_layers, self.blocks[0].alpha_cells, self.blocks[0].r_cells
 
+    def describe(self) -> str:
+        """The mesh in words.
+
+        Example:
+            >>> ReadoutMesh.cylinder(layers=4, alpha_cells=1, r_cells=2, layer_thickness=3.4, r_size=5).describe()
+            '4 layers x 1 alpha x 2 r, 8 voxels'
+        """
+        if self.is_regular:
+            layers, alpha, r = self.shape
+            return f"{layers} layers x {alpha} alpha x {r} r, {self.n_voxels} voxels"
+        return f"{self.n_layers} layers of different segmentation, {self.n_voxels} voxels"
+
     @cached_property
     def layer_boundaries(self) -> NDArray[np.int64]:
         """First voxel of each layer and V at the end, shape (n_layers + 1,)."""
@@ -164,7 +227,12 @@ class ReadoutMesh(_Frozen):
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def layer_slice(self, layer: int) -> slice:
-        """The voxels of one layer in the flattened array."""
+        """The voxels of one layer in the flattened array; a negative number counts from the last layer.
+
+        Raises:
+            IndexError: the mesh has no such layer.
+        """
+        layer = range(self.n_layers)[layer]
         return slice(int(self.layer_boundaries[layer]), int(self.layer_boundaries[layer + 1]))
 
     @cached_property
@@ -244,7 +312,7 @@ class Detector(_Frozen):
     description: str = ""
     mesh: ReadoutMesh
     energy_scale: PositiveFloat = 1.0
-    readout_threshold: Annotated[float, Field(ge=0)] = 0.0
+    readout_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     absorber: tuple[str, PositiveFloat] | None = None
     sensitive: tuple[str, PositiveFloat] | None = None
     stack_layers: PositiveInt | None = None
@@ -265,8 +333,24 @@ class Detector(_Frozen):
         try:
             return PRESETS[name]
         except KeyError:
-            msg = f"unknown detector or mesh {name!r}; known: {', '.join(PRESETS)}"
+            msg = f"unknown detector or mesh {name!r}; known: {', '.join(PRESETS)}, or a binning FILE.xml"
             raise GeometryError(msg) from None
+
+    @classmethod
+    def named(cls, name: str) -> Detector:
+        """A preset, or the mesh of a CaloChallenge binning: ``FILE.xml``, or ``FILE.xml:PARTICLE`` if it has several.
+
+        A binning tells neither the energy scale nor the threshold: they are 1 and 0.
+
+        Raises:
+            GeometryError: the name is unknown; the message lists the known ones.
+            FileFormatError: the binning is missing or damaged.
+        """
+        path, _, particle = name.partition(".xml")
+        if not name.endswith(".xml") and not particle.startswith(":"):
+            return cls.preset(name)
+        mesh = ReadoutMesh.from_binning_xml(f"{path}.xml", particle[1:] or None)
+        return cls(name=f"{Path(path).name}{particle}", description="mesh of a CaloChallenge binning", mesh=mesh)
 
 
 def _par04_siw(name: str, description: str, mesh: ReadoutMesh) -> Detector:

@@ -3,49 +3,129 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastv.errors import OutputError
 
+if TYPE_CHECKING:
+    import h5py
+
+MARKER = ".fastv-output"
+"""An empty file in every folder that :func:`written_whole` made: only such a folder may be replaced."""
+
 
 def check_free(path: str | Path, *, force: bool) -> Path:
-    """Refuse an output that exists, unless ``force``, or that lies in a folder that does not.
+    """Refuse an output that exists, unless ``force``, or that lies in a folder that does not exist.
+
+    Even ``force`` replaces only a regular file, an empty folder, or a folder that FastV wrote itself: never a folder of
+    the user's, and never a device. A symbolic link stands for what it points to.
+
+    Args:
+        path: the output.
+        force: whether an existing output may be replaced.
+
+    Returns:
+        The path to write, with a symbolic link resolved.
 
     Raises:
         OutputError: the message says what is in the way.
+
+    Example:
+        >>> check_free("no-such-folder/showers.h5", force=False)
+        Traceback (most recent call last):
+        fastv.errors.OutputError: no-such-folder/showers.h5: the folder no-such-folder does not exist
     """
     path = Path(path)
-    if path.exists() and not force:
-        msg = f"{path} exists already; choose another name or pass --force to replace it"
-        raise OutputError(msg)
-    if not path.parent.is_dir():
-        msg = f"{path}: the folder {path.parent} does not exist"
-        raise OutputError(msg)
+    with readable_os_errors(path):
+        if path.is_symlink():
+            path = path.resolve()
+        if path.name in ("", ".."):
+            msg = f"{path} is a folder in use; choose a name for the output"
+            raise OutputError(msg)
+        if path.is_dir():
+            _check_replaceable(path, force)
+        elif path.exists():
+            if not path.is_file():
+                msg = f"{path} is no regular file; choose another name"
+                raise OutputError(msg)
+            if not force:
+                raise OutputError(_exists_message(path))
+        if not path.parent.is_dir():
+            reason = "is no folder" if path.parent.exists() else "does not exist"
+            msg = f"{path}: the folder {path.parent} {reason}"
+            raise OutputError(msg)
     return path
+
+
+def _exists_message(path: Path) -> str:
+    return f"{path} exists already; choose another name or pass --force to replace it"
+
+
+def _check_replaceable(folder: Path, force: bool) -> None:
+    if not force:
+        raise OutputError(_exists_message(folder))
+    ours = (folder / MARKER).exists() or not any(folder.iterdir())
+    if not ours or Path.cwd().is_relative_to(folder.resolve()):
+        reason = "the current folder lies in it" if ours else "FastV did not write it"
+        msg = f"{folder} is a folder and is not replaced, for {reason}; choose another name"
+        raise OutputError(msg)
 
 
 @contextmanager
 def readable_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (full disk, no permission) into one clear line."""
+    """Turn the operating system's refusals (full disk, no permission) into one clear line.
+
+    Args:
+        path: the output that the block writes, named in the message.
+
+    Raises:
+        OutputError: the block raised an OSError, or HDF5 failed to write.
+    """
     try:
         yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        reason = "no space left on the disk" if full else (error.strerror or str(error).splitlines()[0])
-        msg = f"cannot write {path}: {reason}"
+    except BrokenPipeError:
+        raise  # of standard output, not of a file
+    except (OSError, RuntimeError) as error:
+        # HDF5 tells of a failed write as RuntimeError, with the reason in its text.
+        if isinstance(error, RuntimeError) and "errno = " not in str(error):
+            raise
+        msg = f"cannot write {path}: {_reason(error, path)}"
         raise OutputError(msg) from error
 
 
+def _reason(error: OSError | RuntimeError, path: Path) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    text = str(error)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota exceeded" in text:
+        return "no space left on the disk"
+    if "error message = '" in text:
+        return text.split("error message = '")[1].split("'")[0]
+    reason = (error.strerror if isinstance(error, OSError) else None) or text.splitlines()[0]
+    culprit = getattr(error, "filename", None)
+    # Our own temporary names tell a user nothing.
+    return reason if culprit is None or path.name in str(culprit) else f"{reason}: {culprit}"
+
+
 @contextmanager
-def written_whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+def written_whole(path: str | Path, *, force: bool = False, temporary: Path | None = None) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` and rename it when the block ends without an error.
 
-    Works for files and for directories; an existing output is replaced only at the end. On any error the temporary
+    Works for files and for folders; an existing output is replaced only at the end. On any error the temporary
     output is removed and ``path`` is left as it was.
+
+    Args:
+        path: the output.
+        force: replace an existing output, within the limits of :func:`check_free`.
+        temporary: another temporary name, on the same file system.
+
+    Raises:
+        OutputError: the output is in the way, or the operating system refuses to write it.
 
     Example:
         >>> import tempfile
@@ -57,18 +137,18 @@ def written_whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         'complete'
     """
     path = check_free(path, force=force)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if temporary is None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with readable_os_errors(path):
             yield temporary
-            if path.is_dir():
-                # A directory cannot be renamed over a full one: move the old one aside first.
-                aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-                path.rename(aside)
-                temporary.rename(path)
-                shutil.rmtree(aside)
+            if temporary.is_dir():
+                (temporary / MARKER).touch()
             else:
-                temporary.replace(path)
+                _flush_to_disk(temporary)
+            if not force:
+                check_free(path, force=False)  # another program may have been faster
+            _rename(temporary, path)
     except BaseException:
         with suppress(OSError):
             if temporary.is_dir():
@@ -76,3 +156,66 @@ def written_whole(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             else:
                 temporary.unlink(missing_ok=True)
         raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Have the content on the disk before the name: a crash of the machine must not leave an empty file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    if not path.is_dir():
+        temporary.replace(path)
+        return
+    # A folder cannot be renamed over a full one: move the old one aside first.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    path.rename(aside)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        if not path.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside)
+
+
+@contextmanager
+def hdf5_written(path: Path) -> Iterator[h5py.File]:
+    """Yield an HDF5 file in memory and write it to ``path`` in one piece when the block ends without an error.
+
+    For files that fit into memory. HDF5 2.0 brings the whole process down when a disk fills up under a file that it has
+    open; this way it never meets the disk.
+
+    Raises:
+        OSError: the disk is full or refuses; see :func:`readable_os_errors`.
+
+    Example:
+        >>> import tempfile, h5py
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "a.h5"
+        >>> with hdf5_written(path) as file:
+        ...     file["x"] = [1, 2, 3]
+        >>> with h5py.File(path) as file:
+        ...     int(file["x"][:].sum())
+        6
+    """
+    import h5py
+
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
+    with path.open("wb") as target:
+        target.write(image.getbuffer())
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make sure that a file of ``size`` bytes fits on the disk, by growing ``path`` to it where the system can.
+
+    Raises:
+        OSError: there is no space; see :func:`readable_os_errors`.
+    """
+    allocate = getattr(os, "posix_fallocate", None)
+    with path.open("r+b") as file:
+        if allocate is not None and size > 0:
+            allocate(file.fileno(), 0, size)
