@@ -11,20 +11,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.geometry import Detector, ReadoutMesh
-from fastv.output import check_free, readable_os_errors, written_whole
+from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
+from fastv.geometry import Detector, ReadoutMesh, first_problem
+from fastv.output import check_free, hdf5_written, readable_os_errors, reserve, written_whole
+
+if sys.platform != "win32":
+    import fcntl
 
 FORMAT_VERSION = 1
 BLOCK_ROWS = 1000
@@ -32,6 +37,8 @@ BLOCK_ROWS = 1000
 
 _CONDITIONS = ("incident_theta", "incident_phi", "incident_pdg")
 _REQUIRED = ("incident_energies", "showers")
+_READ_BYTES = 2**28
+"""Memory that one read may take to meet the chunks of a file halfway."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,19 @@ class Showers:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.energies.ndim != 2:
+            msg = f"energies must have the shape (N, V), they have {self.energies.shape}"
+            raise GeometryError(msg)
         n, v = self.energies.shape
         if v != self.detector.mesh.n_voxels:
             msg = f"showers have {v} voxels, the mesh of {self.detector.name} has {self.detector.mesh.n_voxels}"
             raise GeometryError(msg)
-        columns = {"theta": self.theta, "phi": self.phi, "pdg": self.pdg, **self.extra}
-        for name, column in {"incident_energies": self.incident_energies, **columns}.items():
+        flat = {"incident_energies": self.incident_energies, "theta": self.theta, "phi": self.phi, "pdg": self.pdg}
+        for name, column in flat.items():
+            if column is not None and np.ndim(column) != 1:
+                msg = f"{name} must have the shape (N,), it has {np.shape(column)}"
+                raise FileFormatError(msg)
+        for name, column in {**flat, **self.extra}.items():
             if column is not None and len(column) != n:
                 msg = f"{name} has {len(column)} rows, showers have {n}"
                 raise FileFormatError(msg)
@@ -96,11 +110,13 @@ class Showers:
     def write(self, path: str | Path, *, force: bool = False, gzip_level: int = 1) -> None:
         """Write one complete file.
 
-        ``gzip_level`` 9 packs some 10 % denser than 1 and takes several times as long.
+        ``gzip_level`` 9 packs some 10 % denser than 1 and takes several times as long. The packed file is made in
+        memory first; :class:`ShowersWriter` writes what does not fit there.
 
         Raises:
-            OutputError: the file exists and ``force`` is false, or the disk is full.
+            OutputError: the file exists and ``force`` is false, a value is not physical, or the disk is full.
         """
+        check_free(path, force=force)
         with written_whole(path, force=force) as temporary:
             _write_file(temporary, self, gzip_level)
 
@@ -110,7 +126,8 @@ class ShowersFile:
 
     Args:
         path: the HDF5 file.
-        detector: the detector, or the name of a preset, for a plain CaloChallenge file without the ``fastv`` attribute.
+        detector: the detector, or its name (see :meth:`Detector.named`), for a plain CaloChallenge file without the
+            ``fastv`` attribute.
 
     Raises:
         FileFormatError: the file is missing, truncated, or not of this format.
@@ -128,43 +145,53 @@ class ShowersFile:
         self.path = Path(path)
         self._file = _open(self.path)
         try:
-            self._check_layout()
-            self.format_version, stored, self.provenance = _read_attribute(self.path, self._file)
+            with _damage_named(self.path):
+                self._check_layout()
+                self.format_version, stored, self.provenance = _read_attribute(self.path, self._file)
             self.detector = self._resolve_detector(stored, detector)
         except BaseException:
-            self._file.close()
+            with suppress(Exception):
+                self._file.close()
             raise
 
     def _check_layout(self) -> None:
-        found = ", ".join(sorted(self._file)) or "nothing"
+        items = dict(self._file.items())
+        found = ", ".join(sorted(items)) or "nothing"
         for name in _REQUIRED:
-            if not isinstance(self._file.get(name), h5py.Dataset):
-                msg = f"{self.path}: no data set {name!r}; the file holds: {found}"
+            if not isinstance(items.get(name), h5py.Dataset):
+                what = "is a group, not a data set" if name in items else "is missing"
+                msg = f"{self.path}: {name!r} {what}; the file holds: {found}"
                 raise FileFormatError(msg)
-        showers = self._file["showers"]
-        if showers.ndim != 2 or showers.dtype.kind != "f":
+        showers = items["showers"]
+        if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":
             msg = f"{self.path}: 'showers' must be floating-point (N, V), it is {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
-        for name in self.columns:
-            dataset = self._file[name]
-            if dataset.shape[0] != showers.shape[0] or dataset.ndim > 2 or dataset.dtype.kind not in "fiu":
-                msg = f"{self.path}: {name!r} does not fit {showers.shape[0]} showers: {dataset.dtype} {dataset.shape}"
+        rows = int(showers.shape[0])
+        for name in ("incident_energies", *_CONDITIONS):
+            dataset = items.get(name)
+            if name not in items:
+                continue
+            if not _is_column(dataset, rows) or dataset.size != rows:
+                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+                msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
                 raise FileFormatError(msg)
-        if self._file["incident_energies"].size != showers.shape[0]:
-            shape = self._file["incident_energies"].shape
-            msg = f"{self.path}: 'incident_energies' must have one energy a shower (N, 1), it has shape {shape}"
-            raise FileFormatError(msg)
+        self._rows = rows
+        self._columns = [name for name, item in items.items() if name != "showers" and _is_column(item, rows)]
+        self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
     def _resolve_detector(self, stored: Detector | None, given: Detector | str | None) -> Detector:
-        named = Detector.preset(given) if isinstance(given, str) else given
+        named = Detector.named(given) if isinstance(given, str) else given
         detector = stored or named
+        voxels = int(self._file["showers"].shape[1])
         if detector is None:
-            msg = f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it, as in --mesh par04-siw"
+            msg = (
+                f"{self.path}: a plain CaloChallenge file does not tell its mesh ({voxels} voxels); "
+                "name it, as in --mesh par04-siw"
+            )
             raise GeometryError(msg)
         if stored and named and stored.mesh != named.mesh:
             msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
             raise GeometryError(msg)
-        voxels = self._file["showers"].shape[1]
         if voxels != detector.mesh.n_voxels:
             msg = (
                 f"{self.path}: wrong voxel count: the file has {voxels} voxels a shower, "
@@ -175,8 +202,8 @@ class ShowersFile:
 
     @property
     def columns(self) -> list[str]:
-        """Names of all data sets but ``showers``."""
-        return [name for name, item in self._file.items() if isinstance(item, h5py.Dataset) and name != "showers"]
+        """Names of all data sets with a row per shower, but ``showers``."""
+        return list(self._columns)
 
     @property
     def mesh(self) -> ReadoutMesh:
@@ -184,68 +211,110 @@ class ShowersFile:
         return self.detector.mesh
 
     def __len__(self) -> int:
-        return int(self._file["showers"].shape[0])
+        return self._rows
 
-    def _read(self, name: str, rows: slice | NDArray[Any]) -> NDArray[Any]:
-        try:
-            data: NDArray[Any] = self._file[name][rows]
-        except OSError as error:
-            msg = f"{self.path}: cannot read {name!r}, the file is damaged or truncated"
-            raise FileFormatError(msg) from error
-        return data
+    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of one data set; a column with one value a row comes as (N,)."""
+        with _damage_named(self.path):
+            dataset = self._file[name]
+            data: NDArray[Any]
+            if isinstance(rows, slice):
+                data = dataset[rows]
+            else:
+                data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+                for run, wanted in self._runs(rows, dataset):
+                    data[wanted] = dataset[run][rows[wanted] - run.start]
+            if name != "showers" and data.ndim == 2 and data.shape[1] == 1:
+                data = data[:, 0]
+            return data
+
+    def _runs(self, rows: NDArray[np.int64], dataset: h5py.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        """Consecutive pieces of a data set that hold all wanted rows, and which of them each holds.
+
+        HDF5 selects scattered rows one by one and unpacks their chunks again and again; a piece is unpacked once.
+        """
+        step = max(self._chunk_rows, 64)
+        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > _READ_BYTES:
+            step = 64
+        order = np.argsort(rows, kind="stable")
+        pieces = rows[order] // step
+        for wanted in np.split(order, np.flatnonzero(np.diff(pieces)) + 1) if rows.size else []:
+            yield slice(int(rows[wanted[0]]), int(rows[wanted[-1]]) + 1), wanted
 
     @cached_property
     def incident_energies(self) -> NDArray[np.float64]:
-        """All incident energies (N,) in MeV, checked to be finite and above zero."""
+        """All incident energies (N,) in MeV, checked to be finite and above zero.
+
+        Raises:
+            FileFormatError: an energy is not, or the file is damaged.
+        """
         energies = self._read("incident_energies", slice(None)).reshape(-1).astype(np.float64)
-        bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
-        if bad.size:
-            msg = f"{self.path}: incident energy of shower {bad[0]} is {energies[bad[0]]} MeV; it must be above zero"
-            raise FileFormatError(msg)
+        _check_incident(energies, str(self.path))
         return energies
 
     def column(self, name: str) -> NDArray[Any]:
-        """One whole data set other than ``showers``, shape (N,)."""
-        return self._read(name, slice(None)).reshape(len(self), -1)[:, 0]
-
-    def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
-        """Read showers by slice (any step above zero) or by sorted unique indices; energies are checked.
+        """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
 
         Raises:
-            FileFormatError: a voxel is NaN, infinite or negative, or an incident energy is not above zero.
+            FileFormatError: there is no such column; the message lists those there are.
         """
-        energies = self._read("showers", rows).astype(np.float32, copy=False)
-        # One pass decides the usual case: the sum is finite only if every voxel is, unless it overflows.
-        if energies.size and not (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0):
-            bad = ~(np.isfinite(energies) & (energies >= 0))
-            row, voxel = np.argwhere(bad)[0]
+        if name not in self._columns:
+            msg = f"{self.path}: no column {name!r}; the file has: {', '.join(self._columns)}"
+            raise FileFormatError(msg)
+        return self._read(name, slice(None))
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
+        """Read showers by slice (any step above zero), mask (N,) or indices in any order; energies are checked.
+
+        Raises:
+            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
+                in rad, or the file is damaged.
+            IndexError: an index lies outside the file.
+        """
+        if not isinstance(rows, slice):
+            rows = _as_indices(rows, len(self))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+            energies = self._read("showers", rows).astype(np.float32, copy=False)
+        if bad := _bad_voxel(energies):
+            row, voxel = bad
             shower = int(np.arange(len(self))[rows][row])
             msg = (
                 f"{self.path}: voxel {voxel} of shower {shower} is {energies[row, voxel]} MeV; "
                 "voxel energies must be finite and not negative"
             )
             raise FileFormatError(msg)
-        columns = {
-            name: self._read(name, rows).reshape(len(energies), -1)[:, 0]
-            for name in self.columns
-            if name != "incident_energies"
-        }
+        columns = {name: self._read(name, rows) for name in self._columns if name != "incident_energies"}
         theta, phi, pdg = (columns.pop(name, None) for name in _CONDITIONS)
+        _check_angles(theta, phi, str(self.path))
         return Showers(
             incident_energies=self.incident_energies[rows],
             energies=energies,
             detector=self.detector,
             theta=None if theta is None else theta.astype(np.float64),
             phi=None if phi is None else phi.astype(np.float64),
-            pdg=None if pdg is None else pdg.astype(np.int32),
+            pdg=None if pdg is None else _as_codes(pdg, str(self.path)),
             extra=columns,
             provenance=self.provenance,
         )
 
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
-        """All showers in order, ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        """All showers in order, ``size`` at a time.
+
+        Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
+        at once.
+        """
+        if size < 1:
+            msg = f"a batch must have at least one shower, got {size}"
+            raise ValueError(msg)
+        several = -(-self._chunk_rows // size)
+        if several * size * self.mesh.n_voxels * 4 > _READ_BYTES:
+            several = 1
+        for start in range(0, len(self), several * size):
+            read = self[start : start + several * size]
+            if several == 1:
+                yield read
+            else:
+                yield from (read[first : first + size] for first in range(0, len(read), size))
 
     def close(self) -> None:
         """Close the file."""
@@ -263,18 +332,31 @@ class ShowersWriter:
 
     Finished blocks lie in ``.<name>.parts`` beside the output. :meth:`finish` joins them, without packing the data
     again, into a temporary file, renames it and removes the blocks. ``request`` describes what is being written; blocks
-    of another request are never mixed in.
+    of another request are never mixed in. Only one writer at a time holds an output.
 
     Args:
         path: the final file.
         total: number of showers; block i holds the showers from ``i * BLOCK_ROWS`` on.
         request: what makes this output what it is (model digest, seed, conditions), as JSON data.
         resume: continue blocks left by an interrupted run.
-        force: replace an existing output and forget blocks left behind.
+        force: replace an existing output and forget blocks left behind (unless ``resume``).
 
     Raises:
         OutputError: the output exists; or blocks are left and neither ``resume`` nor ``force`` is given; or the blocks
-            left are of another request.
+            left are of another request; or another program is writing this output.
+        SettingsError: ``total`` is below one.
+
+    Example:
+        >>> import tempfile
+        >>> from fastv.sample import sample_path
+        >>> path = Path(tempfile.mkdtemp()) / "copy.h5"
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     writer = ShowersWriter(path, total=len(file), request={"copy of": file.path.name})
+        ...     for block in writer.missing():
+        ...         writer.write_block(block, file[writer.rows(block)])
+        ...     writer.finish()
+        >>> len(ShowersFile(path))
+        600
     """
 
     def __init__(
@@ -286,24 +368,60 @@ class ShowersWriter:
         resume: bool = False,
         force: bool = False,
     ) -> None:
+        if total < 1:
+            msg = f"the number of showers must be at least 1, got {total}"
+            raise SettingsError(msg)
         self.path = check_free(path, force=force)
         self.total = total
         self._force = force
         self._parts = self.path.with_name(f".{self.path.name}.parts")
-        text = json.dumps({"total": total, "block_rows": BLOCK_ROWS, **request}, sort_keys=True)
+        text = _json({"total": total, "block_rows": BLOCK_ROWS, **request}, sort_keys=True)
         note = self._parts / "request.json"
-        if self._parts.exists() and not resume:
-            if not force:
-                msg = f"{self.path}: an interrupted run left finished showers; --resume continues, --force starts over"
-                raise OutputError(msg)
-            shutil.rmtree(self._parts)
         with readable_os_errors(self.path):
+            found = self._parts.exists()
             self._parts.mkdir(exist_ok=True)
-            if not note.exists():
-                _write_text(note, text)
-            elif note.read_text() != text:
-                msg = f"{self.path}: the interrupted run had other settings; use them with --resume, or --force"
-                raise OutputError(msg)
+            self._lock = _locked(self._parts / "lock", self.path)
+            try:
+                if found and not resume:
+                    if not force and note.exists():
+                        msg = (
+                            f"{self.path}: an interrupted run left finished showers; "
+                            "--resume continues, --force starts over"
+                        )
+                        raise OutputError(msg)
+                    self._forget()
+                if not note.exists():
+                    _write_text(note, text)
+                elif note.read_text(encoding="utf-8") != text:
+                    msg = f"{self.path}: the interrupted run had other settings; use them with --resume, or --force"
+                    raise OutputError(msg)
+                self._drop_damaged()
+            except BaseException:
+                self.close()
+                raise
+
+    def _forget(self) -> None:
+        """Remove all that an earlier run has left, but for the lock that we hold."""
+        for left in self._parts.iterdir():
+            if left.name != "lock":
+                left.unlink()
+
+    def _drop_damaged(self) -> None:
+        """Forget blocks that a crash of the machine has damaged, and temporary files of a killed run."""
+        for left in self._parts.glob("*.part"):
+            left.unlink()
+        for block in range(self.n_blocks):
+            path = self._block_path(block)
+            if not path.exists():
+                continue
+            rows = self.rows(block)
+            try:
+                with ShowersFile(path) as part:
+                    whole = len(part) == rows.stop - rows.start
+            except FastVError:
+                whole = False
+            if not whole:
+                path.unlink()
 
     @property
     def n_blocks(self) -> int:
@@ -325,35 +443,177 @@ class ShowersWriter:
         """Keep one finished block.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: the disk is full, or a value is not physical.
+            ValueError: the output has no such block, or it has another number of showers.
         """
         rows = self.rows(block)
-        if len(showers) != rows.stop - rows.start:
-            msg = f"block {block} has {rows.stop - rows.start} showers, got {len(showers)}"
+        if not 0 <= block < self.n_blocks or len(showers) != rows.stop - rows.start:
+            wanted = f"has {rows.stop - rows.start} showers" if 0 <= block < self.n_blocks else "does not exist"
+            msg = f"block {block} {wanted}, got {len(showers)} showers"
             raise ValueError(msg)
-        with written_whole(self._block_path(block), force=True) as temporary:
+        with (
+            readable_os_errors(self.path),
+            written_whole(self._block_path(block), force=True) as temporary,
+        ):
             _write_file(temporary, showers)
 
     def finish(self) -> None:
-        """Join the blocks, give the file its final name and remove the blocks."""
+        """Join the blocks, give the file its final name and remove the blocks.
+
+        Raises:
+            OutputError: blocks are missing or do not fit together, or the disk is full; the blocks are kept.
+        """
         if missing := self.missing():
             msg = f"{self.path}: {len(missing)} blocks are missing, the first is {missing[0]}"
             raise OutputError(msg)
-        with written_whole(self.path, force=self._force) as temporary:
-            _join([self._block_path(block) for block in range(self.n_blocks)], temporary, self.total)
-        shutil.rmtree(self._parts)
+        joined = self._parts / "joined.part"
+        with written_whole(self.path, force=self._force, temporary=joined):
+            _join([self._block_path(block) for block in range(self.n_blocks)], joined, self.total)
+        shutil.rmtree(self._parts, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the output; finished blocks stay for a later ``resume``."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _locked(path: Path, output: Path) -> IO[str] | None:
+    """Hold a lock that ends with this process, however it ends; None where the system has none."""
+    if sys.platform == "win32":
+        return None
+    lock = path.open("a", encoding="utf-8")
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        lock.close()
+        msg = f"{output}: another program is writing it"
+        raise OutputError(msg) from error
+    except OSError:  # a file system without locks
+        pass
+    return lock
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever HDF5 throws at a damaged file into one clear line."""
+    try:
+        yield
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+        AttributeError,
+    ) as error:
+        lines = str(error).splitlines()
+        reason = f" ({lines[0]})" if lines and not isinstance(error, MemoryError) else ""
+        msg = f"{path}: the file is damaged or truncated{reason}"
+        raise FileFormatError(msg) from error
 
 
 def _open(path: Path) -> h5py.File:
-    if not path.exists():
-        msg = f"{path}: no such file"
-        raise FileFormatError(msg)
     try:
+        if not path.exists():
+            msg = f"{path}: no such file"
+            raise FileFormatError(msg)
+        if path.is_dir():
+            msg = f"{path}: is a folder, not a showers file"
+            raise FileFormatError(msg)
         return h5py.File(path, "r")
-    except OSError as error:
-        reason = "permission denied" if isinstance(error, PermissionError) else "it is truncated or no HDF5 file"
+    except PermissionError as error:
+        msg = f"{path}: cannot open: permission denied"
+        raise FileFormatError(msg) from error
+    except BlockingIOError as error:
+        msg = f"{path}: cannot open: another program is writing it"
+        raise FileFormatError(msg) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = "it is truncated or no HDF5 file"
+        if isinstance(error, OSError) and error.errno is not None and error.strerror and "HDF5" not in str(error):
+            reason = error.strerror.splitlines()[0]
         msg = f"{path}: cannot open: {reason}"
         raise FileFormatError(msg) from error
+
+
+def _is_column(item: object, rows: int) -> bool:
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.shape is not None
+        and item.ndim in (1, 2)
+        and item.shape[0] == rows
+        and item.dtype.kind in "fiu"
+    )
+
+
+def _as_indices(rows: NDArray[Any], length: int) -> NDArray[np.int64]:
+    rows = np.asarray(rows)
+    if rows.dtype == np.bool_:
+        if rows.shape != (length,):
+            msg = f"a mask must have the shape ({length},), it has {rows.shape}"
+            raise IndexError(msg)
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        msg = f"showers are chosen by a slice, a mask or whole-number indices (n,), got {rows.dtype} {rows.shape}"
+        raise IndexError(msg)
+    rows = rows.astype(np.int64)
+    rows = np.where(rows < 0, rows + length, rows)
+    if rows.size and (rows.min() < 0 or rows.max() >= length):
+        msg = f"an index lies outside the {length} showers"
+        raise IndexError(msg)
+    return rows
+
+
+def _bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
+    """Row and voxel of the first energy that is NaN, infinite or negative."""
+    # One pass over the data decides the usual case: the sum is finite only if every voxel is.
+    with np.errstate(invalid="ignore"):
+        fine = not energies.size or (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0)
+    if fine:
+        return None
+    row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
+    return int(row), int(voxel)
+
+
+def _check_incident(energies: NDArray[np.float64], where: str) -> None:
+    bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
+    if bad.size:
+        msg = f"{where}: incident energy of shower {bad[0]} is {energies[bad[0]]} MeV; it must be finite and above zero"
+        raise FileFormatError(msg)
+
+
+def _check_angles(theta: NDArray[Any] | None, phi: NDArray[Any] | None, where: str) -> None:
+    """Polar angles lie in 0 to pi and azimuths within a turn; degrees do not."""
+    for name, angle, low, high in (("theta", theta, 0.0, np.pi), ("phi", phi, -2 * np.pi, 2 * np.pi)):
+        if angle is None:
+            continue
+        bad = np.flatnonzero(~((angle >= low - 1e-6) & (angle <= high + 1e-6)))
+        if bad.size:
+            msg = f"{where}: {name} of a shower is {angle[bad[0]]}; angles are in rad, from {low:.4g} to {high:.4g}"
+            raise FileFormatError(msg)
+
+
+def _as_codes(pdg: NDArray[Any], where: str) -> NDArray[np.int32]:
+    with np.errstate(invalid="ignore"):
+        codes = pdg.astype(np.int32)
+    bad = np.flatnonzero(codes != pdg)
+    if bad.size:
+        msg = f"{where}: {pdg[bad[0]]} is no particle code"
+        raise FileFormatError(msg)
+    return codes
+
+
+class _Description(BaseModel):
+    """The attribute ``fastv``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = Field(ge=1)
+    detector: Detector
+    provenance: dict[str, Any] = {}
 
 
 def _read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | None, dict[str, Any]]:
@@ -361,21 +621,33 @@ def _read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector |
         return None, None, {name: str(value) for name, value in file.attrs.items()}
     try:
         content = json.loads(file.attrs["fastv"])
-        version = int(content["format_version"])
-        detector = Detector.model_validate(content["detector"])
-        provenance = dict(content.get("provenance", {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        msg = f"{path}: bad attribute 'fastv' at detector.{where}: {first['msg']}"
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"{path}: the attribute 'fastv' is no valid JSON ({error})"
         raise FileFormatError(msg) from error
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: the attribute 'fastv' is no valid description of showers ({error})"
-        raise FileFormatError(msg) from error
-    if version > FORMAT_VERSION:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         msg = f"{path}: format version {version} is newer than this FastV reads ({FORMAT_VERSION}); update fastv-hep"
         raise FileFormatError(msg)
-    return version, detector, provenance
+    try:
+        description = _Description.model_validate(content)
+    except ValidationError as error:
+        msg = f"{path}: bad attribute 'fastv' at {first_problem(error)}"
+        raise FileFormatError(msg) from error
+    return description.format_version, description.detector, description.provenance
+
+
+def _json(content: Mapping[str, Any], *, sort_keys: bool = False) -> str:
+    """JSON of settings, with numpy's numbers and paths as plain ones."""
+
+    def plain(value: object) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            return value.tolist()
+        if isinstance(value, Path):
+            return str(value)
+        msg = f"{type(value).__name__} cannot be written as JSON"
+        raise TypeError(msg)
+
+    return json.dumps(content, sort_keys=sort_keys, default=plain)
 
 
 def _attribute(showers: Showers) -> str:
@@ -384,7 +656,7 @@ def _attribute(showers: Showers) -> str:
         "detector": showers.detector.model_dump(mode="json"),
         "provenance": dict(showers.provenance),
     }
-    return json.dumps(content)
+    return _json(content)
 
 
 def _columns(showers: Showers) -> dict[str, NDArray[Any]]:
@@ -398,7 +670,25 @@ def _columns(showers: Showers) -> dict[str, NDArray[Any]]:
         columns["incident_phi"] = showers.phi[:, None].astype(np.float32)
     if showers.pdg is not None:
         columns["incident_pdg"] = showers.pdg
-    return {**columns, **showers.extra}
+    return {**columns, **{name: np.asarray(column) for name, column in showers.extra.items()}}
+
+
+def _check_physical(showers: Showers) -> None:
+    """Refuse at the time of writing what no reader accepts."""
+    try:
+        _check_incident(showers.incident_energies, "refused to write")
+        _check_angles(showers.theta, showers.phi, "refused to write")
+    except FileFormatError as error:
+        raise OutputError(*error.args) from error
+    if bad := _bad_voxel(showers.energies):
+        msg = (
+            f"refused to write: voxel {bad[1]} of shower {bad[0]} is {showers.energies[bad]} MeV; "
+            "voxel energies must be finite and not negative"
+        )
+        raise OutputError(msg)
+    if reserved := {"showers", "incident_energies", *_CONDITIONS} & set(showers.extra):
+        msg = f"refused to write: an extra column cannot be called {', '.join(sorted(reserved))}"
+        raise OutputError(msg)
 
 
 def _chunk_rows(n_voxels: int) -> int:
@@ -425,7 +715,8 @@ def _create(
 
 
 def _write_file(path: Path, showers: Showers, gzip_level: int = 1) -> None:
-    with h5py.File(path, "w") as file:
+    _check_physical(showers)
+    with hdf5_written(path) as file:
         for name, data in _columns(showers).items():
             _create(file, name, data.shape, data.dtype, gzip_level)[...] = data
         file.attrs["fastv"] = _attribute(showers)
@@ -433,13 +724,20 @@ def _write_file(path: Path, showers: Showers, gzip_level: int = 1) -> None:
 
 def _join(blocks: Sequence[Path], path: Path, total: int) -> None:
     """Join files of equal layout by copying their packed chunks."""
-    with h5py.File(path, "w") as out:
+    with hdf5_written(path) as out, h5py.File(blocks[0], "r") as first:
+        out.attrs["fastv"] = first.attrs["fastv"]
+        layout = {name: (data.shape[1:], data.dtype) for name, data in first.items()}
+        for name, (shape, dtype) in layout.items():
+            _create(out, name, (total, *shape), dtype)
+    # HDF5 must not find the disk full: take the space first, with 2 % and 1 MiB for the index of the chunks.
+    packed_size = sum(block.stat().st_size for block in blocks)
+    reserve(path, packed_size + packed_size // 50 + 2**20)
+    with h5py.File(path, "r+") as out:
         for i, block in enumerate(blocks):
             with h5py.File(block, "r") as part:
-                if i == 0:
-                    out.attrs["fastv"] = part.attrs["fastv"]
-                    for name, data in part.items():
-                        _create(out, name, (total, *data.shape[1:]), data.dtype)
+                if {name: (data.shape[1:], data.dtype) for name, data in part.items()} != layout:
+                    msg = f"block {i} has other columns than the first; all showers of a file need the same"
+                    raise OutputError(msg)
                 for name, data in part.items():
                     target = out[name].id
                     for chunk in data.iter_chunks():
@@ -451,5 +749,5 @@ def _join(blocks: Sequence[Path], path: Path, total: int) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + f".{os.getpid()}.part")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
