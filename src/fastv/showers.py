@@ -1,8 +1,8 @@
 """Showers in memory and in their HDF5 file, read lazily and written in blocks that survive a kill.
 
 The file is a superset of the CaloChallenge layout: ``incident_energies`` (N, 1) and ``showers`` (N, V) in MeV, optional
-``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other data set with N rows as an
-extra column, and an attribute ``fastv`` with a JSON text: format version, detector (with mesh, energy scale, threshold)
+``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other data set with N rows of numbers
+as an extra column (what has no N rows is not read), and an attribute ``fastv`` with a JSON text: format version, detector (with mesh, energy scale, threshold)
 and provenance.
 """
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
-from fastv.geometry import Detector, ReadoutMesh, first_problem
+from fastv.geometry import PRESETS, Detector, ReadoutMesh, first_problem
 from fastv.output import check_free, hdf5_written, readable_os_errors, reserve, written_whole
 
 if sys.platform != "win32":
@@ -168,11 +168,11 @@ class ShowersFile:
             raise FileFormatError(msg)
         rows = int(showers.shape[0])
         for name in ("incident_energies", *_CONDITIONS):
-            dataset = items.get(name)
             if name not in items:
                 continue
+            dataset = items[name]
             if not _is_column(dataset, rows) or dataset.size != rows:
-                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
                 msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
                 raise FileFormatError(msg)
         self._rows = rows
@@ -184,10 +184,9 @@ class ShowersFile:
         detector = stored or named
         voxels = int(self._file["showers"].shape[1])
         if detector is None:
-            msg = (
-                f"{self.path}: a plain CaloChallenge file does not tell its mesh ({voxels} voxels); "
-                "name it, as in --mesh par04-siw"
-            )
+            fitting = [name for name, preset in PRESETS.items() if preset.mesh.n_voxels == voxels]
+            known = f"--mesh {' or '.join(fitting)}" if fitting else f"none of {', '.join(PRESETS)} has so many"
+            msg = f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it ({voxels} voxels: {known})"
             raise GeometryError(msg)
         if stored and named and stored.mesh != named.mesh:
             msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
@@ -215,6 +214,9 @@ class ShowersFile:
 
     def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Rows of one data set; a column with one value a row comes as (N,)."""
+        if not self._file:
+            msg = f"{self.path}: the file is closed"
+            raise ValueError(msg)
         with _damage_named(self.path):
             dataset = self._file[name]
             data: NDArray[Any]
@@ -248,9 +250,13 @@ class ShowersFile:
         Raises:
             FileFormatError: an energy is not, or the file is damaged.
         """
-        energies = self._read("incident_energies", slice(None)).reshape(-1).astype(np.float64)
-        _check_incident(energies, str(self.path))
-        return energies
+        # Piece by piece: a damaged file may claim more rows than fit into memory, and the first false one is enough.
+        pieces = [np.empty(0)]
+        for start in range(0, len(self), 2**20):
+            energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1).astype(np.float64)
+            _check_incident(energies, str(self.path), start)
+            pieces.append(energies)
+        return np.concatenate(pieces)
 
     def column(self, name: str) -> NDArray[Any]:
         """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
@@ -264,7 +270,7 @@ class ShowersFile:
         return self._read(name, slice(None))
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
-        """Read showers by slice (any step above zero), mask (N,) or indices in any order; energies are checked.
+        """Read showers by slice, mask (N,) or indices in any order; energies are checked.
 
         Raises:
             FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
@@ -273,6 +279,9 @@ class ShowersFile:
         """
         if not isinstance(rows, slice):
             rows = _as_indices(rows, len(self))
+        elif rows.step is not None and rows.step < 0:
+            rows = np.arange(len(self))[rows]
+        incident_energies = self.incident_energies[rows]
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
             energies = self._read("showers", rows).astype(np.float32, copy=False)
         if bad := _bad_voxel(energies):
@@ -287,7 +296,7 @@ class ShowersFile:
         theta, phi, pdg = (columns.pop(name, None) for name in _CONDITIONS)
         _check_angles(theta, phi, str(self.path))
         return Showers(
-            incident_energies=self.incident_energies[rows],
+            incident_energies=incident_energies,
             energies=energies,
             detector=self.detector,
             theta=None if theta is None else theta.astype(np.float64),
@@ -368,6 +377,7 @@ class ShowersWriter:
         resume: bool = False,
         force: bool = False,
     ) -> None:
+        self._lock: int | None = None
         if total < 1:
             msg = f"the number of showers must be at least 1, got {total}"
             raise SettingsError(msg)
@@ -475,19 +485,22 @@ class ShowersWriter:
     def close(self) -> None:
         """Let go of the output; finished blocks stay for a later ``resume``."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
+    def __del__(self) -> None:
+        self.close()
 
-def _locked(path: Path, output: Path) -> IO[str] | None:
+
+def _locked(path: Path, output: Path) -> int | None:
     """Hold a lock that ends with this process, however it ends; None where the system has none."""
     if sys.platform == "win32":
         return None
-    lock = path.open("a", encoding="utf-8")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
-        lock.close()
+        os.close(lock)
         msg = f"{output}: another program is writing it"
         raise OutputError(msg) from error
     except OSError:  # a file system without locks
@@ -495,21 +508,24 @@ def _locked(path: Path, output: Path) -> IO[str] | None:
     return lock
 
 
+_HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+    AttributeError,
+)
+
+
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever HDF5 throws at a damaged file into one clear line."""
     try:
         yield
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        MemoryError,
-        OverflowError,
-        AttributeError,
-    ) as error:
+    except _HDF5_ERRORS as error:
         lines = str(error).splitlines()
         reason = f" ({lines[0]})" if lines and not isinstance(error, MemoryError) else ""
         msg = f"{path}: the file is damaged or truncated{reason}"
@@ -545,7 +561,7 @@ def _is_column(item: object, rows: int) -> bool:
         and item.shape is not None
         and item.ndim in (1, 2)
         and item.shape[0] == rows
-        and item.dtype.kind in "fiu"
+        and item.dtype.kind in "fiub"
     )
 
 
@@ -578,10 +594,11 @@ def _bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
     return int(row), int(voxel)
 
 
-def _check_incident(energies: NDArray[np.float64], where: str) -> None:
+def _check_incident(energies: NDArray[np.float64], where: str, start: int = 0) -> None:
     bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
     if bad.size:
-        msg = f"{where}: incident energy of shower {bad[0]} is {energies[bad[0]]} MeV; it must be finite and above zero"
+        shower, energy = start + bad[0], energies[bad[0]]
+        msg = f"{where}: incident energy of shower {shower} is {energy} MeV; it must be finite and above zero"
         raise FileFormatError(msg)
 
 
