@@ -2,8 +2,8 @@
 
 The file is a superset of the CaloChallenge layout: ``incident_energies`` (N, 1) and ``showers`` (N, V) in MeV, optional
 ``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other data set with N rows of numbers
-as an extra column (what has no N rows is not read), and an attribute ``fastv`` with a JSON text: format version, detector (with mesh, energy scale, threshold)
-and provenance.
+as an extra column (what has no N rows is not read), and an attribute ``fastv`` with a JSON text: format version,
+detector (with mesh, energy scale, threshold) and provenance.
 """
 
 from __future__ import annotations

@@ -1,0 +1,254 @@
+"""Energies and angles as a user writes them: a number and its unit, a list, or a range.
+
+Inside, energies are in MeV and angles in rad; a number without a unit is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.errors import SettingsError
+
+ENERGY_UNITS = {"keV": -3, "MeV": 0, "GeV": 3, "TeV": 6}
+"""Powers of ten to MeV."""
+
+ANGLE_UNITS = {"deg": math.pi / 180, "rad": 1.0}
+"""Factors to rad."""
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class EnergySpec:
+    """Incident energies to draw: fixed values, or a range.
+
+    Attributes:
+        values: MeV; one or more fixed values, or (low, high) of a range.
+        is_range: whether the energies are drawn log-uniformly between the two values.
+
+    Example:
+        >>> spec = parse_energy_spec("10,50GeV")
+        >>> spec.draw(4, np.random.default_rng(1)).tolist()
+        [10000.0, 10000.0, 50000.0, 50000.0]
+    """
+
+    values: tuple[float, ...]
+    is_range: bool = False
+
+    def __post_init__(self) -> None:
+        _check_values(self.values, self.is_range, "energy")
+        if min(self.values) <= 0:
+            msg = f"an energy must be above zero, got {format_energy(min(self.values))}"
+            raise SettingsError(msg)
+
+    @property
+    def low(self) -> float:
+        """The lowest energy in MeV."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The highest energy in MeV."""
+        return max(self.values)
+
+    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Energies of ``n`` showers in MeV, shape (n,).
+
+        A range is drawn log-uniformly. A list is not random: its values come in equal shares and in order, n/k showers
+        of the first, then of the second, and so on; where n is no multiple of k, the first ones get one more.
+        """
+        if self.is_range:
+            drawn = np.exp(rng.uniform(math.log(self.low), math.log(self.high), n))
+            return np.clip(drawn, self.low, self.high)
+        shares = [len(share) for share in np.array_split(np.arange(n), len(self.values))]
+        return np.repeat(np.asarray(self.values, dtype=np.float64), shares)
+
+    def __str__(self) -> str:
+        return ("-" if self.is_range else ",").join(format_energy(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class AngleSpec:
+    """Angles to draw: fixed values, or a range.
+
+    Attributes:
+        values: rad; one or more fixed values, or (low, high) of a range.
+        is_range: whether the angles are drawn uniformly between the two values.
+
+    Example:
+        >>> parse_angle("60,90deg").draw(4, np.random.default_rng(1)).round(4).tolist()
+        [1.0472, 1.5708, 1.0472, 1.5708]
+    """
+
+    values: tuple[float, ...]
+    is_range: bool = False
+
+    def __post_init__(self) -> None:
+        _check_values(self.values, self.is_range, "angle")
+        if max(map(abs, self.values)) > 2 * math.pi:
+            msg = f"an angle must lie within a full turn (360deg), got {max(self.values, key=abs):.4g} rad"
+            raise SettingsError(msg)
+
+    @property
+    def low(self) -> float:
+        """The lowest angle in rad."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The highest angle in rad."""
+        return max(self.values)
+
+    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Angles of ``n`` showers in rad, shape (n,).
+
+        A range is drawn uniformly in the angle. A list is not random: its values take turns, so that each meets every
+        energy of an energy list, which comes in consecutive shares.
+        """
+        if self.is_range:
+            return rng.uniform(self.low, self.high, n)
+        return np.resize(np.asarray(self.values, dtype=np.float64), n)
+
+    def __str__(self) -> str:
+        return ("-" if self.is_range else ",").join(f"{value!r}rad" for value in self.values)
+
+
+def parse_energy(text: str) -> float:
+    """One energy in MeV.
+
+    Raises:
+        SettingsError: no number above zero with a unit keV, MeV, GeV or TeV.
+
+    Example:
+        >>> parse_energy("50GeV"), parse_energy("0.5 keV")
+        (50000.0, 0.0005)
+    """
+    spec = parse_energy_spec(text)
+    if len(spec.values) != 1:
+        msg = f"energy {text!r}: one energy is needed here, as in 50GeV, not a list or a range"
+        raise SettingsError(msg)
+    return spec.values[0]
+
+
+def parse_energy_spec(text: str) -> EnergySpec:
+    """One energy, a list or a range; a number without a unit takes the next unit after it.
+
+    Raises:
+        SettingsError: the text is none of these, a unit is missing, a value is not above zero, or a range falls.
+
+    Example:
+        >>> parse_energy_spec("500MeV-1TeV")
+        EnergySpec(values=(500.0, 1000000.0), is_range=True)
+        >>> parse_energy_spec("10,50,100GeV").values
+        (10000.0, 50000.0, 100000.0)
+        >>> parse_energy_spec("50")
+        Traceback (most recent call last):
+        fastv.errors.SettingsError: energy '50' has no unit; write keV, MeV, GeV or TeV, as in 50GeV
+    """
+    quantities, is_range = _parse(text, "energy", tuple(ENERGY_UNITS), "50GeV, 10,50,100GeV or 1-1000GeV")
+    values = tuple(_shifted(number, ENERGY_UNITS[unit]) for number, unit in quantities)
+    try:
+        return EnergySpec(values, is_range)
+    except SettingsError as error:
+        msg = f"energy {text!r}: {error}"
+        raise SettingsError(msg) from None
+
+
+def parse_angle(text: str) -> AngleSpec:
+    """One angle, a list or a range; a number without a unit takes the next unit after it.
+
+    Raises:
+        SettingsError: the text is none of these, a unit is missing, a value exceeds a full turn, or a range falls.
+
+    Example:
+        >>> parse_angle("1.2rad").values
+        (1.2,)
+        >>> spec = parse_angle("60-90deg")
+        >>> round(spec.low, 4), round(spec.high, 4)
+        (1.0472, 1.5708)
+    """
+    quantities, is_range = _parse(text, "angle", tuple(ANGLE_UNITS), "90deg, 1.2rad, 60,90deg or 60-90deg")
+    values = tuple(float(number) * ANGLE_UNITS[unit] for number, unit in quantities)
+    try:
+        return AngleSpec(values, is_range)
+    except SettingsError as error:
+        msg = f"angle {text!r}: {error}"
+        raise SettingsError(msg) from None
+
+
+def format_energy(energy: float, digits: int | None = None) -> str:
+    """An energy given in MeV, in the unit that reads best.
+
+    Args:
+        energy: MeV.
+        digits: significant digits; None writes the exact value, which :func:`parse_energy` reads back unchanged.
+
+    Example:
+        >>> format_energy(50_000.0), format_energy(0.01515151, digits=3)
+        ('50GeV', '15.2keV')
+    """
+    if not math.isfinite(energy):
+        return f"{energy}MeV"
+    size = abs(energy) if digits is None else abs(float(f"{energy:.{digits}g}"))
+    fitting = [unit for unit, power in ENERGY_UNITS.items() if size >= 10.0**power]
+    unit = fitting[-1] if fitting else ("keV" if energy else "MeV")
+    number = Decimal(repr(float(energy))).scaleb(-ENERGY_UNITS[unit])
+    if digits is not None:
+        return f"{float(number):.{digits}g}{unit}"
+    text = f"{number.normalize():f}" if -7 < number.adjusted() < 16 else f"{number.normalize()}"
+    return f"{text}{unit}"
+
+
+def _shifted(number: str, power: int) -> float:
+    """``number`` times a power of ten, rounded once: 0.7keV is the same number as 0.0007MeV."""
+    value = float(number)
+    return value if value == 0 or math.isinf(value) else float(Decimal(number).scaleb(power))
+
+
+def _check_values(values: tuple[float, ...], is_range: bool, what: str) -> None:
+    if not values or not all(map(math.isfinite, values)):
+        msg = f"an {what} must be a finite number"
+        raise SettingsError(msg)
+    if is_range and (len(values) != 2 or not values[0] < values[1]):
+        msg = f"a range of {what} goes from a lower to a higher value"
+        raise SettingsError(msg)
+
+
+def _parse(text: str, what: str, units: tuple[str, ...], examples: str) -> tuple[list[tuple[str, str]], bool]:
+    """Numbers with their units, and whether they are a range."""
+    example = examples.split(",")[0]
+    allowed = f"{', '.join(units[:-1])} or {units[-1]}"
+    found: list[tuple[str, str]] = []
+    separators: list[str] = []
+    position = 0
+    while (match := _QUANTITY.match(text, position)) is not None:
+        number, unit = match.groups()
+        if unit and unit not in units:
+            msg = f"{what} {text!r}: unknown unit {unit!r}; allowed are {allowed}, as in {example}"
+            raise SettingsError(msg)
+        found.append((number, unit))
+        position = match.end()
+        if position == len(text) or text[position] not in ",-":
+            break
+        separators.append(text[position])
+        position += 1
+    is_range = separators == ["-"]
+    if position != len(text) or len(found) != len(separators) + 1 or ("-" in separators and not is_range):
+        msg = f"{what} {text!r} is not understood; write it as {examples}"
+        raise SettingsError(msg)
+    if not found[-1][1]:
+        msg = f"{what} {text!r} has no unit; write {allowed}, as in {found[-1][0]}{example.lstrip('0123456789.')}"
+        raise SettingsError(msg)
+    with_units: list[tuple[str, str]] = []
+    unit = ""
+    for number, own in reversed(found):
+        unit = own or unit
+        with_units.append((number, unit))
+    return with_units[::-1], is_range
