@@ -183,27 +183,28 @@ def parse_angle(text: str) -> AngleSpec:
         raise SettingsError(msg) from None
 
 
-def format_energy(energy: float, digits: int | None = None) -> str:
+def format_energy(energy: float, digits: int | None = None, *, space: str = "") -> str:
     """An energy given in MeV, in the unit that reads best.
 
     Args:
         energy: MeV.
         digits: significant digits; None writes the exact value, which :func:`parse_energy` reads back unchanged.
+        space: between number and unit.
 
     Example:
         >>> format_energy(50_000.0), format_energy(0.01515151, digits=3)
         ('50GeV', '15.2keV')
     """
     if not math.isfinite(energy):
-        return f"{energy}MeV"
+        return f"{energy}{space}MeV"
     size = abs(energy) if digits is None else abs(float(f"{energy:.{digits}g}"))
     fitting = [unit for unit, power in ENERGY_UNITS.items() if size >= 10.0**power]
     unit = fitting[-1] if fitting else ("keV" if energy else "MeV")
     number = Decimal(repr(float(energy))).scaleb(-ENERGY_UNITS[unit])
     if digits is not None:
-        return f"{float(number):.{digits}g}{unit}"
+        return f"{float(number):.{digits}g}{space}{unit}"
     text = f"{number.normalize():f}" if -7 < number.adjusted() < 16 else f"{number.normalize()}"
-    return f"{text}{unit}"
+    return f"{text}{space}{unit}"
 
 
 def _shifted(number: str, power: int) -> float:

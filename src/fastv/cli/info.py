@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastv.summary import Summary
 
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv info``."""
-    parser = verbs.add_parser("info", help="what is in a showers file or a model")
+    parser = verbs.add_parser(
+        "info",
+        help="what is in a showers file or a model",
+        description="Tell what is in a showers file or a model. A showers file is read once, a batch at a time.",
+    )
     parser.add_argument("path", metavar="FILE|MODEL", help="showers file, model directory, or name of a shipped model")
-    parser.add_argument("--mesh", help="mesh of a plain CaloChallenge file, such as par04-siw")
+    parser.add_argument(
+        "--mesh",
+        metavar="M",
+        help="mesh of a plain CaloChallenge file: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+    )
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print a table, or JSON."""
-    from fastv.summary import print_summary, summarise_file
+    from fastv.summary import print_summary
 
-    print_summary(summarise_file(options.path, options.mesh), as_json=options.json)
+    print_summary(summarise(options.path, options.mesh), as_json=options.json)
+
+
+def summarise(path: str, mesh: str | None) -> Summary:
+    """The summary of what lies at ``path``, whatever it is."""
+    from fastv.summary import summarise_file
+
+    return summarise_file(path, mesh)
