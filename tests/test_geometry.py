@@ -1,0 +1,253 @@
+"""Meshes and detectors: voxel order, centres, presets, CaloChallenge binnings."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fastv.errors import FastVError, FileFormatError, GeometryError
+from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh, first_problem
+
+# Edges (mm) and alpha cells of the photons of CaloChallenge data set 1; all other of its 24 layers have no voxels.
+PHOTON_LAYERS = {
+    0: ([0, 5, 10, 30, 50, 100, 200, 400, 600], 1),
+    1: ([0, 2, 4, 6, 8, 10, 12, 15, 20, 30, 40, 50, 70, 90, 120, 150, 200], 10),
+    2: ([0, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200, 250, 300, 350, 400], 10),
+    3: ([0, 50, 100, 200, 400, 600], 1),
+    12: ([0, 100, 200, 400, 1000, 2000], 1),
+}
+
+
+def write_binning(path: Path, layers: dict[int, tuple[list[float], int]], *particles: str, last: int = 24) -> Path:
+    lines = ["<Bins>"]
+    for particle in particles:
+        lines.append(f'<Bin pid="22" etaMin="0" etaMax="130" name="{particle}">')
+        for i in range(last):
+            edges, alpha = layers.get(i, ([0], 1))
+            text = ",".join(f"{edge:g}" for edge in edges)
+            lines.append(f'<Layer id="{i}" r_edges="{text}" n_bin_alpha="{alpha}" />')
+        lines.append("</Bin>")
+    path.write_text("\n".join([*lines, "</Bins>"]))
+    return path
+
+
+@pytest.fixture
+def photon_mesh(tmp_path: Path) -> ReadoutMesh:
+    return ReadoutMesh.from_binning_xml(write_binning(tmp_path / "b.xml", PHOTON_LAYERS, "photon"))
+
+
+class TestPresets:
+    def test_calochallenge_data_set_2(self) -> None:
+        detector = Detector.preset("par04-siw")
+        assert detector.mesh.shape == (45, 16, 9)
+        assert detector.mesh.n_voxels == 6480
+        assert detector.threshold == pytest.approx(0.5e-3 / 0.033)
+        assert detector.mesh.blocks[0].r_edges[-1] == pytest.approx(9 * 4.65)
+        assert detector.mesh.layer_z[[0, -1]] == pytest.approx([1.7, 44.5 * 3.4])
+
+    def test_calochallenge_data_set_3(self) -> None:
+        mesh = Detector.preset("par04-siw-fine").mesh
+        assert mesh.shape == (45, 50, 18)
+        assert mesh.n_voxels == 40500
+        # Both meshes cover the same cylinder.
+        assert mesh.blocks[0].r_edges[-1] == pytest.approx(Detector.preset("par04-siw").mesh.blocks[0].r_edges[-1])
+
+    def test_two_stack_layers_make_one_readout_layer(self) -> None:
+        detector = Detector.preset("par04-siw")
+        assert detector.absorber is not None
+        assert detector.sensitive is not None
+        assert detector.stack_layers is not None
+        depth = detector.stack_layers * (detector.absorber[1] + detector.sensitive[1])
+        assert depth == pytest.approx(45 * 3.4)
+
+    def test_an_unknown_name_lists_the_known_ones(self) -> None:
+        with pytest.raises(GeometryError) as raised:
+            Detector.preset("par05")
+        assert all(name in str(raised.value) for name in ["par05", *PRESETS])
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_json_round_trip(self, name: str) -> None:
+        assert Detector.model_validate_json(PRESETS[name].model_dump_json()) == PRESETS[name]
+
+
+class TestVoxelOrder:
+    """Flattened voxels are (layer, alpha, r), r fastest, alpha slice 0 starts at -pi."""
+
+    def test_against_explicit_loops(self) -> None:
+        mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=5, r_cells=2, layer_thickness=2.0, r_size=10.0)
+        voxel = 0
+        for layer in range(3):
+            for a in range(5):
+                for r in range(2):
+                    alpha = -math.pi + (a + 0.5) * 2 * math.pi / 5
+                    radius = (r + 0.5) * 10.0
+                    assert mesh.voxel_layer[voxel] == layer
+                    assert mesh.voxel_alpha[voxel] == pytest.approx(alpha)
+                    assert mesh.voxel_r[voxel] == pytest.approx(radius)
+                    expected = [radius * math.cos(alpha), radius * math.sin(alpha), (layer + 0.5) * 2.0]
+                    assert mesh.voxel_centres[voxel] == pytest.approx(expected)
+                    voxel += 1
+        assert voxel == mesh.n_voxels
+
+    @given(layers=st.integers(1, 9), alpha=st.integers(1, 9), r=st.integers(1, 9), size=st.floats(0.1, 100))
+    def test_any_cylinder_is_consistent(self, layers: int, alpha: int, r: int, size: float) -> None:
+        mesh = ReadoutMesh.cylinder(layers=layers, alpha_cells=alpha, r_cells=r, layer_thickness=1.0, r_size=size)
+        assert mesh.shape == (layers, alpha, r)
+        assert mesh.n_voxels == layers * alpha * r == len(mesh.voxel_r) == len(mesh.voxel_centres)
+        assert mesh.layer_boundaries[-1] == mesh.n_voxels
+        # The mesh is symmetric around its axis: the mean position of each layer is on it.
+        mean = mesh.voxel_centres.reshape(layers, -1, 3).mean(axis=1)[:, :2]
+        assert alpha == 1 or np.abs(mean).max() < 1e-9 * size * r
+        assert np.all((mesh.voxel_alpha > -math.pi) & (mesh.voxel_alpha < math.pi))
+
+    def test_layer_slices_cover_all_voxels_once(self, photon_mesh: ReadoutMesh) -> None:
+        covered = np.concatenate([np.arange(368)[photon_mesh.layer_slice(i)] for i in range(photon_mesh.n_layers)])
+        assert covered.tolist() == list(range(368))
+
+    def test_layer_slice_counts_from_the_end_and_knows_its_bounds(self) -> None:
+        mesh = Detector.preset("par04-siw").mesh
+        assert mesh.layer_slice(-1) == mesh.layer_slice(44)
+        with pytest.raises(IndexError):
+            mesh.layer_slice(45)
+
+
+class TestCylinder:
+    GOOD = {"layers": 3, "alpha_cells": 4, "r_cells": 2, "layer_thickness": 3.4, "r_size": 4.65}
+
+    @pytest.mark.parametrize("name", ["layers", "alpha_cells", "r_cells"])
+    @pytest.mark.parametrize("value", [0, -1, 2.5, True, "3"])
+    def test_refuses_odd_numbers_of_cells(self, name: str, value: object) -> None:
+        with pytest.raises(GeometryError, match=f"^{name} must be a whole number"):
+            ReadoutMesh.cylinder(**{**self.GOOD, name: value})  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("name", ["layer_thickness", "r_size"])
+    @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+    def test_refuses_odd_sizes(self, name: str, value: float) -> None:
+        with pytest.raises(GeometryError, match=f"^{name} must be a length above zero"):
+            ReadoutMesh.cylinder(**{**self.GOOD, name: value})  # type: ignore[arg-type]
+
+    def test_refuses_cells_too_small_to_tell_apart(self) -> None:
+        with pytest.raises(GeometryError, match="r_edges must rise"):
+            ReadoutMesh.cylinder(**{**self.GOOD, "r_size": 1e-12})  # type: ignore[arg-type]
+
+    def test_edges_are_clean_decimals(self) -> None:
+        mesh = ReadoutMesh.cylinder(**{**self.GOOD, "r_cells": 9})  # type: ignore[arg-type]
+        assert mesh.blocks[0].r_edges == (0.0, 4.65, 9.3, 13.95, 18.6, 23.25, 27.9, 32.55, 37.2, 41.85)
+
+
+class TestBinningXml:
+    def test_photons_of_data_set_1(self, photon_mesh: ReadoutMesh) -> None:
+        assert photon_mesh.n_layers == 5
+        assert photon_mesh.layer_ids == (0, 1, 2, 3, 12)
+        assert photon_mesh.n_voxels == 8 + 160 + 190 + 5 + 5 == 368
+        assert not photon_mesh.is_regular
+        assert photon_mesh.describe() == "5 layers of different segmentation, 368 voxels"
+        with pytest.raises(GeometryError, match="different segmentation"):
+            _ = photon_mesh.shape
+
+    def test_irregular_voxels_follow_each_layer(self, photon_mesh: ReadoutMesh) -> None:
+        assert photon_mesh.voxel_r[:3] == pytest.approx([2.5, 7.5, 20])
+        second = photon_mesh.layer_slice(1)
+        assert photon_mesh.voxel_r[second][:3] == pytest.approx([1, 3, 5])
+        assert photon_mesh.voxel_alpha[second][0] == pytest.approx(-0.9 * math.pi)
+        assert photon_mesh.voxel_alpha[second][15:17] == pytest.approx([-0.9 * math.pi, -0.7 * math.pi])
+        # Depths are not in the binning: layers stand one unit apart.
+        assert photon_mesh.layer_z.tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
+
+    def test_equal_neighbours_join_to_one_block(self, tmp_path: Path) -> None:
+        layers = {i: ([0.0, 4.65, 9.3], 16) for i in range(45)}
+        mesh = ReadoutMesh.from_binning_xml(write_binning(tmp_path / "b.xml", layers, "electron", last=45))
+        assert len(mesh.blocks) == 1
+        assert mesh.shape == (45, 16, 2)
+        assert mesh.layer_ids == tuple(range(45))
+
+    def test_a_gap_in_the_numbers_is_kept(self, tmp_path: Path) -> None:
+        layers = {i: ([0.0, 1.0], 2) for i in (0, 1, 5)}
+        mesh = ReadoutMesh.from_binning_xml(write_binning(tmp_path / "b.xml", layers, "pion"))
+        assert mesh.layer_ids == (0, 1, 5)
+        assert mesh.shape == (3, 2, 1)
+
+    def test_several_particles_must_be_told_apart(self, tmp_path: Path) -> None:
+        path = write_binning(tmp_path / "b.xml", PHOTON_LAYERS, "photon", "pion")
+        assert ReadoutMesh.from_binning_xml(path, "pion").n_voxels == 368
+        with pytest.raises(GeometryError, match=r"the file has: photon, pion"):
+            ReadoutMesh.from_binning_xml(path)
+        with pytest.raises(GeometryError, match=r"'kaon'.*photon, pion"):
+            ReadoutMesh.from_binning_xml(path, "kaon")
+
+    def test_a_detector_can_be_named_by_its_binning(self, tmp_path: Path) -> None:
+        path = write_binning(tmp_path / "b.xml", PHOTON_LAYERS, "photon", "pion")
+        detector = Detector.named(f"{path}:photon")
+        assert (detector.name, detector.mesh.n_voxels, detector.energy_scale) == ("b:photon", 368, 1.0)
+        assert Detector.named("par04-siw") is PRESETS["par04-siw"]
+        with pytest.raises(GeometryError, match="known: par04-siw"):
+            Detector.named("my.xmlish")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "no valid XML"),
+            (b"\x89HDF\r\n", "no valid XML"),
+            (b"<?xml version='1.0' encoding='no-such-code'?><Bins/>", "no valid XML"),
+            (b"<Bins></Bins>", "the file has: none"),
+            (b"<Bins><Bin name='a'></Bin></Bins>", "blocks"),
+            (b"<Bins><Bin name='a'><Layer id='0' n_bin_alpha='1'/></Bin></Bins>", "attribute 'r_edges' is missing"),
+            (b"<Bins><Bin name='a'><Layer id='7' r_edges='0,x' n_bin_alpha='1'/></Bin></Bins>", "bad layer 7"),
+            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,5,4' n_bin_alpha='1'/></Bin></Bins>", "must rise"),
+            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,nan' n_bin_alpha='1'/></Bin></Bins>", "must rise"),
+            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,1' n_bin_alpha='0'/></Bin></Bins>", "alpha_cells"),
+        ],
+    )
+    def test_damage_is_named(self, tmp_path: Path, content: bytes, message: str) -> None:
+        path = tmp_path / "bad.xml"
+        path.write_bytes(content)
+        with pytest.raises(FastVError, match=message) as raised:
+            ReadoutMesh.from_binning_xml(path)
+        assert str(path) in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    def test_missing_file_and_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(FileFormatError, match="No such file"):
+            ReadoutMesh.from_binning_xml(tmp_path / "none.xml")
+        with pytest.raises(FileFormatError, match="cannot read"):
+            ReadoutMesh.from_binning_xml(tmp_path)
+
+    @given(st.binary(max_size=60), st.integers(0, 400))
+    def test_random_damage_never_escapes(self, tmp_path: Path, junk: bytes, position: int) -> None:
+        whole = write_binning(tmp_path / "b.xml", {0: ([0, 1, 2], 3)}, "photon", last=2).read_bytes()
+        (tmp_path / "c.xml").write_bytes(whole[:position] + junk + whole[position + len(junk) :])
+        try:
+            mesh = ReadoutMesh.from_binning_xml(tmp_path / "c.xml")
+        except FastVError:
+            return
+        assert mesh.n_voxels >= 1
+
+
+class TestValidation:
+    @pytest.mark.parametrize("edges", [(0.0, 0.0), (1.0, 0.5), (-1.0, 1.0), (0.0, math.inf), (0.0,)])
+    def test_edges_must_rise_from_zero_or_more(self, edges: tuple[float, ...]) -> None:
+        with pytest.raises(ValidationError):
+            LayerBlock(layers=1, alpha_cells=1, r_edges=edges)
+
+    def test_problems_carry_the_path_to_the_value(self) -> None:
+        content = PRESETS["par04-siw"].model_dump(mode="json")
+        content["mesh"]["blocks"][0]["r_edges"][3] = "far"
+        with pytest.raises(ValidationError) as raised:
+            Detector.model_validate(content)
+        assert first_problem(raised.value).startswith("mesh.blocks.0.r_edges.3: ")
+
+    @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+    def test_an_energy_scale_is_a_finite_number_above_zero(self, scale: float) -> None:
+        mesh = PRESETS["par04-siw"].mesh
+        with pytest.raises(ValidationError):
+            Detector(name="bad", mesh=mesh, energy_scale=scale)
+
+    def test_unknown_fields_are_errors(self) -> None:
+        with pytest.raises(ValidationError, match="treshold"):
+            Detector(name="bad", mesh=PRESETS["par04-siw"].mesh, treshold=1.0)  # type: ignore[call-arg]
