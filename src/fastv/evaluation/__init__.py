@@ -1,0 +1,35 @@
+"""Is a generated sample as good as full simulation? Observables, figures with errors and floor, plots, report.
+
+statistics   estimates with errors          observables  per-shower observables, streamed
+histograms   binning, separation power      comparison   every figure of one sample against another
+verdict      figures against targets        evaluator    ``evaluate``: samples in, Evaluation out
+plots        figures for a paper            pictures     individual showers
+report       the HTML page, JSON and plots
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastv.evaluation.evaluator import Evaluation as Evaluation
+    from fastv.evaluation.evaluator import evaluate as evaluate
+    from fastv.evaluation.pictures import shower_gallery as shower_gallery
+    from fastv.evaluation.report import write_report as write_report
+
+_HOMES = {
+    "Evaluation": "fastv.evaluation.evaluator",
+    "evaluate": "fastv.evaluation.evaluator",
+    "shower_gallery": "fastv.evaluation.pictures",
+    "write_report": "fastv.evaluation.report",
+}
+
+__all__ = ["Evaluation", "evaluate", "shower_gallery", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'fastv.evaluation' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOMES[name]), name)

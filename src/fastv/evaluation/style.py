@@ -1,0 +1,110 @@
+"""The look of all figures: mplhep's plain style, colours that colour-blind readers can tell apart, ratio panels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import mplhep
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from numpy.typing import NDArray
+
+REFERENCE_COLOUR = "#3f3f3f"
+GENERATED_COLOUR = "#d55e00"
+_RC: Any = {
+    "font.size": 13,
+    "axes.labelsize": 14,
+    "axes.titlesize": 13,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+    "axes.linewidth": 1.0,
+    "lines.linewidth": 1.6,
+    "xtick.major.size": 6,
+    "xtick.minor.size": 3,
+    "ytick.major.size": 6,
+    "ytick.minor.size": 3,
+    "xtick.major.pad": 5,
+    "axes.unicode_minus": False,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "xaxis.labellocation": "right",
+    "yaxis.labellocation": "top",
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Matplotlib settings of the figures, for the time of a ``with`` block only."""
+    with matplotlib.rc_context({**mplhep.style.ROOT, **_RC}):
+        yield
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 140) -> None:
+    """Write a figure in the style it was drawn in; the suffix gives the format."""
+    with paper_style():
+        figure.savefig(path, dpi=dpi, facecolor="white")
+
+
+def grid(
+    rows: int, columns: int, width: float, height: float, *, gap: float = 0.75, top: float = 0.38
+) -> tuple[Figure, GridSpec]:
+    """A figure of ``width`` x ``height`` inches a cell, with margins fixed in inches.
+
+    Margins that are known need no layout engine, which would draw every figure twice.
+    """
+    total_width, total_height = columns * width, rows * height
+    figure = Figure(figsize=(total_width, total_height))
+    cells = figure.add_gridspec(
+        rows,
+        columns,
+        left=0.85 / total_width,
+        right=1 - 0.15 / total_width,
+        bottom=0.62 / total_height,
+        top=1 - top / total_height,
+        wspace=gap / (width - gap),
+        hspace=0.9 / (height - 0.9),
+    )
+    return figure, cells
+
+
+def panels(
+    rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 5.4, *, top: float = 0.38
+) -> tuple[Figure, Any]:
+    """Pairs of a main panel and a ratio panel below it: the figure and an array (rows, columns, 2) of axes."""
+    figure, cells = grid(rows, columns, width, height, top=top)
+    axes = np.empty((rows, columns, 2), dtype=object)
+    for row in range(rows):
+        for column in range(columns):
+            inner = cells[row, column].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.06)
+            lower = figure.add_subplot(inner[1])
+            main = figure.add_subplot(inner[0], sharex=lower)
+            main.tick_params(labelbottom=False)
+            if rows * columns > 1:
+                # Ticks on four sides dominate the time to draw many panels.
+                for panel in (main, lower):
+                    panel.minorticks_off()
+            axes[row, column] = main, lower
+    return figure, axes
+
+
+def band(axes: Axes, edges: NDArray[Any], low: NDArray[Any], high: NDArray[Any], colour: str, label: str = "") -> None:
+    """Statistical error band of a stepped curve."""
+    low, high = np.nan_to_num(low), np.nan_to_num(high)
+    axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, linewidth=0, label=label or None)
+
+
+def ratio_axis(axes: Axes, values: NDArray[Any], errors: NDArray[Any], *, floor: float = 0.02) -> None:
+    """Label a ratio panel and give it a symmetric range that holds the well measured points."""
+    axes.axhline(1.0, color=REFERENCE_COLOUR, linewidth=0.9)
+    good = np.isfinite(values) & np.isfinite(errors) & (errors < 0.5)
+    reach = np.quantile(np.abs(values[good] - 1) + errors[good], 0.95) if good.any() else 0.5
+    reach = float(np.clip(1.2 * reach, floor, 1.0))
+    axes.set_ylim(1 - reach, 1 + reach)
+    axes.set_ylabel("ratio")

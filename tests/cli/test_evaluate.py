@@ -1,0 +1,58 @@
+"""``fastv evaluate`` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from fastv.cli import evaluate
+from fastv.errors import FastVError
+from fastv.evaluation import plots
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("evaluate")
+    with ShowersFile(sample_path("test")) as file:
+        file[:200].write(folder / "reference.h5")
+        file[200:400].write(folder / "generated.h5")
+    return str(folder / "reference.h5"), str(folder / "generated.h5")
+
+
+def run(*arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    evaluate.add_parser(parser.add_subparsers())
+    options = parser.parse_args(["evaluate", *arguments])
+    options.run(options)
+
+
+def test_table(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    run(*files)
+    output = capsys.readouterr().out
+    assert "mean visible fraction" in output
+    assert "two halves of the reference, 100 and 100 showers" in output
+
+
+def test_json_and_report(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:1])
+    run(*files, "-o", str(tmp_path / "out"), "--floor", files[1], "--json")
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "report.html" in captured.err
+
+
+def test_output_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(FastVError, match="exists already"):
+        run("nothing.h5", "nothing.h5", "-o", str(tmp_path))
+
+
+def test_missing_file(files: tuple[str, str]) -> None:
+    with pytest.raises(FastVError, match="no such file"):
+        run(files[0], "nothing.h5")
