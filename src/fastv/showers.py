@@ -461,11 +461,16 @@ class ShowersWriter:
             wanted = f"has {rows.stop - rows.start} showers" if 0 <= block < self.n_blocks else "does not exist"
             msg = f"block {block} {wanted}, got {len(showers)} showers"
             raise ValueError(msg)
-        with (
-            readable_os_errors(self.path),
-            written_whole(self._block_path(block), force=True) as temporary,
-        ):
-            _write_file(temporary, showers)
+        path = self._block_path(block)
+        temporary = path.with_suffix(".part")
+        try:
+            with readable_os_errors(self.path):
+                _write_file(temporary, showers)
+                temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
     def finish(self) -> None:
         """Join the blocks, give the file its final name and remove the blocks.

@@ -1,0 +1,715 @@
+"""The showers file: CaloChallenge layout, lazy reading, damage, and writing that survives a kill and a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastv import showers as module
+from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
+from fastv.geometry import PRESETS, Detector
+from fastv.sample import sample_path
+from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
+from fastv.summary import summarise_file
+
+Make = Callable[..., Showers]
+
+
+def assert_same(first: Showers, second: Showers) -> None:
+    assert first.detector == second.detector
+    for name in ("incident_energies", "energies", "theta", "phi", "pdg"):
+        a, b = getattr(first, name), getattr(second, name)
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=0, err_msg=name)
+    assert set(first.extra) == set(second.extra)
+    for name, column in first.extra.items():
+        np.testing.assert_array_equal(column, second.extra[name], err_msg=name)
+
+
+@pytest.fixture
+def full_showers(make_showers: Make) -> Showers:
+    rng = np.random.default_rng(5)
+    return make_showers(
+        130,
+        theta=rng.uniform(0, np.pi, 130),
+        phi=rng.uniform(-np.pi, np.pi, 130),
+        pdg=rng.choice(np.array([11, 22], np.int32), 130),
+        extra={"cpu_seconds": rng.random(130), "vertex": rng.random((130, 3)), "late": rng.random(130) < 0.5},
+    )
+
+
+@pytest.fixture
+def plain(tmp_path: Path, make_showers: Make) -> Callable[..., Path]:
+    """Write a plain CaloChallenge file with some data sets changed, or left out if None."""
+
+    def write(name: str = "plain.h5", **changes: object) -> Path:
+        showers = make_showers(20)
+        content: dict[str, object] = {
+            "incident_energies": showers.incident_energies[:, None],
+            "showers": showers.energies,
+            **changes,
+        }
+        with h5py.File(tmp_path / name, "w") as file:
+            for key, value in content.items():
+                if value is not None:
+                    file[key] = value
+        return tmp_path / name
+
+    return write
+
+
+class TestShowers:
+    def test_voxels_must_fit_the_mesh(self, make_showers: Make) -> None:
+        with pytest.raises(GeometryError, match="have 23 voxels, the mesh of tiny has 24"):
+            make_showers(2, energies=np.zeros((2, 23), np.float32))
+        with pytest.raises(GeometryError, match=r"shape \(N, V\)"):
+            make_showers(2, energies=np.zeros(24, np.float32))
+
+    def test_columns_must_fit_the_showers(self, make_showers: Make) -> None:
+        with pytest.raises(FileFormatError, match="theta has 3 rows, showers have 2"):
+            make_showers(2, theta=np.ones(3))
+        with pytest.raises(FileFormatError, match="cpu_seconds has 1 rows"):
+            make_showers(2, extra={"cpu_seconds": np.ones(1)})
+
+    def test_incident_energies_are_flat(self, make_showers: Make) -> None:
+        # (N, 1) would silently broadcast against (N,) to (N, N).
+        with pytest.raises(FileFormatError, match=r"must have the shape \(N,\), it has \(2, 1\)"):
+            make_showers(2, incident_energies=np.ones((2, 1)))
+
+    def test_grid_is_a_view_in_layer_alpha_r_order(self, make_showers: Make) -> None:
+        showers = make_showers(3)
+        assert showers.grid.shape == (3, 3, 4, 2)
+        assert np.shares_memory(showers.grid, showers.energies)
+        assert showers.grid[1, 2, 3, 1] == showers.energies[1, (2 * 4 + 3) * 2 + 1]
+
+    def test_some_of_them(self, full_showers: Showers) -> None:
+        some = full_showers[full_showers.incident_energies > 1e5]
+        assert 0 < len(some) < len(full_showers)
+        assert some.incident_energies.min() > 1e5
+        assert len(some.extra["vertex"]) == len(some)
+
+
+class TestLayout:
+    def test_public_scripts_find_what_they_expect(self, tmp_path: Path, full_showers: Showers) -> None:
+        full_showers.write(tmp_path / "a.h5")
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file["incident_energies"].shape == (130, 1)
+            assert file["showers"].shape == (130, 24)
+            assert {file[name].dtype for name in ("incident_energies", "showers", "incident_theta")} == {
+                np.dtype(np.float32)
+            }
+            assert file["incident_theta"].shape == file["incident_phi"].shape == (130, 1)
+            assert file["incident_pdg"].shape == (130,)
+            content = json.loads(file.attrs["fastv"])
+        assert content["format_version"] == 1
+        assert content["detector"]["energy_scale"] == 0.033
+
+    def test_round_trip(self, tmp_path: Path, full_showers: Showers) -> None:
+        full_showers.write(tmp_path / "a.h5")
+        with ShowersFile(tmp_path / "a.h5") as file:
+            assert_same(file[:], full_showers)
+            assert file.provenance == {"engine": "random numbers"}
+
+    def test_numpy_numbers_and_paths_in_the_provenance(self, tmp_path: Path, make_showers: Make) -> None:
+        provenance = {"seed": np.int64(3), "scale": np.float32(0.5), "file": Path("a/b"), "list": np.arange(2)}
+        make_showers(2, provenance=provenance).write(tmp_path / "a.h5")
+        assert ShowersFile(tmp_path / "a.h5").provenance == {"seed": 3, "scale": 0.5, "file": "a/b", "list": [0, 1]}
+
+    def test_a_plain_file_needs_its_mesh(self, plain: Callable[..., Path], tiny_detector: Detector) -> None:
+        path = plain()
+        with pytest.raises(GeometryError, match="does not tell its mesh"):
+            ShowersFile(path)
+        with ShowersFile(path, tiny_detector) as file:
+            assert len(file) == 20
+            assert file.format_version is None
+
+    def test_a_plain_file_names_the_meshes_that_fit(self, plain: Callable[..., Path]) -> None:
+        with pytest.raises(GeometryError, match=r"6480 voxels: --mesh par04-siw\)"):
+            ShowersFile(plain(showers=np.zeros((20, 6480), np.float32)))
+
+    def test_incident_energies_without_second_axis(
+        self, plain: Callable[..., Path], tiny_detector: Detector, make_showers: Make
+    ) -> None:
+        incident = make_showers(20).incident_energies
+        with ShowersFile(plain(incident_energies=incident), tiny_detector) as file:
+            assert_same(file[:], make_showers(20))
+
+    @pytest.mark.parametrize("dtype", ["<f8", ">f4", "<f2"])
+    def test_other_floats_are_read(self, plain: Callable[..., Path], tiny_detector: Detector, dtype: str) -> None:
+        data = np.linspace(0, 100, 480).reshape(20, 24).astype(dtype)
+        with ShowersFile(plain(showers=data), tiny_detector) as file:
+            assert file[:].energies.dtype == np.float32
+            np.testing.assert_allclose(file[:].energies, data.astype(np.float64), rtol=1e-6)
+
+    def test_data_sets_without_a_row_per_shower_are_left_alone(
+        self, plain: Callable[..., Path], tiny_detector: Detector
+    ) -> None:
+        path = plain(scalar=3.0, edges=np.arange(7), text="abc", names=["a"] * 20, cpu_seconds=np.ones((20, 1)))
+        with ShowersFile(path, tiny_detector) as file:
+            assert sorted(file.columns) == ["cpu_seconds", "incident_energies"]
+            assert file[:3].extra["cpu_seconds"].tolist() == [1, 1, 1]
+            assert file.column("cpu_seconds").shape == (20,)
+            with pytest.raises(FileFormatError, match=r"no column 'edges'; the file has: cpu_seconds"):
+                file.column("edges")
+
+    def test_the_shipped_sample_is_physical(self) -> None:
+        with ShowersFile(sample_path("train")) as file:
+            showers = file[:]
+        fraction = showers.energies.sum(axis=1) / showers.incident_energies
+        assert showers.detector == PRESETS["par04-siw"]
+        assert fraction.mean() == pytest.approx(0.952, abs=0.01)
+        assert showers.energies[showers.energies > 0].min() >= showers.detector.threshold * (1 - 1e-6)
+        # Showers deepen with energy: logarithmically, by about one radiation length (4.2 mm here) per factor e.
+        depth = (showers.grid.sum(axis=(2, 3)) * showers.mesh.layer_z).sum(axis=1) / showers.energies.sum(axis=1)
+        slope, _ = np.polyfit(np.log(showers.incident_energies), depth, 1)
+        assert 3.0 < slope < 6.0
+
+
+class TestLazyReading:
+    @given(st.slices(130), st.integers(1, 40))
+    def test_any_slice(self, full_file: Path, full_showers: Showers, rows: slice, step: int) -> None:
+        for wanted in (rows, slice(rows.start, rows.stop, step)):
+            with ShowersFile(full_file) as file:
+                assert_same(file[wanted], full_showers[np.arange(130)[wanted]])
+
+    @given(st.lists(st.integers(-130, 129), max_size=40))
+    def test_any_indices(self, full_file: Path, full_showers: Showers, rows: list[int]) -> None:
+        with ShowersFile(full_file) as file:
+            wanted = np.asarray(rows, dtype=np.int64)
+            assert_same(file[wanted], full_showers[wanted])
+
+    def test_a_mask(self, full_file: Path, full_showers: Showers) -> None:
+        with ShowersFile(full_file) as file:
+            mask = file.incident_energies > 1e5
+            assert_same(file[mask], full_showers[mask])
+
+    @pytest.mark.parametrize("rows", [[130], [-131], [0.5], [[1]], [True]])
+    def test_rows_outside(self, full_file: Path, rows: list[object]) -> None:
+        with ShowersFile(full_file) as file, pytest.raises(IndexError):
+            file[np.asarray(rows)]
+
+    @pytest.mark.parametrize("chunks", [None, True, (130, 24), (1, 1), (7, 5), (130, 1), (128, 24)])
+    @pytest.mark.parametrize("size", [1, 32, 1000])
+    def test_batches_of_files_with_odd_chunks(
+        self, tmp_path: Path, full_showers: Showers, chunks: object, size: int
+    ) -> None:
+        with h5py.File(tmp_path / "odd.h5", "w") as file:
+            file["incident_energies"] = full_showers.incident_energies
+            file.create_dataset("showers", data=full_showers.energies, chunks=chunks)
+        with ShowersFile(tmp_path / "odd.h5", full_showers.detector) as file:
+            batches = list(file.batches(size))
+        assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+        np.testing.assert_array_equal(np.concatenate([b.energies for b in batches]), full_showers.energies)
+        np.testing.assert_array_equal(
+            np.concatenate([b.incident_energies for b in batches]), full_showers.incident_energies
+        )
+
+    def test_a_closed_file_says_so(self, full_file: Path) -> None:
+        with ShowersFile(full_file) as file:
+            pass
+        with pytest.raises(ValueError, match="closed"):
+            file[:1]
+
+    @pytest.fixture
+    def full_file(self, tmp_path: Path, full_showers: Showers) -> Path:
+        full_showers.write(tmp_path / "full.h5", force=True)
+        return tmp_path / "full.h5"
+
+
+class TestDamage:
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(FileFormatError, match="no such file"):
+            ShowersFile(tmp_path / "none.h5")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(FileFormatError, match="is a folder"):
+            ShowersFile(tmp_path)
+
+    @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)])
+    def test_no_hdf5(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.h5").write_bytes(content)
+        with pytest.raises(FileFormatError, match="truncated or no HDF5 file"):
+            ShowersFile(tmp_path / "a.h5")
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "message"),
+        [
+            ({"showers": None}, FileFormatError, "'showers' is missing; the file holds: incident_energies"),
+            ({"incident_energies": None}, FileFormatError, "'incident_energies' is missing"),
+            ({"showers": None, "showers/data": np.ones(3)}, FileFormatError, "'showers' is a group, not a data set"),
+            ({"showers": np.zeros((20, 24), int)}, FileFormatError, "must be floating-point"),
+            ({"showers": np.zeros(480)}, FileFormatError, "must be floating-point"),
+            ({"showers": np.zeros((20, 3, 8))}, FileFormatError, "must be floating-point"),
+            ({"showers": np.zeros((20, 25))}, GeometryError, "wrong voxel count: the file has 25 .* has 24"),
+            ({"showers": h5py.Empty("f")}, FileFormatError, "must be floating-point"),
+            ({"incident_energies": np.ones((19, 1))}, FileFormatError, "one number for each of 20 showers"),
+            ({"incident_energies": np.ones((20, 2))}, FileFormatError, "one number for each of 20 showers"),
+            ({"incident_energies": 5.0}, FileFormatError, "one number for each of 20 showers"),
+            ({"incident_energies": ["a"] * 20}, FileFormatError, "one number for each of 20 showers"),
+            ({"incident_theta": np.ones(3)}, FileFormatError, "'incident_theta' must hold one number"),
+            ({"incident_pdg/a": np.ones(20)}, FileFormatError, "'incident_pdg' must hold one number"),
+        ],
+    )
+    def test_layout(
+        self,
+        plain: Callable[..., Path],
+        tiny_detector: Detector,
+        changes: dict[str, object],
+        error: type[FastVError],
+        message: str,
+    ) -> None:
+        with pytest.raises(error, match=message):
+            ShowersFile(plain(**changes), tiny_detector)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e-3, 1e300])
+    def test_a_voxel_that_is_not_physical(
+        self, plain: Callable[..., Path], tiny_detector: Detector, make_showers: Make, value: float
+    ) -> None:
+        data = make_showers(20).energies.astype(np.float64)
+        data[13, 7] = value
+        with ShowersFile(plain(showers=data), tiny_detector) as file:
+            assert len(file[:13]) == 13
+            for rows in (slice(10, 20), slice(1, None, 3), np.array([2, 13])):
+                with pytest.raises(FileFormatError, match=r"voxel 7 of shower 13 is .*; voxel energies must be finite"):
+                    file[rows]
+
+    def test_infinities_of_both_signs(self, plain: Callable[..., Path], tiny_detector: Detector) -> None:
+        data = np.zeros((20, 24))
+        data[3, :2] = np.inf, -np.inf
+        with ShowersFile(plain(showers=data), tiny_detector) as file, pytest.raises(FileFormatError, match="shower 3"):
+            file[:]
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+    def test_an_incident_energy_that_is_not_physical(
+        self, plain: Callable[..., Path], tiny_detector: Detector, value: float
+    ) -> None:
+        incident = np.full((20, 1), 1000.0)
+        incident[4] = value
+        with ShowersFile(plain(incident_energies=incident), tiny_detector) as file:
+            with pytest.raises(FileFormatError, match="incident energy of shower 4 is"):
+                _ = file.incident_energies
+            with pytest.raises(FileFormatError, match="incident energy of shower 4 is"):
+                file[:2]
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [("incident_theta", 90.0), ("incident_theta", np.nan), ("incident_theta", -0.1), ("incident_phi", 180.0)],
+    )
+    def test_angles_in_degrees_are_refused(
+        self, plain: Callable[..., Path], tiny_detector: Detector, column: str, value: float
+    ) -> None:
+        path = plain(**{column: np.full((20, 1), value)})
+        with ShowersFile(path, tiny_detector) as file, pytest.raises(FileFormatError, match="angles are in rad"):
+            file[:]
+
+    @pytest.mark.parametrize("code", [11.5, np.nan, 1e20])
+    def test_particle_codes(self, plain: Callable[..., Path], tiny_detector: Detector, code: float) -> None:
+        path = plain(incident_pdg=np.full(20, code))
+        with ShowersFile(path, tiny_detector) as file, pytest.raises(FileFormatError, match="no particle code"):
+            file[:]
+
+    def test_unknown_mesh_lists_the_known_ones(self, plain: Callable[..., Path]) -> None:
+        with pytest.raises(GeometryError, match="unknown detector or mesh 'par05'; known: par04-siw, par04-siw-fine"):
+            ShowersFile(plain(), "par05")
+
+    def test_a_mesh_that_contradicts_the_file(self, tmp_path: Path, make_showers: Make) -> None:
+        make_showers(2).write(tmp_path / "a.h5")
+        with pytest.raises(GeometryError, match="the file is of tiny, whose mesh is not that of par04-siw"):
+            ShowersFile(tmp_path / "a.h5", "par04-siw")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda c: {**c, "format_version": 2}, "format version 2 is newer than this FastV reads"),
+            (lambda c: {**c, "format_version": 0}, "at format_version: "),
+            (lambda c: {k: v for k, v in c.items() if k != "format_version"}, "at format_version: Field required"),
+            (lambda c: {**c, "provenance": 3}, "at provenance: "),
+            (lambda c: {**c, "colour": 3}, "at colour: "),
+            (lambda c: {**c, "detector": {**c["detector"], "energy_scale": -1}}, "at detector.energy_scale: "),
+            (
+                lambda c: {**c, "detector": {**c["detector"], "mesh": {"blocks": [{"layers": "x"}]}}},
+                "at detector.mesh.blocks.0.layers: ",
+            ),
+            (lambda _: [1], "bad attribute 'fastv'"),
+        ],
+    )
+    def test_bad_values_of_the_attribute(
+        self, tmp_path: Path, make_showers: Make, change: Callable[[dict[str, object]], object], message: str
+    ) -> None:
+        make_showers(2).write(tmp_path / "a.h5")
+        with h5py.File(tmp_path / "a.h5", "r+") as file:
+            file.attrs["fastv"] = json.dumps(change(json.loads(file.attrs["fastv"])))
+        with pytest.raises(FileFormatError, match=message):
+            ShowersFile(tmp_path / "a.h5")
+
+    @pytest.mark.parametrize("value", ["", "{", "[" * 100_000, 3.0, np.arange(3), h5py.Empty("f"), b"\xff\xfe"])
+    def test_an_attribute_that_is_no_json(self, tmp_path: Path, make_showers: Make, value: object) -> None:
+        make_showers(2).write(tmp_path / "a.h5")
+        with h5py.File(tmp_path / "a.h5", "r+") as file:
+            file.attrs["fastv"] = value
+        with pytest.raises(FileFormatError, match="fastv"):
+            ShowersFile(tmp_path / "a.h5")
+
+    def test_a_size_beyond_all_memory_is_found_by_the_first_false_energy(
+        self, tmp_path: Path, tiny_detector: Detector
+    ) -> None:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.create_dataset("incident_energies", (2**44, 1), "f4", chunks=(1000, 1))
+            file.create_dataset("showers", (2**44, 24), "f4", chunks=(1000, 24))
+        with (
+            ShowersFile(tmp_path / "a.h5", tiny_detector) as file,
+            pytest.raises(FileFormatError, match="shower 0 is 0.0 MeV"),
+        ):
+            file[:]
+
+    @given(seed=st.integers(0, 2**32), flips=st.integers(0, 6), keep=st.one_of(st.just(1.0), st.floats(0, 1)))
+    def test_random_damage_gives_a_result_or_one_line(
+        self, tmp_path: Path, full_showers: Showers, seed: int, flips: int, keep: float
+    ) -> None:
+        source = tmp_path / "whole.h5"
+        if not source.exists():
+            full_showers.write(source)
+        content = bytearray(source.read_bytes())
+        content = content[: max(1, int(keep * len(content)))]
+        chance = random.Random(seed)
+        for _ in range(flips):
+            # Half of the damage hits the head of the file, where its structure is.
+            end = len(content) if chance.random() < 0.5 else min(len(content), 4096)
+            content[chance.randrange(end)] = chance.randrange(256)
+        (tmp_path / "damaged.h5").write_bytes(content)
+        try:
+            summary = summarise_file(tmp_path / "damaged.h5")
+        except FastVError as error:
+            assert "damaged.h5" in str(error)
+            assert "\n" not in str(error)
+            return
+        assert summary.showers == 130
+        assert 0 <= summary.sparsity <= 1
+
+    @given(
+        shape=st.lists(st.integers(0, 30), max_size=4),
+        dtype=st.sampled_from(["f4", "f8", "i4", "u1", "bool", "S3", "c8"]),
+        name=st.sampled_from(["showers", "incident_energies", "incident_theta", "incident_pdg", "cpu_seconds"]),
+    )
+    def test_random_shapes_and_types(
+        self, plain: Callable[..., Path], tiny_detector: Detector, shape: list[int], dtype: str, name: str
+    ) -> None:
+        path = plain(**{name: np.ones(shape, dtype)})
+        try:
+            with ShowersFile(path, tiny_detector) as file:
+                assert len(file[:]) == 20
+        except FastVError as error:
+            assert "\n" not in str(error)
+
+
+def write_all(writer: ShowersWriter, showers: Showers, stop_before: int | None = None) -> None:
+    for block in writer.missing():
+        if block == stop_before:
+            return
+        writer.write_block(block, showers[writer.rows(block)])
+    writer.finish()
+
+
+@pytest.fixture(scope="module")
+def many(make_showers: Make) -> Showers:
+    """Two full blocks and the beginning of a third."""
+    n = 2 * BLOCK_ROWS + 137
+    return make_showers(n, extra={"cpu_seconds": np.arange(float(n))})
+
+
+class TestWriter:
+    REQUEST = {"seed": 1}
+
+    @pytest.mark.parametrize("total", [1, 999, 1000, 1001, 2137])
+    def test_blocks_join_to_the_whole(self, tmp_path: Path, many: Showers, total: int) -> None:
+        write_all(ShowersWriter(tmp_path / "a.h5", total, self.REQUEST), many[:total])
+        with ShowersFile(tmp_path / "a.h5") as file:
+            assert_same(file[:], many[:total])
+        assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+    def test_joining_does_not_pack_again_and_leaves_no_gap(self, tmp_path: Path, many: Showers) -> None:
+        write_all(ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST), many)
+        many.write(tmp_path / "b.h5")
+        sizes = [(tmp_path / name).stat().st_size for name in ("a.h5", "b.h5")]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
+
+    def test_resume_continues_and_gives_the_same_file(self, tmp_path: Path, many: Showers) -> None:
+        write_all(ShowersWriter(tmp_path / "whole.h5", len(many), self.REQUEST), many)
+        write_all(ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST), many, stop_before=2)
+        assert not (tmp_path / "a.h5").exists()
+        with pytest.raises(OutputError, match="--resume continues, --force starts over"):
+            ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST)
+        again = ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST, resume=True)
+        assert again.missing() == [2]
+        write_all(again, many)
+        assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+    def test_blocks_of_another_request_are_not_mixed_in(self, tmp_path: Path, many: Showers) -> None:
+        write_all(ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST), many, stop_before=1)
+        for total, request in ((len(many), {"seed": 2}), (len(many) - 1, self.REQUEST)):
+            with pytest.raises(OutputError, match="other settings"):
+                ShowersWriter(tmp_path / "a.h5", total, request, resume=True)
+        assert ShowersWriter(tmp_path / "a.h5", len(many), {"seed": 2}, force=True).missing() == [0, 1, 2]
+
+    def test_resume_without_a_past_is_a_start(self, tmp_path: Path) -> None:
+        assert ShowersWriter(tmp_path / "a.h5", 10, self.REQUEST, resume=True).missing() == [0]
+
+    def test_a_damaged_block_is_made_again(self, tmp_path: Path, many: Showers) -> None:
+        write_all(ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST), many, stop_before=2)
+        block = tmp_path / ".a.h5.parts" / "000001.h5"
+        block.write_bytes(block.read_bytes()[:-500])
+        assert ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST, resume=True).missing() == [1, 2]
+
+    def test_wrong_blocks(self, tmp_path: Path, many: Showers) -> None:
+        writer = ShowersWriter(tmp_path / "a.h5", 1500, self.REQUEST)
+        with pytest.raises(ValueError, match="block 1 has 500 showers, got 499"):
+            writer.write_block(1, many[:499])
+        for block in (-1, 2):
+            with pytest.raises(ValueError, match="does not exist"):
+                writer.write_block(block, many[:500])
+        with pytest.raises(OutputError, match="2 blocks are missing"):
+            writer.finish()
+
+    def test_blocks_of_different_columns_do_not_join(self, tmp_path: Path, many: Showers, make_showers: Make) -> None:
+        writer = ShowersWriter(tmp_path / "a.h5", 2000, self.REQUEST)
+        writer.write_block(0, many[:1000])
+        writer.write_block(1, make_showers(1000))
+        with pytest.raises(OutputError, match="block 1 has other columns than the first"):
+            writer.finish()
+        assert not (tmp_path / "a.h5").exists()
+        assert writer.missing() == []
+
+    @pytest.mark.parametrize("total", [0, -5])
+    def test_nothing_is_no_request(self, tmp_path: Path, total: int) -> None:
+        with pytest.raises(SettingsError, match=f"at least 1, got {total}"):
+            ShowersWriter(tmp_path / "a.h5", total, self.REQUEST)
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("energies", np.nan), ("energies", -1.0), ("incident_energies", 0.0), ("theta", 90.0)],
+    )
+    def test_what_no_reader_accepts_is_not_written(
+        self, tmp_path: Path, make_showers: Make, field: str, value: float
+    ) -> None:
+        showers = make_showers(5, theta=np.ones(5))
+        getattr(showers, field)[3] = value
+        with pytest.raises(OutputError, match="refused to write"):
+            showers.write(tmp_path / "a.h5")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_second_writer_in_another_process_is_refused(self, tmp_path: Path, many: Showers) -> None:
+        writer = ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST)
+        writer.write_block(0, many[:1000])
+        code = (
+            "import sys; from fastv.showers import ShowersWriter; from fastv.errors import OutputError\n"
+            "for options in ({}, {'resume': True}, {'force': True}):\n"
+            "    try: ShowersWriter(sys.argv[1], int(sys.argv[2]), {'seed': 1}, **options)\n"
+            "    except OutputError as error: print(error)\n"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "a.h5"), str(len(many))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.count("another program is writing it") == 3
+        assert writer.missing() == [1, 2]
+        write_all(writer, many)
+
+
+WORK = """
+import faulthandler, json, os, resource, signal, sys
+from pathlib import Path
+import numpy as np
+from fastv import output, showers as module
+from fastv.errors import OutputError
+from fastv.geometry import Detector, ReadoutMesh
+from fastv.showers import Showers, ShowersFile, ShowersWriter
+
+mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=4, r_cells=2, layer_thickness=3.4, r_size=4.65)
+tiny = Detector(name="tiny", mesh=mesh)
+
+def block_of(writer, block):
+    rng = np.random.default_rng(block)
+    n = writer.rows(block).stop - writer.rows(block).start
+    return Showers(rng.uniform(1e3, 1e5, n), rng.random((n, 24), dtype=np.float32), tiny)
+
+def work(path, total=2100, **options):
+    writer = ShowersWriter(path, total, {"seed": 1}, **options)
+    for block in writer.missing():
+        writer.write_block(block, block_of(writer, block))
+    writer.finish()
+"""
+
+
+def run_script(code: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", WORK + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
+class TestInterruption:
+    def test_kill_at_any_moment(self, tmp_path: Path) -> None:
+        """Kill a writing process at places spread over all its work; the final name holds all or nothing."""
+        code = """
+folder, places = Path(sys.argv[1]), int(sys.argv[2])
+ours = {module.__file__, output.__file__}
+
+def at_line(n):
+    # Die, without any cleaning up, when the n-th line of our code is reached.
+    left = [n]
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in ours:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    return left
+
+left = at_line(10**9)
+work(folder / "whole.h5")
+sys.settrace(None)
+lines = 10**9 - left[0]
+whole = (folder / "whole.h5").read_bytes()
+(folder / "whole.h5").unlink()
+
+path, resumed = folder / "a.h5", 0
+for n in np.linspace(2, lines - 1, places).astype(int):
+    child = os.fork()
+    if child == 0:
+        at_line(n)
+        work(path)
+        os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    if not path.exists():
+        work(path, resume=True)
+        assert [left.name for left in folder.iterdir()] == ["a.h5"], list(folder.iterdir())
+        resumed += 1
+    assert path.read_bytes() == whole, n
+    work(path, force=True)  # forgets what a kill after the renaming has left
+    path.unlink()
+print(resumed)
+"""
+        assert int(run_script(code, tmp_path, 18)) >= 14
+
+    def test_ctrl_c_at_any_moment(self, tmp_path: Path) -> None:
+        code = """
+folder, places = Path(sys.argv[1]), int(sys.argv[2])
+path = folder / "a.h5"
+ours = {module.__file__, output.__file__}
+
+def at_line(n):
+    left = [n]
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in ours or frame.f_code.co_name in ("__del__", "close"):
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    return left
+
+left = at_line(10**9)
+work(path)
+sys.settrace(None)
+lines = 10**9 - left[0]
+whole = path.read_bytes()
+path.unlink()
+for n in np.linspace(2, lines - 1, places).astype(int):
+    at_line(n)
+    try:
+        work(path)
+    except KeyboardInterrupt:
+        pass
+    sys.settrace(None)
+    if not path.exists():
+        work(path, resume=True)
+    assert path.read_bytes() == whole, n
+    work(path, force=True)
+    path.unlink()
+assert not list(folder.iterdir()), list(folder.iterdir())
+"""
+        run_script(code, tmp_path, 18)
+
+    def test_a_full_disk_is_one_line_and_finished_blocks_stay(self, tmp_path: Path) -> None:
+        """A limit on file sizes stands for the full disk: the system refuses in the same places.
+
+        HDF5 brings the process down when a write fails under it, so that the exit code is part of the test.
+        """
+        code = """
+path = Path(sys.argv[1]) / "a.h5"
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def attempt(**options):
+    try:
+        work(path, **options)
+    except OutputError as error:
+        print(error)
+    assert not path.exists()
+    return len(list(path.parent.glob(".a.h5.parts/0*.h5")))
+
+limit(50_000)  # less than a block
+assert attempt() == 0
+limit(150_000)  # less than three blocks together
+assert attempt(resume=True) == 3
+assert attempt(resume=True) == 3
+limit(resource.RLIM_INFINITY)
+work(path, resume=True)
+assert len(ShowersFile(path)) == 2100
+limit(50_000)
+try:
+    ShowersFile(path)[:1000].write(path.with_name("b.h5"))
+except OutputError as error:
+    print(error)
+assert [left.name for left in path.parent.iterdir()] == ["a.h5"]
+"""
+        lines = run_script(code, tmp_path).splitlines()
+        assert len(lines) == 4
+        assert all(line.startswith(f"cannot write {tmp_path}") and line.endswith("File too large") for line in lines)
+        assert ".parts" not in "".join(lines)
+
+
+def test_reading_while_another_process_writes_in_place(tmp_path: Path, make_showers: Make) -> None:
+    """A file that another program holds open for writing is refused, not misread."""
+    make_showers(3).write(tmp_path / "a.h5")
+    code = (
+        "import sys; from fastv.showers import ShowersFile; from fastv.errors import FastVError\n"
+        "try: ShowersFile(sys.argv[1])\n"
+        "except FastVError as error: print(error)"
+    )
+    with h5py.File(tmp_path / "a.h5", "r+"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a.h5")],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "HDF5_USE_FILE_LOCKING": "TRUE"},
+        )
+    assert "another program is writing it" in done.stdout
+
+
+def test_chunks_join_for_every_mesh() -> None:
+    for voxels in (1, 24, 368, 6480, 40500, 10**6):
+        rows = module._chunk_rows(voxels)
+        assert BLOCK_ROWS % rows == 0
+        assert rows == 1 or rows * voxels * 4 <= 2**21
