@@ -61,6 +61,7 @@ def test_totals_and_profiles_agree(geant4: Showers) -> None:
     np.testing.assert_allclose(observables.total_energy, cut.sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(observables.ring_energies.sum(axis=1), cut.sum(axis=1), rtol=1e-5)
     grid = cut.reshape(-1, *geant4.mesh.shape)
+    assert observables.image is not None
     np.testing.assert_allclose(observables.image, grid.sum(axis=2).mean(axis=0), rtol=1e-9)
     z, r = geant4.mesh.layer_z, geant4.mesh.voxel_r
     mean_z = (grid.sum(axis=(2, 3)) @ z) / cut.sum(axis=1)

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.patches import StepPatch
 
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
@@ -39,10 +40,11 @@ def test_longitudinal_profile_shows_the_layer_energies(geant4: Showers) -> None:
     evaluation = evaluate(geant4, geant4)
     figure = next(plot for plot in PLOTS if plot.name == "longitudinal_profile").draw(evaluation)
     main = figure.axes[1]
-    assert main.get_xlim() == (0, pytest.approx(45 * 3.4))
-    stairs = main.patches[0].get_data()
+    np.testing.assert_allclose(main.get_xlim(), (0, 45 * 3.4))
+    patch = main.patches[0]
+    assert isinstance(patch, StepPatch)
     expected = [layer.energy.reference.value / 3.4 for layer in evaluation.comparison.layers]
-    np.testing.assert_allclose(stairs.values, expected)
+    np.testing.assert_allclose(patch.get_data()[0], np.asarray(expected))
 
 
 def test_gallery_pairs_showers_of_equal_energy(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from fastv.errors import GeometryError
@@ -54,15 +55,15 @@ def shower_gallery(
         width = 0.97 / len(energies)
         for column in range(len(energies)):
             voxels = [row.energies[column].astype(np.float64) for row in rows]
-            low = max(detector.threshold, 1e-3)
-            norm = LogNorm(low, max(float(voxels[0].max()), 10 * low))
+            top = max(float(voxels[0].max()), 100 * detector.threshold, 1e-2)
+            norm = LogNorm(top * 1e-4, top)
             for i, (row, values) in enumerate(zip(rows, voxels, strict=True)):
                 axes = figure.add_axes((0.01 + column * width, 0.52 - 0.44 * i, width, 0.46), projection="3d")
                 _draw(axes, values, detector, norm)
                 energy = row.incident_energies[column] / 1000
                 axes.set_title(f"{labels[i]}, {energy:.3g} GeV", y=0.93)
             bar = figure.add_axes((0.01 + (column + 0.15) * width, 0.065, 0.7 * width, 0.014))
-            figure.colorbar(ScalarMappable(norm, "inferno_r"), cax=bar, orientation="horizontal")
+            figure.colorbar(ScalarMappable(norm, "plasma_r"), cax=bar, orientation="horizontal")
             bar.set_xlabel("voxel energy [MeV]", loc="center", fontsize=11, labelpad=1)
             bar.tick_params(labelsize=10)
             bar.minorticks_off()
@@ -75,16 +76,16 @@ def _draw(axes: Any, energies: NDArray[np.float64], detector: Detector, norm: Lo
     order = order[np.argsort(energies[order])]  # the most energetic on top
     x, y, z = mesh.voxel_centres[order].T
     strength = np.clip(np.asarray(norm(energies[order])), 0, 1)
-    colours = matplotlib.colormaps["inferno_r"](strength)
-    colours[:, 3] = 0.12 + 0.85 * strength
+    colours = matplotlib.colormaps["plasma_r"](strength)
+    colours[:, 3] = 0.1 + 0.9 * strength
     axes.patch.set_visible(False)  # it would cover the labels of the row above
-    axes.scatter(z, x, y, c=colours, s=2 + 30 * strength**2, linewidths=0, depthshade=False)
+    axes.scatter(z, x, y, c=colours, s=3 + 40 * strength**2, linewidths=0, depthshade=False)
     reach = max(block.r_edges[-1] for block in mesh.blocks)
     depth = float(mesh.layer_z[-1])
     axes.set_xlim(0, depth)
     axes.set_ylim(-reach, reach)
     axes.set_zlim(-reach, reach)
-    axes.set_box_aspect((1.7, 1, 1), zoom=1.12)
+    axes.set_box_aspect((1.7, 1, 1), zoom=1.06)
     axes.view_init(elev=18, azim=-62)
     axes.set_xlabel("depth [mm]", fontsize=10, labelpad=4, loc="center")
     axes.set_ylabel("x [mm]", fontsize=10, labelpad=0, loc="center")
@@ -94,6 +95,7 @@ def _draw(axes: Any, energies: NDArray[np.float64], detector: Detector, norm: Lo
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color("#999999")
+        axis.set_minor_locator(NullLocator())
     axes.grid(visible=False)
 
 

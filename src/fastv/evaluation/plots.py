@@ -228,7 +228,7 @@ def _against_energy(
     main.legend(ncols=len(curves), fontsize=11)
     lower.set_xlabel(r"$E_\mathrm{inc}$ [GeV]")
     if ratios:
-        ratio_axis(lower, np.array(ratios), np.array(errors))
+        ratio_axis(lower, np.array(ratios), np.array(errors), most=5.0)
     return figure
 
 
@@ -254,8 +254,7 @@ def _target(figure: Figure, target: float) -> None:
     lower = figure.axes[0]  # the ratio panel is made first
     lower.axhspan(1 - target, 1 + target, color="#0072b2", alpha=0.12, linewidth=0)
     low, high = lower.get_ylim()
-    reach = max(high - 1, 1 - low, 1.3 * target)
-    lower.set_ylim(1 - reach, 1 + reach)
+    lower.set_ylim(min(low, 1 - 1.3 * target), max(high, 1 + 1.3 * target))
 
 
 def _profile(
@@ -551,6 +550,10 @@ PLOTS: tuple[Plot, ...] = (
         "blue: 15 % target.",
         resolution,
     ),
+    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", longitudinal_profile),
+    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", lateral_profile),
+    Plot("voxel_spectrum", "Voxel energies", "Number of voxels per shower against voxel energy.", voxel_spectrum),
+    Plot("sparsity", "Sparsity", "Mean fraction of empty voxels per layer; blue: target of 0.02.", sparsity),
     Plot(
         "visible_fraction_by_energy",
         "Visible fraction by energy",
@@ -558,12 +561,8 @@ PLOTS: tuple[Plot, ...] = (
         visible_fraction_by_energy,
         wide=True,
     ),
-    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", longitudinal_profile),
-    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", lateral_profile),
     Plot("moments", "Shower moments", "First moment and width of depth and radius of each shower.", moments, wide=True),
     Plot("layer_energies", "Layer energies", "Energy of six layers through the shower.", layer_energies, wide=True),
-    Plot("sparsity", "Sparsity", "Mean fraction of empty voxels per layer; blue: target of 0.02.", sparsity),
-    Plot("voxel_spectrum", "Voxel energies", "Number of voxels per shower against voxel energy.", voxel_spectrum),
     Plot(
         "centres_and_widths",
         "Centres and widths",

@@ -219,7 +219,7 @@ def _deviation(verdict: Verdict, worst: Worst | None) -> str:
         return "none"
     value, error = worst.deviation.value, worst.deviation.error
     if verdict.figure == "voxel spectrum":
-        return f"{value:.2g} (chance {error:.1g})"
+        return f"{value:.3g} (chance {error:.1g})"
     if not math.isfinite(value):
         return "no value"
     if verdict.relative:
@@ -243,7 +243,9 @@ def _ratio(c: Compared | None) -> str:
 def _tables(evaluation: Evaluation) -> str:
     own, floor = evaluation.comparison, evaluation.floor
     return (
-        f"<h3>Response and resolution</h3>{_energy_table(own, floor)}"
+        f"<h3>Response, mean visible fraction</h3>{_energy_table(own, floor, 'response')}"
+        f"<h3>Resolution, standard deviation over mean</h3>{_energy_table(own, floor, 'resolution')}"
+        f"<h3>Resolution, half of the central 68.27 % over mean</h3>{_energy_table(own, floor, 'resolution_68')}"
         f"<h3>Separation power</h3>{_separation_table(own, floor)}"
         f"<h3>Shower moments, mm</h3>{_moment_table(own, floor)}"
         f"<details><summary>Layers</summary>{_layer_table(own, floor)}</details>"
@@ -251,36 +253,18 @@ def _tables(evaluation: Evaluation) -> str:
     )
 
 
-def _energy_table(own: Comparison, floor: Comparison) -> str:
-    head = [
-        "incident energy [GeV]",
-        "showers",
-        "response, reference",
-        "ratio",
-        "floor",
-        "std/mean, reference",
-        "ratio",
-        "floor",
-        "σ<sub>68</sub>/mean, reference",
-        "ratio",
-        "floor",
-    ]
+def _energy_table(own: Comparison, floor: Comparison, field: str) -> str:
+    head = ["incident energy [GeV]", "showers", "reference", "generated", "ratio", "ratio, floor"]
     rows = []
     for mine, base in zip(own.energy_bins, floor.energy_bins, strict=True):
-        row = [
-            f"{mine.low / 1000:.3g} to {mine.high / 1000:.3g}",
-            f"{mine.showers_reference} / {mine.showers_generated}",
-        ]
-        if mine.response is None or mine.resolution is None or mine.resolution_68 is None:
-            rows.append([*row, escape(mine.skipped or ""), *[""] * 8])
+        energies = f"{mine.low / 1000:.3g} to {mine.high / 1000:.3g}"
+        compared: Compared | None = getattr(mine, field)
+        row = [energies, f"{mine.showers_reference} / {mine.showers_generated}"]
+        if compared is None:
+            rows.append([*row, escape(mine.skipped or ""), "", "", ""])
             continue
-        for compared, other in (
-            (mine.response, base.response),
-            (mine.resolution, base.resolution),
-            (mine.resolution_68, base.resolution_68),
-        ):
-            row += [_measured(compared.reference), _ratio(compared), _ratio(other) or "too few showers"]
-        rows.append(row)
+        numbers = (compared.reference, compared.generated, compared.ratio)
+        rows.append([*row, *(_measured(m) for m in numbers), _ratio(getattr(base, field)) or "too few showers"])
     return html_table(head, rows)
 
 
@@ -363,12 +347,13 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { font-weight: 600; border-bottom: 2px solid #888; }
 td.n { white-space: nowrap; }
-td:last-child.n { white-space: normal; min-width: 11rem; }
+.stacked td:last-child { white-space: normal; min-width: 11rem; }
 small { color: #555; }
 .met, .missed, .undecided { font-weight: 700; }
 .met { color: #00663f; } .missed { color: #a30d0d; } .undecided { color: #7a5200; }
 .warning { border-left: 4px solid #d55e00; padding: .2rem .8rem; background: #fdf3ea; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.2rem; }
+.figures { grid-auto-flow: dense; }
 figure { margin: 0; } figure.wide { grid-column: 1 / -1; } img { max-width: 100%; height: auto; }
 figcaption { font-size: .9rem; color: #333; }
 details { margin: .8rem 0; } summary { cursor: pointer; font-weight: 600; }
@@ -384,7 +369,9 @@ footer { margin-top: 2rem; color: #555; font-size: .85rem; }
 @media print {
   body { font-size: 10pt; max-width: none; padding: 0; }
   .scroll { overflow: visible; } th, td { padding: .15rem .35rem; font-size: 8pt; } td.n { white-space: normal; }
-  .figures { display: block; columns: 2; } figure, tr { break-inside: avoid; }
+  .figures { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; grid-auto-flow: row; }
+  figure.wide { grid-column: 1 / -1; } figure.wide img { max-height: 11.5cm; width: auto; }
+  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
 }
 </style>
 </head>

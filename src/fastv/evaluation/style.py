@@ -100,11 +100,15 @@ def band(axes: Axes, edges: NDArray[Any], low: NDArray[Any], high: NDArray[Any],
     axes.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, linewidth=0, label=label or None)
 
 
-def ratio_axis(axes: Axes, values: NDArray[Any], errors: NDArray[Any], *, floor: float = 0.02) -> None:
-    """Label a ratio panel and give it a symmetric range that holds the well measured points."""
+def ratio_axis(
+    axes: Axes, values: NDArray[Any], errors: NDArray[Any], *, least: float = 0.02, most: float = 2.0
+) -> None:
+    """Label a ratio panel and give it a range that holds the well measured points and every clear deviation."""
     axes.axhline(1.0, color=REFERENCE_COLOUR, linewidth=0.9)
-    good = np.isfinite(values) & np.isfinite(errors) & (errors < 0.5)
-    reach = np.quantile(np.abs(values[good] - 1) + errors[good], 0.95) if good.any() else 0.5
-    reach = float(np.clip(1.2 * reach, floor, 1.0))
-    axes.set_ylim(1 - reach, 1 + reach)
     axes.set_ylabel("ratio")
+    distance = np.abs(values - 1)
+    good = np.isfinite(distance) & np.isfinite(errors) & (errors < 0.5)
+    clear = good & (distance > 4 * errors)
+    reach = 1.2 * np.quantile((distance + errors)[good], 0.95) if good.any() else 0.5
+    reach = float(np.clip(max(reach, 1.15 * distance[clear].max(initial=0)), least, most))
+    axes.set_ylim(max(0.0, 1 - reach), 1 + reach)
