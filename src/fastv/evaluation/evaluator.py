@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Evaluation:
 
     Attributes:
         reference, generated: the two samples.
-        floor_samples: what the floor compares, in words, with sizes.
+        floor_samples: what the floor compares, in words, with sizes and how its statistical errors compare.
         comparison: generated against reference.
         floor: full simulation against full simulation, by the same function.
         verdicts: one a target.
@@ -140,6 +141,9 @@ def evaluate(
             first, second = ref, observe(sources["floor"], voxel_edges=ref.voxel_edges, label="floor")
             floor_samples = f"the reference, {len(first)} showers, and {names['floor']}, {len(second)} showers"
         infos = {name: _info(names[name], sources[name]) for name in ("reference", "generated")}
+    # Errors go with the root of 1/n + 1/m.
+    scale = math.sqrt((1 / len(first) + 1 / len(second)) / (1 / len(ref) + 1 / len(gen)))
+    floor_samples += f"; statistical errors {scale:.2g} times those of reference against generated"
     edges = binning(ref, energy_bins)
     comparison, floor_comparison = compare(ref, gen, edges), compare(first, second, edges)
     evaluation = Evaluation(

@@ -347,6 +347,7 @@ def layer_energies(evaluation: Evaluation) -> Figure:
             (main, lower), (a.layer_energies[:, layer], b.layer_energies[:, layer]), edges, _labels(evaluation)
         )
         main.set_xscale("log")
+        main.minorticks_off()
         shown = np.concatenate([s.layer_energies[:, layer] for s in (a, b)])
         lowest = float(np.quantile(shown[shown >= edges[0]], 0.002)) if (shown >= edges[0]).any() else edges[0]
         main.set_xlim(max(edges[0], lowest), edges[-1])
@@ -451,39 +452,46 @@ def centres_and_widths(evaluation: Evaluation) -> Figure:
     return figure
 
 
+def _maps() -> tuple[Figure, list[Axes], list[Axes]]:
+    """Two maps that share a colour bar, and a third with its own: figure, panels, bars."""
+    figure = Figure(figsize=(13.2, 4.4))
+    cells = figure.add_gridspec(
+        1, 6, width_ratios=[1, 1, 0.04, 0.24, 1, 0.04], left=0.055, right=0.955, bottom=0.14, top=0.91, wspace=0.07
+    )
+    first = figure.add_subplot(cells[0])
+    panels = [first, *(figure.add_subplot(cells[i], sharex=first, sharey=first) for i in (1, 4))]
+    panels[1].tick_params(labelleft=False)
+    return figure, panels, [figure.add_subplot(cells[i]) for i in (2, 5)]
+
+
 @_styled
 def average_shower(evaluation: Evaluation) -> Figure:
     """Average shower as a map of layer and radius: both samples and their ratio."""
     samples = _samples(evaluation)
-    edges = ring_edges(samples[0].detector.mesh)
-    layers = np.arange(samples[0].layer_energies.shape[1] + 1) - 0.5
-    incident = [sample.incident_energies.mean() for sample in samples]
+    mesh = samples[0].detector.mesh
+    edges = ring_edges(mesh)
+    layers = np.arange(mesh.n_layers + 1) - 0.5
     images = [
-        (sample.image if sample.image is not None else np.zeros((len(layers) - 1, len(edges) - 1)))
-        / energy
-        / np.diff(edges)
-        for sample, energy in zip(samples, incident, strict=True)
+        (np.zeros((mesh.n_layers, len(edges) - 1)) if sample.image is None else sample.image)
+        / (sample.incident_energies.mean() * np.diff(edges))
+        for sample in samples
     ]
     top = max(float(images[0].max()), 1e-12)
     norm = LogNorm(top * 1e-6, top)
-    figure = Figure(figsize=(13.2, 4.4), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
+    figure, axes, bars = _maps()
     for image, panel, label in zip(images, axes[:2], _labels(evaluation), strict=True):
-        mesh = panel.pcolormesh(layers, edges, image.T, norm=norm, cmap="viridis")
-        panel.set_facecolor("white")
+        drawn = panel.pcolormesh(layers, edges, image.T, norm=norm, cmap="viridis")
         panel.set_title(label)
-    bar = figure.colorbar(mesh, ax=axes[:2], pad=0.01)
-    bar.set_label(r"$\langle \mathrm{d}E/\mathrm{d}r\rangle/\langle E_\mathrm{inc}\rangle$ [1/mm]")
+    figure.colorbar(drawn, cax=bars[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(images[0] > 0, images[1] / images[0], np.nan)
-    mesh = axes[2].pcolormesh(layers, edges, ratio.T, vmin=0.5, vmax=1.5, cmap="RdBu_r")
+    drawn = axes[2].pcolormesh(layers, edges, ratio.T, vmin=0.5, vmax=1.5, cmap="RdBu_r")
     axes[2].set_title("ratio")
-    figure.colorbar(mesh, ax=axes[2], pad=0.02, extend="both")
+    figure.colorbar(drawn, cax=bars[1], extend="both")
     axes[0].set_ylabel("r [mm]")
-    ids = list(samples[0].detector.mesh.layer_ids)
     for panel in axes:
         panel.tick_params(which="both", color="#888888")
-        _layer_axis(panel, ids)
+        _layer_axis(panel, list(mesh.layer_ids))
     return figure
 
 
@@ -493,21 +501,20 @@ def layer_correlations(evaluation: Evaluation) -> Figure:
     samples = _samples(evaluation)
     with np.errstate(divide="ignore", invalid="ignore"):
         matrices = [np.atleast_2d(np.corrcoef(sample.layer_energies.T.astype(np.float64))) for sample in samples]
-    layers = np.arange(len(matrices[0]) + 1) - 0.5
-    figure = Figure(figsize=(13.2, 4.6), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
+    ids = list(samples[0].detector.mesh.layer_ids)
+    layers = np.arange(len(ids) + 1) - 0.5
+    figure, axes, bars = _maps()
     for matrix, panel, label in zip(matrices, axes[:2], _labels(evaluation), strict=True):
-        mesh = panel.pcolormesh(layers, layers, matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+        drawn = panel.pcolormesh(layers, layers, matrix, vmin=-1, vmax=1, cmap="RdBu_r")
         panel.set_title(label)
-    figure.colorbar(mesh, ax=axes[:2], pad=0.01).set_label("correlation")
+    figure.colorbar(drawn, cax=bars[0])
     difference = matrices[1] - matrices[0]
-    mesh = axes[2].pcolormesh(layers, layers, difference, vmin=-0.2, vmax=0.2, cmap="PuOr_r")
+    drawn = axes[2].pcolormesh(layers, layers, difference, vmin=-0.2, vmax=0.2, cmap="PuOr_r")
     axes[2].set_title("difference")
-    figure.colorbar(mesh, ax=axes[2], pad=0.02, extend="both")
+    figure.colorbar(drawn, cax=bars[1], extend="both")
     axes[0].set_ylabel("layer")
     for panel in axes:
-        panel.set_aspect("equal")
-        panel.set_xlabel("layer")
+        _layer_axis(panel, ids)
     return figure
 
 
@@ -573,7 +580,7 @@ PLOTS: tuple[Plot, ...] = (
     Plot(
         "average_shower",
         "Average shower",
-        "Mean energy against layer and radius, and its ratio.",
+        "Mean energy per mm of radius over the mean incident energy [1/mm], and its ratio.",
         average_shower,
         wide=True,
     ),
