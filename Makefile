@@ -18,7 +18,7 @@ endif
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(if $(MADE_AT),$(if $(filter-out $(CURDIR),$(MADE_AT)),--clear)) .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $(STAMP)
 
 demo: $(STAMP)
