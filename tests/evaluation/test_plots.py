@@ -24,11 +24,17 @@ def irregular_evaluation(irregular: Showers) -> Evaluation:
     return evaluate(irregular, irregular[::-1])
 
 
+@pytest.fixture(scope="module")
+def evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
+    return evaluate(geant4, geant4_other)
+
+
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
 def test_every_plot_is_drawn_and_global_state_kept(
-    plot: Plot, irregular_evaluation: Evaluation, tmp_path: Path
+    plot: Plot, evaluation: Evaluation, irregular_evaluation: Evaluation, tmp_path: Path
 ) -> None:
     before = dict(matplotlib.rcParams)
+    assert plot.draw(evaluation).axes
     figure = plot.draw(irregular_evaluation)
     save(figure, tmp_path / "plot.png", dpi=30)
     assert (tmp_path / "plot.png").stat().st_size > 1000
@@ -36,8 +42,7 @@ def test_every_plot_is_drawn_and_global_state_kept(
     assert dict(matplotlib.rcParams) == before
 
 
-def test_longitudinal_profile_shows_the_layer_energies(geant4: Showers) -> None:
-    evaluation = evaluate(geant4, geant4)
+def test_longitudinal_profile_shows_the_layer_energies(evaluation: Evaluation) -> None:
     figure = next(plot for plot in PLOTS if plot.name == "longitudinal_profile").draw(evaluation)
     main = figure.axes[1]
     np.testing.assert_allclose(main.get_xlim(), (0, 45 * 3.4))

@@ -22,7 +22,8 @@ def evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
 
 @pytest.fixture
 def few_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:1])
+    """Two plots instead of all, which have their own tests."""
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:2])
 
 
 class _Balance(HTMLParser):
@@ -42,6 +43,7 @@ class _Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_whole_report(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
     evaluation = evaluate(geant4, geant4_other, tmp_path / "report")
     page = (tmp_path / "report" / "report.html").read_text()
