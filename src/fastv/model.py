@@ -1,0 +1,207 @@
+"""A trained model: its directory on disk, its description, and generation from Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from fastv._version import __version__
+from fastv.errors import ModelError, SettingsError
+from fastv.generation import generate
+from fastv.geometry import Detector
+from fastv.models import build
+from fastv.models.contract import Domain, Generator
+from fastv.output import written_whole
+from fastv.showers import Showers
+
+FORMAT_VERSION = 1
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+
+
+class ModelDescription(BaseModel):
+    """The content of ``model.json``: everything about a model but its weights.
+
+    ``training`` tells the resolved recipe, the files' digest, the numbers of showers and the best epoch; ``measured``
+    holds quality and speed as they were measured, with their commands.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    family: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    domain: Domain
+    detector: Detector
+    code_version: str = __version__
+    weights_sha256: str = ""
+    training: dict[str, Any] = Field(default_factory=dict)
+    measured: dict[str, Any] = Field(default_factory=dict)
+
+
+class Model:
+    """A generator with its description.
+
+    Example:
+        >>> import fastv
+        >>> model = fastv.load("par04-siw")
+        >>> showers = model.generate(energy=50_000.0, n=3, seed=1)
+        >>> showers.grid.shape
+        (3, 45, 16, 9)
+    """
+
+    def __init__(self, generator: Generator, description: ModelDescription, name: str = "model") -> None:
+        self.generator = generator.eval()
+        self.description = description
+        self.name = name
+
+    @property
+    def domain(self) -> Domain:
+        """What the model was trained on."""
+        return self.description.domain
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, with its readout mesh."""
+        return self.description.detector
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained parameters, those used in training only included."""
+        return sum(parameter.numel() for parameter in self.generator.parameters())
+
+    def generate(self, **request: Any) -> Showers:
+        """Draw showers into memory: :func:`fastv.generation.generate` with this model."""
+        return generate(self, **request)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights: tells two models apart."""
+        return self.description.weights_sha256
+
+    def save(self, path: str | Path, *, force: bool = False, files: dict[str, bytes] | None = None) -> None:
+        """Write the model directory, with further ``files`` by name (a training log).
+
+        Raises:
+            OutputError: the directory exists and ``force`` is false, or the disk is full.
+        """
+        with written_whole(path, force=force) as folder:
+            folder.mkdir()
+            save_file({name: tensor.contiguous() for name, tensor in _state(self.generator).items()}, folder / WEIGHTS)
+            digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+            self.description = self.description.model_copy(update={"weights_sha256": digest})
+            (folder / DESCRIPTION).write_text(self.description.model_dump_json(indent=1) + "\n")
+            for name, content in (files or {}).items():
+                (folder / name).write_bytes(content)
+
+
+def _state(generator: Generator) -> dict[str, torch.Tensor]:
+    return dict(generator.state_dict())
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and directories of the models that ship with FastV."""
+    folder = Path(str(files("fastv").joinpath("weights")))
+    return {entry.name: entry for entry in sorted(folder.iterdir()) if (entry / DESCRIPTION).is_file()}
+
+
+def model_path(name: str | Path) -> Path:
+    """The directory of a model: a shipped one by its name, any other by its path.
+
+    Raises:
+        ModelError: there is no such model; the message lists the shipped ones.
+    """
+    shipped = shipped_models()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    path = Path(name)
+    if not path.is_dir():
+        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({', '.join(shipped)})"
+        raise ModelError(msg)
+    return path
+
+
+def read_description(name: str | Path) -> ModelDescription:
+    """The description of a model, without its weights.
+
+    Raises:
+        ModelError: ``model.json`` is missing or damaged; the message gives the path to the bad value.
+    """
+    path = model_path(name) / DESCRIPTION
+    try:
+        content = json.loads(path.read_text())
+        version = content["format_version"]
+        if version != FORMAT_VERSION:
+            msg = f"{path}: format version {version} is not the one this FastV reads ({FORMAT_VERSION})"
+            raise ModelError(msg)
+        return ModelDescription.model_validate(content)
+    except OSError as error:
+        msg = f"{path}: cannot read: {error.strerror}; a model directory holds {DESCRIPTION} and {WEIGHTS}"
+        raise ModelError(msg) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        msg = f"{path}: bad value at {where}: {first['msg']}"
+        raise ModelError(msg) from error
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"{path}: no valid description of a model ({error})"
+        raise ModelError(msg) from error
+
+
+def load(name: str | Path) -> Model:
+    """Load a shipped model by name or any model by the path of its directory.
+
+    Nothing in the directory is executed: the description is JSON, the weights are safetensors, and the code is that of
+    the installed family.
+
+    Raises:
+        ModelError: no such model, a damaged description, or weights that do not fit it: wrong digest, missing tensor,
+            wrong shape, or a file that is no safetensors file.
+    """
+    path = model_path(name)
+    description = read_description(name)
+    weights = path / WEIGHTS
+    if not weights.is_file():
+        msg = f"{weights}: no such file; a model directory holds {DESCRIPTION} and {WEIGHTS}"
+        raise ModelError(msg)
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        msg = f"{weights}: no valid safetensors file ({error}); nothing else is ever loaded as weights"
+        raise ModelError(msg) from error
+    if digest != description.weights_sha256:
+        msg = f"{weights}: digest {digest[:12]}... is not the {description.weights_sha256[:12]}... of {DESCRIPTION}"
+        raise ModelError(msg)
+    try:
+        generator = build(description.family, description.settings, description.detector, description.domain)
+    except SettingsError as error:
+        msg = f"{path / DESCRIPTION}: {error}"
+        raise ModelError(msg) from error
+    _check_tensors(weights, state, generator.state_dict())
+    generator.load_state_dict(state)
+    return Model(generator, description, path.name)
+
+
+def _check_tensors(path: Path, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    for name, tensor in expected.items():
+        if name not in state:
+            msg = f"{path}: tensor {name!r} is missing"
+            raise ModelError(msg)
+        if state[name].shape != tensor.shape:
+            came, asked = tuple(state[name].shape), tuple(tensor.shape)
+            msg = f"{path}: tensor {name!r} has shape {came}, the settings ask for {asked}"
+            raise ModelError(msg)
+        if not bool(torch.isfinite(state[name]).all()):
+            msg = f"{path}: tensor {name!r} holds NaN or infinite numbers"
+            raise ModelError(msg)
+    if unknown := sorted(set(state) - set(expected)):
+        msg = f"{path}: tensor {unknown[0]!r} is not part of this family"
+        raise ModelError(msg)

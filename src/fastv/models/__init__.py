@@ -1,0 +1,67 @@
+"""Families of generative models: one file each, one contract, one registry.
+
+A family is known by its name alone; nothing else in the package names one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import Domain, Generator
+
+_S = TypeVar("_S", bound=BaseModel)
+
+FAMILIES: dict[str, str] = {
+    "fastv": "fastv.models.fastv:FastV",
+    "vae": "fastv.models.vae:VAE",
+}
+"""Name of each family and where its class is; the class is imported when it is asked for."""
+
+
+def family_class(family: str) -> type[Generator]:
+    """The class of a family.
+
+    Raises:
+        SettingsError: the family is unknown; the message lists the known ones.
+    """
+    if family not in FAMILIES:
+        msg = f"unknown family {family!r}; known: {', '.join(FAMILIES)}"
+        raise SettingsError(msg)
+    module, name = FAMILIES[family].split(":")
+    generator: type[Generator] = getattr(import_module(module), name)
+    return generator
+
+
+def build(family: str, settings: dict[str, Any], detector: Detector, domain: Domain) -> Generator:
+    """Build an untrained generator.
+
+    Raises:
+        SettingsError: an unknown family, or a setting that is unknown or not allowed; the message gives its path.
+
+    Example:
+        >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
+        >>> build("vae", {"latent": 4}, Detector.preset("par04-siw"), domain).noise
+        NoiseSpec(normal=4, uniform=0)
+    """
+    generator = family_class(family)
+    return generator(validated(generator.Settings, settings, "model"), detector, domain)
+
+
+def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
+    """Settings checked against their type, with the path to a bad value in the error."""
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            msg = f"unknown setting {path!r}; known: {known}"
+        else:
+            msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
+        raise SettingsError(msg) from error

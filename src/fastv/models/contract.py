@@ -1,0 +1,279 @@
+"""The contract of every generator: settings, conditions, noise, loss and sampling.
+
+Conditions go in, and voxel energies come out, in physical units; every scaling is inside the model. Sampling is a pure
+function of conditions and noise, so runs repeat exactly and an exported graph gets its noise as an input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.geometry import Detector
+from fastv.showers import Showers
+
+Condition = Literal["energy", "theta", "phi", "detector"]
+CONDITION_UNITS: dict[str, str] = {"energy": "MeV", "theta": "rad", "phi": "rad", "detector": "index"}
+
+
+class Domain(BaseModel):
+    """What a model was trained on, and outside which it refuses to generate.
+
+    Ranges are inclusive: energy in MeV, angles in rad; an angle that is None was fixed or not recorded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    energy: tuple[float, float]
+    theta: tuple[float, float] | None = None
+    phi: tuple[float, float] | None = None
+    particles: tuple[str, ...] = ()
+    detectors: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("energy", "theta", "phi"):
+            bounds = getattr(self, name)
+            if bounds is not None and not bounds[0] <= bounds[1]:
+                msg = f"{name} range {bounds} must rise"
+                raise ValueError(msg)
+        return self
+
+    @classmethod
+    def of(cls, showers: Showers, particles: tuple[str, ...] = ()) -> Domain:
+        """The domain spanned by showers; energies are rounded outwards to two digits.
+
+        Example:
+            >>> from fastv import ShowersFile, sample_path
+            >>> with ShowersFile(sample_path("train")) as file:
+            ...     Domain.of(file[:500]).energy
+            (1000.0, 1000000.0)
+        """
+        energies = showers.incident_energies
+        return cls(
+            energy=(_round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)),
+            theta=_range(showers.theta),
+            phi=_range(showers.phi),
+            particles=particles,
+            detectors=(showers.detector.name,),
+        )
+
+    def joined(self, other: Domain) -> Domain:
+        """The smallest domain that holds both."""
+
+        def outer(a: tuple[float, float] | None, b: tuple[float, float] | None) -> tuple[float, float] | None:
+            return None if a is None or b is None else (min(a[0], b[0]), max(a[1], b[1]))
+
+        return Domain(
+            energy=(min(self.energy[0], other.energy[0]), max(self.energy[1], other.energy[1])),
+            theta=outer(self.theta, other.theta),
+            phi=outer(self.phi, other.phi),
+            particles=tuple(sorted({*self.particles, *other.particles})),
+            detectors=tuple(dict.fromkeys((*self.detectors, *other.detectors))),
+        )
+
+    def check(self, name: Literal["energy", "theta", "phi"], values: NDArray[np.float64]) -> None:
+        """Refuse values outside the domain.
+
+        Raises:
+            DomainError: the message gives the values, the range and the way out.
+        """
+        bounds = getattr(self, name)
+        if bounds is None or not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if low < bounds[0] or high > bounds[1]:
+            unit = CONDITION_UNITS[name]
+            came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            msg = (
+                f"{name} {came} {unit} is outside the domain of the model, {bounds[0]:g} to {bounds[1]:g} {unit}; "
+                "stay inside it, or pass --extrapolate to take the risk"
+            )
+            raise DomainError(msg)
+
+
+def _range(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
+    return None if values is None else (float(values.min()), float(values.max()))
+
+
+def _round_outwards(value: float, *, up: bool) -> float:
+    digit = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float((np.ceil if up else np.floor)(value / digit) * digit)
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """The noise that a generator asks for: ``normal`` standard normal columns, then ``uniform`` ones on [0, 1).
+
+    Example:
+        >>> spec = NoiseSpec(normal=2, uniform=3)
+        >>> spec.draw(4, seed=1).shape
+        torch.Size([4, 5])
+        >>> bool((spec.draw(4, seed=1) == spec.draw(4, seed=1)).all())
+        True
+    """
+
+    normal: int
+    uniform: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return self.normal + self.uniform
+
+    def draw(self, n: int, seed: int | tuple[int, ...]) -> Tensor:
+        """Noise for ``n`` showers, shape (n, size), float32; the same for the same seed."""
+        return torch.from_numpy(self.draw_from(noise_stream(seed), n))
+
+    def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
+        """Noise for ``n`` showers from a stream that goes on from call to call."""
+        # Filling all columns with uniform numbers and some again is faster than filling two strided parts.
+        noise = stream.random((n, self.size), dtype=np.float32)
+        noise[:, : self.normal] = stream.standard_normal((n, self.normal), dtype=np.float32)
+        return noise
+
+
+def noise_stream(seed: int | tuple[int, ...]) -> np.random.Generator:
+    """A stream of random numbers; SFC64 is the fastest of numpy's that passes the usual tests of randomness."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Showers for training: voxel energies (N, V) MeV and conditions (N, C) in physical units.
+
+    ``epoch`` counts from 0, with fractions; a loss may warm up with it. It is infinite in validation.
+    """
+
+    energies: Tensor
+    conditions: Tensor
+    epoch: float = float("inf")
+
+
+class GeneratorSettings(BaseModel):
+    """Settings that every family has; a family adds its own. Unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conditions: tuple[Condition, ...] = ("energy",)
+
+    @model_validator(mode="after")
+    def _conditions_are_a_set_with_energy(self) -> Self:
+        if "energy" not in self.conditions or len(set(self.conditions)) != len(self.conditions):
+            msg = f"conditions must name 'energy' and each other one at most once, got {list(self.conditions)}"
+            raise ValueError(msg)
+        return self
+
+
+class Generator(nn.Module, ABC):
+    """A generative model of showers, p(x | c).
+
+    A subclass declares ``family`` and ``Settings``, is built from settings, detector and domain alone (so that weights
+    can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`.
+    """
+
+    family: ClassVar[str]
+    Settings: ClassVar[type[GeneratorSettings]]
+    settings: GeneratorSettings
+    noise: NoiseSpec
+
+    def __init__(self, settings: GeneratorSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__()
+        for name in ("theta", "phi"):
+            if name in settings.conditions and getattr(domain, name) is None:
+                msg = f"the settings ask for the condition {name!r}, but the training showers do not tell it"
+                raise SettingsError(msg)
+        self.detector = detector
+        self.domain = domain
+        self.condition_names = settings.conditions
+
+    @abstractmethod
+    def fit(self, batch: Batch) -> None:
+        """Fit the preprocessing to training showers (a large random part of them). Called once, before training."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms, means over the batch; ``loss`` is the one to minimise."""
+
+    @abstractmethod
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Logarithm of the density of each shower, shape (N,), for the families that have one.
+
+        Raises:
+            ModelError: the family has no tractable density.
+        """
+        del batch
+        msg = f"the family {self.family!r} has no tractable density"
+        raise ModelError(msg)
+
+    def conditions_of(self, showers: Showers) -> Tensor:
+        """Conditions (N, C) of showers, in physical units; a missing angle is a SettingsError."""
+        columns: list[NDArray[np.float64]] = []
+        for name in self.condition_names:
+            if name == "energy":
+                columns.append(showers.incident_energies)
+            elif name == "detector":
+                index = self.domain.detectors.index(showers.detector.name)
+                columns.append(np.full(len(showers), float(index)))
+            else:
+                values = showers.theta if name == "theta" else showers.phi
+                if values is None:
+                    msg = f"the model needs the condition {name!r} of each shower, and these showers do not tell it"
+                    raise SettingsError(msg)
+                columns.append(values)
+        return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+
+class ConditionScaler(nn.Module):
+    """Conditions in physical units to numbers of order one, by fixed formulae on the domain.
+
+    energy: (log E - middle) / half width of the log domain, so [-1, 1]; or, with ``linear_energy``, E / E_max as in the
+    first VAE for showers. theta, phi: (angle - middle) / half width, or 0 for a domain of one value. detector: one-hot.
+
+    Shapes: (N, C) -> (N, ``size``).
+
+    Example:
+        >>> scaler = ConditionScaler(("energy",), Domain(energy=(1e3, 1e6), detectors=("par04-siw",)))
+        >>> scaler(torch.tensor([[1e3], [1e6]])).round(decimals=4).flatten().tolist()
+        [-1.0, 1.0]
+    """
+
+    def __init__(self, names: tuple[Condition, ...], domain: Domain, *, linear_energy: bool = False) -> None:
+        super().__init__()
+        self.names = names
+        self.domain = domain
+        self.linear_energy = linear_energy
+        self.size = sum(len(domain.detectors) if name == "detector" else 1 for name in names)
+
+    def forward(self, conditions: Tensor) -> Tensor:
+        """Scale conditions."""
+        columns = []
+        for i, name in enumerate(self.names):
+            value = conditions[:, i : i + 1]
+            if name == "energy":
+                columns.append(self._energy(value))
+            elif name == "detector":
+                columns.append((value == torch.arange(len(self.domain.detectors), device=value.device)).to(value.dtype))
+            else:
+                low, high = (self.domain.theta if name == "theta" else self.domain.phi) or (0.0, 0.0)
+                half = (high - low) / 2
+                columns.append((value - (low + high) / 2) / (half if half > 0 else 1.0))
+        return torch.cat(columns, dim=1)
+
+    def _energy(self, energy: Tensor) -> Tensor:
+        low, high = self.domain.energy
+        if self.linear_energy:
+            return energy / high
+        middle, half = np.log(low * high) / 2, np.log(high / low) / 2
+        return (torch.log(energy) - float(middle)) / float(half if half > 0 else 1.0)

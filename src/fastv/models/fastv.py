@@ -1,0 +1,305 @@
+"""FastV: a variational autoencoder whose decoder follows the physics from the whole shower to its voxels."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.likelihoods import (
+    sinh_arcsinh_log_prob,
+    sinh_arcsinh_sample,
+    skew_logistic_log_prob,
+    skew_logistic_sample,
+)
+from fastv.models.networks import MLP, DepthMixer
+from fastv.models.posterior import Covariance, GaussianPosterior
+from fastv.models.vae import warmup
+from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale
+
+
+class FastVSettings(GeneratorSettings):
+    """Settings of :class:`FastV`.
+
+    ``profile_latent`` and ``lateral_latent`` are the sizes of the two latent vectors, ``layer_latent`` that of the
+    latent variables each layer has of its own. ``width`` is that of a layer's token, ``depth_blocks`` the number of
+    convolutions along the axis, ``hidden`` the width of the dense layers. ``kl_warmup_epochs`` as in the ``vae``.
+    """
+
+    profile_latent: PositiveInt = 16
+    lateral_latent: PositiveInt = 8
+    layer_latent: NonNegativeInt = 2
+    covariance: Covariance = "full"
+    width: PositiveInt = 48
+    depth_blocks: NonNegativeInt = 2
+    hidden: PositiveInt = 128
+    encoder_width: PositiveInt = 96
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    kl_weight: NonNegativeFloat = 1.0
+    kl_warmup_epochs: NonNegativeFloat = 20.0
+
+
+class FastV(Generator):
+    r"""Variational autoencoder with a decoder by scales: visible energy, then layer energies, then voxels.
+
+    With c the conditions, t = E_tot/E_inc, e the layer energies, x the voxels and two latent vectors,
+
+        p(x | c) = p(t | c) int p(e | z_p, t, c) p(z_p) dz_p int p(x | z_l, e, t, c) p(z_l) dz_l .
+
+    * p(t | c): t, scaled by the stochastic term a/sqrt(E), is sinh-arcsinh normal.
+    * p(e | z_p, t, c): each layer is empty with some probability, else its standardised logarithm is sinh-arcsinh
+      normal; layers are independent given z_p. Sampled layer energies are scaled to add up to t E_inc.
+    * p(x | z_l, e, t, c): each voxel is empty with some probability, else the normal score of its energy is skew
+      logistic; voxels are independent given z_l. z_l has a part for the whole shower and a part for each layer. Sampled
+      voxels are scaled to their layer's energy; a filled layer has at least one filled voxel.
+
+    Both integrals have the usual bound with Gaussian posteriors, so the loss, in nats a shower, is
+
+        - log p(t|c) - E[log p(e|z_p,t,c)] - E[log p(x|z_l,e,t,c)] + w (KL_p + KL_l)
+
+    where occupancies enter as binary cross-entropy, as in the first FastV, and energies as densities. Generation draws
+    from all of these distributions, not only the decoder's mean: sparsity and fluctuations are those of showers.
+
+    Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + lateral_latent + L layer_latent
+    normal and L + V uniform columns).
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+    """
+
+    family: ClassVar[str] = "fastv"
+    Settings: ClassVar[type[GeneratorSettings]] = FastVSettings
+    settings: FastVSettings
+
+    def __init__(self, settings: FastVSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = "the family 'fastv' needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.layers, alpha, self.rings = detector.mesh.shape
+        self.cells = alpha * self.rings
+        conditions = self.scaler.size
+        self.response = Response(conditions)
+        self.profile = Profile(self.layers, conditions, settings)
+        self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
+        self._normal = (1, settings.profile_latent, self.layers, self.lateral.latent)
+        self.noise = NoiseSpec(normal=sum(self._normal), uniform=self.layers * (1 + self.cells))
+
+    def _split(self, energies: Tensor) -> tuple[Tensor, Tensor]:
+        """Voxels (N, L, cells) and layer energies (N, L)."""
+        voxels = energies.view(-1, self.layers, self.cells)
+        return voxels, voxels.sum(2)
+
+    def fit(self, batch: Batch) -> None:
+        """Fit the scales of response and layers, and the energy scores of voxels."""
+        incident = batch.conditions[:, :1]
+        voxels, layers = self._split(batch.energies)
+        u = self.scaler(batch.conditions)[:, :1]
+        self.response.scale.fit(layers.sum(1, keepdim=True) / incident, incident)
+        self.profile.scale.fit(layers, incident, u)
+        self.lateral.fit(voxels)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats a shower."""
+        incident = batch.conditions[:, :1]
+        scaled = self.scaler(batch.conditions)
+        voxels, layers = self._split(batch.energies)
+        response = self.response.scale(layers.sum(1, keepdim=True) / incident, incident)
+        context = torch.cat([scaled, response], dim=1)
+        profile = self.profile.scale(layers, incident, scaled[:, :1])
+        terms = {"response": self.response.loss(response, scaled)}
+        terms["profile"], terms["profile_kl"] = self.profile.loss(profile, layers > 0, context)
+        terms["lateral"], terms["lateral_kl"] = self.lateral.loss(voxels, layers, profile, context)
+        weight = self.settings.kl_weight * warmup(batch.epoch, self.settings.kl_warmup_epochs)
+        loss = terms["response"] + terms["profile"] + terms["lateral"]
+        return {"loss": loss + weight * (terms["profile_kl"] + terms["lateral_kl"]), **terms}
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        incident = conditions[:, :1]
+        scaled = self.scaler(conditions)
+        sizes = [*self._normal, self.layers, self.layers * self.cells]
+        of_response, of_profile, of_layers, of_lateral, of_filled, of_voxels = torch.split(noise, sizes, dim=1)
+        response = self.response.sample(of_response, scaled)
+        context = torch.cat([scaled, response], dim=1)
+        total = self.response.scale.fraction(response, incident) * incident
+        profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
+        threshold = self.detector.threshold
+        layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
+        layers = layers * (total / layers.sum(1, keepdim=True))
+        layers = torch.where(layers >= threshold, layers, 0.0)
+        profile = self.profile.scale(layers, incident, scaled[:, :1])
+        voxels = self.lateral.sample(layers, profile, of_lateral, of_voxels, context)
+        voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
+        return (voxels * (voxels >= threshold).to(voxels.dtype)).flatten(1)
+
+
+class Response(nn.Module):
+    """p(t | c) of the standardised visible fraction; shapes (N, 1)."""
+
+    def __init__(self, conditions: int) -> None:
+        super().__init__()
+        self.scale = ResponseScale()
+        self.shape = MLP(conditions, (16,), 4)
+        # Start from the fitted Gaussian; what the network adds is a small, smooth correction.
+        for parameter in self.shape[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def _parameters_of(self, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        location, log_scale, skew, log_tail = self.shape(scaled).split(1, dim=1)
+        return location, torch.exp(log_scale), skew, torch.exp(log_tail)
+
+    def loss(self, response: Tensor, scaled: Tensor) -> Tensor:
+        # A shower that leaves most of its energy elsewhere lies tens of deviations away: bound its pull on the bulk.
+        log_prob = sinh_arcsinh_log_prob(response.clamp(-8.0, 8.0), *self._parameters_of(scaled))
+        return -log_prob.mean()
+
+    def sample(self, noise: Tensor, scaled: Tensor) -> Tensor:
+        return sinh_arcsinh_sample(noise, *self._parameters_of(scaled)).clamp(-8.0, 8.0)
+
+
+class Profile(nn.Module):
+    """p(e | z_p, t, c) of the standardised layer energies and which layers are filled; shapes (N, L)."""
+
+    def __init__(self, layers: int, conditions: int, settings: FastVSettings) -> None:
+        super().__init__()
+        self.scale = LayerScale(layers)
+        self.layers = layers
+        latent, hidden = settings.profile_latent, settings.hidden
+        self.encoder = MLP(2 * layers + conditions + 1, (hidden, hidden), hidden, settings.dropout)
+        self.posterior = GaussianPosterior(hidden, latent, settings.covariance)
+        self.decoder = MLP(latent + conditions + 1, (hidden, hidden), 3 * layers)
+        # Most of the variation is linear in the latent vector: give it a direct way.
+        self.linear = nn.Linear(latent, layers, bias=False)
+        self.skew = nn.Parameter(torch.zeros(layers))
+        self.log_tail = nn.Parameter(torch.zeros(layers))
+
+    def _decode(self, latent: Tensor, context: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        filled, location, log_scale = self.decoder(torch.cat([latent, context], dim=1)).split(self.layers, dim=1)
+        location = location + self.linear(latent)
+        return filled, (location, torch.exp(log_scale.clamp(-5.0, 2.0)), self.skew, torch.exp(self.log_tail))
+
+    def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        on = filled.to(profile.dtype)
+        mean, scale = self.posterior(self.encoder(torch.cat([profile, on, context], dim=1)))
+        latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
+        logits, shape = self._decode(latent, context)
+        log_prob = torch.where(filled, sinh_arcsinh_log_prob(profile, *shape), 0.0)
+        occupancy = F.binary_cross_entropy_with_logits(logits, on, reduction="none")
+        return (occupancy - log_prob).sum(1).mean(), self.posterior.kl(mean, scale).mean()
+
+    def sample(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        logits, shape = self._decode(latent, context)
+        # At least one layer is filled: the likeliest.
+        filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
+        return sinh_arcsinh_sample(normal, *shape).clamp(-6.0, 6.0), filled
+
+
+class Lateral(nn.Module):
+    """p(x | z_l, e, t, c) of the voxels in their layers; voxels (N, L, cells), cells = (alpha, r)."""
+
+    _FEATURES = 3
+    _SHARED = 8
+
+    def __init__(self, layers: int, alpha: int, rings: int, conditions: int, settings: FastVSettings) -> None:
+        super().__init__()
+        self.score = EnergyScore()
+        self.layers, self.alpha, self.rings = layers, alpha, rings
+        self.cells = alpha * rings
+        self.shower_latent, self.layer_latent = settings.lateral_latent, settings.layer_latent
+        self.latent = self.shower_latent + layers * self.layer_latent
+        width, wide, hidden = settings.width, settings.encoder_width, settings.hidden
+        self.encoder_input = nn.Linear(2 * self.cells + self._FEATURES, wide)
+        self.encoder_layer = nn.Parameter(0.1 * torch.randn(layers, wide))
+        self.encoder_mixer = DepthMixer(wide, 2)
+        self.encoder_pool = nn.Linear(wide, 16)
+        self.encoder = MLP(16 * layers + conditions + 1, (hidden,), hidden, settings.dropout)
+        self.posterior = GaussianPosterior(hidden, self.shower_latent, settings.covariance)
+        self.layer_posterior = GaussianPosterior(wide, max(self.layer_latent, 1))
+        self.shared = MLP(self.shower_latent + conditions + 1, (hidden,), layers * self._SHARED)
+        self.input = nn.Linear(self._SHARED + self._FEATURES + self.layer_latent, width)
+        self.layer = nn.Parameter(0.1 * torch.randn(layers, width))
+        self.mixer = DepthMixer(width, settings.depth_blocks)
+        self.activation = nn.SiLU()
+        # Separate matrices, so that an exported graph needs no copies to take their outputs apart.
+        self.occupancy = nn.Linear(width, self.cells)
+        self.location = nn.Linear(width, self.cells)
+        self.log_scale = nn.Linear(width, self.cells)
+        self.log_shape = nn.Linear(width, rings)
+
+    @torch.no_grad()
+    def fit(self, voxels: Tensor) -> None:
+        """Fit the scores; start occupancies and scores from their means in each ring."""
+        filled = voxels > 0
+        self.score.fit(voxels[filled])
+        occupancy = filled.float().mean((0, 1)).view(self.alpha, self.rings).mean(0).clamp(1e-4, 1 - 1e-4)
+        scores = torch.where(filled, self.score(voxels), 0.0).sum((0, 1)) / filled.sum((0, 1)).clamp(min=1)
+        self.occupancy.bias.copy_(torch.logit(occupancy).repeat(self.alpha))
+        self.location.bias.copy_(scores.view(self.alpha, self.rings).mean(0).repeat(self.alpha))
+        nn.init.constant_(self.log_scale.bias, -1.0)
+
+    def _features(self, layers: Tensor, profile: Tensor) -> Tensor:
+        on = (layers > 0).to(layers.dtype)
+        return torch.stack([on, torch.log(layers.clamp(min=0.01)) / 5.0, profile / 3.0], dim=2)
+
+    def _decode(self, latent: Tensor, own: Tensor | None, features: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Occupancy logit, and location, scale and shape of the scores; (N, L, alpha, r), the shape (N, L, 1, r)."""
+        shared = self.shared(torch.cat([latent, context], dim=1)).view(-1, self.layers, self._SHARED)
+        parts = [shared, features] if own is None else [shared, features, own]
+        tokens = self.mixer(self.input(torch.cat(parts, dim=2)) + self.layer)
+        rows = self.activation(tokens).flatten(0, 1)
+        grid = (-1, self.layers, self.alpha, self.rings)
+        return (
+            self.occupancy(rows).view(grid),
+            self.location(rows).view(grid),
+            torch.exp(self.log_scale(rows).clamp(-4.0, 1.5)).view(grid),
+            torch.exp(self.log_shape(rows).clamp(-2.0, 2.0)).view(-1, self.layers, 1, self.rings),
+        )
+
+    def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        filled = voxels > 0
+        scores = torch.where(filled, self.score(voxels), 0.0)
+        on = filled.to(voxels.dtype)
+        features = self._features(layers, profile)
+        tokens = self.encoder_input(torch.cat([on, scores, features], dim=2)) + self.encoder_layer
+        tokens = self.activation(self.encoder_mixer(tokens))
+        pooled = self.encoder(torch.cat([self.encoder_pool(tokens).flatten(1), context], dim=1))
+        mean, scale = self.posterior(pooled)
+        latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
+        kl = self.posterior.kl(mean, scale).mean()
+        own = None
+        if self.layer_latent:
+            own_mean, own_scale = self.layer_posterior(tokens.flatten(0, 1))
+            own = self.layer_posterior.sample(own_mean, own_scale, torch.randn_like(own_mean))
+            own = own.view(len(voxels), self.layers, self.layer_latent)
+            kl = kl + self.layer_posterior.kl(own_mean, own_scale).sum() / len(voxels)
+        logits, location, scale, shape = self._decode(latent, own, features, context)
+        # An empty layer is settled by the profile: its voxels say nothing.
+        occupancy = F.binary_cross_entropy_with_logits(logits.flatten(2), on, reduction="none") * features[:, :, :1]
+        of_scores = (location, scale, shape.expand_as(location))
+        log_prob = skew_logistic_log_prob(scores[filled], *(parameter.flatten(2)[filled] for parameter in of_scores))
+        return (occupancy.sum() - log_prob.sum()) / len(voxels), kl
+
+    def sample(self, layers: Tensor, profile: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> Tensor:
+        own = None
+        if self.layer_latent:
+            own = normal[:, self.shower_latent :].view(-1, self.layers, self.layer_latent)
+        features = self._features(layers, profile)
+        logits, *of_scores = self._decode(normal[:, : self.shower_latent], own, features, context)
+        # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
+        upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits.flatten(2))
+        upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
+        filled = (upper < 1.0).to(upper.dtype)
+        inside = upper.clamp(1e-7, 1.0 - 1e-6).view(-1, self.layers, self.alpha, self.rings)
+        energies = self.score.energy(skew_logistic_sample(inside, *of_scores))
+        return energies.flatten(2) * filled

@@ -1,0 +1,132 @@
+"""Training recipes: a family, its settings and how to train it, from a preset or a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from fastv.errors import SettingsError
+from fastv.models import FAMILIES, family_class, validated
+
+
+class TrainingSettings(BaseModel):
+    """How to train; unknown keys are errors.
+
+    ``learning_rate`` rises linearly over ``warmup_epochs`` and then stays (``constant``) or falls to zero at ``epochs``
+    (``cosine``). ``patience`` stops after that many epochs without a better validation loss. ``rotate`` turns each
+    training shower by a random number of alpha cells, ``mirror`` reflects half of them: symmetries of showers at normal
+    incidence. ``memory`` is how many MiB of voxels are held at once; larger data are streamed through it, shuffled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: NonNegativeInt = 1
+    epochs: PositiveInt = 100
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: NonNegativeFloat = 0.0
+    gradient_clip: PositiveFloat | None = None
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: PositiveInt | None = None
+    rotate: bool = False
+    mirror: bool = False
+    memory: PositiveInt = 4096
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: PositiveInt = 1
+    tensorboard: bool = False
+
+
+class Recipe(BaseModel):
+    """A family with its settings and how to train it.
+
+    Example:
+        >>> load_recipe("fastv-original").training.batch_size
+        128
+        >>> load_recipe("vae", ["model.latent=5"]).model["latent"]
+        5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    model: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingSettings = TrainingSettings()
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with FastV."""
+    folder = files("fastv").joinpath("presets")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by the name of a preset, the path of a YAML file, or the name of a family (with its defaults).
+
+    ``overrides`` are texts such as ``training.epochs=5`` or ``model.latent=12``, the values in YAML.
+
+    Raises:
+        SettingsError: the name, a setting or a value is unknown or not allowed; the message lists what is.
+    """
+    content = _content(name)
+    for override in overrides:
+        _override(content, override)
+    recipe = validated(Recipe, content, "recipe")
+    # Settings of the family are checked here already, before any data are read.
+    validated(family_class(recipe.family).Settings, recipe.model, "model")
+    return recipe
+
+
+def _content(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if name in preset_names():
+        text = files("fastv").joinpath("presets", f"{name}.yaml").read_text()
+    elif name in FAMILIES:
+        return {"family": name}
+    elif path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"cannot read the preset {name}: {getattr(error, 'strerror', None) or error}"
+            raise SettingsError(msg) from error
+    else:
+        known = ", ".join(dict.fromkeys([*preset_names(), *FAMILIES]))
+        msg = f"unknown family or preset {name!r}; known: {known}; or give the path of a .yaml file"
+        raise SettingsError(msg)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        msg = f"{name}: no valid YAML ({' '.join(str(error).split())})"
+        raise SettingsError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{name}: a preset is a mapping with 'family', 'model' and 'training', got {type(content).__name__}"
+        raise SettingsError(msg)
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) != 2 or parts[0] not in ("model", "training"):
+        msg = f"--set takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
+        raise SettingsError(msg)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        msg = f"--set {key}: {text!r} is no valid YAML value"
+        raise SettingsError(msg) from error
+    if isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
+        with suppress(ValueError):
+            value = float(value)
+    section = content.setdefault(parts[0], {})
+    section[parts[1]] = value

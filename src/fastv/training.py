@@ -1,0 +1,339 @@
+"""Training: one readable loop for every family."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from fastv._version import __version__
+from fastv.augmentation import AlphaSymmetry
+from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
+from fastv.model import Model, ModelDescription
+from fastv.models import build
+from fastv.models.contract import Batch, Generator
+from fastv.output import check_free, readable_os_errors, written_whole
+from fastv.recipes import Recipe, TrainingSettings, load_recipe
+from fastv.training_data import TrainingData
+
+LOG = "training.jsonl"
+
+
+def train(
+    recipe: str | Recipe,
+    data: Sequence[str | Path],
+    output: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    mesh: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Model:
+    """Train a model and write its directory.
+
+    The state after every epoch is kept in ``.<output>.training`` beside the output until the training is complete. The
+    random numbers of an epoch, data order included, depend on the seed and the epoch alone; so a resumed training ends
+    with the same weights as an uninterrupted one. The weights of the best validation loss are the ones written.
+
+    Args:
+        recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.recipes.Recipe`.
+        data: showers files.
+        output: the model directory.
+        settings: overrides such as ``training.epochs=5``.
+        mesh: the mesh of plain CaloChallenge files.
+        resume: continue an interrupted training.
+        force: replace an existing model and forget an interrupted training.
+
+    Raises:
+        SettingsError, FileFormatError, GeometryError, OutputError: the request does not fit.
+        TrainingError: the loss became infinite or NaN; the best weights so far are kept.
+    """
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe, settings)
+    elif settings:
+        msg = "give overrides by name only together with the name of a recipe"
+        raise SettingsError(msg)
+    how = recipe.training
+    output = check_free(output, force=force)
+    with TrainingData(
+        data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
+    ) as showers:
+        run = _Run(recipe, showers, output, resume=resume, force=force)
+        if run.epoch == 0:
+            run.fit()
+        run.loop()
+        return run.finish(force=force)
+
+
+class _Run:
+    """A training with everything that a checkpoint must restore."""
+
+    def __init__(self, recipe: Recipe, data: TrainingData, output: Path, *, resume: bool, force: bool) -> None:
+        self.recipe = recipe
+        self.how: TrainingSettings = recipe.training
+        self.data = data
+        self.output = output
+        self.domain = data.domain()
+        self.request = {"recipe": recipe.model_dump(mode="json"), "data_sha256": data.digest()}
+        self.folder = _working_folder(output, resume=resume, force=force)
+        _seed(self.how.seed, 0)
+        self.generator = build(recipe.family, dict(recipe.model), data.detector, self.domain)
+        # Its settings with every default filled in are what the model directory records.
+        self.settings = self.generator.settings.model_dump(mode="json")
+        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=self.how.rotate, mirror=self.how.mirror)
+        if self.how.rotate and "theta" in self.generator.condition_names:
+            msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
+            raise SettingsError(msg)
+        self.epoch = 0
+        self.best_epoch = -1
+        self.best_loss = math.inf
+        self.best: dict[str, Tensor] = {}
+        self.optimizer_state: dict[str, Tensor] = {}
+        if resume and (self.folder / "checkpoint.safetensors").exists():
+            self._restore()
+
+    def fit(self) -> None:
+        """Fit the preprocessing."""
+        _seed(self.how.seed, 1)
+        batch = self.data.subset(20_000, self.generator.conditions_of, self.how.seed)
+        self.generator.fit(batch)
+
+    def loop(self) -> None:
+        """Train until the last epoch or until patience ends."""
+        how, generator = self.how, self.generator
+        fabric = Fabric(accelerator=how.accelerator, devices=how.devices, precision=how.precision)
+        fabric.launch()
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        optimizer = kinds[how.optimizer](generator.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+        _restore_optimizer(optimizer, generator, self.optimizer_state)
+        module, optimizer = fabric.setup(generator, optimizer)
+        module.mark_forward_method("loss")
+        steps = self.data.steps("training", how.batch_size)
+        board = _board(self.output) if how.tensorboard and fabric.is_global_zero else None
+        bar = tqdm(total=how.epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
+        with bar:
+            for epoch in range(self.epoch, how.epochs):
+                if how.patience is not None and epoch - 1 - self.best_epoch >= how.patience and self.best_epoch >= 0:
+                    break
+                started = time.perf_counter()
+                _seed(how.seed, 2 + epoch)
+                module.train()
+                sums = _Means()
+                for step, batch in enumerate(self._batches("training", epoch, fabric)):
+                    for group in optimizer.param_groups:
+                        group["lr"] = learning_rate(how, epoch + step / steps)
+                    energies = self.symmetry(batch.energies)
+                    terms = module.loss(Batch(energies, batch.conditions, epoch + step / steps))
+                    optimizer.zero_grad()
+                    fabric.backward(terms["loss"])
+                    if how.gradient_clip is not None:
+                        fabric.clip_gradients(module, optimizer, max_norm=how.gradient_clip, error_if_nonfinite=False)
+                    optimizer.step()
+                    sums.add(terms, len(energies))
+                    bar.update()
+                validation = self._validate(module, fabric)
+                training = sums.means(fabric)
+                if not math.isfinite(training["loss"]) or not math.isfinite(validation["loss"]):
+                    raise self._diverged(epoch)
+                better = validation["loss"] < self.best_loss
+                if better:
+                    self.best_loss, self.best_epoch = validation["loss"], epoch
+                    self.best = {name: tensor.detach().cpu().clone() for name, tensor in generator.state_dict().items()}
+                self.epoch = epoch + 1
+                record = {
+                    "epoch": epoch,
+                    "seconds": round(time.perf_counter() - started, 3),
+                    "learning_rate": learning_rate(how, epoch + 1 - 1 / steps),
+                    "training": training,
+                    "validation": validation,
+                    "best": better,
+                }
+                bar.set_postfix(validation=f"{validation['loss']:.2f}", best=f"{self.best_loss:.2f}", refresh=False)
+                if fabric.is_global_zero:
+                    self._checkpoint(optimizer, record)
+                    _to_board(board, record)
+
+    def _batches(self, part: Any, epoch: int, fabric: Fabric) -> Iterator[Batch]:
+        batches = self.data.batches(part, self.how.batch_size, self.generator.conditions_of, epoch, self.how.seed)
+        for batch in batches:
+            mine = slice(fabric.global_rank, None, fabric.world_size)
+            yield Batch(fabric.to_device(batch.energies[mine]), fabric.to_device(batch.conditions[mine]), batch.epoch)
+
+    def _validate(self, module: Any, fabric: Fabric) -> dict[str, float]:
+        """Means of all terms over the validation part, with weights as after any warm-up, and equal noise each time."""
+        module.eval()
+        sums = _Means()
+        _seed(self.how.seed, 1)
+        with torch.no_grad():
+            for batch in self._batches("validation", 0, fabric):
+                sums.add(module.loss(batch), len(batch.energies))
+        return sums.means(fabric)
+
+    def _diverged(self, epoch: int) -> TrainingError:
+        kept = (
+            f"the best weights (epoch {self.best_epoch}) are kept in {self.folder}" if self.best else "nothing to keep"
+        )
+        msg = (
+            f"the loss is no finite number any more in epoch {epoch}; {kept}; "
+            "lower training.learning_rate, or set training.gradient_clip"
+        )
+        return TrainingError(msg)
+
+    def _checkpoint(self, optimizer: torch.optim.Optimizer, record: Mapping[str, Any]) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.generator.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.generator.named_parameters():
+            state = optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{name}/{key}": torch.as_tensor(value) for key, value in state.items()}
+        progress = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_loss": self.best_loss, **self.request}
+        log = self.folder / LOG
+        lines = log.read_text().splitlines()[: self.epoch - 1] if log.exists() else []
+        with written_whole(log, force=True) as temporary:
+            temporary.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
+        with written_whole(self.folder / "checkpoint.safetensors", force=True) as temporary:
+            # One file for all of the state: a kill leaves the old checkpoint or the new one, never a mixture.
+            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, temporary, metadata={"progress": json.dumps(progress)})
+
+    def _restore(self) -> None:
+        path = self.folder / "checkpoint.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            msg = f"{path}: the state of the interrupted training is damaged ({error}); --force starts over"
+            raise TrainingError(msg) from error
+        for key, value in self.request.items():
+            if progress.get(key) != value:
+                what = "recipe" if key == "recipe" else "data"
+                msg = (
+                    f"{self.output}: the interrupted training had other {what}; use the same, or --force to start over"
+                )
+                raise TrainingError(msg)
+        self.generator.load_state_dict(_under(tensors, "model."))
+        self.best = _under(tensors, "best.")
+        self.optimizer_state = _under(tensors, "optimizer.")
+        self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
+
+    def finish(self, *, force: bool) -> Model:
+        """Write the model directory with the best weights and remove the working folder."""
+        self.generator.load_state_dict(self.best)
+        log = (self.folder / LOG).read_bytes()
+        description = ModelDescription(
+            family=self.recipe.family,
+            settings=self.settings,
+            domain=self.domain,
+            detector=self.data.detector,
+            training={
+                "settings": self.how.model_dump(mode="json"),
+                "files": [file.path.name for file in self.data.files],
+                "data_sha256": self.request["data_sha256"],
+                "showers": self.data.sizes,
+                "epochs": self.epoch,
+                "best_epoch": self.best_epoch,
+                "validation_loss": self.best_loss,
+                "code_version": __version__,
+            },
+        )
+        model = Model(self.generator.cpu(), description, self.output.name)
+        model.save(self.output, force=force, files={LOG: log})
+        shutil.rmtree(self.folder)
+        return model
+
+
+def learning_rate(how: TrainingSettings, epoch: float) -> float:
+    """The learning rate at a fractional epoch.
+
+    Example:
+        >>> learning_rate(TrainingSettings(learning_rate=0.1, warmup_epochs=2, schedule="constant"), 1.0)
+        0.05
+    """
+    rate = how.learning_rate
+    if epoch < how.warmup_epochs:
+        rate *= max(epoch, 0.01) / how.warmup_epochs
+    if how.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * min(epoch / how.epochs, 1.0)))
+    return rate
+
+
+class _Means:
+    """Means of named terms, weighted by batch size."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, terms: Mapping[str, Tensor], n: int) -> None:
+        for name, term in terms.items():
+            self.sums[name] = (
+                self.sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double().cpu() * n
+            )
+        self.count += n
+
+    def means(self, fabric: Fabric) -> dict[str, float]:
+        means = {name: value / self.count for name, value in self.sums.items()}
+        return {name: float(torch.as_tensor(fabric.all_reduce(mean, reduce_op="mean"))) for name, mean in means.items()}
+
+
+def _seed(seed: int, part: int) -> None:
+    """Seed PyTorch for one part of the training: 0 initial weights, 1 fit and validation, 2 + i for epoch i."""
+    torch.manual_seed(seed * 1_000_003 + part)
+
+
+def _working_folder(output: Path, *, resume: bool, force: bool) -> Path:
+    folder = output.with_name(f".{output.name}.training")
+    if folder.exists() and not resume:
+        if not force:
+            msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
+            raise OutputError(msg)
+        shutil.rmtree(folder)
+    with readable_os_errors(folder):
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, generator: Generator, state: Mapping[str, Tensor]) -> None:
+    for name, parameter in generator.named_parameters():
+        if entries := _under(state, f"{name}/"):
+            optimizer.state[parameter] = dict(entries)
+
+
+@contextmanager
+def _missing_extra(package: str, extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        msg = f"{package} is not installed; pip install 'fastv-hep[{extra}]'"
+        raise MissingExtraError(msg) from error
+
+
+def _board(output: Path) -> Any:
+    with _missing_extra("tensorboard", "tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(output.with_name(f"{output.name}-tensorboard"))
+
+
+def _to_board(board: Any, record: Mapping[str, Any]) -> None:
+    if board is not None:
+        for part in ("training", "validation"):
+            for name, value in record[part].items():
+                board.add_scalar(f"{part}/{name}", value, record["epoch"])
+        board.flush()

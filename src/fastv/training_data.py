@@ -1,0 +1,181 @@
+"""Showers for training: split, shuffled, and streamed when they are larger than memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastv.errors import FileFormatError, GeometryError, TrainingError
+from fastv.geometry import Detector
+from fastv.models.contract import Batch, Domain
+from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
+
+Part = Literal["training", "validation"]
+Conditions = Callable[[Showers], Tensor]
+
+
+class TrainingData:
+    """One or several showers files, split into a training and a validation part by a seed.
+
+    Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
+    ``memory`` bytes hold, and shuffles the showers of these; where everything fits, the data are read once.
+
+    Raises:
+        GeometryError: the files are of different meshes, energy scales or thresholds.
+        TrainingError: there are too few showers to split.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], mesh: str | None, *, validation_fraction: float, seed: int, memory: int
+    ) -> None:
+        self._stack = ExitStack()
+        try:
+            self.files = [self._stack.enter_context(ShowersFile(path, mesh)) for path in paths]
+            self._check_same_readout()
+        except BaseException:
+            self._stack.close()
+            raise
+        total = sum(len(file) for file in self.files)
+        n_validation = round(validation_fraction * total)
+        if n_validation < 1 or total - n_validation < 2:
+            msg = f"{total} showers are too few to train on with a validation fraction of {validation_fraction}"
+            raise TrainingError(msg)
+        validation = np.zeros(total, dtype=bool)
+        validation[np.random.default_rng(seed).permutation(total)[:n_validation]] = True
+        ends = np.cumsum([len(file) for file in self.files])[:-1]
+        self._validation = np.split(validation, ends)
+        self._blocks = [
+            (index, slice(start, min(start + BLOCK_ROWS, len(file))))
+            for index, file in enumerate(self.files)
+            for start in range(0, len(file), BLOCK_ROWS)
+        ]
+        self._blocks_in_memory = max(1, memory // (4 * BLOCK_ROWS * self.detector.mesh.n_voxels))
+        self._held: dict[Part, tuple[Tensor, Tensor]] = {}
+        self.sizes: dict[Part, int] = {"training": total - n_validation, "validation": n_validation}
+
+    def _check_same_readout(self) -> None:
+        first = self.files[0].detector
+        for file in self.files[1:]:
+            other = file.detector
+            if (other.mesh, other.energy_scale, other.threshold) != (first.mesh, first.energy_scale, first.threshold):
+                msg = f"{file.path} ({other.name}) and {self.files[0].path} ({first.name}) differ in mesh or readout"
+                raise GeometryError(msg)
+
+    @property
+    def detector(self) -> Detector:
+        """The detector of the first file; all files share its mesh and readout."""
+        return self.files[0].detector
+
+    def domain(self) -> Domain:
+        """The domain spanned by all files."""
+        domains = []
+        for file in self.files:
+            particle = file.provenance.get("particle")
+            domains.append(Domain.of(_conditions_only(file), (str(particle),) if particle else ()))
+        joined = domains[0]
+        for domain in domains[1:]:
+            joined = joined.joined(domain)
+        return joined
+
+    def digest(self) -> str:
+        """SHA-256 over the contents of all files, in order."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            with file.path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    def subset(self, n: int, conditions: Conditions, seed: int) -> Batch:
+        """Up to ``n`` training showers from random blocks, for fitting preprocessing."""
+        order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
+        parts: list[tuple[Tensor, Tensor]] = []
+        for block in order:
+            parts.append(self._read(self._blocks[block], "training", conditions))
+            if sum(len(part[0]) for part in parts) >= n:
+                break
+        energies, columns = (torch.cat(tensors)[:n] for tensors in zip(*parts, strict=True))
+        return Batch(energies, columns)
+
+    def batches(
+        self, part: Part, batch_size: int, conditions: Conditions, epoch: int = 0, seed: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of one epoch; training batches are shuffled by (seed, epoch), an incomplete last is left out."""
+        shuffled = part == "training"
+        rng = np.random.default_rng((seed, 2, epoch))
+        order = rng.permutation(len(self._blocks)) if shuffled else np.arange(len(self._blocks))
+        drop_last = shuffled and self.sizes[part] >= batch_size
+        rest: tuple[Tensor, Tensor] | None = None
+        for start in range(0, len(order), self._blocks_in_memory):
+            energies, columns = self._pool(part, order[start : start + self._blocks_in_memory], conditions)
+            pick = rng.permutation(len(energies)) if shuffled else np.arange(len(energies))
+            first = 0
+            if rest is not None:
+                # Complete the batch that the last pool began.
+                first = min(batch_size - len(rest[0]), len(pick))
+                chosen = torch.from_numpy(pick[:first])
+                rest = torch.cat([rest[0], energies[chosen]]), torch.cat([rest[1], columns[chosen]])
+                if len(rest[0]) < batch_size:
+                    continue
+                yield Batch(*rest)
+                rest = None
+            for i in range(first, len(pick), batch_size):
+                chosen = torch.from_numpy(pick[i : i + batch_size])
+                batch = energies[chosen], columns[chosen]
+                if len(chosen) < batch_size:
+                    rest = batch
+                else:
+                    yield Batch(*batch)
+        if rest is not None and not drop_last:
+            yield Batch(*rest)
+
+    def steps(self, part: Part, batch_size: int) -> int:
+        """Number of batches of one epoch."""
+        whole = self.sizes[part] // batch_size
+        return whole if part == "training" and whole else -(-self.sizes[part] // batch_size)
+
+    def _pool(self, part: Part, order: NDArray[np.int64], conditions: Conditions) -> tuple[Tensor, Tensor]:
+        if part in self._held:
+            return self._held[part]
+        whole = len(order) == len(self._blocks)
+        # Held data are kept in file order, so that an epoch does not depend on which epoch read them.
+        blocks = sorted(order) if whole else order
+        parts = [self._read(self._blocks[block], part, conditions) for block in blocks]
+        energies, columns = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        if whole:
+            self._held[part] = energies, columns
+        return energies, columns
+
+    def _read(self, block: tuple[int, slice], part: Part, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        index, rows = block
+        showers = self.files[index][rows]
+        validation = self._validation[index][rows]
+        showers = showers[validation if part == "validation" else ~validation]
+        return torch.from_numpy(showers.energies), conditions(showers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def _conditions_only(file: ShowersFile) -> Showers:
+    """The conditions of all showers of a file, without their voxels."""
+    n = len(file)
+    if n == 0:
+        msg = f"{file.path}: the file has no showers"
+        raise FileFormatError(msg)
+    angles = {
+        name: file.column(f"incident_{name}").astype(np.float64) if f"incident_{name}" in file.columns else None
+        for name in ("theta", "phi")
+    }
+    empty = np.broadcast_to(np.float32(0), (n, file.mesh.n_voxels))
+    return Showers(file.incident_energies, empty, file.detector, theta=angles["theta"], phi=angles["phi"])
