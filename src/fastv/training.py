@@ -231,6 +231,8 @@ class _Run:
     def finish(self, *, force: bool) -> Model:
         """Write the model directory with the best weights and remove the working folder."""
         self.generator.load_state_dict(self.best)
+        self.generator.cpu().eval()
+        self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
         log = (self.folder / LOG).read_bytes()
         description = ModelDescription(
             family=self.recipe.family,
@@ -248,7 +250,7 @@ class _Run:
                 "code_version": __version__,
             },
         )
-        model = Model(self.generator.cpu(), description, self.output.name)
+        model = Model(self.generator, description, self.output.name)
         model.save(self.output, force=force, files={LOG: log})
         shutil.rmtree(self.folder)
         return model

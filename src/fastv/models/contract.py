@@ -199,6 +199,9 @@ class Generator(nn.Module, ABC):
     def fit(self, batch: Batch) -> None:
         """Fit the preprocessing to training showers (a large random part of them). Called once, before training."""
 
+    def calibrate(self, batch: Batch) -> None:
+        """Match generated means to training showers. Called once, after training; by default nothing is to be done."""
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named terms, means over the batch; ``loss`` is the one to minimise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
@@ -29,7 +29,8 @@ class FastVSettings(GeneratorSettings):
 
     ``profile_latent`` and ``lateral_latent`` are the sizes of the two latent vectors, ``layer_latent`` that of the
     latent variables each layer has of its own. ``width`` is that of a layer's token, ``depth_blocks`` the number of
-    convolutions along the axis, ``hidden`` the width of the dense layers. ``kl_warmup_epochs`` as in the ``vae``.
+    convolutions along the axis, ``depth_kernel`` how many layers each of them sees, ``hidden`` the width of the dense
+    layers. ``kl_warmup_epochs`` as in the ``vae``.
     """
 
     profile_latent: PositiveInt = 16
@@ -37,7 +38,8 @@ class FastVSettings(GeneratorSettings):
     layer_latent: NonNegativeInt = 2
     covariance: Covariance = "full"
     width: PositiveInt = 48
-    depth_blocks: NonNegativeInt = 2
+    depth_blocks: NonNegativeInt = 1
+    depth_kernel: Literal[1, 3, 5, 7, 9] = 5
     hidden: PositiveInt = 128
     encoder_width: PositiveInt = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -92,8 +94,8 @@ class FastV(Generator):
         self.response = Response(conditions)
         self.profile = Profile(self.layers, conditions, settings)
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
-        self._normal = (1, settings.profile_latent, self.layers, self.lateral.latent)
-        self.noise = NoiseSpec(normal=sum(self._normal), uniform=self.layers * (1 + self.cells))
+        normal = 1 + settings.profile_latent + self.layers + self.lateral.latent
+        self.noise = NoiseSpec(normal=normal, uniform=self.layers * (1 + self.cells))
 
     def _split(self, energies: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels (N, L, cells) and layer energies (N, L)."""
@@ -124,24 +126,47 @@ class FastV(Generator):
         loss = terms["response"] + terms["profile"] + terms["lateral"]
         return {"loss": loss + weight * (terms["profile_kl"] + terms["lateral_kl"]), **terms}
 
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Match the mean layer energies to those of training showers, as a smooth function of the incident energy."""
+        repeat = max(1, 20_000 // len(batch.energies))
+        conditions = batch.conditions.repeat(repeat, 1)
+        true = self._split(batch.energies)[1].repeat(repeat, 1)
+        scaled = self.scaler(conditions)
+        for _ in range(3):
+            # Layers are scaled to the total after the correction, so a few rounds settle it.
+            noise = self.noise.draw(len(conditions), seed=0)[:, : self.noise.normal + self.layers].to(conditions)
+            layers, _ = self._sample_layers(conditions, scaled, noise)
+            self.profile.scale.calibrate(true, layers, scaled[:, :1])
+
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
-        incident = conditions[:, :1]
         scaled = self.scaler(conditions)
-        sizes = [*self._normal, self.layers, self.layers * self.cells]
-        of_response, of_profile, of_layers, of_lateral, of_filled, of_voxels = torch.split(noise, sizes, dim=1)
-        response = self.response.sample(of_response, scaled)
-        context = torch.cat([scaled, response], dim=1)
-        total = self.response.scale.fraction(response, incident) * incident
-        profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
-        threshold = self.detector.threshold
-        layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
-        layers = layers * (total / layers.sum(1, keepdim=True))
-        layers = torch.where(layers >= threshold, layers, 0.0)
-        profile = self.profile.scale(layers, incident, scaled[:, :1])
+        layers, context = self._sample_layers(conditions, scaled, noise)
+        _, of_lateral, _, of_voxels = self._noise_parts(noise)
+        profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, of_lateral, of_voxels, context)
         voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
-        return (voxels * (voxels >= threshold).to(voxels.dtype)).flatten(1)
+        return (voxels * (voxels >= self.detector.threshold).to(voxels.dtype)).flatten(1)
+
+    def _noise_parts(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The columns of the noise for layers (normal), voxels (normal), layers (uniform) and voxels (uniform)."""
+        layers_normal = self.noise.normal - self.lateral.latent
+        ends = (layers_normal, self.noise.normal, self.noise.normal + self.layers)
+        return noise[:, : ends[0]], noise[:, ends[0] : ends[1]], noise[:, ends[1] : ends[2]], noise[:, ends[2] :]
+
+    def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
+        incident = conditions[:, :1]
+        normal, _, uniform, _ = self._noise_parts(noise)
+        latent = self.settings.profile_latent
+        response = self.response.sample(normal[:, :1], scaled)
+        context = torch.cat([scaled, response], dim=1)
+        total = self.response.scale.fraction(response, incident) * incident
+        profile, filled = self.profile.sample(normal[:, 1 : 1 + latent], normal[:, 1 + latent :], uniform, context)
+        layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
+        layers = layers * (total / layers.sum(1, keepdim=True))
+        return layers * (layers >= self.detector.threshold).to(layers.dtype), context
 
 
 class Response(nn.Module):
@@ -229,13 +254,13 @@ class Lateral(nn.Module):
         self.shared = MLP(self.shower_latent + conditions + 1, (hidden,), layers * self._SHARED)
         self.input = nn.Linear(self._SHARED + self._FEATURES + self.layer_latent, width)
         self.layer = nn.Parameter(0.1 * torch.randn(layers, width))
-        self.mixer = DepthMixer(width, settings.depth_blocks)
+        self.mixer = DepthMixer(width, settings.depth_blocks, settings.depth_kernel)
         self.activation = nn.SiLU()
         # Separate matrices, so that an exported graph needs no copies to take their outputs apart.
         self.occupancy = nn.Linear(width, self.cells)
         self.location = nn.Linear(width, self.cells)
         self.log_scale = nn.Linear(width, self.cells)
-        self.log_shape = nn.Linear(width, rings)
+        self.log_shape = nn.Linear(width, self.cells)
 
     @torch.no_grad()
     def fit(self, voxels: Tensor) -> None:
@@ -243,7 +268,9 @@ class Lateral(nn.Module):
         filled = voxels > 0
         self.score.fit(voxels[filled])
         occupancy = filled.float().mean((0, 1)).view(self.alpha, self.rings).mean(0).clamp(1e-4, 1 - 1e-4)
-        scores = torch.where(filled, self.score(voxels), 0.0).sum((0, 1)) / filled.sum((0, 1)).clamp(min=1)
+        scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0).sum((0, 1)) / filled.sum((0, 1)).clamp(
+            min=1
+        )
         self.occupancy.bias.copy_(torch.logit(occupancy).repeat(self.alpha))
         self.location.bias.copy_(scores.view(self.alpha, self.rings).mean(0).repeat(self.alpha))
         nn.init.constant_(self.log_scale.bias, -1.0)
@@ -253,22 +280,22 @@ class Lateral(nn.Module):
         return torch.stack([on, torch.log(layers.clamp(min=0.01)) / 5.0, profile / 3.0], dim=2)
 
     def _decode(self, latent: Tensor, own: Tensor | None, features: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Occupancy logit, and location, scale and shape of the scores; (N, L, alpha, r), the shape (N, L, 1, r)."""
+        """Occupancy logit, and location, scale and shape of the scores, each (N, L, cells)."""
         shared = self.shared(torch.cat([latent, context], dim=1)).view(-1, self.layers, self._SHARED)
         parts = [shared, features] if own is None else [shared, features, own]
         tokens = self.mixer(self.input(torch.cat(parts, dim=2)) + self.layer)
         rows = self.activation(tokens).flatten(0, 1)
-        grid = (-1, self.layers, self.alpha, self.rings)
+        grid = (-1, self.layers, self.cells)
         return (
             self.occupancy(rows).view(grid),
             self.location(rows).view(grid),
             torch.exp(self.log_scale(rows).clamp(-4.0, 1.5)).view(grid),
-            torch.exp(self.log_shape(rows).clamp(-2.0, 2.0)).view(-1, self.layers, 1, self.rings),
+            torch.exp(self.log_shape(rows).clamp(-2.0, 2.0)).view(grid),
         )
 
     def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         filled = voxels > 0
-        scores = torch.where(filled, self.score(voxels), 0.0)
+        scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0)
         on = filled.to(voxels.dtype)
         features = self._features(layers, profile)
         tokens = self.encoder_input(torch.cat([on, scores, features], dim=2)) + self.encoder_layer
@@ -283,11 +310,10 @@ class Lateral(nn.Module):
             own = self.layer_posterior.sample(own_mean, own_scale, torch.randn_like(own_mean))
             own = own.view(len(voxels), self.layers, self.layer_latent)
             kl = kl + self.layer_posterior.kl(own_mean, own_scale).sum() / len(voxels)
-        logits, location, scale, shape = self._decode(latent, own, features, context)
+        logits, *of_scores = self._decode(latent, own, features, context)
         # An empty layer is settled by the profile: its voxels say nothing.
-        occupancy = F.binary_cross_entropy_with_logits(logits.flatten(2), on, reduction="none") * features[:, :, :1]
-        of_scores = (location, scale, shape.expand_as(location))
-        log_prob = skew_logistic_log_prob(scores[filled], *(parameter.flatten(2)[filled] for parameter in of_scores))
+        occupancy = F.binary_cross_entropy_with_logits(logits, on, reduction="none") * features[:, :, :1]
+        log_prob = skew_logistic_log_prob(scores[filled], *(parameter[filled] for parameter in of_scores))
         return (occupancy.sum() - log_prob.sum()) / len(voxels), kl
 
     def sample(self, layers: Tensor, profile: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> Tensor:
@@ -297,9 +323,8 @@ class Lateral(nn.Module):
         features = self._features(layers, profile)
         logits, *of_scores = self._decode(normal[:, : self.shower_latent], own, features, context)
         # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
-        upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits.flatten(2))
+        upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
         filled = (upper < 1.0).to(upper.dtype)
-        inside = upper.clamp(1e-7, 1.0 - 1e-6).view(-1, self.layers, self.alpha, self.rings)
-        energies = self.score.energy(skew_logistic_sample(inside, *of_scores))
-        return energies.flatten(2) * filled
+        scores = skew_logistic_sample(upper.clamp(1e-7, 1.0 - 1e-6), *of_scores)
+        return self.score.energy(scores) * filled
