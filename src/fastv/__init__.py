@@ -12,19 +12,27 @@ from fastv._version import __version__
 
 if TYPE_CHECKING:
     from fastv.errors import FastVError as FastVError
+    from fastv.evaluation import evaluate as evaluate
     from fastv.geometry import Detector as Detector
     from fastv.geometry import ReadoutMesh as ReadoutMesh
+    from fastv.model import Model as Model
+    from fastv.model import load as load
     from fastv.sample import sample_path as sample_path
     from fastv.showers import Showers as Showers
     from fastv.showers import ShowersFile as ShowersFile
+    from fastv.training import train as train
 
 _HOMES = {
     "Detector": "fastv.geometry",
     "FastVError": "fastv.errors",
+    "Model": "fastv.model",
     "ReadoutMesh": "fastv.geometry",
     "Showers": "fastv.showers",
     "ShowersFile": "fastv.showers",
+    "evaluate": "fastv.evaluation",
+    "load": "fastv.model",
     "sample_path": "fastv.sample",
+    "train": "fastv.training",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]

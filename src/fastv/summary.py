@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from fastv.errors import FileFormatError
 from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 from fastv.units import format_energy
+
+if TYPE_CHECKING:
+    from fastv.model import ModelDescription
 
 Spectrum = Literal["single energy", "discrete", "log-uniform", "uniform", "other"]
 
@@ -255,6 +258,68 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             extra={name: column.moments() for name, column in extra.items()},
             provenance=file.provenance,
         )
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What is in a model directory."""
+
+    name: str
+    description: ModelDescription
+    parameters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The description, with the number of parameters."""
+        return {"name": self.name, "parameters": self.parameters, **self.description.model_dump(mode="json")}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and values of the table."""
+        one, domain = self.description, self.description.domain
+        rows = [
+            ("model", self.name),
+            ("family", one.family),
+            ("detector", one.detector.name),
+            ("mesh", one.detector.mesh.describe()),
+            ("incident energy", f"{_energy(domain.energy[0], 4)} to {_energy(domain.energy[1], 4)}"),
+        ]
+        for angle in ("theta", "phi"):
+            if (bounds := getattr(domain, angle)) is not None:
+                rows.append((angle, f"{bounds[0]:.4g} to {bounds[1]:.4g} rad"))
+        rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
+        rows.append(("parameters", f"{self.parameters:,}"))
+        for key, label in (
+            ("files", "trained on"),
+            ("showers", "showers"),
+            ("best_epoch", "best epoch"),
+            ("validation_loss", "validation loss"),
+        ):
+            if key in one.training:
+                rows.append((label, _words(one.training[key])))
+        rows.extend((f"measured {name}", _words(value)) for name, value in one.measured.items())
+        rows.append(("settings", _words(one.settings)))
+        rows.append(("weights", f"SHA-256 {one.weights_sha256}"))
+        rows.append(("made with", f"FastV {one.code_version}"))
+        return rows
+
+
+def summarise_model(name: str | Path) -> ModelSummary:
+    """Read the description of a model, shipped or by the path of its directory, and check its weights.
+
+    Raises:
+        ModelError: there is no such model, or its directory is damaged.
+    """
+    from fastv.model import load
+
+    model = load(name)
+    return ModelSummary(model.name, model.description, model.n_parameters)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_words(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def print_summary(summary: Summary, *, as_json: bool = False) -> None:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from fastv._version import __version__
-from fastv.cli import info
+from fastv.cli import bench, demo, evaluate, export, generate, info, models, train
 from fastv.errors import FastVError
 
-VERBS = (info,)
+VERBS = (demo, info, train, generate, evaluate, export, bench, models)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,6 +35,11 @@ def run(options: argparse.Namespace) -> None:
 
 def summarise(path: str, mesh: str | None) -> Summary:
     """The summary of what lies at ``path``, whatever it is."""
-    from fastv.summary import summarise_file
+    from pathlib import Path
 
+    from fastv.model import shipped_models
+    from fastv.summary import summarise_file, summarise_model
+
+    if Path(path).is_dir() or (path in shipped_models() and not Path(path).exists()):
+        return summarise_model(path)
     return summarise_file(path, mesh)

@@ -119,9 +119,9 @@ def summary_table(evaluation: Evaluation) -> str:
         (
             verdict.figure,
             _target(verdict),
-            _deviation(verdict, verdict.generated),
+            deviation_text(verdict, verdict.generated),
             verdict.generated.where if verdict.generated else "",
-            _deviation(verdict, verdict.floor),
+            deviation_text(verdict, verdict.floor),
             f"{verdict.judgement}: {verdict.words}",
         )
         for verdict in evaluation.verdicts
@@ -214,7 +214,8 @@ def _target(verdict: Verdict) -> str:
     return f"{100 * verdict.target:g} %" if verdict.relative else f"{verdict.target:g}"
 
 
-def _deviation(verdict: Verdict, worst: Worst | None) -> str:
+def deviation_text(verdict: Verdict, worst: Worst | None) -> str:
+    """A deviation with its error, in the unit of its figure."""
     if worst is None:
         return "none"
     value, error = worst.deviation.value, worst.deviation.error
@@ -229,7 +230,7 @@ def _deviation(verdict: Verdict, worst: Worst | None) -> str:
 
 def _cell(verdict: Verdict, worst: Worst | None) -> str:
     where = f"<br><small>{escape(worst.where)}</small>" if worst else ""
-    return escape(_deviation(verdict, worst)) + where
+    return escape(deviation_text(verdict, worst)) + where
 
 
 def _measured(m: Measured, digits: int = 4) -> str:

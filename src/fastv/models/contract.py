@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.geometry import Detector
+from fastv.models.noise import NoiseSpec as NoiseSpec
+from fastv.models.noise import noise_stream as noise_stream
 from fastv.showers import Showers
 
 Condition = Literal["energy", "theta", "phi", "detector"]
@@ -107,43 +109,6 @@ def _range(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
 def _round_outwards(value: float, *, up: bool) -> float:
     digit = 10.0 ** (np.floor(np.log10(value)) - 1)
     return float((np.ceil if up else np.floor)(value / digit) * digit)
-
-
-@dataclass(frozen=True)
-class NoiseSpec:
-    """The noise that a generator asks for: ``normal`` standard normal columns, then ``uniform`` ones on [0, 1).
-
-    Example:
-        >>> spec = NoiseSpec(normal=2, uniform=3)
-        >>> spec.draw(4, seed=1).shape
-        torch.Size([4, 5])
-        >>> bool((spec.draw(4, seed=1) == spec.draw(4, seed=1)).all())
-        True
-    """
-
-    normal: int
-    uniform: int = 0
-
-    @property
-    def size(self) -> int:
-        """Number of columns."""
-        return self.normal + self.uniform
-
-    def draw(self, n: int, seed: int | tuple[int, ...]) -> Tensor:
-        """Noise for ``n`` showers, shape (n, size), float32; the same for the same seed."""
-        return torch.from_numpy(self.draw_from(noise_stream(seed), n))
-
-    def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
-        """Noise for ``n`` showers from a stream that goes on from call to call."""
-        # Filling all columns with uniform numbers and some again is faster than filling two strided parts.
-        noise = stream.random((n, self.size), dtype=np.float32)
-        noise[:, : self.normal] = stream.standard_normal((n, self.normal), dtype=np.float32)
-        return noise
-
-
-def noise_stream(seed: int | tuple[int, ...]) -> np.random.Generator:
-    """A stream of random numbers; SFC64 is the fastest of numpy's that passes the usual tests of randomness."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""Speed of a model in onnxruntime, with everything a user waits for: noise, scaling, graph."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastv._version import __version__
+from fastv.errors import SettingsError
+from fastv.export import OnnxGenerator, export
+from fastv.models.noise import noise_stream
+
+
+def bench(
+    model: str | Path,
+    *,
+    batch: Sequence[int] = (1, 100, 1000),
+    threads: int = 1,
+    seconds: float = 3.0,
+) -> dict[str, Any]:
+    """Time generation at several batch sizes.
+
+    Each repetition draws new noise, scales conditions (log-uniform in the domain) and runs the graph; the first
+    repetitions warm up and are not counted. Milliseconds a shower: median and 99th percentile over repetitions.
+
+    Args:
+        model: a model (exported for the occasion) or an ONNX file of contract ``fastv``.
+        batch: showers of each request.
+        threads: threads that share the work of a request.
+        seconds: how long to repeat each batch size.
+
+    Raises:
+        SettingsError: a batch size or the number of threads is below 1.
+        ModelError: no such model.
+    """
+    if threads < 1 or not batch or min(batch) < 1:
+        msg = f"threads and batch sizes must be at least 1, got threads {threads}, batch {list(batch)}"
+        raise SettingsError(msg)
+    if str(model).endswith(".onnx"):
+        return _bench(OnnxGenerator(model, threads=threads), str(model), batch, seconds)
+    from fastv.model import load
+
+    loaded = load(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export(loaded, path)
+        result = _bench(OnnxGenerator(path, threads=threads), loaded.name, batch, seconds)
+    return {**result, "parameters": loaded.n_parameters, "weights_sha256": loaded.digest()}
+
+
+def _bench(generator: OnnxGenerator, name: str, batch: Sequence[int], seconds: float) -> dict[str, Any]:
+    stream = noise_stream(3)
+    low, high = generator.domain["energy"]
+    columns = generator.session.get_inputs()[1].shape[1]
+    rows = []
+    for size in batch:
+        conditions = np.zeros((size, columns), dtype=np.float32)
+        times: list[float] = []
+        started = time.perf_counter()
+        while len(times) < 8 or time.perf_counter() - started < seconds:
+            conditions[:, 0] = np.exp(stream.uniform(np.log(low), np.log(high), size))
+            begin = time.perf_counter()
+            generator.generate(conditions, stream)
+            times.append(time.perf_counter() - begin)
+        counted = 1000 * np.array(times[len(times) // 8 :]) / size
+        median, p99 = np.quantile(counted, [0.5, 0.99])
+        rows.append(
+            {
+                "batch": size,
+                "ms_per_shower_median": round(float(median), 5),
+                "ms_per_shower_p99": round(float(p99), 5),
+                "showers_per_second": round(1000.0 / float(median), 1),
+                "repetitions": len(counted),
+            }
+        )
+    generator.close()
+    return {
+        "model": name,
+        "engine": "onnxruntime",
+        "threads": generator.threads,
+        "included": "noise, scaling, graph; not the export, not writing",
+        "voxels": generator.detector.mesh.n_voxels,
+        "processor": processor(),
+        "fastv": __version__,
+        "timings": rows,
+    }
+
+
+def processor() -> str:
+    """Name of this machine's processor.
+
+    Example:
+        >>> bool(processor())
+        True
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

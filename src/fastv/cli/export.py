@@ -1,0 +1,37 @@
+"""``fastv export``: a model as one ONNX graph."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(verbs: Any) -> None:
+    """Describe the options of ``fastv export``."""
+    parser = verbs.add_parser("export", help="write a model as ONNX, checked against the model")
+    parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
+    parser.add_argument("--contract", default="fastv", help="what the consumer feeds and reads; known: fastv")
+    parser.add_argument("-o", "--output", metavar="FILE.onnx", required=True, help="file to write")
+    parser.add_argument("--force", action="store_true", help="replace FILE.onnx")
+    parser.add_argument("--json", action="store_true", help="print machine-readable results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export and say how the graph compares with the model."""
+    import json
+
+    from fastv.export import export
+    from fastv.model import load
+
+    report = export(load(options.model), options.output, contract=options.contract, force=options.force)
+    if options.json:
+        print(json.dumps(report.as_dict()))
+        return
+    print(f"{report.path}: contract {report.contract}, {report.bytes / 1e6:.1f} MB")
+    print(f"inputs   {', '.join(f'{name} {shape}' for name, shape in report.inputs.items())}")
+    print(f"outputs  {', '.join(f'{name} {shape}' for name, shape in report.outputs.items())}")
+    print(
+        f"parity   {report.parity_showers} showers: total energies within {report.largest_energy_difference:.1e}, "
+        f"{report.outliers:.1e} of the voxels differ by more than 1e-3"
+    )

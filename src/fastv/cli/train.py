@@ -1,0 +1,43 @@
+"""``fastv train``: a model from showers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(verbs: Any) -> None:
+    """Describe the options of ``fastv train``."""
+    parser = verbs.add_parser("train", help="train a model on showers")
+    parser.add_argument("recipe", metavar="FAMILY|PRESET|FILE.yaml", help="what to train: fastv, fastv-original, ...")
+    parser.add_argument("--data", metavar="FILE", nargs="+", required=True, help="showers files")
+    parser.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="the model directory to write")
+    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files, such as par04-siw")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting, as in --set training.epochs=50 --set model.width=64; may be repeated",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
+    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, forget an interrupted training")
+    parser.add_argument("--json", action="store_true", help="print machine-readable results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, then print what came out."""
+    from fastv.summary import print_summary, summarise_model
+    from fastv.training import train
+
+    train(
+        options.recipe,
+        options.data,
+        options.output,
+        settings=options.set,
+        mesh=options.mesh,
+        resume=options.resume,
+        force=options.force,
+    )
+    print_summary(summarise_model(options.output), as_json=options.json)

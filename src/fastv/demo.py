@@ -1,0 +1,173 @@
+"""The whole story on the shipped sample: train, generate, evaluate, export, measure, one report."""
+
+from __future__ import annotations
+
+import html
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.bench import bench
+from fastv.evaluation import Evaluation, evaluate, shower_gallery, write_report
+from fastv.evaluation.report import deviation_text, embedded_png, html_table
+from fastv.evaluation.style import save
+from fastv.export import ExportReport, export
+from fastv.generation import generate_file
+from fastv.model import Model, load
+from fastv.output import check_free, written_whole
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
+from fastv.training import LOG, train
+
+SHIPPED = "par04-siw"
+SHORT_TRAINING = ("training.epochs=40", "training.batch_size=32", "model.kl_warmup_epochs=5")
+"""Overrides that make a training of a minute on 540 showers: small batches for more steps, a shorter warm-up."""
+
+
+def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
+    """Run every stage on the shipped sample of Geant4 showers and write one report.
+
+    Trains the preset ``fastv`` for a minute, generates showers like the test part with it and with the shipped model,
+    evaluates both, exports the shipped model to ONNX and times it against the recorded time of Geant4.
+
+    Args:
+        output: folder to write: ``report/report.html``, both samples, the trained model, the ONNX file.
+        force: replace the folder if it exists.
+
+    Returns:
+        The figures that matter, as JSON data.
+
+    Raises:
+        OutputError: the folder exists, or cannot be written.
+    """
+    output = check_free(output, force=force)
+    test = sample_path("test")
+    names = {"this training": "trained", SHIPPED: "shipped"}
+    with written_whole(output, force=force) as folder:
+        folder.mkdir()
+        with _stage("training 'fastv' on the shipped showers"):
+            trained = train("fastv", [sample_path("train")], folder / "model", settings=SHORT_TRAINING)
+        models = {"this training": trained, SHIPPED: load(SHIPPED)}
+        with _stage("generating showers like the test part"):
+            for name, model in models.items():
+                generate_file(model, folder / f"{names[name]}.h5", like=test, seed=1)
+        with _stage("exporting the shipped model to ONNX, checking the graph"):
+            graph = export(models[SHIPPED], folder / f"{SHIPPED}.onnx")
+        with _stage("timing"):
+            speed = bench(folder / f"{SHIPPED}.onnx", batch=(1, 1000), seconds=2.0)
+        with _stage("evaluating against Geant4"):
+            evaluations = {name: evaluate(test, folder / f"{names[name]}.h5") for name in models}
+        with _stage("drawing the report"):
+            geant4 = _geant4_milliseconds(test)
+            sections = [
+                ("Showers", _gallery(test, folder)),
+                ("Training", _training_section(trained, (folder / "model" / LOG).read_text())),
+                ("Speed", _speed_section(speed, geant4)),
+                ("ONNX", _onnx_section(graph)),
+            ]
+            write_report(folder / "report", evaluations, sections, title="FastV: the shipped sample, start to end")
+    return {
+        "report": str(output / "report" / "report.html"),
+        "samples": {name: _figures(evaluation) for name, evaluation in evaluations.items()},
+        "onnx_outliers": graph.outliers,
+        "geant4_ms_per_shower": geant4,
+        "fastv_ms_per_shower": {str(row["batch"]): row["ms_per_shower_median"] for row in speed["timings"]},
+    }
+
+
+@contextmanager
+def _stage(what: str) -> Iterator[None]:
+    """Say on standard error what is being done and how long it took."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
+    started = time.perf_counter()
+    yield
+    print(f"    {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _figures(evaluation: Evaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "figure": verdict.figure,
+            "target": verdict.target,
+            "worst": deviation_text(verdict, verdict.generated),
+            "floor": deviation_text(verdict, verdict.floor),
+            "judgement": verdict.judgement,
+        }
+        for verdict in evaluation.verdicts
+    ]
+
+
+def _geant4_milliseconds(path: Path) -> float:
+    """Mean processor time of Geant4 for a shower, as the sample recorded it."""
+    with ShowersFile(path) as file:
+        return float(1000.0 * file.column("cpu_seconds").mean())
+
+
+def _gallery(test: Path, folder: Path) -> str:
+    figure = shower_gallery(test, folder / "shipped.h5")
+    path = folder / "showers.png"
+    save(figure, path)
+    return embedded_png(path, "Geant4 showers above, generated showers of the same incident energies below")
+
+
+def _training_section(model: Model, log: str) -> str:
+    from matplotlib.figure import Figure
+
+    records = [json.loads(line) for line in log.splitlines()]
+    epochs = [record["epoch"] for record in records]
+
+    def curve(part: str) -> NDArray[np.float64]:
+        return np.array([record[part]["loss"] for record in records])
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(epochs, curve("training"), label="training")
+    axes.plot(epochs, curve("validation"), label="validation")
+    axes.axvline(model.description.training["best_epoch"], color="0.6", linestyle=":", label="best")
+    axes.set(xlabel="epoch", ylabel="loss [nats per shower]")
+    axes.legend(frameon=False)
+    with _temporary_png() as path:
+        save(figure, path)
+        picture = embedded_png(path, "training and validation loss by epoch")
+    sizes = model.description.training["showers"]
+    words = (
+        f"Preset fastv, {len(records)} epochs on {sizes['training']} showers, validated on {sizes['validation']}. "
+        "A minute of training shows that everything works; the shipped model was trained on more showers for longer."
+    )
+    return f"<p>{html.escape(words)}</p>{picture}"
+
+
+@contextmanager
+def _temporary_png() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "figure.png"
+
+
+def _speed_section(speed: dict[str, Any], geant4: float) -> str:
+    rows = [["Geant4, processor time recorded in the sample", "1", f"{geant4:.0f}", "", "1"]]
+    for row in speed["timings"]:
+        median = row["ms_per_shower_median"]
+        ratio = f"{geant4 / median:,.0f}"
+        rows.append(["FastV", str(row["batch"]), f"{median:.3f}", f"{row['ms_per_shower_p99']:.3f}", ratio])
+    head = ["generator", "batch", "ms per shower", "99 %", "times faster"]
+    words = f"{speed['processor']}, {speed['threads']} thread, {speed['engine']}; included: {speed['included']}."
+    cells = [[html.escape(cell) for cell in row] for row in rows]
+    return html_table(head, cells) + f"<p>{html.escape(words)}</p>"
+
+
+def _onnx_section(graph: ExportReport) -> str:
+    words = (
+        f"One graph of {graph.bytes / 1e6:.1f} MB, noise and physical conditions in, MeV out. Against PyTorch on "
+        f"{graph.parity_showers} random showers: total energies agree within {graph.largest_energy_difference:.1e}, "
+        f"and {graph.outliers:.1e} of the voxels differ by more than a part in a thousand."
+    )
+    return f"<p>{html.escape(words)}</p>"

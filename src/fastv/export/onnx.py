@@ -1,0 +1,201 @@
+"""Write a model as one ONNX graph and prove that the graph gives the showers of the model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from fastv._version import __version__
+from fastv.errors import ModelError, SettingsError
+from fastv.export.runtime import open_session
+from fastv.model import Model
+from fastv.models.contract import CONDITION_UNITS, Generator, noise_stream
+from fastv.output import check_free, written_whole
+
+PARITY_ROWS = 500
+RELATIVE_TOLERANCE = 1e-3
+ABSOLUTE_TOLERANCE = 1e-3
+"""MeV."""
+ALLOWED_OUTLIERS = 1e-5
+"""Part of the voxels that may differ by more: those at a threshold, or in a steep tail, where rounding decides."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how the graph compares with the model on random inputs.
+
+    ``outliers`` is the part of voxels that differ by more than 1e-3 relative and 1e-3 MeV;
+    ``largest_energy_difference`` the largest relative difference of a shower's total energy.
+    """
+
+    path: str
+    contract: str
+    bytes: int
+    inputs: dict[str, list[str | int]]
+    outputs: dict[str, list[str | int]]
+    parity_showers: int
+    outliers: float
+    largest_energy_difference: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+
+class _FastVGraph(nn.Module):
+    """Contract ``fastv``: inputs ``noise`` and ``conditions`` in physical units, output MeV per voxel."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        return self.generator.sample(conditions, noise)
+
+
+CONTRACTS: dict[str, Callable[[Generator], nn.Module]] = {"fastv": _FastVGraph}
+"""Graphs by the name of their consumer's contract."""
+
+
+def export(model: Model, output: str | Path, *, contract: str = "fastv", force: bool = False) -> ExportReport:
+    """Write ``model`` as ONNX; the file appears only after its graph was checked against the model.
+
+    Contract ``fastv``: input ``noise`` (N, noise size) float32, the first ``noise_normal`` columns standard normal, the
+    rest uniform on [0, 1); input ``conditions`` (N, C) float32 in MeV and rad; output ``energies`` (N, V) MeV; N is
+    free. The file's metadata give domain, detector with mesh, units and digest as JSON.
+
+    Raises:
+        SettingsError: the contract is unknown.
+        OutputError: the file exists and ``force`` is false, or the disk is full.
+        ModelError: the graph does not give the showers of the model; nothing is written.
+    """
+    if contract not in CONTRACTS:
+        msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
+        raise SettingsError(msg)
+    check_free(output, force=force)
+    with torch.no_grad():
+        graph = _graph(model, CONTRACTS[contract](model.generator).eval())
+    _describe(graph, model, contract)
+    with written_whole(output, force=force) as temporary:
+        onnx.save(graph, temporary)
+        outliers, difference = _check_parity(model, temporary)
+        return ExportReport(
+            path=str(output),
+            contract=contract,
+            bytes=temporary.stat().st_size,
+            inputs={value.name: _shape(value) for value in graph.graph.input},
+            outputs={value.name: _shape(value) for value in graph.graph.output},
+            parity_showers=PARITY_ROWS,
+            outliers=outliers,
+            largest_energy_difference=difference,
+        )
+
+
+def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
+    generator = model.generator
+    # Two rows: a size of one would be taken for a constant.
+    noise = generator.noise.draw(2, seed=0)
+    rows = torch.export.Dim("N", min=1, max=2**31 - 1)
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (noise, _random_conditions(model, 2)),
+            input_names=["noise", "conditions"],
+            output_names=["energies"],
+            dynamic_shapes={"noise": {0: rows}, "conditions": {0: rows}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        msg = "PyTorch returned no ONNX program"
+        raise ModelError(msg)
+    proto: onnx.ModelProto = program.model_proto
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what the exporter says of packages that are not installed and of names of axes."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
+    generator = model.generator
+    metadata = {
+        "fastv_contract": contract,
+        "fastv_version": __version__,
+        "model": model.name,
+        "family": model.description.family,
+        "weights_sha256": model.digest(),
+        "domain": model.domain.model_dump_json(),
+        "detector": model.detector.model_dump_json(),
+        "conditions": json.dumps([{"name": name, "unit": CONDITION_UNITS[name]} for name in generator.condition_names]),
+        "noise_normal": str(generator.noise.normal),
+        "noise_uniform": str(generator.noise.uniform),
+        "output": "voxel energies in MeV, ordered (layer, alpha, r), r fastest",
+        "threshold_mev": repr(model.detector.threshold),
+    }
+    graph.producer_name, graph.producer_version = "fastv", __version__
+    onnx.helper.set_model_props(graph, metadata)
+
+
+def _random_conditions(model: Model, n: int) -> Tensor:
+    rng = np.random.default_rng(7)
+    columns = []
+    for name in model.generator.condition_names:
+        if name == "energy":
+            low, high = model.domain.energy
+            columns.append(low * (high / low) ** rng.random(n))
+        elif name == "detector":
+            columns.append(rng.integers(len(model.domain.detectors), size=n).astype(float))
+        else:
+            low, high = (model.domain.theta if name == "theta" else model.domain.phi) or (0.0, 0.0)
+            columns.append(low + (high - low) * rng.random(n))
+    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+
+def _check_parity(model: Model, path: Path) -> tuple[float, float]:
+    """Part of voxels that differ, and the largest relative difference of a total energy."""
+    generator = model.generator
+    noise = torch.from_numpy(generator.noise.draw_from(noise_stream(11), PARITY_ROWS))
+    conditions = _random_conditions(model, PARITY_ROWS)
+    with torch.inference_mode():
+        expected = generator.sample(conditions, noise).numpy().astype(np.float64)
+    session = open_session(path, threads=1)
+    (energies,) = session.run(None, {"noise": noise.numpy(), "conditions": conditions.numpy()})
+    difference = np.abs(energies - expected)
+    outliers = float(np.mean(difference > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected))
+    total = expected.sum(1)
+    largest = float(np.max(np.abs(energies.sum(1) - total) / np.maximum(total, 1e-9)))
+    if not (outliers <= ALLOWED_OUTLIERS and largest <= RELATIVE_TOLERANCE):
+        msg = (
+            f"the graph does not give the showers of the model: {outliers:.2g} of the voxels differ by more than "
+            f"{RELATIVE_TOLERANCE:g}, total energies by up to {largest:.2g}; nothing was written"
+        )
+        raise ModelError(msg)
+    return outliers, largest
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
