@@ -6,7 +6,9 @@ number alone. So runs repeat exactly, also when they were interrupted and resume
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,13 @@ class Conditions:
 
     def __len__(self) -> int:
         return len(self.energy)
+
+    def digest(self) -> str:
+        """SHA-256 of all values: tells two requests apart whose descriptions are the same."""
+        digest = hashlib.sha256()
+        for values in (self.energy, self.theta, self.phi):
+            digest.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
 
 def generate(
@@ -108,16 +117,22 @@ def generate_file(
     conditions = resolve_conditions(
         model, energy=energy, n=n, theta=theta, phi=phi, like=like, seed=seed, extrapolate=extrapolate
     )
-    request = {"model": model.digest(), "seed": seed, "conditions": conditions.origin, "code_version": __version__}
-    writer = ShowersWriter(output, len(conditions), request, resume=resume, force=force)
-    missing = writer.missing()
-    done = (writer.n_blocks - len(missing)) * BLOCK_ROWS
-    with tqdm(total=len(conditions), initial=done, unit="shower", desc="generating", disable=None) as bar:
-        for block in missing:
-            rows = writer.rows(block)
-            writer.write_block(block, _generate_block(model, conditions, rows, block, seed))
-            bar.update(rows.stop - rows.start)
-    writer.finish()
+    request = {
+        "model": model.digest(),
+        "seed": seed,
+        "conditions": conditions.origin,
+        "conditions_sha256": conditions.digest(),
+        "code_version": __version__,
+    }
+    with closing(ShowersWriter(output, len(conditions), request, resume=resume, force=force)) as writer:
+        missing = [writer.rows(block) for block in writer.missing()]
+        done = len(conditions) - sum(rows.stop - rows.start for rows in missing)
+        with tqdm(total=len(conditions), initial=done, unit="shower", desc="generating", disable=None) as bar:
+            for rows in missing:
+                block = rows.start // BLOCK_ROWS
+                writer.write_block(block, _generate_block(model, conditions, rows, block, seed))
+                bar.update(rows.stop - rows.start)
+        writer.finish()
 
 
 def resolve_conditions(
@@ -198,10 +213,13 @@ def _drawn(
     if energy is None:
         msg = "which energy? give --energy (50GeV, or 1-1000GeV), or --like FILE"
         raise SettingsError(msg)
-    if isinstance(energy, np.ndarray) and n is None:
+    if isinstance(energy, np.ndarray) and energy.ndim == 1 and n is None:
         n = len(energy)
     if n is None:
         msg = "how many showers? give -n N"
+        raise SettingsError(msg)
+    if n < 1:
+        msg = "the number of showers must be at least 1, got an empty array of energies"
         raise SettingsError(msg)
     rng = np.random.default_rng((seed, 0))
     origin: dict[str, Any] = {"n": n}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from fastv._version import __version__
 from fastv.errors import ModelError, SettingsError
@@ -94,21 +94,20 @@ class Model:
         """
         with written_whole(path, force=force) as folder:
             folder.mkdir()
-            save_file({name: tensor.contiguous() for name, tensor in _state(self.generator).items()}, folder / WEIGHTS)
-            digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+            weights = save({name: tensor.contiguous() for name, tensor in self.generator.state_dict().items()})
+            (folder / WEIGHTS).write_bytes(weights)
+            digest = hashlib.sha256(weights).hexdigest()
             self.description = self.description.model_copy(update={"weights_sha256": digest})
             (folder / DESCRIPTION).write_text(self.description.model_dump_json(indent=1) + "\n")
             for name, content in (files or {}).items():
                 (folder / name).write_bytes(content)
 
 
-def _state(generator: Generator) -> dict[str, torch.Tensor]:
-    return dict(generator.state_dict())
-
-
 def shipped_models() -> dict[str, Path]:
     """Names and directories of the models that ship with FastV."""
     folder = Path(str(files("fastv").joinpath("weights")))
+    if not folder.is_dir():
+        return {}
     return {entry.name: entry for entry in sorted(folder.iterdir()) if (entry / DESCRIPTION).is_file()}
 
 
@@ -123,7 +122,8 @@ def model_path(name: str | Path) -> Path:
         return shipped[str(name)]
     path = Path(name)
     if not path.is_dir():
-        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({', '.join(shipped)})"
+        known = ", ".join(shipped) or "none"
+        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({known})"
         raise ModelError(msg)
     return path
 
@@ -187,7 +187,7 @@ def load(name: str | Path) -> Model:
         raise ModelError(msg) from error
     _check_tensors(weights, state, generator.state_dict())
     generator.load_state_dict(state)
-    return Model(generator, description, path.name)
+    return Model(generator, description, path.absolute().name)
 
 
 def _check_tensors(path: Path, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -15,7 +15,7 @@ class EnergyScore(nn.Module):
         log E = a + b s + d min(s - k, 0)
 
     is fitted by least squares, k by search: the slope changes at the edge. Both directions are exact; scores end at
-    +-``limit``.
+    +-``limit``, and a score of minus infinity is an energy of 0. Energies that are all equal keep b = 1 around them.
 
     Units: MeV in, numbers of order one out. Any shape.
 
@@ -37,7 +37,10 @@ class EnergyScore(nn.Module):
     @torch.no_grad()
     def fit(self, energies: Tensor) -> None:
         """Fit to positive energies of any shape."""
+        if energies.numel() == 0:
+            return
         log_energies = torch.log(energies.flatten().double()).sort().values
+        self.coefficients.copy_(torch.tensor([float(log_energies.median()), 1.0, 0.0, 0.0]))
         # The far tails are few voxels and depend on the sample: leave them out.
         s = torch.linspace(-2.5, 2.0, 91, dtype=torch.float64)
         target = log_energies[(torch.special.ndtr(s) * (len(log_energies) - 1)).long()]
@@ -47,8 +50,8 @@ class EnergyScore(nn.Module):
             columns = torch.stack([torch.ones_like(s), s, (s - knot).clamp(max=0.0)], dim=1) * weight[:, None]
             a, b, d = torch.linalg.lstsq(columns, target * weight).solution.tolist()
             residual = float(((columns @ torch.tensor([a, b, d], dtype=torch.float64) - target * weight) ** 2).sum())
-            # Both slopes must rise for the map to be invertible.
-            if residual < best and b > 0.05 and b + d > 0.05:
+            # Both slopes must rise for the map to be invertible, and the one below the edge is the steeper.
+            if residual < best and b > 0.05 and d >= 0:
                 best = residual
                 self.coefficients.copy_(torch.tensor([a, b, d, float(knot)]))
 
@@ -61,8 +64,9 @@ class EnergyScore(nn.Module):
     def energy(self, scores: Tensor) -> Tensor:
         """Energies of scores."""
         a, b, d, knot = self.coefficients
-        s = scores.clamp(-self.limit, self.limit)
-        return torch.exp((a - d * knot) + b * s + d * torch.minimum(s, knot))
+        s = scores.clamp(max=self.limit)
+        # Two straight lines that meet at the knot; with d >= 0 the lower one holds on either side.
+        return torch.exp(torch.minimum(a + b * s, (a - d * knot) + (b + d) * s))
 
 
 class LayerScale(nn.Module):
@@ -134,7 +138,8 @@ class LayerScale(nn.Module):
             sums.append(torch.log(true[part].sum(0).clamp(min=1e-3) / generated[part].sum(0).clamp(min=1e-3)))
             levels.append(u[part].mean())
             # The relative variance of a mean tells how far to trust it; a layer with few hits is left almost alone.
-            variance = true[part].var(0) / (len(part) * true[part].mean(0).clamp(min=1e-6) ** 2)
+            spread = true[part].var(0, correction=min(1, len(part) - 1))
+            variance = spread / (len(part) * true[part].mean(0).clamp(min=1e-6) ** 2)
             weights.append(1.0 / variance.clamp(min=1e-4))
         powers = torch.stack(levels)[:, None].double() ** torch.arange(4)
         for layer in range(true.shape[1]):
@@ -165,7 +170,8 @@ class ResponseScale(nn.Module):
         """Medians, so that rare losses out of the detector do not move the scale."""
         self.mean.copy_(fraction.median())
         spread = (fraction - self.mean).abs() * torch.sqrt(incident / 1000.0)
-        self.stochastic.copy_(1.4826 * spread.median())
+        # Showers that are all alike have no spread: stay invertible.
+        self.stochastic.copy_((1.4826 * spread.median()).clamp(min=1e-4))
 
     def forward(self, fraction: Tensor, incident: Tensor) -> Tensor:
         """Standardised visible fractions."""

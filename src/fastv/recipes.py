@@ -24,7 +24,7 @@ class TrainingSettings(BaseModel):
     incidence. ``memory`` is how many MiB of voxels are held at once; larger data are streamed through it, shuffled.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: NonNegativeInt = 1
     epochs: PositiveInt = 100
@@ -129,4 +129,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         with suppress(ValueError):
             value = float(value)
     section = content.setdefault(parts[0], {})
+    if not isinstance(section, dict):
+        msg = f"recipe.{parts[0]} is a mapping of settings, got {section!r}"
+        raise SettingsError(msg)
     section[parts[1]] = value

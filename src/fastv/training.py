@@ -29,11 +29,12 @@ from fastv.recipes import Recipe, TrainingSettings, load_recipe
 from fastv.training_data import TrainingData
 
 LOG = "training.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def train(
     recipe: str | Recipe,
-    data: Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     settings: Sequence[str] = (),
@@ -49,7 +50,7 @@ def train(
 
     Args:
         recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.recipes.Recipe`.
-        data: showers files.
+        data: one showers file or several.
         output: the model directory.
         settings: overrides such as ``training.epochs=5``.
         mesh: the mesh of plain CaloChallenge files.
@@ -60,6 +61,8 @@ def train(
         SettingsError, FileFormatError, GeometryError, OutputError: the request does not fit.
         TrainingError: the loss became infinite or NaN; the best weights so far are kept.
     """
+    if isinstance(data, str | Path):
+        data = [data]
     if isinstance(recipe, str):
         recipe = load_recipe(recipe, settings)
     elif settings:
@@ -87,21 +90,25 @@ class _Run:
         self.output = output
         self.domain = data.domain()
         self.request = {"recipe": recipe.model_dump(mode="json"), "data_sha256": data.digest()}
-        self.folder = _working_folder(output, resume=resume, force=force)
         _seed(self.how.seed, 0)
         self.generator = build(recipe.family, dict(recipe.model), data.detector, self.domain)
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
+        self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
         self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=self.how.rotate, mirror=self.how.mirror)
         if self.how.rotate and "theta" in self.generator.condition_names:
             msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
             raise SettingsError(msg)
+        if self.how.tensorboard:
+            _board_class()
+        # The request is sound: only now is anything written.
+        self.folder = _working_folder(output, resume=resume, force=force)
         self.epoch = 0
         self.best_epoch = -1
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
         self.optimizer_state: dict[str, Tensor] = {}
-        if resume and (self.folder / "checkpoint.safetensors").exists():
+        if resume and (self.folder / CHECKPOINT).exists():
             self._restore()
 
     def fit(self) -> None:
@@ -113,7 +120,7 @@ class _Run:
     def loop(self) -> None:
         """Train until the last epoch or until patience ends."""
         how, generator = self.how, self.generator
-        fabric = Fabric(accelerator=how.accelerator, devices=how.devices, precision=how.precision)
+        fabric = self.fabric
         fabric.launch()
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         optimizer = kinds[how.optimizer](generator.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
@@ -121,7 +128,9 @@ class _Run:
         module, optimizer = fabric.setup(generator, optimizer)
         module.mark_forward_method("loss")
         steps = self.data.steps("training", how.batch_size)
-        board = _board(self.output) if how.tensorboard and fabric.is_global_zero else None
+        board = None
+        if how.tensorboard and fabric.is_global_zero:
+            board = _board_class()(self.output.with_name(f"{self.output.name}-tensorboard"))
         bar = tqdm(total=how.epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
         with bar:
             for epoch in range(self.epoch, how.epochs):
@@ -135,7 +144,8 @@ class _Run:
                     for group in optimizer.param_groups:
                         group["lr"] = learning_rate(how, epoch + step / steps)
                     energies = self.symmetry(batch.energies)
-                    terms = module.loss(Batch(energies, batch.conditions, epoch + step / steps))
+                    with fabric.autocast():
+                        terms = module.loss(Batch(energies, batch.conditions, epoch + step / steps))
                     optimizer.zero_grad()
                     fabric.backward(terms["loss"])
                     if how.gradient_clip is not None:
@@ -167,17 +177,21 @@ class _Run:
 
     def _batches(self, part: Any, epoch: int, fabric: Fabric) -> Iterator[Batch]:
         batches = self.data.batches(part, self.how.batch_size, self.generator.conditions_of, epoch, self.how.seed)
+        dtype = torch.float64 if self.how.precision == "64-true" else torch.float32
         for batch in batches:
             mine = slice(fabric.global_rank, None, fabric.world_size)
-            yield Batch(fabric.to_device(batch.energies[mine]), fabric.to_device(batch.conditions[mine]), batch.epoch)
+            energies, conditions = (tensor[mine].to(dtype) for tensor in (batch.energies, batch.conditions))
+            yield Batch(fabric.to_device(energies), fabric.to_device(conditions), batch.epoch)
 
     def _validate(self, module: Any, fabric: Fabric) -> dict[str, float]:
         """Means of all terms over the validation part, with weights as after any warm-up, and equal noise each time."""
         module.eval()
         sums = _Means()
         _seed(self.how.seed, 1)
-        with torch.no_grad():
+        with torch.no_grad(), fabric.autocast():
             for batch in self._batches("validation", 0, fabric):
+                if not len(batch.energies):
+                    continue  # a last batch smaller than the number of devices
                 sums.add(module.loss(batch), len(batch.energies))
         return sums.means(fabric)
 
@@ -202,13 +216,13 @@ class _Run:
         lines = log.read_text().splitlines()[: self.epoch - 1] if log.exists() else []
         with written_whole(log, force=True) as temporary:
             temporary.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
-        with written_whole(self.folder / "checkpoint.safetensors", force=True) as temporary:
+        with written_whole(self.folder / CHECKPOINT, force=True) as temporary:
             # One file for all of the state: a kill leaves the old checkpoint or the new one, never a mixture.
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, temporary, metadata={"progress": json.dumps(progress)})
 
     def _restore(self) -> None:
-        path = self.folder / "checkpoint.safetensors"
+        path = self.folder / CHECKPOINT
         try:
             with safe_open(path, "pt") as file:
                 progress = json.loads(file.metadata()["progress"])
@@ -229,11 +243,10 @@ class _Run:
         self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
 
     def finish(self, *, force: bool) -> Model:
-        """Write the model directory with the best weights and remove the working folder."""
+        """Write the model directory with the best weights and remove the working folder; on the first device only."""
         self.generator.load_state_dict(self.best)
-        self.generator.cpu().eval()
+        self.generator.cpu().float().eval()
         self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
-        log = (self.folder / LOG).read_bytes()
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
@@ -251,8 +264,10 @@ class _Run:
             },
         )
         model = Model(self.generator, description, self.output.name)
-        model.save(self.output, force=force, files={LOG: log})
-        shutil.rmtree(self.folder)
+        if self.fabric.is_global_zero:
+            model.save(self.output, force=force, files={LOG: (self.folder / LOG).read_bytes()})
+            shutil.rmtree(self.folder)
+        self.fabric.barrier()
         return model
 
 
@@ -286,19 +301,22 @@ class _Means:
         self.count += n
 
     def means(self, fabric: Fabric) -> dict[str, float]:
-        means = {name: value / self.count for name, value in self.sums.items()}
-        return {name: float(torch.as_tensor(fabric.all_reduce(mean, reduce_op="mean"))) for name, mean in means.items()}
+        def total(value: Tensor) -> float:
+            return float(torch.as_tensor(fabric.all_reduce(value, reduce_op="sum")))
+
+        count = total(torch.tensor(float(self.count)))
+        return {name: total(value) / count for name, value in self.sums.items()}
 
 
 def _seed(seed: int, part: int) -> None:
     """Seed PyTorch for one part of the training: 0 initial weights, 1 fit and validation, 2 + i for epoch i."""
-    torch.manual_seed(seed * 1_000_003 + part)
+    torch.manual_seed((seed * 1_000_003 + part) % 2**63)
 
 
 def _working_folder(output: Path, *, resume: bool, force: bool) -> Path:
     folder = output.with_name(f".{output.name}.training")
     if folder.exists() and not resume:
-        if not force:
+        if not force and (folder / CHECKPOINT).exists():
             msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
             raise OutputError(msg)
         shutil.rmtree(folder)
@@ -326,11 +344,11 @@ def _missing_extra(package: str, extra: str) -> Iterator[None]:
         raise MissingExtraError(msg) from error
 
 
-def _board(output: Path) -> Any:
+def _board_class() -> Any:
     with _missing_extra("tensorboard", "tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(output.with_name(f"{output.name}-tensorboard"))
+        return SummaryWriter
 
 
 def _to_board(board: Any, record: Mapping[str, Any]) -> None:

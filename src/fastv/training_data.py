@@ -30,24 +30,27 @@ class TrainingData:
 
     Raises:
         GeometryError: the files are of different meshes, energy scales or thresholds.
-        TrainingError: there are too few showers to split.
+        TrainingError: there is no file, or there are too few showers to split.
     """
 
     def __init__(
         self, paths: Sequence[str | Path], mesh: str | None, *, validation_fraction: float, seed: int, memory: int
     ) -> None:
+        if not paths:
+            msg = "no showers to train on: name at least one showers file"
+            raise TrainingError(msg)
         self._stack = ExitStack()
         try:
             self.files = [self._stack.enter_context(ShowersFile(path, mesh)) for path in paths]
             self._check_same_readout()
+            total = sum(len(file) for file in self.files)
+            n_validation = round(validation_fraction * total)
+            if n_validation < 1 or total - n_validation < 2:
+                msg = f"{total} showers are too few to train on with a validation fraction of {validation_fraction}"
+                raise TrainingError(msg)
         except BaseException:
             self._stack.close()
             raise
-        total = sum(len(file) for file in self.files)
-        n_validation = round(validation_fraction * total)
-        if n_validation < 1 or total - n_validation < 2:
-            msg = f"{total} showers are too few to train on with a validation fraction of {validation_fraction}"
-            raise TrainingError(msg)
         validation = np.zeros(total, dtype=bool)
         validation[np.random.default_rng(seed).permutation(total)[:n_validation]] = True
         ends = np.cumsum([len(file) for file in self.files])[:-1]

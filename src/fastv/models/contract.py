@@ -32,7 +32,7 @@ class Domain(BaseModel):
     Ranges are inclusive: energy in MeV, angles in rad; an angle that is None was fixed or not recorded.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     energy: tuple[float, float]
     theta: tuple[float, float] | None = None
@@ -47,6 +47,9 @@ class Domain(BaseModel):
             if bounds is not None and not bounds[0] <= bounds[1]:
                 msg = f"{name} range {bounds} must rise"
                 raise ValueError(msg)
+        if self.energy[0] <= 0:
+            msg = f"energy range {self.energy} must lie above zero"
+            raise ValueError(msg)
         return self
 
     @classmethod
@@ -56,8 +59,8 @@ class Domain(BaseModel):
         Example:
             >>> from fastv import ShowersFile, sample_path
             >>> with ShowersFile(sample_path("train")) as file:
-            ...     Domain.of(file[:500]).energy
-            (1000.0, 1000000.0)
+            ...     Domain.of(file[:]).energy
+            (1000.0, 990000.0)
         """
         energies = showers.incident_energies
         return cls(
@@ -92,7 +95,9 @@ class Domain(BaseModel):
         if bounds is None or not values.size:
             return
         low, high = float(values.min()), float(values.max())
-        if low < bounds[0] or high > bounds[1]:
+        # Showers files hold float32: 90deg must not lie outside of its own rounding.
+        slack = 1e-6 * max(abs(bounds[0]), abs(bounds[1]))
+        if low < bounds[0] - slack or high > bounds[1] + slack:
             unit = CONDITION_UNITS[name]
             came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             msg = (
@@ -126,7 +131,7 @@ class Batch:
 class GeneratorSettings(BaseModel):
     """Settings that every family has; a family adds its own. Unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     conditions: tuple[Condition, ...] = ("energy",)
 
@@ -186,14 +191,21 @@ class Generator(nn.Module, ABC):
         raise ModelError(msg)
 
     def conditions_of(self, showers: Showers) -> Tensor:
-        """Conditions (N, C) of showers, in physical units; a missing angle is a SettingsError."""
+        """Conditions (N, C) of showers, in physical units.
+
+        Raises:
+            SettingsError: the showers do not tell an angle, or are of a detector that the model does not know.
+        """
         columns: list[NDArray[np.float64]] = []
         for name in self.condition_names:
             if name == "energy":
                 columns.append(showers.incident_energies)
             elif name == "detector":
-                index = self.domain.detectors.index(showers.detector.name)
-                columns.append(np.full(len(showers), float(index)))
+                name_of, known = showers.detector.name, self.domain.detectors
+                if name_of not in known:
+                    msg = f"the model does not know the detector {name_of!r}; it was trained on: {', '.join(known)}"
+                    raise SettingsError(msg)
+                columns.append(np.full(len(showers), float(known.index(name_of))))
             else:
                 values = showers.theta if name == "theta" else showers.phi
                 if values is None:

@@ -133,9 +133,9 @@ class FastV(Generator):
         conditions = batch.conditions.repeat(repeat, 1)
         true = self._split(batch.energies)[1].repeat(repeat, 1)
         scaled = self.scaler(conditions)
+        noise = self.noise.draw(len(conditions), seed=0)[:, : self.noise.normal + self.layers].to(conditions)
         for _ in range(3):
             # Layers are scaled to the total after the correction, so a few rounds settle it.
-            noise = self.noise.draw(len(conditions), seed=0)[:, : self.noise.normal + self.layers].to(conditions)
             layers, _ = self._sample_layers(conditions, scaled, noise)
             self.profile.scale.calibrate(true, layers, scaled[:, :1])
 
@@ -185,11 +185,13 @@ class Response(nn.Module):
         return location, torch.exp(log_scale), skew, torch.exp(log_tail)
 
     def loss(self, response: Tensor, scaled: Tensor) -> Tensor:
+        """Minus the mean log density of standardised responses (N, 1), nats."""
         # A shower that leaves most of its energy elsewhere lies tens of deviations away: bound its pull on the bulk.
         log_prob = sinh_arcsinh_log_prob(response.clamp(-8.0, 8.0), *self._parameters_of(scaled))
         return -log_prob.mean()
 
     def sample(self, noise: Tensor, scaled: Tensor) -> Tensor:
+        """Standardised responses (N, 1) from normal noise (N, 1)."""
         return sinh_arcsinh_sample(noise, *self._parameters_of(scaled)).clamp(-8.0, 8.0)
 
 
@@ -215,6 +217,7 @@ class Profile(nn.Module):
         return filled, (location, torch.exp(log_scale.clamp(-5.0, 2.0)), self.skew, torch.exp(self.log_tail))
 
     def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and divergence, means over the batch, nats; profile and filled (N, L)."""
         on = filled.to(profile.dtype)
         mean, scale = self.posterior(self.encoder(torch.cat([profile, on, context], dim=1)))
         latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
@@ -224,6 +227,7 @@ class Profile(nn.Module):
         return (occupancy - log_prob).sum(1).mean(), self.posterior.kl(mean, scale).mean()
 
     def sample(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised layer energies (N, L) and which layers are filled, from noise of these shapes."""
         logits, shape = self._decode(latent, context)
         # At least one layer is filled: the likeliest.
         filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
@@ -294,6 +298,7 @@ class Lateral(nn.Module):
         )
 
     def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and divergence, means over the batch, nats; voxels and layers in MeV."""
         filled = voxels > 0
         scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0)
         on = filled.to(voxels.dtype)
@@ -317,6 +322,7 @@ class Lateral(nn.Module):
         return (occupancy.sum() - log_prob.sum()) / len(voxels), kl
 
     def sample(self, layers: Tensor, profile: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> Tensor:
+        """Voxel energies (N, L, cells), not yet scaled to their layers, from normal and uniform noise."""
         own = None
         if self.layer_latent:
             own = normal[:, self.shower_latent :].view(-1, self.layers, self.layer_latent)

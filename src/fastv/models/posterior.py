@@ -52,7 +52,7 @@ class GaussianPosterior(nn.Module):
         if self.covariance == "diagonal":
             return mean, deviations
         scale = torch.diag_embed(deviations)
-        scale[:, self.lower[0], self.lower[1]] = self.triangle(features)  # type: ignore[index]
+        scale[:, self.lower[0], self.lower[1]] = self.triangle(features).to(scale.dtype)  # type: ignore[index]
         return mean, scale
 
     def sample(self, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
