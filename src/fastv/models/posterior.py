@@ -38,7 +38,7 @@ class GaussianPosterior(nn.Module):
         self.log_scale = nn.Linear(features, latent)
         # The first posteriors are narrow: reconstruction has a signal to learn from before the divergence pulls.
         nn.init.constant_(self.log_scale.bias, -1.0)
-        if covariance == "full":
+        if covariance == "full" and latent > 1:
             self.triangle = nn.Linear(features, latent * (latent - 1) // 2)
             self.register_buffer("lower", torch.tril_indices(latent, latent, -1), persistent=False)
             with torch.no_grad():
@@ -52,7 +52,8 @@ class GaussianPosterior(nn.Module):
         if self.covariance == "diagonal":
             return mean, deviations
         scale = torch.diag_embed(deviations)
-        scale[:, self.lower[0], self.lower[1]] = self.triangle(features).to(scale.dtype)  # type: ignore[index]
+        if self.latent > 1:
+            scale[:, self.lower[0], self.lower[1]] = self.triangle(features).to(scale.dtype)  # type: ignore[index]
         return mean, scale
 
     def sample(self, mean: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
