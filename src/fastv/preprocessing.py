@@ -40,11 +40,14 @@ class EnergyScore(nn.Module):
         if energies.numel() == 0:
             return
         log_energies = torch.log(energies.flatten().double()).sort().values
-        self.coefficients.copy_(torch.tensor([float(log_energies.median()), 1.0, 0.0, 0.0]))
         # The far tails are few voxels and depend on the sample: leave them out.
         s = torch.linspace(-2.5, 2.0, 91, dtype=torch.float64)
         target = log_energies[(torch.special.ndtr(s) * (len(log_energies) - 1)).long()]
         weight = torch.exp(-(s**2) / 4)
+        # Without an edge a straight line is left.
+        line = torch.stack([torch.ones_like(s), s], dim=1) * weight[:, None]
+        a, b = torch.linalg.lstsq(line, target * weight).solution.tolist()
+        self.coefficients.copy_(torch.tensor([a, b if b > 0.05 else 1.0, 0.0, 0.0]))
         best = float("inf")
         for knot in s[10:60:2]:
             columns = torch.stack([torch.ones_like(s), s, (s - knot).clamp(max=0.0)], dim=1) * weight[:, None]

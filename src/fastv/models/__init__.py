@@ -60,8 +60,18 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         first = error.errors()[0]
         path = ".".join([where, *(str(part) for part in first["loc"])])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields)
+            known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
             msg = f"unknown setting {path!r}; known: {known}"
         else:
             msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
         raise SettingsError(msg) from error
+
+
+def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The settings that are nested under a path."""
+    for part in path:
+        inner = kind.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        kind = inner
+    return kind

@@ -1,0 +1,111 @@
+"""Recipes: presets, YAML files and overrides, with every mistake named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastv.errors import SettingsError
+from fastv.models import FAMILIES
+from fastv.recipes import Recipe, TrainingSettings, load_recipe, preset_names
+
+
+def test_every_preset_loads() -> None:
+    assert {"fastv", "fastv-original"} <= set(preset_names())
+    for name in preset_names():
+        assert load_recipe(name).family in FAMILIES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_loads_by_its_name(family: str) -> None:
+    assert load_recipe(family).family == family
+
+
+def test_published_recipe() -> None:
+    recipe = load_recipe("fastv-original")
+    assert recipe.family == "vae"
+    assert recipe.model["hidden"] == [100, 50, 20, 14]
+    assert (recipe.training.learning_rate, recipe.training.batch_size) == (1e-3, 128)
+
+
+def test_yaml_file_with_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: vae\nmodel: {latent: 3}\ntraining: {epochs: 7}\n")
+    recipe = load_recipe(str(path), ["model.hidden=[8, 4]", "training.learning_rate=1e-3", "training.rotate=true"])
+    assert recipe.model == {"latent": 3, "hidden": [8, 4]}
+    assert recipe.training == TrainingSettings(epochs=7, learning_rate=1e-3, rotate=True)
+
+
+def test_overrides_do_not_leak_into_the_next_recipe() -> None:
+    load_recipe("fastv-original", ["model.latent=3"])
+    assert load_recipe("fastv-original").model["latent"] == 10
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=5", "--set takes model.NAME=VALUE or training.NAME=VALUE, got 'epochs=5'"),
+        ("training.epochs", "--set takes model.NAME=VALUE"),
+        ("data.path=x", "--set takes model.NAME=VALUE"),
+        ("training.a.b=1", "--set takes model.NAME=VALUE"),
+        ("training.epochs=[1", r"--set training.epochs: '\[1' is no valid YAML value"),
+        ("training.epoch=5", "unknown setting 'recipe.training.epoch'; known: .*epochs"),
+        ("training.epochs=0", "bad setting recipe.training.epochs = 0: Input should be greater than 0"),
+        ("training.epochs=many", "bad setting recipe.training.epochs = 'many'"),
+        ("training.batch_size=1", "bad setting recipe.training.batch_size = 1: .*greater than or equal to 2"),
+        ("training.learning_rate=.inf", "bad setting recipe.training.learning_rate = inf"),
+        ("training.learning_rate=nan", "bad setting recipe.training.learning_rate = nan"),
+        ("training.validation_fraction=1", "bad setting recipe.training.validation_fraction = 1"),
+        ("training.schedule=linear", "bad setting recipe.training.schedule = 'linear': .*'constant' or 'cosine'"),
+        ("model.latents=4", "unknown setting 'model.latents'; known: .*latent"),
+        ("model.latent=0", "bad setting model.latent = 0"),
+    ],
+)
+def test_a_bad_override_is_named(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_recipe("vae", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("family: gan", "unknown family 'gan'; known: fastv, vae"),
+        ("model: {}", "bad setting recipe.family"),
+        ("family: vae\nmodle: {}", "unknown setting 'recipe.modle'; known: family, model, training"),
+        ("family: vae\nmodel: 3", "bad setting recipe.model = 3"),
+        ("family: vae\nmodel:", "bad setting recipe.model = None"),
+        ("- vae", "a preset is a mapping with 'family', 'model' and 'training', got list"),
+        ("", "a preset is a mapping .* got NoneType"),
+        ("family: [vae", "no valid YAML"),
+        ("family: !!python/object/apply:os.system ['true']", "no valid YAML"),
+    ],
+)
+def test_a_bad_file_is_named(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_recipe(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_override_into_no_mapping_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: vae\ntraining:\n")
+    with pytest.raises(SettingsError, match="recipe.training is a mapping of settings, got None"):
+        load_recipe(str(path), ["training.epochs=2"])
+
+
+def test_unreadable_files_and_unknown_names(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.yaml", "binary.yaml"):
+        with pytest.raises(SettingsError, match=f"cannot read the preset .*{name}"):
+            load_recipe(str(tmp_path / name))
+    with pytest.raises(SettingsError, match=r"unknown family or preset 'fastvv'; known: fastv, fastv-original, vae"):
+        load_recipe("fastvv")
+
+
+def test_recipe_survives_json() -> None:
+    recipe = load_recipe("fastv")
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
