@@ -94,8 +94,11 @@ class FastV(Generator):
         self.response = Response(conditions)
         self.profile = Profile(self.layers, conditions, settings)
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
-        normal = 1 + settings.profile_latent + self.layers + self.lateral.latent
-        self.noise = NoiseSpec(normal=normal, uniform=self.layers * (1 + self.cells))
+        normal = [1, settings.profile_latent, self.layers, self.lateral.latent]
+        uniform = [self.layers, self.layers * self.cells]
+        # Columns of the noise for: response, profile, layers, lateral; which layers are filled, voxels.
+        self._columns = normal + uniform
+        self.noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
     def _split(self, energies: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels (N, L, cells) and layer energies (N, L)."""
@@ -133,37 +136,31 @@ class FastV(Generator):
         conditions = batch.conditions.repeat(repeat, 1)
         true = self._split(batch.energies)[1].repeat(repeat, 1)
         scaled = self.scaler(conditions)
-        noise = self.noise.draw(len(conditions), seed=0)[:, : self.noise.normal + self.layers].to(conditions)
+        noise = NoiseSpec(self.noise.normal, uniform=self.layers).draw(len(conditions), seed=0).to(conditions)
+        parts = torch.split(noise, self._columns[:-1], dim=1)
         for _ in range(3):
             # Layers are scaled to the total after the correction, so a few rounds settle it.
-            layers, _ = self._sample_layers(conditions, scaled, noise)
+            layers, _ = self._sample_layers(conditions, scaled, parts)
             self.profile.scale.calibrate(true, layers, scaled[:, :1])
 
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
-        layers, context = self._sample_layers(conditions, scaled, noise)
-        _, of_lateral, _, of_voxels = self._noise_parts(noise)
+        parts = torch.split(noise, self._columns, dim=1)
+        layers, context = self._sample_layers(conditions, scaled, parts)
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
-        voxels = self.lateral.sample(layers, profile, of_lateral, of_voxels, context)
+        voxels = self.lateral.sample(layers, profile, parts[3], parts[5], context)
         voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
         return (voxels * (voxels >= self.detector.threshold).to(voxels.dtype)).flatten(1)
 
-    def _noise_parts(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The columns of the noise for layers (normal), voxels (normal), layers (uniform) and voxels (uniform)."""
-        layers_normal = self.noise.normal - self.lateral.latent
-        ends = (layers_normal, self.noise.normal, self.noise.normal + self.layers)
-        return noise[:, : ends[0]], noise[:, ends[0] : ends[1]], noise[:, ends[1] : ends[2]], noise[:, ends[2] :]
-
-    def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
+        of_response, of_profile, of_layers, _, of_filled = noise[:5]
         incident = conditions[:, :1]
-        normal, _, uniform, _ = self._noise_parts(noise)
-        latent = self.settings.profile_latent
-        response = self.response.sample(normal[:, :1], scaled)
+        response = self.response.sample(of_response, scaled)
         context = torch.cat([scaled, response], dim=1)
         total = self.response.scale.fraction(response, incident) * incident
-        profile, filled = self.profile.sample(normal[:, 1 : 1 + latent], normal[:, 1 + latent :], uniform, context)
+        profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
         layers = layers * (total / layers.sum(1, keepdim=True))
         return layers * (layers >= self.detector.threshold).to(layers.dtype), context
@@ -331,6 +328,5 @@ class Lateral(nn.Module):
         # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
         upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
-        filled = (upper < 1.0).to(upper.dtype)
-        scores = skew_logistic_sample(upper.clamp(1e-7, 1.0 - 1e-6), *of_scores)
-        return self.score.energy(scores) * filled
+        # An empty voxel has upper = 1: its score is minus infinity and its energy zero.
+        return self.score.energy(skew_logistic_sample(upper.clamp(1e-7, 1.0), *of_scores))

@@ -22,9 +22,7 @@ def sinh_arcsinh_sample(noise: Tensor, location: Tensor, scale: Tensor, skew: Te
         >>> round(float(sinh_arcsinh_sample(torch.tensor(0.7), one, 2 * one, zero, one)), 4)
         2.4
     """
-    # asinh by its formula: exporters to ONNX know no operator for it.
-    asinh = torch.sign(noise) * torch.log(noise.abs() + torch.sqrt(noise**2 + 1.0))
-    return location + scale * torch.sinh(tail * asinh + skew)
+    return location + scale * torch.sinh(tail * torch.asinh(noise) + skew)
 
 
 def sinh_arcsinh_log_prob(y: Tensor, location: Tensor, scale: Tensor, skew: Tensor, tail: Tensor) -> Tensor:
@@ -39,9 +37,9 @@ def sinh_arcsinh_log_prob(y: Tensor, location: Tensor, scale: Tensor, skew: Tens
 def skew_logistic_sample(upper: Tensor, location: Tensor, scale: Tensor, shape: Tensor) -> Tensor:
     """Draw from the skew logistic distribution whose CDF is F(y) = (1 + exp(-(y - location)/scale))^(-shape).
 
-    ``upper`` in (0, 1) is 1 - F, so that the upper tail keeps its precision in float32; ``shape`` < 1 gives a longer
-    lower tail. Source: type I generalised logistic, Johnson, Kotz and Balakrishnan, Continuous Univariate
-    Distributions vol. 2, section 23.10.
+    ``upper`` in (0, 1] is 1 - F, so that the upper tail keeps its precision in float32; 1 gives minus infinity.
+    ``shape`` < 1 gives a longer lower tail. Source: type I generalised logistic, Johnson, Kotz and Balakrishnan,
+    Continuous Univariate Distributions vol. 2, section 23.10.
 
     Example:
         >>> one = torch.ones(())
