@@ -1,0 +1,311 @@
+"""One battery of properties that every family must have, and what each family promises beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastv.errors import SettingsError
+from fastv.geometry import Detector, LayerBlock, ReadoutMesh
+from fastv.model import Model, ModelDescription, load
+from fastv.models import FAMILIES, build, family_class
+from fastv.models.contract import Batch, Domain, Generator
+from fastv.models.vae import warmup
+from fastv.showers import Showers
+
+Make = Callable[..., Showers]
+
+SMALL: dict[str, dict[str, Any]] = {
+    "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
+    "vae": {"hidden": [24, 12], "latent": 4},
+}
+"""Settings that keep the tests quick; a family that is not named here is tested with its defaults."""
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+with_covariance = [name for name in FAMILIES if "covariance" in family_class(name).Settings.model_fields]
+
+
+def untrained(family: str, showers: Showers, domain: Domain | None = None, **settings: Any) -> Generator:
+    """A generator with fitted preprocessing and random weights."""
+    torch.manual_seed(1)
+    domain = domain or Domain.of(showers)
+    generator = build(family, {**SMALL.get(family, {}), **settings}, showers.detector, domain)
+    generator.fit(batch_of(generator, showers))
+    return generator.eval()
+
+
+def batch_of(generator: Generator, showers: Showers, epoch: float = float("inf")) -> Batch:
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers), epoch)
+
+
+def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
+    """One generated shower for the conditions of each given one."""
+    with torch.inference_mode():
+        return generator.sample(generator.conditions_of(showers), generator.noise.draw(len(showers), seed))
+
+
+def validation_loss(generator: Generator, batch: Batch) -> float:
+    torch.manual_seed(2)
+    generator.eval()
+    with torch.no_grad():
+        return float(generator.loss(batch)["loss"])
+
+
+@every_family
+class TestEveryFamily:
+    def test_shapes_and_declared_noise(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        assert generator.family == family
+        assert generator.noise.size > 0
+        energies = drawn(generator, real_showers[:7])
+        assert energies.shape == (7, 6480)
+        assert energies.dtype == torch.float32
+        assert generator.conditions_of(real_showers[:7]).shape == (7, 1)
+
+    def test_loss_terms_are_finite_scalars(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        terms = generator.loss(batch_of(generator, real_showers[:20]))
+        assert "loss" in terms
+        for name, term in terms.items():
+            assert term.shape == (), name
+            assert bool(term.isfinite()), name
+
+    def test_every_parameter_gets_a_finite_gradient(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers).train()
+        generator.loss(batch_of(generator, real_showers[:20]))["loss"].backward()
+        for name, parameter in generator.named_parameters():
+            assert parameter.grad is not None, name
+            assert bool(parameter.grad.isfinite().all()), name
+
+    def test_sampling_is_a_pure_function_of_conditions_and_noise(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        state = torch.get_rng_state()
+        first, again, other = (drawn(generator, real_showers[:9], seed) for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_a_shower_does_not_depend_on_its_neighbours(self, family: str, real_showers: Showers) -> None:
+        # In double precision, where the order of additions cannot move a voxel across the threshold.
+        generator = untrained(family, real_showers).double()
+        conditions = generator.conditions_of(real_showers[:12]).double()
+        noise = generator.noise.draw(12, seed=3).double()
+        with torch.inference_mode():
+            together = generator.sample(conditions, noise)
+            alone = torch.cat([generator.sample(conditions[i : i + 1], noise[i : i + 1]) for i in range(12)])
+            backwards = generator.sample(conditions.flip(0), noise.flip(0)).flip(0)
+        torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(backwards, together, rtol=1e-9, atol=1e-9)
+
+    def test_save_and_load_give_the_same_showers(self, family: str, real_showers: Showers, tmp_path: Path) -> None:
+        generator = untrained(family, real_showers)
+        generator.train()
+        generator.loss(batch_of(generator, real_showers[:20]))  # moves running means, where there are any
+        generator.eval()
+        settings = generator.settings.model_dump(mode="json")
+        description = ModelDescription(
+            family=family, settings=settings, domain=generator.domain, detector=generator.detector
+        )
+        Model(generator, description).save(tmp_path / "model")
+        loaded = load(tmp_path / "model").generator
+        assert loaded.settings == generator.settings
+        assert torch.equal(drawn(loaded, real_showers[:9]), drawn(generator, real_showers[:9]))
+
+    def test_energies_are_physical(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        energies = drawn(generator, real_showers)
+        assert bool(energies.isfinite().all())
+        positive = energies[energies > 0]
+        assert bool((energies >= 0).all())
+        assert len(positive) > 0
+        assert float(positive.min()) >= np.float32(real_showers.detector.threshold)
+
+    def test_extreme_noise_gives_finite_showers(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        conditions = generator.conditions_of(real_showers[:4])
+        noise = torch.zeros(4, generator.noise.size)
+        normal = generator.noise.normal
+        noise[:2, :normal], noise[2:, :normal] = 6.0, -6.0
+        noise[1::2, normal:] = 1.0 - 2.0**-24
+        with torch.inference_mode():
+            energies = generator.sample(conditions, noise)
+        assert bool(energies.isfinite().all())
+        assert bool((energies >= 0).all())
+
+    def test_energy_matters(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        noise = generator.noise.draw(20, seed=1)
+        with torch.inference_mode():
+            low, high = (generator.sample(torch.full((20, 1), e), noise).sum() for e in (1e3, 1e6))
+        assert high > 100 * low
+
+    def test_a_short_training_on_real_showers_lowers_the_loss(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        held_out = batch_of(generator, real_showers[150:])
+        before = validation_loss(generator, held_out)
+        optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
+        generator.train()
+        for step in range(18):
+            start = 50 * (step % 3)
+            loss = generator.loss(batch_of(generator, real_showers[start : start + 50]))["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert validation_loss(generator, held_out) < before - 0.02 * abs(before)
+
+    def test_angles_and_detector_by_settings(self, family: str, make_showers: Make) -> None:
+        rng = np.random.default_rng(1)
+        showers = make_showers(60, theta=rng.uniform(0.5, 1.5, 60), phi=rng.uniform(-3, 3, 60))
+        domain = Domain.of(showers).joined(Domain(energy=(1e3, 1e6), detectors=("other",), theta=(1, 1), phi=(0, 0)))
+        generator = untrained(family, showers, domain, conditions=("energy", "theta", "phi", "detector"))
+        conditions = generator.conditions_of(showers)
+        assert conditions.shape == (60, 4)
+        generator.train()
+        assert bool(generator.loss(batch_of(generator, showers))["loss"].isfinite())
+        generator.eval()
+        noise = generator.noise.draw(60, seed=1)
+        with torch.inference_mode():
+            before = generator.sample(conditions, noise)
+            for column, value in ((1, 0.6), (2, 2.0), (3, 1.0)):
+                changed = conditions.clone()
+                changed[:, column] = value
+                after = generator.sample(changed, noise)
+                assert bool(after.isfinite().all())
+                assert not torch.equal(after, before), f"condition {column} has no effect"
+
+    def test_one_energy_only(self, family: str, make_showers: Make) -> None:
+        showers = make_showers(60, incident_energies=np.full(60, 5e4))
+        generator = untrained(family, showers)
+        generator.train()
+        assert bool(generator.loss(batch_of(generator, showers))["loss"].isfinite())
+        generator.eval()
+        assert bool(drawn(generator, showers).isfinite().all())
+
+    def test_empty_showers_in_training(self, family: str, make_showers: Make) -> None:
+        showers = make_showers(60)
+        showers.energies[:30] = 0.0
+        generator = untrained(family, showers).train()
+        generator.loss(batch_of(generator, showers))["loss"].backward()
+        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in generator.parameters())
+        showers.energies[:] = 0.0
+        generator = untrained(family, showers)
+        assert bool(generator.loss(batch_of(generator, showers))["loss"].isfinite())
+        assert bool(drawn(generator, showers).isfinite().all())
+
+    def test_calibration_keeps_samples_physical(self, family: str, real_showers: Showers) -> None:
+        generator = untrained(family, real_showers)
+        generator.calibrate(batch_of(generator, real_showers))
+        energies = drawn(generator, real_showers)
+        assert bool((energies.isfinite() & (energies >= 0)).all())
+
+
+@pytest.mark.parametrize("family", with_covariance)
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_both_posterior_covariances(family: str, covariance: str, make_showers: Make) -> None:
+    showers = make_showers(60)
+    generator = untrained(family, showers, covariance=covariance).train()
+    generator.loss(batch_of(generator, showers))["loss"].backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in generator.parameters())
+    triangles = [name for name in generator.state_dict() if "triangle" in name]
+    assert bool(triangles) == (covariance == "full")
+
+
+def irregular() -> Detector:
+    edges = (0.0, 5.0, 15.0)
+    blocks = (
+        LayerBlock(layers=1, alpha_cells=1, r_edges=edges),
+        LayerBlock(layers=2, alpha_cells=4, r_edges=edges),
+    )
+    return Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
+
+
+def test_vae_takes_an_irregular_mesh() -> None:
+    rng = np.random.default_rng(1)
+    energies = rng.gamma(0.5, 100.0, (50, 18)).astype(np.float32)
+    showers = Showers(np.full(50, 5e3), energies, irregular())
+    generator = untrained("vae", showers)
+    assert drawn(generator, showers).shape == (50, 18)
+
+
+def test_fastv_refuses_an_irregular_mesh() -> None:
+    domain = Domain(energy=(1e3, 1e6), detectors=("irregular",))
+    with pytest.raises(SettingsError, match="'fastv' needs a mesh whose layers all have the same cells; train 'vae'"):
+        build("fastv", {}, irregular(), domain)
+
+
+class TestVAE:
+    def test_intensities_are_fractions_of_the_incident_energy(self, real_showers: Showers) -> None:
+        generator = untrained("vae", real_showers)
+        with torch.inference_mode():
+            energies = generator.sample(torch.full((50, 1), 5e4), generator.noise.draw(50, 1))
+        assert float(energies.max()) <= 5e4
+
+    def test_divergence_warms_up(self, real_showers: Showers) -> None:
+        generator = untrained("vae", real_showers, kl_warmup_epochs=4.0, kl_weight=2.0)
+        for epoch, weight in ((0.0, 0.0), (1.0, 0.5), (4.0, 2.0), (float("inf"), 2.0)):
+            torch.manual_seed(1)
+            terms = generator.loss(batch_of(generator, real_showers[:10], epoch))
+            torch.testing.assert_close(terms["loss"], terms["reconstruction"] + weight * terms["kl"])
+
+    def test_warmup_rises_linearly(self) -> None:
+        assert [warmup(epoch, 10.0) for epoch in (0.0, 2.5, 10.0, 50.0, float("inf"))] == [0.0, 0.25, 1.0, 1.0, 1.0]
+        assert warmup(0.0, 0.0) == 1.0
+
+
+class TestFastV:
+    def test_visible_energy_follows_the_response_of_real_showers(self, real_showers: Showers) -> None:
+        generator = untrained("fastv", real_showers)
+        visible = drawn(generator, real_showers).double().sum(1).numpy() / real_showers.incident_energies
+        real = real_showers.energies.sum(axis=1, dtype=np.float64) / real_showers.incident_energies
+        # The scale is fitted even before the training: equal medians, and an equal stochastic term.
+        assert np.median(visible) == pytest.approx(np.median(real), rel=0.03)
+        root = np.sqrt(real_showers.incident_energies / 1000)
+        spread = [np.median(np.abs(values - np.median(values)) * root) for values in (visible, real)]
+        assert spread[0] == pytest.approx(spread[1], rel=0.3)
+
+    def test_no_shower_has_more_energy_than_physics_allows(self, real_showers: Showers) -> None:
+        generator = untrained("fastv", real_showers)
+        visible = drawn(generator, real_showers).double().sum(1).numpy()
+        # Five deviations of a resolution of 13 %/sqrt(E/GeV), and 10 % for the fitted scale.
+        limit = 1.1 * (1 + 5 * 0.13 / np.sqrt(real_showers.incident_energies / 1000))
+        assert bool((visible < limit * real_showers.incident_energies).all())
+
+    def test_occupancy_starts_from_that_of_real_showers(self, real_showers: Showers) -> None:
+        generator = untrained("fastv", real_showers)
+        generated = (drawn(generator, real_showers).view(-1, 45, 16, 9) > 0).float().mean((0, 1, 2))
+        real = torch.from_numpy(real_showers.grid > 0).float().mean((0, 1, 2))
+        torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
+
+    def test_calibration_brings_mean_layer_energies_together(self, real_showers: Showers) -> None:
+        generator = untrained("fastv", real_showers)
+        repeated = real_showers[np.tile(np.arange(200), 5)]
+        real = torch.from_numpy(repeated.grid).double().sum((0, 2, 3))
+        core = real > 0.01 * real.sum()
+
+        def worst() -> float:
+            layers = drawn(generator, repeated).view(-1, 45, 16 * 9).double().sum((0, 2))
+            return float((layers / real - 1)[core].abs().max())
+
+        before = worst()
+        generator.calibrate(batch_of(generator, real_showers))
+        assert worst() < 0.5 * before
+
+    def test_calibration_does_not_touch_the_loss(self, real_showers: Showers) -> None:
+        generator = untrained("fastv", real_showers)
+        batch = batch_of(generator, real_showers[:50])
+        before = validation_loss(generator, batch)
+        generator.calibrate(batch)
+        assert validation_loss(generator, batch) == before
+
+    @pytest.mark.parametrize("settings", [{"layer_latent": 0}, {"depth_blocks": 0}, {"depth_kernel": 1, "dropout": 0}])
+    def test_parts_can_be_switched_off(self, settings: dict[str, int], make_showers: Make) -> None:
+        showers = make_showers(60)
+        generator = untrained("fastv", showers, **settings).train()
+        generator.loss(batch_of(generator, showers))["loss"].backward()
+        assert bool(drawn(generator.eval(), showers).isfinite().all())
