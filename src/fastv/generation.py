@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,17 @@ PDG_CODES = {"e-": 11, "e+": -11, "gamma": 22, "pi+": 211, "pi-": -211, "pi0": 1
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of N showers: energies (N,) MeV, angles (N,) rad or None, and where they came from."""
+    """The conditions of N showers: energies (N,) MeV, angles (N,) rad or None, and where they came from.
+
+    ``ends`` holds the ends of the ranges that were asked for: also they must lie in the domain, or it would depend on
+    the seed whether a request is refused.
+    """
 
     energy: NDArray[np.float64]
     theta: NDArray[np.float64] | None
     phi: NDArray[np.float64] | None
     origin: dict[str, Any]
+    ends: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -169,11 +174,10 @@ def resolve_conditions(
             msg = f"the model is not conditional on {name}; leave it out"
             raise SettingsError(msg)
     if not extrapolate:
-        model.domain.check("energy", conditions.energy)
-        for name in ("theta", "phi"):
+        for name in ("energy", "theta", "phi"):
             values = getattr(conditions, name)
             if values is not None and name in needed:
-                model.domain.check(name, values)  # type: ignore[arg-type]
+                model.domain.check(name, np.append(values, conditions.ends.get(name, ())))  # type: ignore[arg-type]
     return conditions
 
 
@@ -223,12 +227,14 @@ def _drawn(
         raise SettingsError(msg)
     rng = np.random.default_rng((seed, 0))
     origin: dict[str, Any] = {"n": n}
+    ends: dict[str, tuple[float, float]] = {}
 
     def values(request: Any, name: str, parse: Callable[[str], Any]) -> NDArray[np.float64]:
         if isinstance(request, str):
             request = parse(request)
         if isinstance(request, (EnergySpec, AngleSpec)):
             origin[name] = str(request)
+            ends[name] = request.low, request.high
             return request.draw(n, rng)
         array = np.asarray(request, dtype=np.float64)
         if array.ndim > 1 or (array.ndim == 1 and len(array) != n):
@@ -245,7 +251,7 @@ def _drawn(
         None if request is None else values(request, name, parse_angle)
         for name, request in (("theta", theta), ("phi", phi))
     ]
-    return Conditions(energies, angles[0], angles[1], origin)
+    return Conditions(energies, angles[0], angles[1], origin, ends)
 
 
 def _generate_block(model: Model, conditions: Conditions, rows: slice, block: int, seed: int) -> Showers:

@@ -96,8 +96,7 @@ class Domain(BaseModel):
             return
         low, high = float(values.min()), float(values.max())
         # Showers files hold float32: 90deg must not lie outside of its own rounding.
-        slack = 1e-6 * max(abs(bounds[0]), abs(bounds[1]))
-        if low < bounds[0] - slack or high > bounds[1] + slack:
+        if low < bounds[0] - 1e-6 * abs(bounds[0]) or high > bounds[1] + 1e-6 * abs(bounds[1]):
             unit = CONDITION_UNITS[name]
             came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             msg = (

@@ -1,0 +1,360 @@
+"""Generation: what was asked for, inside the domain, the same again, and unharmed by a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastv import generation, showers
+from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
+from fastv.generation import generate_file
+from fastv.geometry import Detector
+from fastv.model import Model, ModelDescription, load
+from fastv.models import build
+from fastv.models.contract import Domain
+from fastv.showers import Showers, ShowersFile
+
+Make = Callable[..., Showers]
+
+
+def tiny_model(detector: Detector, conditions: tuple[str, ...] = ("energy",), **domain: Any) -> Model:
+    torch.manual_seed(1)
+    where = Domain(**{"energy": (1e3, 1e6), "particles": ("e-",), "detectors": ("tiny",), **domain})
+    generator = build("vae", {"hidden": (8,), "latent": 3, "conditions": conditions}, detector, where)
+    settings = generator.settings.model_dump(mode="json")
+    return Model(generator, ModelDescription(family="vae", settings=settings, domain=where, detector=detector), "tiny")
+
+
+@pytest.fixture(scope="module")
+def directory(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_model(tiny_detector).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(directory: Path) -> Model:
+    return load(directory)
+
+
+@pytest.fixture(scope="module")
+def angular(tiny_detector: Detector) -> Model:
+    return tiny_model(tiny_detector, ("energy", "theta", "phi"), theta=(0.5, 1.6), phi=(-1.0, 1.0))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 100 showers instead of 1000."""
+    monkeypatch.setattr(generation, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(showers, "BLOCK_ROWS", 100)
+
+
+def assert_equal(first: Showers, second: Showers) -> None:
+    for name in ("energies", "theta", "phi", "pdg"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    # A file keeps incident energies in single precision.
+    np.testing.assert_allclose(first.incident_energies, second.incident_energies, rtol=1e-7)
+    assert first.detector == second.detector
+    assert json.dumps(dict(first.provenance)) == json.dumps(dict(second.provenance))
+
+
+def read(path: Path) -> Showers:
+    with ShowersFile(path) as file:
+        return file[:]
+
+
+class TestMemory:
+    def test_one_energy(self, model: Model) -> None:
+        made = model.generate(energy=50_000.0, n=30, seed=1)
+        assert made.energies.shape == (30, 24)
+        assert made.energies.dtype == np.float32
+        assert bool((made.incident_energies == 50_000).all())
+        assert bool((made.energies >= 0).all())
+        assert made.theta is None
+        assert made.phi is None
+        assert made.pdg is not None
+        assert bool((made.pdg == 11).all())
+
+    def test_a_seed_repeats_and_others_differ(self, model: Model) -> None:
+        first, again, other = (model.generate(energy="1-1000GeV", n=30, seed=seed) for seed in (1, 1, 2))
+        assert_equal(first, again)
+        assert not np.array_equal(first.energies, other.energies)
+        assert not np.array_equal(first.incident_energies, other.incident_energies)
+
+    def test_neither_training_mode_nor_global_seeds_matter(self, model: Model) -> None:
+        torch.manual_seed(5)
+        np.random.seed(5)
+        first = model.generate(energy=5e4, n=5)
+        torch.manual_seed(6)
+        assert_equal(first, model.generate(energy=5e4, n=5))
+
+    @pytest.mark.usefixtures("small_blocks")
+    def test_blocks_have_their_own_noise(self, model: Model) -> None:
+        made = model.generate(energy=5e4, n=250)
+        assert len(np.unique(made.energies, axis=0)) == 250
+
+    def test_lists_come_in_equal_shares(self, model: Model) -> None:
+        made = model.generate(energy="10,50,100GeV", n=30)
+        np.testing.assert_array_equal(made.incident_energies, np.repeat([1e4, 5e4, 1e5], 10))
+
+    def test_ranges_are_log_uniform(self, model: Model) -> None:
+        logs = np.log10(model.generate(energy="1-1000GeV", n=3000).incident_energies)
+        assert bool(((logs >= 3) & (logs <= 6)).all())
+        np.testing.assert_allclose(np.histogram(logs, bins=3, range=(3, 6))[0], 1000, atol=120)
+
+    def test_arrays_tell_their_number(self, model: Model) -> None:
+        energies = np.array([2e3, 5e5, 7e4])
+        np.testing.assert_array_equal(model.generate(energy=energies).incident_energies, energies)
+
+    def test_energies_count(self, model: Model) -> None:
+        low, high = (model.generate(energy=energy, n=20).energies.sum() for energy in (1e3, 1e6))
+        assert high > 100 * low
+
+    def test_provenance(self, model: Model) -> None:
+        told = model.generate(energy="10,50GeV", n=4, seed=7).provenance
+        assert told["engine"].startswith("FastV ")
+        assert told["model"] == "tiny"
+        assert told["family"] == "vae"
+        assert told["model_sha256"] == model.digest() != ""
+        assert told["seed"] == 7
+        assert told["particle"] == "e-"
+        assert told["conditions"] == {"n": 4, "energy": "10GeV,50GeV"}
+
+    def test_several_particles_have_no_code(self, tiny_detector: Detector) -> None:
+        assert tiny_model(tiny_detector, particles=("e-", "gamma")).generate(energy=5e4, n=2).pdg is None
+
+
+class TestLike:
+    def test_conditions_are_those_of_the_file_in_order(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
+        make_showers(12).write(tmp_path / "like.h5")
+        wanted = read(tmp_path / "like.h5")
+        made = model.generate(like=tmp_path / "like.h5")
+        np.testing.assert_array_equal(made.incident_energies, wanted.incident_energies)
+        assert_equal(made, model.generate(like=tmp_path / "like.h5"))
+        assert made.provenance["conditions"]["like"] == "like.h5"
+
+    def test_more_showers_start_again_and_fewer_stop(self, model: Model, make_showers: Make) -> None:
+        like = make_showers(12)
+        cycled = model.generate(like=like, n=30).incident_energies
+        np.testing.assert_array_equal(cycled, np.resize(like.incident_energies, 30))
+        assert len(model.generate(like=like, n=5)) == 5
+
+    def test_angles_come_along(self, angular: Model, make_showers: Make, tmp_path: Path) -> None:
+        like = make_showers(6, theta=np.linspace(0.5, 1.6, 6), phi=np.linspace(-1, 1, 6))
+        made = angular.generate(like=like)
+        np.testing.assert_array_equal(made.theta, like.theta)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made.phi, like.phi)  # type: ignore[arg-type]
+        like.write(tmp_path / "like.h5")
+        np.testing.assert_array_equal(angular.generate(like=tmp_path / "like.h5").energies, made.energies)
+
+    def test_plain_files_need_no_mesh(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
+        like = make_showers(4)
+        with h5py.File(tmp_path / "plain.h5", "w") as file:
+            file["incident_energies"] = like.incident_energies[:, None]
+            file["showers"] = like.energies
+        made = model.generate(like=tmp_path / "plain.h5")
+        np.testing.assert_array_equal(made.incident_energies, like.incident_energies)
+
+    def test_bad_requests(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="give either the conditions .* or a file to be like, not both"):
+            model.generate(like=make_showers(3), energy=5e4)
+        with pytest.raises(FileFormatError, match="no such file"):
+            model.generate(like=tmp_path / "missing.h5")
+        with pytest.raises(SettingsError, match="has no showers to be like"):
+            model.generate(like=make_showers(3)[:0])
+        with pytest.raises(DomainError, match="energy 10 MeV is outside"):
+            model.generate(like=make_showers(3, incident_energies=np.full(3, 10.0)))
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("request_", "message"),
+        [
+            ({"n": 5}, "which energy"),
+            ({"energy": 5e4}, "how many showers"),
+            ({"energy": 5e4, "n": 0}, "must be at least 1, got 0"),
+            ({"energy": 5e4, "n": -3}, "must be at least 1, got -3"),
+            ({"energy": np.array([])}, "must be at least 1, got an empty array"),
+            ({"energy": 5e4, "n": 5, "seed": -1}, "the seed must not be negative, got -1"),
+            ({"energy": "50", "n": 5}, "has no unit"),
+            ({"energy": "lots", "n": 5}, "is not understood"),
+            ({"energy": -1.0, "n": 5}, r"energy must be finite and above zero, got -1\.0"),
+            ({"energy": 0.0, "n": 5}, "above zero"),
+            ({"energy": float("nan"), "n": 5}, "energy must be finite"),
+            ({"energy": np.array([5e4, 6e4]), "n": 3}, r"energy has shape \(2,\); give one number or 3"),
+            ({"energy": np.full((3, 1), 5e4), "n": 3}, r"energy has shape \(3, 1\)"),
+            ({"energy": 5e4, "n": 5, "theta": 1.0}, "not conditional on theta; leave it out"),
+            ({"energy": 5e4, "n": 5, "phi": "20deg"}, "not conditional on phi; leave it out"),
+        ],
+    )
+    def test_requests(self, model: Model, request_: dict[str, Any], message: str) -> None:
+        with pytest.raises(SettingsError, match=message) as caught:
+            model.generate(**request_)
+        assert "\n" not in str(caught.value)
+
+    def test_outside_of_the_domain(self, model: Model) -> None:
+        for energy in (500.0, 2e6, "500MeV-10GeV", np.array([5e4, 2e6])):
+            with pytest.raises(
+                DomainError, match=r"outside the domain of the model, 1000 to 1e\+06 MeV.*--extrapolate"
+            ):
+                model.generate(energy=energy, n=None if isinstance(energy, np.ndarray) else 2)
+        assert len(model.generate(energy=2e6, n=2, extrapolate=True)) == 2
+
+    def test_a_range_is_refused_whatever_the_seed_draws(self, model: Model, angular: Model) -> None:
+        for seed in range(5):
+            with pytest.raises(DomainError, match="energy 999 to "):
+                model.generate(energy="999MeV-10GeV", n=1, seed=seed)
+            with pytest.raises(DomainError, match=r"theta 0\.4[0-9]* to "):
+                angular.generate(energy=5e4, n=1, theta="0.4-1rad", phi=0.0, seed=seed)
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
+    def test_a_model_that_gives_nonsense(
+        self, model: Model, bad: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def sample(conditions: Tensor, _: Tensor) -> Tensor:
+            energies = torch.zeros(len(conditions), 24)
+            energies[3, 5] = bad
+            return energies
+
+        monkeypatch.setattr(model.generator, "sample", sample)
+        message = "the model gave shower 3 a voxel that is negative or no finite number; nothing is written"
+        with pytest.raises(ModelError, match=message):
+            model.generate(energy=5e4, n=5)
+        with pytest.raises(ModelError, match=message):
+            generate_file(model, tmp_path / "out.h5", energy=5e4, n=5)
+        assert not (tmp_path / "out.h5").exists()
+
+
+class TestAngles:
+    def test_angles_are_used_and_written(self, angular: Model) -> None:
+        made = angular.generate(energy=5e4, n=4, theta="60,90deg", phi=0.5)
+        np.testing.assert_allclose(made.theta, np.radians([60, 90, 60, 90]))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made.phi, np.full(4, 0.5))  # type: ignore[arg-type]
+        other = angular.generate(energy=5e4, n=4, theta="60deg", phi=0.5)
+        same = (made.energies == other.energies).all(axis=1)
+        assert same.tolist() == [True, False, True, False]
+
+    def test_missing_angles_are_asked_for(self, angular: Model, make_showers: Make) -> None:
+        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in --phi 90deg"):
+            angular.generate(energy=5e4, n=4, theta=1.0)
+        with pytest.raises(SettingsError, match="conditional on theta"):
+            angular.generate(like=make_showers(3))
+
+    def test_angles_have_a_domain(self, angular: Model) -> None:
+        with pytest.raises(DomainError, match="theta 3 rad is outside"):
+            angular.generate(energy=5e4, n=4, theta=3.0, phi=0.0)
+        assert len(angular.generate(energy=5e4, n=4, theta=3.0, phi=0.0, extrapolate=True)) == 4
+
+    def test_degrees_of_a_model_trained_at_one_angle(self, tiny_detector: Detector) -> None:
+        stored = float(np.float32(np.pi / 2))
+        model = tiny_model(tiny_detector, ("energy", "theta"), theta=(stored, stored))
+        assert len(model.generate(energy=5e4, n=2, theta="90deg")) == 2
+
+
+@pytest.mark.usefixtures("small_blocks")
+class TestFiles:
+    @pytest.mark.parametrize(
+        "request_", [{"energy": "1-1000GeV", "n": 350}, {"energy": 5e4, "n": 100}, {"energy": 5e4, "n": 1}]
+    )
+    def test_same_as_in_memory(self, model: Model, tmp_path: Path, request_: dict[str, Any]) -> None:
+        generate_file(model, tmp_path / "out.h5", seed=3, **request_)
+        assert_equal(read(tmp_path / "out.h5"), model.generate(seed=3, **request_))
+        assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
+
+    def test_angles_reach_the_file(self, angular: Model, tmp_path: Path) -> None:
+        generate_file(angular, tmp_path / "out.h5", energy=5e4, n=120, theta="60-90deg", phi=0.0)
+        made = angular.generate(energy=5e4, n=120, theta="60-90deg", phi=0.0)
+        np.testing.assert_allclose(read(tmp_path / "out.h5").theta, made.theta, rtol=1e-6)  # type: ignore[arg-type]
+
+    def test_an_existing_file_is_kept(self, model: Model, tmp_path: Path) -> None:
+        path = tmp_path / "out.h5"
+        path.write_text("mine")
+        with pytest.raises(OutputError, match="exists already"):
+            generate_file(model, path, energy=5e4, n=5)
+        assert path.read_text() == "mine"
+        generate_file(model, path, energy=5e4, n=5, force=True)
+        assert len(read(path)) == 5
+
+    def test_an_interrupted_run_resumes(self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = model.generate(energy="1-1000GeV", n=350, seed=2)
+        path = tmp_path / "out.h5"
+        blocks = generation._generate_block
+
+        def interrupted(model: Model, conditions: Any, rows: slice, block: int, seed: int) -> Showers:
+            if block == 2:
+                raise KeyboardInterrupt
+            return blocks(model, conditions, rows, block, seed)
+
+        monkeypatch.setattr(generation, "_generate_block", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generate_file(model, path, energy="1-1000GeV", n=350, seed=2)
+        assert not path.exists()
+        done: list[int] = []
+
+        def counted(model: Model, conditions: Any, rows: slice, block: int, seed: int) -> Showers:
+            done.append(block)
+            return blocks(model, conditions, rows, block, seed)
+
+        monkeypatch.setattr(generation, "_generate_block", counted)
+        with pytest.raises(OutputError, match="--resume continues, --force starts over"):
+            generate_file(model, path, energy="1-1000GeV", n=350, seed=2)
+        with pytest.raises(OutputError, match="the interrupted run had other settings"):
+            generate_file(model, path, energy="1-1000GeV", n=350, seed=3, resume=True)
+        generate_file(model, path, energy="1-1000GeV", n=350, seed=2, resume=True)
+        assert done == [2, 3]
+        assert_equal(read(path), whole)
+
+    def test_other_energies_with_the_same_mean_are_not_mixed_in(
+        self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> Showers:
+            raise KeyboardInterrupt
+
+        energies = np.linspace(1e4, 5e4, 250)
+        with monkeypatch.context() as patch:
+            patch.setattr(generation, "_generate_block", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                generate_file(model, tmp_path / "out.h5", energy=energies)
+        with pytest.raises(OutputError, match="the interrupted run had other settings"):
+            generate_file(model, tmp_path / "out.h5", energy=energies[::-1], resume=True)
+
+    def test_a_killed_program_resumes_to_the_same_file(self, model: Model, directory: Path, tmp_path: Path) -> None:
+        program = f"""
+import os, signal, torch
+from fastv import generation, showers
+from fastv.model import load
+torch.set_num_threads(1)
+generation.BLOCK_ROWS = showers.BLOCK_ROWS = 100
+blocks = generation._generate_block
+def killed(model, conditions, rows, block, seed):
+    if block == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return blocks(model, conditions, rows, block, seed)
+generation._generate_block = killed
+generation.generate_file(load({str(directory)!r}), "out.h5", energy="1-1000GeV", n=350, seed=2)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        )
+        assert ended.returncode == -signal.SIGKILL
+        path = tmp_path / "out.h5"
+        assert not path.exists()
+        assert len(list((tmp_path / ".out.h5.parts").glob("0*.h5"))) == 2
+        generate_file(model, path, energy="1-1000GeV", n=350, seed=2, resume=True)
+        assert_equal(read(path), model.generate(energy="1-1000GeV", n=350, seed=2))
+        assert [left.name for left in tmp_path.iterdir()] == ["out.h5"]
+        generate_file(model, tmp_path / "straight.h5", energy="1-1000GeV", n=350, seed=2)
+        assert path.read_bytes() == (tmp_path / "straight.h5").read_bytes()

@@ -1,0 +1,255 @@
+"""The model directory: whole or refused, in one clear line, and never executed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fastv import model as module
+from fastv._version import __version__
+from fastv.errors import ModelError, OutputError
+from fastv.geometry import Detector
+from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load, read_description, shipped_models
+from fastv.models import build
+from fastv.models.contract import Domain
+
+
+@pytest.fixture(scope="module")
+def original(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    domain = Domain(energy=(1e3, 1e6), particles=("e-",), detectors=("tiny",))
+    generator = build("vae", {"hidden": (8,), "latent": 3}, tiny_detector, domain)
+    settings = generator.settings.model_dump(mode="json")
+    description = ModelDescription(family="vae", settings=settings, domain=domain, detector=tiny_detector)
+    path = tmp_path_factory.mktemp("models") / "tiny-vae"
+    Model(generator, description).save(path)
+    return path
+
+
+@pytest.fixture
+def directory(original: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def edit_description(directory: Path, edit: Edit) -> None:
+    path = directory / DESCRIPTION
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_weights(directory: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the weights and keep the digest right."""
+    path = directory / WEIGHTS
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+    sign(directory)
+
+
+def sign(directory: Path) -> None:
+    digest = hashlib.sha256((directory / WEIGHTS).read_bytes()).hexdigest()
+    edit_description(directory, lambda content: content.update(weights_sha256=digest))
+
+
+def refused(directory: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        load(directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+class TestWhole:
+    def test_directory_holds_description_and_weights(self, original: Path) -> None:
+        assert {path.name for path in original.iterdir()} >= {DESCRIPTION, WEIGHTS}
+        content = json.loads((original / DESCRIPTION).read_text())
+        assert content["format_version"] == 1
+        assert content["code_version"] == __version__
+        assert content["weights_sha256"] == hashlib.sha256((original / WEIGHTS).read_bytes()).hexdigest()
+
+    def test_load_gives_the_same_model(self, original: Path) -> None:
+        model = load(original)
+        assert model.name == "tiny-vae"
+        assert model.domain.particles == ("e-",)
+        assert model.detector.name == "tiny"
+        assert model.digest() == read_description(original).weights_sha256
+        assert not model.generator.training
+        assert model.n_parameters == sum(p.numel() for p in model.generator.parameters()) > 0
+
+    def test_copying_a_model_keeps_it(self, original: Path, tmp_path: Path) -> None:
+        first = load(original)
+        first.save(tmp_path / "again", files={"note.txt": b"hello"})
+        again = load(tmp_path / "again")
+        assert again.digest() == first.digest()
+        assert (tmp_path / "again" / "note.txt").read_bytes() == b"hello"
+        for name, tensor in first.generator.state_dict().items():
+            assert torch.equal(tensor, again.generator.state_dict()[name])
+
+    def test_an_existing_directory_is_replaced_by_force_only(self, directory: Path) -> None:
+        model = load(directory)
+        with pytest.raises(OutputError, match="exists already"):
+            model.save(directory)
+        model.save(directory, force=True)
+        load(directory)
+
+    def test_a_failed_save_leaves_nothing_behind(
+        self, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        model = load(original)
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(OutputError, match="no space left"):
+            model.save(tmp_path / "new")
+        assert not list(tmp_path.iterdir())
+
+    def test_the_current_folder_has_a_name(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(directory)
+        assert load(".").name == "copy"
+
+
+class TestNames:
+    def test_unknown_names_list_the_shipped_models(self) -> None:
+        with pytest.raises(ModelError, match="no model 'par05': neither a model directory nor a shipped model"):
+            load("par05")
+
+    def test_a_file_is_no_model(self, original: Path) -> None:
+        assert "no model" in refused(original / WEIGHTS)
+
+    def test_no_shipped_models_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "files", lambda _: tmp_path)
+        assert shipped_models() == {}
+        with pytest.raises(ModelError, match=r"nor a shipped model \(none\)"):
+            load("anything")
+
+    def test_shipped_models_load_by_name(self, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shutil.copytree(original, tmp_path / "weights" / "mine")
+        (tmp_path / "weights" / "no-model").mkdir()
+        monkeypatch.setattr(module, "files", lambda _: tmp_path)
+        assert list(shipped_models()) == ["mine"]
+        assert load("mine").name == "mine"
+
+
+class TestWeights:
+    def test_missing(self, directory: Path) -> None:
+        (directory / WEIGHTS).unlink()
+        assert "no such file; a model directory holds model.json and weights.safetensors" in refused(directory)
+
+    def test_truncated(self, directory: Path) -> None:
+        path = directory / WEIGHTS
+        path.write_bytes(path.read_bytes()[:-100])
+        assert "no valid safetensors file" in refused(directory)
+
+    @pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 100, (2**62).to_bytes(8, "little") + b"{}"])
+    def test_garbage(self, directory: Path, content: bytes) -> None:
+        (directory / WEIGHTS).write_bytes(content)
+        assert "no valid safetensors file" in refused(directory)
+
+    def test_wrong_digest(self, directory: Path) -> None:
+        edit_description(directory, lambda content: content.update(weights_sha256="0" * 64))
+        assert "is not the 000000000000... of model.json" in refused(directory)
+
+    def test_one_changed_weight_is_noticed(self, directory: Path) -> None:
+        path = directory / WEIGHTS
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(bytes(content))
+        assert "digest" in refused(directory)
+
+    def test_missing_tensor(self, directory: Path) -> None:
+        edit_weights(directory, lambda tensors: tensors.pop("intensity.bias"))
+        assert "tensor 'intensity.bias' is missing" in refused(directory)
+
+    def test_further_tensor(self, directory: Path) -> None:
+        edit_weights(directory, lambda tensors: tensors.update(more=torch.zeros(1)))
+        assert "tensor 'more' is not part of this family" in refused(directory)
+
+    def test_wrong_shape(self, directory: Path) -> None:
+        edit_weights(directory, lambda tensors: tensors.update({"intensity.bias": torch.zeros(3)}))
+        assert "tensor 'intensity.bias' has shape (3,), the settings ask for (24,)" in refused(directory)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_no_finite_number(self, directory: Path, value: float) -> None:
+        edit_weights(directory, lambda tensors: tensors["intensity.bias"].fill_(value))
+        assert "tensor 'intensity.bias' holds NaN or infinite numbers" in refused(directory)
+
+    def test_a_pickle_under_the_right_name_is_not_executed(self, directory: Path) -> None:
+        trap = directory / "executed"
+
+        class Trap:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Path.touch, (trap,)
+
+        for content in (pickle.dumps(Trap()), None):
+            if content is None:
+                torch.save({"intensity.bias": Trap()}, directory / WEIGHTS)
+            else:
+                (directory / WEIGHTS).write_bytes(content)
+            sign(directory)
+            assert "no valid safetensors file" in refused(directory)
+            assert not trap.exists()
+
+
+class TestDescription:
+    def test_missing(self, directory: Path) -> None:
+        (directory / DESCRIPTION).unlink()
+        assert "model.json: cannot read: No such file or directory" in refused(directory)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"{}", b'{"format_version": 1}'])
+    def test_no_description(self, directory: Path, content: bytes) -> None:
+        (directory / DESCRIPTION).write_bytes(content)
+        assert "model.json: " in refused(directory)
+
+    @pytest.mark.parametrize("version", [2, 0, "1", None])
+    def test_another_format_version(self, directory: Path, version: object) -> None:
+        edit_description(directory, lambda content: content.update(format_version=version))
+        assert f"format version {version} is not the one this FastV reads (1)" in refused(directory)
+
+    @pytest.mark.parametrize(
+        ("edit", "message"),
+        [
+            (lambda c: c.update(family="gan"), "unknown family 'gan'; known: fastv, vae"),
+            (lambda c: c.update(family=None), "bad value at family: Input should be a valid string"),
+            (
+                lambda c: c["settings"].update(latent=-1),
+                "bad setting model.latent = -1: Input should be greater than 0",
+            ),
+            (lambda c: c["settings"].update(latents=1), "unknown setting 'model.latents'; known: conditions, hidden"),
+            (lambda c: c["settings"].update(hidden=[8, "x"]), "bad setting model.hidden.1 = 'x'"),
+            (lambda c: c["settings"].update(conditions=["energy", "theta"]), "do not tell it"),
+            (lambda c: c["domain"].update(energy=[5, 1]), "bad value at domain"),
+            (lambda c: c["domain"].update(energy=[0, 1]), "must lie above zero"),
+            (lambda c: c["domain"].pop("detectors"), "bad value at domain.detectors: Field required"),
+            (lambda c: c["detector"]["mesh"]["blocks"][0].update(layers=0), "at detector.mesh.blocks.0.layers"),
+            (lambda c: c.update(surprise=1), "bad value at surprise: Extra inputs are not permitted"),
+            (lambda c: c.pop("detector"), "bad value at detector: Field required"),
+        ],
+    )
+    def test_a_bad_value_comes_with_its_path(self, directory: Path, edit: Edit, message: str) -> None:
+        edit_description(directory, edit)
+        assert message in refused(directory)
+
+    def test_settings_that_ask_for_other_weights(self, directory: Path) -> None:
+        edit_description(directory, lambda content: content["settings"].update(latent=5))
+        assert "the settings ask for" in refused(directory)
+
+    def test_another_mesh_asks_for_other_weights(self, directory: Path) -> None:
+        edit_description(directory, lambda content: content["detector"]["mesh"]["blocks"][0].update(layers=2))
+        assert "the settings ask for" in refused(directory)
