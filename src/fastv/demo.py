@@ -27,7 +27,7 @@ from fastv.showers import ShowersFile
 from fastv.training import LOG, train
 
 SHIPPED = "par04-siw"
-SHORT_TRAINING = ("training.epochs=40", "training.batch_size=32", "model.kl_warmup_epochs=5")
+SHORT_TRAINING = ("training.epochs=25", "training.batch_size=32", "model.kl_warmup_epochs=5")
 """Overrides that make a training of a minute on 540 showers: small batches for more steps, a shorter warm-up."""
 
 

@@ -201,7 +201,7 @@ def _like(model: Model, like: str | Path | Showers, n: int | None) -> Conditions
 
 
 def _is_plain(path: str | Path) -> bool:
-    """Whether a file is of plain CaloChallenge layout; its conditions do not depend on which mesh it has."""
+    """Whether a file is of plain CaloChallenge layout; it is then taken to have the mesh of the model."""
     import h5py
 
     try:

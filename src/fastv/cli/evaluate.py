@@ -20,7 +20,11 @@ def add_parser(verbs: Any) -> None:
         metavar="FILE",
         help="second, independent sample of full simulation for the floor; default: two halves of REFERENCE",
     )
-    parser.add_argument("--mesh", help="mesh of plain CaloChallenge files, such as par04-siw")
+    parser.add_argument(
+        "--mesh",
+        metavar="M",
+        help="mesh of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)

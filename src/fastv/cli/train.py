@@ -12,7 +12,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("recipe", metavar="FAMILY|PRESET|FILE.yaml", help="what to train: fastv, fastv-original, ...")
     parser.add_argument("--data", metavar="FILE", nargs="+", required=True, help="showers files")
     parser.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="the model directory to write")
-    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files, such as par04-siw")
+    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",

@@ -54,7 +54,7 @@ class Domain(BaseModel):
 
     @classmethod
     def of(cls, showers: Showers, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by showers; energies are rounded outwards to two digits.
+        """The domain spanned by showers; energies are rounded outwards, to one digit or two.
 
         Example:
             >>> from fastv import ShowersFile, sample_path
@@ -111,8 +111,11 @@ def _range(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
 
 
 def _round_outwards(value: float, *, up: bool) -> float:
-    digit = 10.0 ** (np.floor(np.log10(value)) - 1)
-    return float((np.ceil if up else np.floor)(value / digit) * digit)
+    """Outwards to one digit where that is within 2 %, else to two: a range is never drawn to its very ends."""
+    rounded = np.ceil if up else np.floor
+    digit = 10.0 ** np.floor(np.log10(value))
+    one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
+    return float(one if abs(one / value - 1) <= 0.02 else two)
 
 
 @dataclass(frozen=True)

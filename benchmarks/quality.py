@@ -1,0 +1,46 @@
+"""Quality of models on the test part, beside the Geant4-against-Geant4 floor; prints JSON.
+
+    python benchmarks/quality.py par04-siw path/to/other/model [--repeat 10] [--test FILE] [--floor FILE]
+
+Each model generates showers with the incident energies of the test part, ``--repeat`` times over, so that its own
+statistical error is small; what remains is that of the test part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from fastv.evaluation import evaluate
+from fastv.generation import generate_file
+from fastv.model import load
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--test", type=Path, default=sample_path("test"))
+    parser.add_argument("--floor", type=Path)
+    parser.add_argument("--full", action="store_true", help="print every figure, not the verdicts alone")
+    options = parser.parse_args()
+    with ShowersFile(options.test, "par04-siw") as file:
+        n = len(file) * options.repeat
+    results = {}
+    for name in options.models:
+        model = load(name)
+        with tempfile.TemporaryDirectory() as folder:
+            generated = Path(folder) / "generated.h5"
+            generate_file(model, generated, like=options.test, n=n, seed=options.seed)
+            figures = evaluate(options.test, generated, floor=options.floor, mesh="par04-siw").as_dict()
+        results[name] = figures if options.full else {key: figures[key] for key in ("verdicts", "warnings")}
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
