@@ -155,8 +155,8 @@ class TestLike:
     def test_angles_come_along(self, angular: Model, make_showers: Make, tmp_path: Path) -> None:
         like = make_showers(6, theta=np.linspace(0.5, 1.6, 6), phi=np.linspace(-1, 1, 6))
         made = angular.generate(like=like)
-        np.testing.assert_array_equal(made.theta, like.theta)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(made.phi, like.phi)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made.theta, like.theta)
+        np.testing.assert_array_equal(made.phi, like.phi)
         like.write(tmp_path / "like.h5")
         np.testing.assert_array_equal(angular.generate(like=tmp_path / "like.h5").energies, made.energies)
 
@@ -242,7 +242,7 @@ class TestAngles:
     def test_angles_are_used_and_written(self, angular: Model) -> None:
         made = angular.generate(energy=5e4, n=4, theta="60,90deg", phi=0.5)
         np.testing.assert_allclose(made.theta, np.radians([60, 90, 60, 90]))  # type: ignore[arg-type]
-        np.testing.assert_array_equal(made.phi, np.full(4, 0.5))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made.phi, np.full(4, 0.5))
         other = angular.generate(energy=5e4, n=4, theta="60deg", phi=0.5)
         same = (made.energies == other.energies).all(axis=1)
         assert same.tolist() == [True, False, True, False]

@@ -54,7 +54,7 @@ MEMORIES = pytest.mark.parametrize(
 @MEMORIES
 def test_split_is_disjoint_and_complete(files: list[Path], memory: int) -> None:
     with opened(files, memory=memory) as data:
-        training, validation = (numbers(data, part, 1) for part in ("training", "validation"))  # type: ignore[arg-type]
+        training, validation = numbers(data, "training", 1), numbers(data, "validation", 1)
         assert data.sizes == {"training": 164, "validation": 41}
     assert len(training) == 164
     assert sorted(training + validation) == list(range(1, 206))
@@ -164,14 +164,13 @@ def test_digest_tells_contents_and_order_apart(files: list[Path], tmp_path: Path
 def test_files_of_another_readout_are_refused(
     files: list[Path], tmp_path: Path, tiny_detector: Detector, change: str
 ) -> None:
-    other = tiny_detector.model_copy(
-        update={
-            "mesh": {"mesh": ReadoutMesh.cylinder(layers=4, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)},
-            "threshold": {"readout_threshold": 1e-3},
-            "energy scale": {"energy_scale": 1.0},
-        }[change]
-        | {"name": "other"}
-    )
+    mesh = ReadoutMesh.cylinder(layers=4, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
+    changes: dict[str, dict[str, object]] = {
+        "mesh": {"mesh": mesh},
+        "threshold": {"readout_threshold": 1e-3},
+        "energy scale": {"energy_scale": 1.0},
+    }
+    other = tiny_detector.model_copy(update={"name": "other", **changes[change]})
     path = tmp_path / "other.h5"
     Showers(np.full(5, 10.0), np.zeros((5, 24), np.float32), other).write(path)
     with pytest.raises(GeometryError, match=r"other\.h5 \(other\) and .*0\.h5 \(tiny\) differ in mesh or readout"):

@@ -78,7 +78,7 @@ class TestEveryFamily:
 
     def test_every_parameter_gets_a_finite_gradient(self, family: str, real_showers: Showers) -> None:
         generator = untrained(family, real_showers).train()
-        generator.loss(batch_of(generator, real_showers[:20]))["loss"].backward()
+        generator.loss(batch_of(generator, real_showers[:20]))["loss"].backward()  # type: ignore[no-untyped-call]
         for name, parameter in generator.named_parameters():
             assert parameter.grad is not None, name
             assert bool(parameter.grad.isfinite().all()), name
@@ -155,7 +155,7 @@ class TestEveryFamily:
             start = 50 * (step % 3)
             loss = generator.loss(batch_of(generator, real_showers[start : start + 50]))["loss"]
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         assert validation_loss(generator, held_out) < before - 0.02 * abs(before)
 
@@ -191,7 +191,7 @@ class TestEveryFamily:
         showers = make_showers(60)
         showers.energies[:30] = 0.0
         generator = untrained(family, showers).train()
-        generator.loss(batch_of(generator, showers))["loss"].backward()
+        generator.loss(batch_of(generator, showers))["loss"].backward()  # type: ignore[no-untyped-call]
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in generator.parameters())
         showers.energies[:] = 0.0
         generator = untrained(family, showers)
@@ -210,7 +210,7 @@ class TestEveryFamily:
 def test_both_posterior_covariances(family: str, covariance: str, make_showers: Make) -> None:
     showers = make_showers(60)
     generator = untrained(family, showers, covariance=covariance).train()
-    generator.loss(batch_of(generator, showers))["loss"].backward()
+    generator.loss(batch_of(generator, showers))["loss"].backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in generator.parameters())
     triangles = [name for name in generator.state_dict() if "triangle" in name]
     assert bool(triangles) == (covariance == "full")
@@ -304,8 +304,8 @@ class TestFastV:
         assert validation_loss(generator, batch) == before
 
     @pytest.mark.parametrize("settings", [{"layer_latent": 0}, {"depth_blocks": 0}, {"depth_kernel": 1, "dropout": 0}])
-    def test_parts_can_be_switched_off(self, settings: dict[str, int], make_showers: Make) -> None:
+    def test_parts_can_be_switched_off(self, settings: dict[str, Any], make_showers: Make) -> None:
         showers = make_showers(60)
         generator = untrained("fastv", showers, **settings).train()
-        generator.loss(batch_of(generator, showers))["loss"].backward()
+        generator.loss(batch_of(generator, showers))["loss"].backward()  # type: ignore[no-untyped-call]
         assert bool(drawn(generator.eval(), showers).isfinite().all())

@@ -76,7 +76,7 @@ def test_draws_have_the_claimed_mean_and_covariance(covariance: Covariance) -> N
 def test_draws_pass_gradients_to_mean_and_scale(covariance: Covariance) -> None:
     posterior = GaussianPosterior(6, 4, covariance)
     mean, scale = posterior(torch.randn(7, 6))
-    posterior.sample(mean, scale, torch.randn(7, 4)).square().sum().backward()
+    posterior.sample(mean, scale, torch.randn(7, 4)).square().sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in posterior.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name

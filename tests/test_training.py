@@ -1,0 +1,439 @@
+"""Training: the best weights of an honest loop, the same after a kill, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fastv import training as module
+from fastv._version import __version__
+from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
+from fastv.geometry import Detector, LayerBlock, ReadoutMesh
+from fastv.model import Model, load
+from fastv.models.contract import Batch
+from fastv.models.vae import VAE
+from fastv.recipes import TrainingSettings, load_recipe
+from fastv.showers import Showers
+from fastv.training import learning_rate, train
+from fastv.training_data import TrainingData
+
+Make = Callable[..., Showers]
+
+VAE_SMALL = ["model.hidden=[12, 6]", "model.latent=3", "training.batch_size=16"]
+FASTV_SMALL = ["model.width=8", "model.hidden=16", "model.encoder_width=12", "training.batch_size=16"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(make_showers: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 showers of the tiny detector."""
+    path = tmp_path_factory.mktemp("data") / "tiny.h5"
+    make_showers(150).write(path)
+    return path
+
+
+def small(data: Path, output: Path, *settings: str, **options: Any) -> Model:
+    return train("vae", [data], output, settings=[*VAE_SMALL, *settings], **options)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[float]:
+    return [record["validation"]["loss"] for record in log_of(folder)]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    a, b = (load(path).generator.state_dict() for path in (first, second))
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
+
+
+def without_times(folder: Path) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in log_of(folder)]
+
+
+class TestResult:
+    def test_model_directory_tells_how_it_was_made(self, data: Path, tmp_path: Path) -> None:
+        settings = ("training.epochs=3", "training.seed=7", "training.rotate=true")
+        model = small(data, tmp_path / "model", *settings)
+        told = load(tmp_path / "model").description
+        assert told == model.description
+        assert told.family == "vae"
+        assert told.settings == {
+            "conditions": ["energy"],
+            "hidden": [12, 6],
+            "latent": 3,
+            "covariance": "diagonal",
+            "kl_weight": 1.0,
+            "kl_warmup_epochs": 0.0,
+        }
+        resolved = TrainingSettings(epochs=3, seed=7, rotate=True, batch_size=16).model_dump(mode="json")
+        assert told.training["settings"] == resolved
+        assert told.training["files"] == ["tiny.h5"]
+        with TrainingData([data], None, validation_fraction=0.1, seed=7, memory=1) as showers:
+            assert told.training["data_sha256"] == showers.digest()
+        assert told.training["showers"] == {"training": 135, "validation": 15}
+        assert told.training["epochs"] == 3
+        assert told.training["code_version"] == told.code_version == __version__
+        assert told.detector.name == "tiny"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+    def test_log_has_one_line_of_json_an_epoch(self, data: Path, tmp_path: Path) -> None:
+        model = small(data, tmp_path / "model", "training.epochs=4")
+        records = log_of(tmp_path / "model")
+        assert [record["epoch"] for record in records] == [0, 1, 2, 3]
+        for record in records:
+            assert set(record["training"]) == set(record["validation"]) == {"loss", "reconstruction", "kl"}
+            assert np.isfinite([*record["training"].values(), *record["validation"].values()]).all()
+        best = model.description.training["best_epoch"]
+        assert records[best]["best"]
+        assert min(losses(tmp_path / "model")) == model.description.training["validation_loss"]
+        running = np.minimum.accumulate(losses(tmp_path / "model"))
+        assert [record["best"] for record in records] == [True, *(running[1:] < running[:-1])]
+
+    @pytest.mark.parametrize("family", ["vae", "fastv"])
+    def test_best_weights_are_the_best_and_not_the_last(
+        self, family: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Three steps down the hill, then up again.
+        monkeypatch.setattr(module, "learning_rate", lambda _, epoch: 0.003 if epoch < 3 else -0.003)
+        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=5"]
+        model = train(family, [data], tmp_path / "model", settings=settings)
+        told = model.description.training
+        history = losses(tmp_path / "model")
+        assert told["best_epoch"] == int(np.argmin(history)) == 2
+        with TrainingData([data], None, validation_fraction=0.1, seed=1, memory=2**20) as showers:
+            generator = load(tmp_path / "model").generator
+            (batch,) = showers.batches("validation", 16, generator.conditions_of)
+            module._seed(1, 1)
+            with torch.no_grad():
+                recomputed = float(generator.loss(batch)["loss"])
+        assert recomputed == pytest.approx(told["validation_loss"], rel=1e-6)
+        assert recomputed == pytest.approx(min(history), rel=1e-6)
+
+    def test_training_learns(self, data: Path, tmp_path: Path) -> None:
+        small(data, tmp_path / "model", "training.epochs=12", "training.learning_rate=0.02")
+        history = losses(tmp_path / "model")
+        assert min(history) < 0.9 * history[0]
+
+    def test_same_seed_same_weights_other_seed_other_weights(self, data: Path, tmp_path: Path) -> None:
+        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+            small(data, tmp_path / name, "training.epochs=2", f"training.seed={seed}")
+        assert_same_weights(tmp_path / "a", tmp_path / "b")
+        assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
+
+    def test_huge_seeds_work(self, data: Path, tmp_path: Path) -> None:
+        small(data, tmp_path / "model", "training.epochs=1", f"training.seed={2**62}")
+
+    def test_streamed_data_train_as_well(self, make_showers: Make, tmp_path: Path) -> None:
+        make_showers(2300).write(tmp_path / "many.h5")
+        with TrainingData([tmp_path / "many.h5"], None, validation_fraction=0.1, seed=1, memory=1) as showers:
+            assert showers._blocks_in_memory == 1
+        model = small(tmp_path / "many.h5", tmp_path / "model", "training.epochs=2", "training.batch_size=64")
+        assert model.description.training["showers"] == {"training": 2070, "validation": 230}
+
+    def test_one_path_stands_for_a_list(self, data: Path, tmp_path: Path) -> None:
+        train("vae", str(data), tmp_path / "model", settings=[*VAE_SMALL, "training.epochs=1"])
+        assert load(tmp_path / "model").description.training["files"] == ["tiny.h5"]
+
+    @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+    @pytest.mark.parametrize("family", ["vae", "fastv"])
+    def test_precisions_have_an_effect_and_give_single_precision_weights(
+        self, family: str, precision: str, data: Path, tmp_path: Path
+    ) -> None:
+        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=1", "training.accelerator=cpu"]
+        train(family, [data], tmp_path / "single", settings=settings)
+        other = train(family, [data], tmp_path / "other", settings=[*settings, f"training.precision={precision}"])
+        assert losses(tmp_path / "other") != losses(tmp_path / "single")
+        assert losses(tmp_path / "other") == pytest.approx(losses(tmp_path / "single"), rel=0.05)
+        assert {p.dtype for p in other.generator.parameters()} == {torch.float32}
+        made = [model.generate(energy=5e4, n=3).energies for model in (other, load(tmp_path / "other"))]
+        np.testing.assert_array_equal(made[0], made[1])
+
+
+class TestSettings:
+    def test_early_stopping_stops(self, data: Path, tmp_path: Path) -> None:
+        # A learning rate that harms: no epoch after the first few is better.
+        model = small(data, tmp_path / "model", "training.epochs=40", "training.patience=3", "training.learning_rate=1")
+        told = model.description.training
+        history = losses(tmp_path / "model")
+        assert told["epochs"] == len(history) == told["best_epoch"] + 4 < 40
+
+    def test_optimisers_clipping_and_decay_have_an_effect(self, data: Path, tmp_path: Path) -> None:
+        seen = set()
+        for i, setting in enumerate(
+            (
+                "seed=1",
+                "optimizer=adamw",
+                "gradient_clip=0.001",
+                "weight_decay=0.5",
+                "rotate=true",
+                "mirror=true",
+                "schedule=cosine",
+                "warmup_epochs=2",
+            )
+        ):
+            more = ["training.weight_decay=0.5"] if "adamw" in setting else []
+            small(data, tmp_path / f"{i}", "training.epochs=2", f"training.{setting}", *more)
+            seen.add(losses(tmp_path / f"{i}")[-1])
+        assert len(seen) == 8
+
+    def test_learning_rate_warms_up_and_falls(self) -> None:
+        how = TrainingSettings(learning_rate=0.1, epochs=10, warmup_epochs=2, schedule="cosine")
+        rates = [learning_rate(how, epoch) for epoch in np.linspace(0, 10, 101)]
+        assert 0 < rates[0] < 0.001
+        assert max(rates) == pytest.approx(0.1, rel=0.1)
+        assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+        peak = int(np.argmax(rates))
+        assert peak == 20
+        assert rates[:peak] == sorted(rates[:peak])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        constant = TrainingSettings(learning_rate=0.1)
+        assert {learning_rate(constant, epoch) for epoch in (0.0, 5.0, 100.0)} == {0.1}
+
+    def test_recipe_objects_work_without_overrides(self, data: Path, tmp_path: Path) -> None:
+        recipe = load_recipe("vae", [*VAE_SMALL, "training.epochs=1"])
+        train(recipe, [data], tmp_path / "model")
+        with pytest.raises(SettingsError, match="give overrides by name only"):
+            train(recipe, [data], tmp_path / "other", settings=["training.epochs=2"])
+
+    def test_rotations_need_normal_incidence_and_a_regular_mesh(
+        self, make_showers: Make, tiny_detector: Detector, tmp_path: Path
+    ) -> None:
+        make_showers(50, theta=np.linspace(0.5, 1.5, 50)).write(tmp_path / "angles.h5")
+        with pytest.raises(SettingsError, match="training.rotate: rotations are a symmetry at normal incidence only"):
+            small(tmp_path / "angles.h5", tmp_path / "m", "training.rotate=true", "model.conditions=[energy, theta]")
+        edges = (0.0, 1.0, 2.0)
+        blocks = tuple(LayerBlock(layers=1, alpha_cells=cells, r_edges=edges) for cells in (4, 8))
+        detector = tiny_detector.model_copy(update={"mesh": ReadoutMesh(blocks=blocks)})
+        make_showers(50, detector=detector).write(tmp_path / "irregular.h5")
+        with pytest.raises(SettingsError, match="need a mesh whose layers all have the same alpha cells"):
+            small(tmp_path / "irregular.h5", tmp_path / "m", "training.mirror=true")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["angles.h5", "irregular.h5"]
+        small(tmp_path / "irregular.h5", tmp_path / "m", "training.epochs=1")
+
+    def test_conditional_training_end_to_end(self, make_showers: Make, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+        make_showers(60, theta=rng.uniform(0.5, 1.5, 60), phi=rng.uniform(-1, 1, 60)).write(tmp_path / "angles.h5")
+        conditions = "model.conditions=[energy, theta, phi]"
+        small(tmp_path / "angles.h5", tmp_path / "m", "training.epochs=1", conditions)
+        model = load(tmp_path / "m")
+        assert model.domain.theta is not None
+        assert len(model.generate(energy=5e4, theta="60deg", phi=0.2, n=3)) == 3
+
+    @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+    def test_a_missing_extra_is_named_before_the_training(self, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(MissingExtraError, match=r"tensorboard is not installed; pip install 'fastv-hep\[tens"):
+            small(data, tmp_path / "model", "training.tensorboard=true")
+        assert not list(tmp_path.iterdir())
+
+
+class TestDivergence:
+    def test_ends_clearly_with_the_best_weights_kept(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loss = VAE.loss
+
+        def diverging(self: VAE, batch: Batch) -> dict[str, torch.Tensor]:
+            terms = loss(self, batch)
+            return {name: term * float("nan") for name, term in terms.items()} if 2 <= batch.epoch < 99 else terms
+
+        monkeypatch.setattr(VAE, "loss", diverging)
+        with pytest.raises(TrainingError, match=r"no finite number any more in epoch 2; the best weights \(epoch 1\)"):
+            small(data, tmp_path / "model", "training.epochs=5")
+        assert not (tmp_path / "model").exists()
+        folder = tmp_path / ".model.training"
+        assert len(log_of(folder)) == 2
+        kept = {name for name in load_file(folder / "checkpoint.safetensors") if name.startswith("best.")}
+        assert "best.intensity.weight" in kept
+        monkeypatch.setattr(VAE, "loss", loss)
+        small(data, tmp_path / "model", "training.epochs=5", resume=True)
+        small(data, tmp_path / "straight", "training.epochs=5")
+        assert_same_weights(tmp_path / "model", tmp_path / "straight")
+
+    def test_absurd_learning_rate_ends_in_one_line(self, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match="lower training.learning_rate") as caught:
+            small(data, tmp_path / "model", "training.epochs=5", "training.learning_rate=1e30")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "model").exists()
+
+    def test_nothing_to_keep_does_not_stand_in_the_way(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(VAE, "loss", lambda self, _: {"loss": self.intensity.bias.sum() * float("nan")})
+            with pytest.raises(TrainingError, match="epoch 0; nothing to keep"):
+                small(data, tmp_path / "model", "training.epochs=5")
+        small(data, tmp_path / "model", "training.epochs=1")
+
+
+class TestInterrupted:
+    @pytest.fixture
+    def interrupt(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        """``interrupt(epoch)``: press Ctrl-C in the middle of an epoch."""
+
+        def press(when: int) -> None:
+            batches = TrainingData.batches
+
+            def interrupted(
+                self: TrainingData, part: Any, size: int, conditions: Any, epoch: int = 0, seed: int = 0
+            ) -> Iterator[Batch]:
+                for step, batch in enumerate(batches(self, part, size, conditions, epoch, seed)):
+                    if (part, epoch, step) == ("training", when, 3):
+                        raise KeyboardInterrupt
+                    yield batch
+
+            monkeypatch.setattr(TrainingData, "batches", interrupted)
+
+        return press
+
+    @pytest.mark.parametrize("when", [0, 1, 3])
+    def test_ctrl_c_and_resume(
+        self, when: int, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = ("training.epochs=4", "training.rotate=true", "training.schedule=cosine")
+        small(data, tmp_path / "straight", *settings)
+        interrupt(when)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", *settings)
+        assert not (tmp_path / "model").exists()
+        monkeypatch.undo()
+        small(data, tmp_path / "model", *settings, resume=True)
+        assert_same_weights(tmp_path / "model", tmp_path / "straight")
+        assert without_times(tmp_path / "model") == without_times(tmp_path / "straight")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "straight"]
+
+    def test_an_interrupted_training_is_not_forgotten_by_accident(
+        self, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3")
+        monkeypatch.undo()
+        with pytest.raises(OutputError, match="an interrupted training is there; --resume continues it, --force start"):
+            small(data, tmp_path / "model", "training.epochs=3")
+        small(data, tmp_path / "model", "training.epochs=2", force=True)
+        assert len(log_of(tmp_path / "model")) == 2
+
+    def test_resume_refuses_another_recipe_and_other_data(
+        self,
+        data: Path,
+        tmp_path: Path,
+        make_showers: Make,
+        interrupt: Callable[[int], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3")
+        monkeypatch.undo()
+        for setting in ("training.epochs=4", "model.latent=2", "training.learning_rate=0.1"):
+            with pytest.raises(TrainingError, match="the interrupted training had other recipe; use the same"):
+                small(data, tmp_path / "model", "training.epochs=3", setting, resume=True)
+        make_showers(150, seed=5).write(tmp_path / "other.h5")
+        with pytest.raises(TrainingError, match="the interrupted training had other data; use the same"):
+            small(tmp_path / "other.h5", tmp_path / "model", "training.epochs=3", resume=True)
+        small(data, tmp_path / "model", "training.epochs=3", resume=True)
+
+    @pytest.mark.parametrize("content", [b"", b"garbage", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+    def test_a_damaged_checkpoint_is_named(
+        self,
+        content: bytes,
+        data: Path,
+        tmp_path: Path,
+        interrupt: Callable[[int], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=2")
+        monkeypatch.undo()
+        (tmp_path / ".model.training" / "checkpoint.safetensors").write_bytes(content)
+        with pytest.raises(TrainingError, match="state of the interrupted training is damaged .*--force starts over"):
+            small(data, tmp_path / "model", "training.epochs=2", resume=True)
+        small(data, tmp_path / "model", "training.epochs=2", force=True)
+
+    def test_resume_of_nothing_starts(self, data: Path, tmp_path: Path) -> None:
+        small(data, tmp_path / "model", "training.epochs=1", resume=True)
+        with pytest.raises(OutputError, match="exists already"):
+            small(data, tmp_path / "model", "training.epochs=1", resume=True)
+
+    def test_an_existing_output_is_refused_before_any_work(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+        monkeypatch.setattr(module, "TrainingData", None)
+        with pytest.raises(OutputError, match="exists already"):
+            small(data, tmp_path / "mine")
+        with pytest.raises(OutputError, match="FastV did not write it"):
+            small(data, tmp_path / "mine", force=True)
+        with pytest.raises(OutputError, match="does not exist"):
+            small(data, tmp_path / "nowhere" / "model")
+        assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+    def test_a_replaced_model_stays_until_the_new_one_is_complete(
+        self, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        small(data, tmp_path / "model", "training.epochs=1")
+        digest = load(tmp_path / "model").digest()
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3", force=True)
+        assert load(tmp_path / "model").digest() == digest
+        monkeypatch.undo()
+        small(data, tmp_path / "model", "training.epochs=3", force=True, resume=True)
+        assert load(tmp_path / "model").digest() != digest
+
+    @pytest.mark.parametrize("family", ["vae", "fastv"])
+    def test_a_killed_program_resumes_to_the_same_weights(self, family: str, data: Path, tmp_path: Path) -> None:
+        """A real SIGKILL in the middle of the second epoch."""
+        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=3", "training.rotate=true"]
+        program = f"""
+import os, signal, torch
+from fastv.training_data import TrainingData
+from fastv.training import train
+torch.set_num_threads(1)
+batches = TrainingData.batches
+def killed(self, part, size, conditions, epoch=0, seed=0):
+    for step, batch in enumerate(batches(self, part, size, conditions, epoch, seed)):
+        if (part, epoch, step) == ("training", 1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+TrainingData.batches = killed
+train({family!r}, [{str(data)!r}], "model", settings={settings!r})
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+        assert not (tmp_path / "model").exists()
+        assert len(log_of(tmp_path / ".model.training")) == 1
+        train(family, [data], tmp_path / "model", settings=settings, resume=True)
+        train(family, [data], tmp_path / "straight", settings=settings)
+        assert_same_weights(tmp_path / "model", tmp_path / "straight")
+        assert load(tmp_path / "model").digest() == load(tmp_path / "straight").digest()
+        assert without_times(tmp_path / "model") == without_times(tmp_path / "straight")
