@@ -60,7 +60,7 @@ class Domain(BaseModel):
             >>> from fastv import ShowersFile, sample_path
             >>> with ShowersFile(sample_path("train")) as file:
             ...     Domain.of(file[:]).energy
-            (1000.0, 990000.0)
+            (1000.0, 1000000.0)
         """
         energies = showers.incident_energies
         return cls(
