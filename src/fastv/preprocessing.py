@@ -6,6 +6,17 @@ import torch
 from torch import Tensor, nn
 
 
+def above_threshold(energies: Tensor, threshold: float) -> Tensor:
+    """Energies with those below the readout threshold set to zero, in MeV; any shape.
+
+    Example:
+        >>> above_threshold(torch.tensor([0.01, 0.02]), 0.015).tolist()
+        [0.0, 0.019999999552965164]
+    """
+    # A product, not a choice: onnxruntime's Where is ten times slower.
+    return energies * (energies >= threshold).to(energies.dtype)
+
+
 class EnergyScore(nn.Module):
     r"""Standardise voxel energies over their seven decades: a piecewise linear map of log E with one knot.
 

@@ -21,7 +21,7 @@ from fastv.models.likelihoods import (
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.vae import warmup
-from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale
+from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
 
 
 class FastVSettings(GeneratorSettings):
@@ -151,7 +151,7 @@ class FastV(Generator):
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[5], context)
         voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
-        return (voxels * (voxels >= self.detector.threshold).to(voxels.dtype)).flatten(1)
+        return above_threshold(voxels, self.detector.threshold).flatten(1)
 
     def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
@@ -163,7 +163,7 @@ class FastV(Generator):
         profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
         layers = layers * (total / layers.sum(1, keepdim=True))
-        return layers * (layers >= self.detector.threshold).to(layers.dtype), context
+        return above_threshold(layers, self.detector.threshold), context
 
 
 class Response(nn.Module):

@@ -41,6 +41,8 @@ class NoiseSpec:
 
     def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
         """Noise for ``n`` showers from a stream that goes on from call to call."""
+        if not self.uniform:
+            return stream.standard_normal((n, self.normal), dtype=np.float32)
         # Filling all columns with uniform numbers and some again is faster than filling two strided parts.
         noise = stream.random((n, self.size), dtype=np.float32)
         noise[:, : self.normal] = stream.standard_normal((n, self.normal), dtype=np.float32)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.posterior import Covariance, GaussianPosterior
+from fastv.preprocessing import above_threshold
 
 
 class VAESettings(GeneratorSettings):
@@ -80,8 +81,7 @@ class VAE(Generator):
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         intensities = torch.sigmoid(self._intensities(noise, self.scaler(conditions)))
-        energies = intensities * conditions[:, :1]
-        return torch.where(energies >= self.detector.threshold, energies, 0.0)
+        return above_threshold(intensities * conditions[:, :1], self.detector.threshold)
 
 
 def warmup(epoch: float, epochs: float) -> float:
