@@ -13,13 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastv.evaluation.evaluator import Evaluation as Evaluation
     from fastv.evaluation.evaluator import evaluate as evaluate
     from fastv.evaluation.pictures import shower_gallery as shower_gallery
     from fastv.evaluation.report import write_report as write_report
+    from fastv.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
-    "Evaluation": "fastv.evaluation.evaluator",
+    "Evaluation": "fastv.evaluation.result",
     "evaluate": "fastv.evaluation.evaluator",
     "shower_gallery": "fastv.evaluation.pictures",
     "write_report": "fastv.evaluation.report",

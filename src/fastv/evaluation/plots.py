@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fastv.evaluation.comparison import Compared
-from fastv.evaluation.evaluator import Evaluation
 from fastv.evaluation.histograms import PER_LAYER, histogram
 from fastv.evaluation.materials import radiation_lengths_per_mm
 from fastv.evaluation.observables import Observables, alpha_layers, ring_edges
+from fastv.evaluation.result import Evaluation
 from fastv.evaluation.style import GENERATED_COLOUR, REFERENCE_COLOUR, band, grid, panels, paper_style, ratio_axis
 
 F64 = NDArray[np.float64]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fastv._version import __version__
 from fastv.evaluation.comparison import MIN_SHARE, Compared, Comparison
-from fastv.evaluation.evaluator import Evaluation
+from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics import Measured
 from fastv.evaluation.verdict import Verdict, Worst
 from fastv.output import written_whole
