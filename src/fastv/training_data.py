@@ -97,7 +97,8 @@ class TrainingData:
         return digest.hexdigest()
 
     def subset(self, n: int, conditions: Conditions, seed: int) -> Batch:
-        """Up to ``n`` training showers from random blocks, for fitting preprocessing."""
+        """Up to ``n`` training showers from random blocks, no more than memory holds, for fitting preprocessing."""
+        n = min(n, self._blocks_in_memory * BLOCK_ROWS)
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
         parts: list[tuple[Tensor, Tensor]] = []
         for block in order:

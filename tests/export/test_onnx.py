@@ -1,0 +1,113 @@
+"""The exported graph gives the model's showers, in onnxruntime, for any batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from fastv.errors import ModelError, OutputError
+from fastv.export import OnnxGenerator, export
+from fastv.export import onnx as module
+from fastv.export.runtime import SLICE_ROWS
+from fastv.geometry import Detector
+from fastv.model import Model, ModelDescription
+from fastv.models import FAMILIES, build
+from fastv.models.contract import Batch, Domain
+from fastv.models.noise import noise_stream
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
+
+SMALL: dict[str, dict[str, object]] = {
+    "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},
+    "vae": {"hidden": (16, 8), "latent": 4},
+}
+
+
+def untrained(family: str) -> Model:
+    """A small model of real preprocessing and random weights."""
+    torch.manual_seed(3)
+    with ShowersFile(sample_path("train")) as file:
+        showers = file[:100]
+    domain = Domain.of(showers, ("e-",))
+    generator = build(family, dict(SMALL.get(family, {})), Detector.preset("par04-siw"), domain)
+    generator.fit(Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers)))
+    return Model(generator, ModelDescription(family=family, domain=domain, detector=showers.detector), family)
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    model = untrained(request.param)
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    report = export(model, path)
+    assert report.outliers <= module.ALLOWED_OUTLIERS
+    assert report.bytes == path.stat().st_size
+    return model, path
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_the_graph_is_the_model(exported: tuple[Model, Path], rows: int) -> None:
+    model, path = exported
+    runtime = OnnxGenerator(path)
+    noise = runtime.noise.draw_from(noise_stream(rows), rows)
+    conditions = np.geomspace(2e3, 5e5, rows, dtype=np.float32)[:, None]
+    with torch.inference_mode():
+        expected = model.generator.sample(torch.from_numpy(conditions), torch.from_numpy(noise)).numpy()
+    energies = runtime.run(conditions, noise)
+    assert energies.shape == (rows, 6480)
+    np.testing.assert_allclose(energies.sum(1), expected.sum(1), rtol=1e-4)
+    assert np.mean(np.abs(energies - expected) > 1e-3 + 1e-3 * expected) < 1e-3
+
+
+def test_metadata_tell_how_to_use_it(exported: tuple[Model, Path]) -> None:
+    model, path = exported
+    graph = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    noise = model.generator.noise
+    assert (int(metadata["noise_normal"]), int(metadata["noise_uniform"])) == (noise.normal, noise.uniform)
+    assert Detector.model_validate_json(metadata["detector"]) == model.detector
+    assert Domain.model_validate_json(metadata["domain"]) == model.domain
+    assert json.loads(metadata["conditions"]) == [{"name": "energy", "unit": "MeV"}]
+
+
+def test_showers_do_not_depend_on_threads(exported: tuple[Model, Path]) -> None:
+    _, path = exported
+    conditions = np.full((2 * SLICE_ROWS + 3, 1), 2e4, dtype=np.float32)
+    one, two = OnnxGenerator(path, threads=1), OnnxGenerator(path, threads=2)
+    first, second = (runtime.generate(conditions, noise_stream(5)) for runtime in (one, two))
+    two.close()
+    np.testing.assert_array_equal(first, second)
+    assert np.unique(first.sum(1)).size > SLICE_ROWS
+
+
+def test_a_graph_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = untrained("vae")
+    sample = model.generator.sample
+
+    def drifting(conditions: Tensor, noise: Tensor) -> Tensor:
+        return sample(conditions, noise) * (1.0 if torch.compiler.is_compiling() else 1.01)
+
+    monkeypatch.setattr(model.generator, "sample", drifting)
+    with pytest.raises(ModelError, match="does not give the showers of the model"):
+        export(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="--force"):
+        export(untrained("vae"), path)
+    assert path.read_bytes() == b"mine"
+
+
+def test_foreign_graphs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(ModelError, match="onnxruntime cannot read it"):
+        OnnxGenerator(path)
