@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
 
@@ -124,21 +125,25 @@ class LayerScale(nn.Module):
             self.log_width[:, layer] = width
             self.log_width[0, layer] += 0.635
 
-    def _scales(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        powers = torch.cat([torch.ones_like(u), u, u**2, u**3], dim=1)
-        return powers @ self.mean, torch.exp(powers[:, :2] @ self.log_width)
+    def _scales(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """m, s and the correction to m at u, each (N, L), in one product with all coefficients."""
+        padding = torch.zeros_like(self.log_width)
+        coefficients = torch.cat([self.mean, torch.cat([self.log_width, padding]), self.correction], dim=1)
+        square = u * u
+        scales = F.linear(torch.cat([u, square, u * square], dim=1), coefficients[1:].T, coefficients[0])
+        mean, log_width, correction = torch.chunk(scales, 3, dim=1)
+        return mean, torch.exp(log_width), correction
 
     def forward(self, layer_energies: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Standardised layer energies; empty layers give 0."""
-        mean, width = self._scales(u)
+        mean, width, _ = self._scales(u)
         y = (torch.log(layer_energies.clamp(min=1e-9) / incident) - mean) / width
         return torch.where(layer_energies > 0, y, 0.0)
 
     def energy(self, y: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Layer energies in MeV."""
-        mean, width = self._scales(u)
-        powers = torch.cat([torch.ones_like(u), u, u**2, u**3], dim=1)
-        return torch.exp(mean + powers @ self.correction + width * y) * incident
+        mean, width, correction = self._scales(u)
+        return torch.exp(mean + correction + width * y) * incident
 
     @torch.no_grad()
     def calibrate(self, true: Tensor, generated: Tensor, u: Tensor, bins: int = 8) -> None:

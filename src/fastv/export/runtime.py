@@ -15,7 +15,7 @@ from fastv.errors import ModelError
 from fastv.geometry import Detector
 from fastv.models.noise import NoiseSpec, noise_stream
 
-SLICE_ROWS = 50
+SLICE_ROWS = 20
 """Showers a run of the graph: what fits a processor's cache is faster than larger batches."""
 
 

@@ -94,9 +94,10 @@ class FastV(Generator):
         self.response = Response(conditions)
         self.profile = Profile(self.layers, conditions, settings)
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
-        normal = [1, settings.profile_latent, self.layers, self.lateral.latent]
+        own = self.layers * settings.layer_latent
+        normal = [1, settings.profile_latent, self.layers, settings.lateral_latent, own]
         uniform = [self.layers, self.layers * self.cells]
-        # Columns of the noise for: response, profile, layers, lateral; which layers are filled, voxels.
+        # Columns of the noise for: response, profile, layers, shower, layers' own; which layers are filled, voxels.
         self._columns = normal + uniform
         self.noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
@@ -149,13 +150,13 @@ class FastV(Generator):
         parts = torch.split(noise, self._columns, dim=1)
         layers, context = self._sample_layers(conditions, scaled, parts)
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
-        voxels = self.lateral.sample(layers, profile, parts[3], parts[5], context)
+        voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[6], context)
         voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
-        return above_threshold(voxels, self.detector.threshold).flatten(1)
+        return above_threshold(voxels.flatten(1), self.detector.threshold)
 
     def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
-        of_response, of_profile, of_layers, _, of_filled = noise[:5]
+        of_response, of_profile, of_layers, _, _, of_filled = noise[:6]
         incident = conditions[:, :1]
         response = self.response.sample(of_response, scaled)
         context = torch.cat([scaled, response], dim=1)
@@ -243,7 +244,6 @@ class Lateral(nn.Module):
         self.layers, self.alpha, self.rings = layers, alpha, rings
         self.cells = alpha * rings
         self.shower_latent, self.layer_latent = settings.lateral_latent, settings.layer_latent
-        self.latent = self.shower_latent + layers * self.layer_latent
         width, wide, hidden = settings.width, settings.encoder_width, settings.hidden
         self.encoder_input = nn.Linear(2 * self.cells + self._FEATURES, wide)
         self.encoder_layer = nn.Parameter(0.1 * torch.randn(layers, wide))
@@ -318,13 +318,13 @@ class Lateral(nn.Module):
         log_prob = skew_logistic_log_prob(scores[filled], *(parameter[filled] for parameter in of_scores))
         return (occupancy.sum() - log_prob.sum()) / len(voxels), kl
 
-    def sample(self, layers: Tensor, profile: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> Tensor:
+    def sample(
+        self, layers: Tensor, profile: Tensor, latent: Tensor, own: Tensor, uniform: Tensor, context: Tensor
+    ) -> Tensor:
         """Voxel energies (N, L, cells), not yet scaled to their layers, from normal and uniform noise."""
-        own = None
-        if self.layer_latent:
-            own = normal[:, self.shower_latent :].view(-1, self.layers, self.layer_latent)
+        of_layers = own.view(-1, self.layers, self.layer_latent) if self.layer_latent else None
         features = self._features(layers, profile)
-        logits, *of_scores = self._decode(normal[:, : self.shower_latent], own, features, context)
+        logits, *of_scores = self._decode(latent, of_layers, features, context)
         # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
         upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
