@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 EnergyRequest = float | str | EnergySpec | NDArray[np.float64]
 AngleRequest = float | str | AngleSpec | NDArray[np.float64]
 
+_BATCH_ROWS = 100
+"""Showers a call of the generator: small enough for the processor's cache, and for memory."""
+
 PDG_CODES = {"e-": 11, "e+": -11, "gamma": 22, "pi+": 211, "pi-": -211, "pi0": 111, "proton": 2212, "neutron": 2112}
 
 
@@ -259,7 +262,10 @@ def _generate_block(model: Model, conditions: Conditions, rows: slice, block: in
     empty = _showers(model, conditions, rows, None, seed)
     noise = generator.noise.draw(len(empty), (seed, 1, block))
     with torch.inference_mode():
-        energies = generator.sample(generator.conditions_of(empty), noise).numpy()
+        batches = zip(
+            torch.split(generator.conditions_of(empty), _BATCH_ROWS), torch.split(noise, _BATCH_ROWS), strict=True
+        )
+        energies = np.concatenate([generator.sample(given, drawn).numpy() for given, drawn in batches])
     if not np.isfinite(energies.sum(dtype=np.float64)) or energies.min() < 0:
         shower = rows.start + int(np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0, 0])
         msg = f"the model gave shower {shower} a voxel that is negative or no finite number; nothing is written"
