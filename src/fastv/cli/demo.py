@@ -27,11 +27,13 @@ def run(options: argparse.Namespace) -> None:
         return
     samples = result["samples"]
     print(
-        "".join(["\n", f"{'worst deviation from Geant4':<28}", *(f"{name:>34}" for name in samples), f"{'floor':>24}"])
+        "".join(
+            ["\n", f"{'worst deviation from Geant4':<28}", *(f"  {name:>34}" for name in samples), f"  {'floor':>24}"]
+        )
     )
     for rows in zip(*samples.values(), strict=True):
         cells = [f"{row['worst']} {row['judgement']:>10}" for row in rows]
-        print("".join([f"{rows[0]['figure']:<28}", *(f"{cell:>34}" for cell in cells), f"{rows[0]['floor']:>24}"]))
+        print("".join([f"{rows[0]['figure']:<28}", *(f"  {cell:>34}" for cell in cells), f"  {rows[0]['floor']:>24}"]))
     print(f"\nGeant4 {result['geant4_ms_per_shower']:.0f} ms a shower; FastV", end=" ")
     print(", ".join(f"{ms:.3f} ms at batch {batch}" for batch, ms in result["fastv_ms_per_shower"].items()))
     print(f"report: {result['report']}")
