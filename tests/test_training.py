@@ -142,7 +142,8 @@ class TestResult:
         assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
 
     def test_huge_seeds_work(self, data: Path, tmp_path: Path) -> None:
-        small(data, tmp_path / "model", "training.epochs=1", f"training.seed={2**62}")
+        model = small(data, tmp_path / "model", "training.epochs=1", f"training.seed={2**62}")
+        assert model.description.training["settings"]["seed"] == 2**62
 
     def test_streamed_data_train_as_well(self, make_showers: Make, tmp_path: Path) -> None:
         make_showers(2300).write(tmp_path / "many.h5")

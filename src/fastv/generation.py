@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from fastv._version import __version__
 from fastv.errors import ModelError, SettingsError
+from fastv.particles import PDG_CODES
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
 from fastv.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
 
@@ -31,8 +32,6 @@ AngleRequest = float | str | AngleSpec | NDArray[np.float64]
 
 _BATCH_ROWS = 100
 """Showers a call of the generator: small enough for the processor's cache, and for memory."""
-
-PDG_CODES = {"e-": 11, "e+": -11, "gamma": 22, "pi+": 211, "pi-": -211, "pi0": 111, "proton": 2212, "neutron": 2112}
 
 
 @dataclass(frozen=True)

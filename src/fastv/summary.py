@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
 from fastv.geometry import Detector
+from fastv.particles import PDG_NAMES
 from fastv.showers import Showers, ShowersFile
 from fastv.units import format_energy
 
@@ -25,7 +26,6 @@ Spectrum = Literal["single energy", "discrete", "log-uniform", "uniform", "other
 _BATCH_BYTES = 2**25
 _MOST_DISCRETE = 64
 _FEWEST_FOR_A_KIND = 20
-_NAMES = {11: "e-", -11: "e+", 13: "mu-", -13: "mu+", 22: "gamma", 111: "pi0", 211: "pi+", -211: "pi-", 2212: "proton"}
 
 
 class Summary(Protocol):
@@ -154,7 +154,7 @@ class FileSummary:
             if angle is not None
         ]
         if self.particles:
-            names = (f"{_NAMES.get(code, f'PDG {code}')}: {count}" for code, count in self.particles.items())
+            names = (f"{PDG_NAMES.get(code, f'PDG {code}')}: {count}" for code, count in self.particles.items())
             rows.append(("particles", ", ".join(names)))
         rows += [
             (name, f"mean {column.mean:.4g}, spread {column.std:.4g}, from {column.min:.4g} to {column.max:.4g}")
