@@ -20,8 +20,10 @@ class TrainingSettings(BaseModel):
 
     ``learning_rate`` rises linearly over ``warmup_epochs`` and then stays (``constant``) or falls to zero at ``epochs``
     (``cosine``). ``patience`` stops after that many epochs without a better validation loss. ``rotate`` turns each
-    training shower by a random number of alpha cells, ``mirror`` reflects half of them: symmetries of showers at normal
-    incidence. ``memory`` is how many MiB of voxels are held at once; larger data are streamed through it, shuffled.
+    training shower by a random number of alpha cells, a symmetry at normal incidence; ``mirror`` reflects half of them,
+    a symmetry at any theta. ``average`` is the decay a step of a moving average of the weights, which then is what is
+    validated and written. ``memory`` is how many MiB of voxels are held at once; larger data are streamed through it,
+    shuffled.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -35,6 +37,7 @@ class TrainingSettings(BaseModel):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: NonNegativeFloat = 0.0
     gradient_clip: PositiveFloat | None = None
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: PositiveInt | None = None
     rotate: bool = False

@@ -23,7 +23,7 @@ from fastv.augmentation import AlphaSymmetry
 from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
 from fastv.model import Model, ModelDescription
 from fastv.models import build
-from fastv.models.contract import Batch, Generator
+from fastv.models.contract import Batch, Generator, Objective
 from fastv.output import check_free, readable_os_errors, written_whole
 from fastv.recipes import Recipe, TrainingSettings, load_recipe
 from fastv.training_data import TrainingData
@@ -77,7 +77,7 @@ def train(
         if run.epoch == 0:
             run.fit()
         run.loop()
-        return run.finish(force=force)
+        return run.finish()
 
 
 class _Run:
@@ -88,6 +88,7 @@ class _Run:
         self.how: TrainingSettings = recipe.training
         self.data = data
         self.output = output
+        self.force = force
         self.domain = data.domain()
         self.request = {"recipe": recipe.model_dump(mode="json"), "data_sha256": data.digest()}
         _seed(self.how.seed, 0)
@@ -107,6 +108,7 @@ class _Run:
         self.best_epoch = -1
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
+        self.average: dict[str, Tensor] = {}
         self.optimizer_state: dict[str, Tensor] = {}
         if resume and (self.folder / CHECKPOINT).exists():
             self._restore()
@@ -122,58 +124,111 @@ class _Run:
         how, generator = self.how, self.generator
         fabric = self.fabric
         fabric.launch()
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        optimizer = kinds[how.optimizer](generator.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
-        _restore_optimizer(optimizer, generator, self.optimizer_state)
-        module, optimizer = fabric.setup(generator, optimizer)
-        module.mark_forward_method("loss")
-        steps = self.data.steps("training", how.batch_size)
+        trained = any(parameter.requires_grad for parameter in generator.parameters())
+        objectives = generator.objectives if trained else ()
+        optimizers = [self._optimizer(objective) for objective in objectives]
+        module, optimizers = _set_up(fabric, generator, optimizers)
+        # A family without trained parameters is complete: its one epoch only validates.
+        epochs = how.epochs if trained else 1
+        steps = self.data.steps("training", how.batch_size) if trained else 0
         board = None
         if how.tensorboard and fabric.is_global_zero:
             board = _board_class()(self.output.with_name(f"{self.output.name}-tensorboard"))
-        bar = tqdm(total=how.epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
+        bar = tqdm(total=epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
         with bar:
-            for epoch in range(self.epoch, how.epochs):
+            for epoch in range(self.epoch, epochs):
                 if how.patience is not None and epoch - 1 - self.best_epoch >= how.patience and self.best_epoch >= 0:
                     break
                 started = time.perf_counter()
                 _seed(how.seed, 2 + epoch)
                 module.train()
-                sums = _Means()
-                for step, batch in enumerate(self._batches("training", epoch, fabric)):
-                    for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(how, epoch + step / steps)
+                sums, norms = _Means(), _Means()
+                for step, batch in enumerate(self._batches("training", epoch, fabric) if trained else ()):
+                    rate = learning_rate(how, epoch + step / steps)
                     energies = self.symmetry(batch.energies)
-                    with fabric.autocast():
-                        terms = module.loss(Batch(energies, batch.conditions, epoch + step / steps))
-                    optimizer.zero_grad()
-                    fabric.backward(terms["loss"])
-                    if how.gradient_clip is not None:
-                        fabric.clip_gradients(module, optimizer, max_norm=how.gradient_clip, error_if_nonfinite=False)
-                    optimizer.step()
-                    sums.add(terms, len(energies))
+                    for objective, optimizer in zip(objectives, optimizers, strict=True):
+                        if (epoch * steps + step) % objective.every:
+                            continue
+                        for group in optimizer.param_groups:
+                            group["lr"] = rate * objective.learning_rate
+                        with fabric.autocast():
+                            terms = module.loss(Batch(energies, batch.conditions, epoch + step / steps, objective.term))
+                        optimizer.zero_grad()
+                        fabric.backward(terms[objective.term])
+                        norm = fabric.clip_gradients(
+                            module, optimizer, max_norm=how.gradient_clip or math.inf, error_if_nonfinite=False
+                        )
+                        optimizer.step()
+                        sums.add(terms, len(energies))
+                        if norm is not None:
+                            norms.add({objective.term: norm}, 1)
+                    self._average(epoch * steps + step)
                     bar.update()
-                validation = self._validate(module, fabric)
-                training = sums.means(fabric)
-                if not math.isfinite(training["loss"]) or not math.isfinite(validation["loss"]):
-                    raise self._diverged(epoch)
-                better = validation["loss"] < self.best_loss
-                if better:
-                    self.best_loss, self.best_epoch = validation["loss"], epoch
-                    self.best = {name: tensor.detach().cpu().clone() for name, tensor in generator.state_dict().items()}
+                with self._averaged():
+                    validation = self._validate(module, fabric)
+                    training, gradient_norms = sums.means(fabric), norms.means(fabric)
+                    if not all(map(math.isfinite, (*training.values(), *validation.values()))):
+                        raise self._diverged(epoch)
+                    better = validation["loss"] < self.best_loss
+                    if better:
+                        self.best_loss, self.best_epoch = validation["loss"], epoch
+                        self.best = {
+                            name: value.detach().cpu().clone() for name, value in generator.state_dict().items()
+                        }
                 self.epoch = epoch + 1
                 record = {
                     "epoch": epoch,
                     "seconds": round(time.perf_counter() - started, 3),
-                    "learning_rate": learning_rate(how, epoch + 1 - 1 / steps),
+                    "learning_rate": learning_rate(how, epoch + 1 - 1 / max(1, steps)),
                     "training": training,
+                    "gradient_norm": gradient_norms,
                     "validation": validation,
                     "best": better,
                 }
                 bar.set_postfix(validation=f"{validation['loss']:.2f}", best=f"{self.best_loss:.2f}", refresh=False)
                 if fabric.is_global_zero:
-                    self._checkpoint(optimizer, record)
+                    self._checkpoint(optimizers, record)
                     _to_board(board, record)
+
+    def _optimizer(self, objective: Objective) -> torch.optim.Optimizer:
+        how = self.how
+        named = {
+            name: parameter
+            for name, parameter in self.generator.named_parameters()
+            if name.startswith(objective.parameters)
+        }
+        kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        optimizer = kinds[how.optimizer](named.values(), lr=how.learning_rate, weight_decay=how.weight_decay)
+        for name, parameter in named.items():
+            if entries := _under(self.optimizer_state, f"{name}/"):
+                optimizer.state[parameter] = dict(entries)
+        return optimizer
+
+    def _average(self, step: int) -> None:
+        """Move the average of the weights towards the present ones; over the first steps it follows them quickly."""
+        if self.how.average is None:
+            return
+        decay = min(self.how.average, (1 + step) / (10 + step))
+        for name, parameter in self.generator.named_parameters():
+            average = self.average.setdefault(name, parameter.detach().clone())
+            average.lerp_(parameter.detach(), 1 - decay)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the present ones, where a training keeps an average."""
+        present = {name: parameter.detach().clone() for name, parameter in self.generator.named_parameters()}
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            if self.average:
+                self._put(present)
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.generator.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
 
     def _batches(self, part: Any, epoch: int, fabric: Fabric) -> Iterator[Batch]:
         batches = self.data.batches(part, self.how.batch_size, self.generator.conditions_of, epoch, self.how.seed)
@@ -192,25 +247,29 @@ class _Run:
             for batch in self._batches("validation", 0, fabric):
                 if not len(batch.energies):
                     continue  # a last batch smaller than the number of devices
-                sums.add(module.loss(batch), len(batch.energies))
+                sums.add(module.validation(batch), len(batch.energies))
         return sums.means(fabric)
 
     def _diverged(self, epoch: int) -> TrainingError:
-        kept = (
-            f"the best weights (epoch {self.best_epoch}) are kept in {self.folder}" if self.best else "nothing to keep"
-        )
+        """Keep the best weights as a model, and say what to change."""
+        kept = "there is no model yet to keep"
+        if self.best:
+            self.finish()
+            kept = f"{self.output} holds the best weights before, those of epoch {self.best_epoch}"
         msg = (
             f"the loss is no finite number any more in epoch {epoch}; {kept}; "
             "lower training.learning_rate, or set training.gradient_clip"
         )
         return TrainingError(msg)
 
-    def _checkpoint(self, optimizer: torch.optim.Optimizer, record: Mapping[str, Any]) -> None:
+    def _checkpoint(self, optimizers: Sequence[torch.optim.Optimizer], record: Mapping[str, Any]) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.generator.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.generator.named_parameters():
-            state = optimizer.state.get(parameter, {})
-            tensors |= {f"optimizer.{name}/{key}": torch.as_tensor(value) for key, value in state.items()}
+            for optimizer in optimizers:
+                state = optimizer.state.get(parameter, {})
+                tensors |= {f"optimizer.{name}/{key}": torch.as_tensor(value) for key, value in state.items()}
         progress = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_loss": self.best_loss, **self.request}
         log = self.folder / LOG
         lines = log.read_text().splitlines()[: self.epoch - 1] if log.exists() else []
@@ -239,10 +298,11 @@ class _Run:
                 raise TrainingError(msg)
         self.generator.load_state_dict(_under(tensors, "model."))
         self.best = _under(tensors, "best.")
+        self.average = _under(tensors, "average.")
         self.optimizer_state = _under(tensors, "optimizer.")
         self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
 
-    def finish(self, *, force: bool) -> Model:
+    def finish(self) -> Model:
         """Write the model directory with the best weights and remove the working folder; on the first device only."""
         self.generator.load_state_dict(self.best)
         self.generator.cpu().float().eval()
@@ -265,7 +325,7 @@ class _Run:
         )
         model = Model(self.generator, description, self.output.name)
         if self.fabric.is_global_zero:
-            model.save(self.output, force=force, files={LOG: (self.folder / LOG).read_bytes()})
+            model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
             shutil.rmtree(self.folder)
         self.fabric.barrier()
         return model
@@ -287,25 +347,24 @@ def learning_rate(how: TrainingSettings, epoch: float) -> float:
 
 
 class _Means:
-    """Means of named terms, weighted by batch size."""
+    """Means of named terms, each weighted by the sizes of the batches that have it."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def add(self, terms: Mapping[str, Tensor], n: int) -> None:
         for name, term in terms.items():
             self.sums[name] = (
                 self.sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double().cpu() * n
             )
-        self.count += n
+            self.counts[name] = self.counts.get(name, 0) + n
 
     def means(self, fabric: Fabric) -> dict[str, float]:
         def total(value: Tensor) -> float:
             return float(torch.as_tensor(fabric.all_reduce(value, reduce_op="sum")))
 
-        count = total(torch.tensor(float(self.count)))
-        return {name: total(value) / count for name, value in self.sums.items()}
+        return {name: total(value) / total(torch.tensor(float(self.counts[name]))) for name, value in self.sums.items()}
 
 
 def _seed(seed: int, part: int) -> None:
@@ -329,10 +388,12 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, generator: Generator, state: Mapping[str, Tensor]) -> None:
-    for name, parameter in generator.named_parameters():
-        if entries := _under(state, f"{name}/"):
-            optimizer.state[parameter] = dict(entries)
+def _set_up(fabric: Fabric, generator: Generator, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Any, list[Any]]:
+    """The generator and its optimizers on their devices."""
+    module, *ready = fabric.setup(generator, *optimizers) if optimizers else [fabric.setup(generator)]
+    for method in ("loss", "validation"):
+        module.mark_forward_method(method)
+    return module, ready
 
 
 @contextmanager

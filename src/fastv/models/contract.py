@@ -122,12 +122,31 @@ def _round_outwards(value: float, *, up: bool) -> float:
 class Batch:
     """Showers for training: voxel energies (N, V) MeV and conditions (N, C) in physical units.
 
-    ``epoch`` counts from 0, with fractions; a loss may warm up with it. It is infinite in validation.
+    ``epoch`` counts from 0, with fractions; a loss may warm up with it. It is infinite in validation. ``objective`` is
+    the name of the term that is minimised with this batch: a family with several need not compute the others.
     """
 
     energies: Tensor
     conditions: Tensor
     epoch: float = float("inf")
+    objective: str = "loss"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A term of the loss and the parameters that minimise it, by an optimizer of their own.
+
+    Attributes:
+        term: name of the term.
+        parameters: beginnings of the names of its parameters; the empty one means all.
+        every: batches from one of its steps to the next.
+        learning_rate: factor on the learning rate of the training.
+    """
+
+    term: str = "loss"
+    parameters: tuple[str, ...] = ("",)
+    every: int = 1
+    learning_rate: float = 1.0
 
 
 class GeneratorSettings(BaseModel):
@@ -149,7 +168,8 @@ class Generator(nn.Module, ABC):
     """A generative model of showers, p(x | c).
 
     A subclass declares ``family`` and ``Settings``, is built from settings, detector and domain alone (so that weights
-    can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`.
+    can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`. A family without trained
+    parameters is complete after :meth:`fit`.
     """
 
     family: ClassVar[str]
@@ -177,6 +197,15 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named terms, means over the batch; ``loss`` is the one to minimise."""
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is minimised, in the order of the steps; adversarial families have several."""
+        return (Objective(),)
+
+    def validation(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms on showers not trained on; ``loss`` decides which weights are the best."""
+        return self.loss(batch)
 
     @abstractmethod
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
