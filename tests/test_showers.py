@@ -113,7 +113,7 @@ class TestLayout:
             assert file["incident_theta"].shape == file["incident_phi"].shape == (130, 1)
             assert file["incident_pdg"].shape == (130,)
             content = json.loads(file.attrs["fastv"])
-        assert content["format_version"] == 1
+        assert content["format_version"] == 2
         assert content["detector"]["energy_scale"] == 0.033
 
     def test_round_trip(self, tmp_path: Path, full_showers: Showers) -> None:
@@ -136,7 +136,7 @@ class TestLayout:
             assert file.format_version is None
 
     def test_a_plain_file_names_the_meshes_that_fit(self, plain: Callable[..., Path]) -> None:
-        with pytest.raises(GeometryError, match=r"6480 voxels: --mesh par04-siw\)"):
+        with pytest.raises(GeometryError, match=r"6480 voxels: --mesh par04-siw or par04-scipb or par04-pbwo4\)"):
             ShowersFile(plain(showers=np.zeros((20, 6480), np.float32)))
 
     def test_incident_energies_without_second_axis(
@@ -332,7 +332,7 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda c: {**c, "format_version": 2}, "format version 2 is newer than this FastV reads"),
+            (lambda c: {**c, "format_version": 3}, "format version 3 is newer than this FastV reads"),
             (lambda c: {**c, "format_version": 0}, "at format_version: "),
             (lambda c: {k: v for k, v in c.items() if k != "format_version"}, "at format_version: Field required"),
             (lambda c: {**c, "provenance": 3}, "at provenance: "),
@@ -508,6 +508,77 @@ class TestWriter:
         with pytest.raises(OutputError, match="refused to write"):
             showers.write(tmp_path / "a.h5")
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("block_rows", [1, 7, 30, 300, 2000, 5000])
+    def test_blocks_of_any_size_in_any_order(self, tmp_path: Path, many: Showers, block_rows: int) -> None:
+        some = many[: 1237 if block_rows > 100 else 40 * block_rows]
+        for name, order in {"a.h5": 1, "b.h5": -1}.items():
+            writer = ShowersWriter(tmp_path / name, len(some), self.REQUEST, block_rows=block_rows)
+            for block in writer.missing()[::order]:
+                writer.write_block(block, some[writer.rows(block)])
+            writer.finish()
+        with ShowersFile(tmp_path / "a.h5") as file:
+            assert_same(file[:], some)
+        assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+    def test_small_blocks_give_the_file_of_large_ones(self, tmp_path: Path, many: Showers) -> None:
+        """Where blocks are multiples of the usual chunk, nothing in the file tells how large they were."""
+        for rows in (100, 200, 1000):
+            write_all(ShowersWriter(tmp_path / f"{rows}.h5", len(many), self.REQUEST, block_rows=rows), many)
+        whole = (tmp_path / "1000.h5").read_bytes()
+        assert (tmp_path / "200.h5").read_bytes() == (tmp_path / "100.h5").read_bytes() == whole
+
+    def test_a_resumed_run_needs_the_blocks_of_the_first(self, tmp_path: Path, many: Showers) -> None:
+        path = tmp_path / "a.h5"
+        assert ShowersWriter.left_behind(path) is None
+        write_all(ShowersWriter(path, len(many), self.REQUEST, block_rows=500), many, stop_before=3)
+        assert ShowersWriter.left_behind(path) == {"total": len(many), "block_rows": 500, **self.REQUEST}
+        with pytest.raises(OutputError, match="had blocks of 500 showers, not of 1000"):
+            ShowersWriter(path, len(many), self.REQUEST, resume=True)
+        with pytest.raises(OutputError, match="had other settings"):
+            ShowersWriter(path, len(many), {"seed": 2}, resume=True)
+        again = ShowersWriter(path, len(many), self.REQUEST, block_rows=500, resume=True)
+        assert again.missing() == [3, 4]
+        write_all(again, many)
+        write_all(ShowersWriter(tmp_path / "whole.h5", len(many), self.REQUEST, block_rows=500), many)
+        assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+    def test_blocks_have_showers(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="a block must be at least 1, got 0"):
+            ShowersWriter(tmp_path / "a.h5", 10, self.REQUEST, block_rows=0)
+
+    def test_resuming_what_was_killed_while_cleaning_up(
+        self, tmp_path: Path, many: Showers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
+        writer = ShowersWriter(path, len(many), self.REQUEST)
+        with monkeypatch.context() as patch:
+            patch.setattr(ShowersWriter, "_forget", lambda *_, **__: (_ for _ in ()).throw(OSError))
+            write_all(writer, many)
+        whole = path.read_bytes()
+        assert len(list(parts.glob("*.h5"))) == 3
+        with pytest.raises(OutputError, match="exists already"):
+            ShowersWriter(path, len(many), self.REQUEST)
+        with pytest.raises(OutputError, match="exists already"):
+            ShowersWriter(path, len(many), {"seed": 2}, resume=True)
+        again = ShowersWriter(path, len(many), self.REQUEST, resume=True)
+        assert again.missing() == []
+        again.finish()
+        assert [left.name for left in tmp_path.iterdir()] == ["a.h5"]
+        assert path.read_bytes() == whole
+
+    def test_an_older_file_is_not_taken_for_a_finished_one(
+        self, tmp_path: Path, many: Showers, make_showers: Make
+    ) -> None:
+        path = tmp_path / "a.h5"
+        make_showers(len(many), provenance={"engine": "another"}).write(path)
+        write_all(ShowersWriter(path, len(many), self.REQUEST, force=True), many, stop_before=1)
+        with pytest.raises(OutputError, match="exists already"):
+            ShowersWriter(path, len(many), self.REQUEST, resume=True)
+        again = ShowersWriter(path, len(many), self.REQUEST, resume=True, force=True)
+        assert again.missing() == [1, 2]
+        write_all(again, many)
+        assert_same(ShowersFile(path)[:], many)
 
     def test_a_second_writer_in_another_process_is_refused(self, tmp_path: Path, many: Showers) -> None:
         writer = ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST)
@@ -708,8 +779,9 @@ def test_reading_while_another_process_writes_in_place(tmp_path: Path, make_show
     assert "another program is writing it" in done.stdout
 
 
-def test_chunks_join_for_every_mesh() -> None:
+@pytest.mark.parametrize("block_rows", [1, 2, 7, 10, 50, 999, 1000])
+def test_chunks_join_for_every_mesh(block_rows: int) -> None:
     for voxels in (1, 24, 368, 6480, 40500, 10**6):
-        rows = module._chunk_rows(voxels)
-        assert BLOCK_ROWS % rows == 0
+        rows = module._chunk_rows(voxels, block_rows)
+        assert block_rows % rows == 0
         assert rows == 1 or rows * voxels * 4 <= 2**21

@@ -33,7 +33,7 @@ if sys.platform != "win32":
 
 FORMAT_VERSION = 1
 BLOCK_ROWS = 1000
-"""Showers a block of :class:`ShowersWriter`; the unit in which work is done, kept and resumed."""
+"""Showers a block of :class:`ShowersWriter` by default; the unit in which work is done, kept and resumed."""
 
 _CONDITIONS = ("incident_theta", "incident_phi", "incident_pdg")
 _REQUIRED = ("incident_energies", "showers")
@@ -343,17 +343,23 @@ class ShowersWriter:
     again, into a temporary file, renames it and removes the blocks. ``request`` describes what is being written; blocks
     of another request are never mixed in. Only one writer at a time holds an output.
 
+    Blocks may be written in any order. How large they were is seen in the file only where they are smaller than its
+    usual chunks, or do not divide :data:`BLOCK_ROWS`: then its chunks are cut or placed in another way.
+
     Args:
         path: the final file.
-        total: number of showers; block i holds the showers from ``i * BLOCK_ROWS`` on.
+        total: number of showers; block i holds the showers from ``i * block_rows`` on.
         request: what makes this output what it is (model digest, seed, conditions), as JSON data.
-        resume: continue blocks left by an interrupted run.
+        block_rows: showers a block, :data:`BLOCK_ROWS` by default; fewer where each one is expensive. A resumed run
+            needs that of the interrupted one, which :meth:`left_behind` tells.
+        resume: continue blocks left by an interrupted run; one that was killed after its file was complete has nothing
+            missing.
         force: replace an existing output and forget blocks left behind (unless ``resume``).
 
     Raises:
         OutputError: the output exists; or blocks are left and neither ``resume`` nor ``force`` is given; or the blocks
             left are of another request; or another program is writing this output.
-        SettingsError: ``total`` is below one.
+        SettingsError: ``total`` or ``block_rows`` is below one.
 
     Example:
         >>> import tempfile
@@ -374,18 +380,22 @@ class ShowersWriter:
         total: int,
         request: Mapping[str, Any],
         *,
+        block_rows: int | None = None,
         resume: bool = False,
         force: bool = False,
     ) -> None:
         self._lock: int | None = None
-        if total < 1:
-            msg = f"the number of showers must be at least 1, got {total}"
-            raise SettingsError(msg)
-        self.path = check_free(path, force=force)
         self.total = total
+        self.block_rows = BLOCK_ROWS if block_rows is None else block_rows
+        for what, number in {"the number of showers": total, "the number of showers a block": self.block_rows}.items():
+            if number < 1:
+                msg = f"{what} must be at least 1, got {number}"
+                raise SettingsError(msg)
+        text = _json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
+        self._complete = resume and not force and _is_left_complete(Path(path), text)
+        self.path = check_free(path, force=force or self._complete)
         self._force = force
-        self._parts = self.path.with_name(f".{self.path.name}.parts")
-        text = _json({"total": total, "block_rows": BLOCK_ROWS, **request}, sort_keys=True)
+        self._parts = _parts_of(self.path)
         note = self._parts / "request.json"
         with readable_os_errors(self.path):
             found = self._parts.exists()
@@ -403,17 +413,38 @@ class ShowersWriter:
                 if not note.exists():
                     _write_text(note, text)
                 elif note.read_text(encoding="utf-8") != text:
-                    msg = f"{self.path}: the interrupted run had other settings; use them with --resume, or --force"
+                    msg = f"{self.path}: {self._difference(request)}; use them with --resume, or --force"
                     raise OutputError(msg)
                 self._drop_damaged()
             except BaseException:
                 self.close()
                 raise
 
-    def _forget(self) -> None:
-        """Remove all that an earlier run has left, but for the lock that we hold."""
+    @staticmethod
+    def left_behind(path: str | Path) -> dict[str, Any] | None:
+        """What an interrupted run was writing to ``path``: its request, ``total`` and ``block_rows``; None without one.
+
+        Example:
+            >>> ShowersWriter.left_behind("never-written.h5") is None
+            True
+        """
+        try:
+            left = json.loads((_parts_of(Path(path)) / "request.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return left if isinstance(left, dict) else None
+
+    def _difference(self, request: Mapping[str, Any]) -> str:
+        left = self.left_behind(self.path) or {}
+        mine = json.loads(_json({"total": self.total, **request}))
+        if {**left, "block_rows": self.block_rows} == {**mine, "block_rows": self.block_rows}:
+            return f"the interrupted run had blocks of {left['block_rows']} showers, not of {self.block_rows}"
+        return "the interrupted run had other settings"
+
+    def _forget(self, keep: Sequence[str] = ("lock",)) -> None:
+        """Remove what a run has left, but for the lock that we hold."""
         for left in self._parts.iterdir():
-            if left.name != "lock":
+            if left.name not in keep:
                 left.unlink()
 
     def _drop_damaged(self) -> None:
@@ -436,14 +467,16 @@ class ShowersWriter:
     @property
     def n_blocks(self) -> int:
         """Number of blocks of the whole output."""
-        return -(-self.total // BLOCK_ROWS)
+        return -(-self.total // self.block_rows)
 
     def rows(self, block: int) -> slice:
         """The showers of a block."""
-        return slice(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.total))
+        return slice(block * self.block_rows, min((block + 1) * self.block_rows, self.total))
 
     def missing(self) -> list[int]:
         """Blocks still to be written."""
+        if self._complete:
+            return []
         return [block for block in range(self.n_blocks) if not self._block_path(block).exists()]
 
     def _block_path(self, block: int) -> Path:
@@ -465,7 +498,7 @@ class ShowersWriter:
         temporary = path.with_suffix(".part")
         try:
             with readable_os_errors(self.path):
-                _write_file(temporary, showers)
+                _write_file(temporary, showers, block_rows=self.block_rows)
                 temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -481,10 +514,14 @@ class ShowersWriter:
         if missing := self.missing():
             msg = f"{self.path}: {len(missing)} blocks are missing, the first is {missing[0]}"
             raise OutputError(msg)
-        joined = self._parts / "joined.part"
-        with written_whole(self.path, force=self._force, temporary=joined):
-            _join([self._block_path(block) for block in range(self.n_blocks)], joined, self.total)
-        shutil.rmtree(self._parts, ignore_errors=True)
+        if not self._complete:
+            joined = self._parts / "joined.part"
+            with written_whole(self.path, force=self._force, temporary=joined):
+                _join([self._block_path(block) for block in range(self.n_blocks)], joined, self.total, self.block_rows)
+        with suppress(OSError):
+            # The request goes last: a kill before that leaves what tells the next run that all is done.
+            self._forget(keep=("lock", "request.json"))
+            shutil.rmtree(self._parts)
         self.close()
 
     def close(self) -> None:
@@ -495,6 +532,31 @@ class ShowersWriter:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _parts_of(path: Path) -> Path:
+    """The folder of the blocks of an output."""
+    path = path.resolve() if path.is_symlink() else path
+    return path.with_name(f".{path.name}.parts")
+
+
+def _is_left_complete(path: Path, request: str) -> bool:
+    """Whether a run of this request was killed between giving its file the final name and cleaning up."""
+    parts = _parts_of(path)
+    try:
+        if not path.is_file() or (parts / "request.json").read_text(encoding="utf-8") != request:
+            return False
+        # The file may be an older one that the killed run was about to replace: what it holds decides.
+        with ShowersFile(path) as whole:
+            if len(whole) != json.loads(request)["total"] or (parts / "joined.part").exists():
+                return False
+            left = next(parts.glob("*.h5"), None)
+            if left is None:
+                return True
+            with ShowersFile(left) as block:
+                return whole.provenance == block.provenance and whole.detector == block.detector
+    except (OSError, ValueError, FastVError):
+        return False
 
 
 def _locked(path: Path, output: Path) -> int | None:
@@ -713,16 +775,23 @@ def _check_physical(showers: Showers) -> None:
         raise OutputError(msg)
 
 
-def _chunk_rows(n_voxels: int) -> int:
-    """Rows of a chunk: a divisor of BLOCK_ROWS, so that blocks join chunk by chunk, of at most 2 MiB."""
-    divisors = [rows for rows in (1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100) if rows * n_voxels * 4 <= 2**21]
-    return max(divisors, default=1)
+def _chunk_rows(n_voxels: int, block_rows: int) -> int:
+    """Rows of a chunk: a divisor of ``block_rows``, so that blocks join chunk by chunk, of at most 2 MiB."""
+    sizes = (1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100)
+    fitting = [rows for rows in sizes if rows * n_voxels * 4 <= 2**21 and block_rows % rows == 0]
+    return max(fitting, default=1)
 
 
 def _create(
-    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], gzip_level: int = 1
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    gzip_level: int = 1,
+    block_rows: int | None = None,
 ) -> h5py.Dataset:
-    chunks = (_chunk_rows(shape[1]) if name == "showers" else BLOCK_ROWS, *shape[1:])
+    rows = _chunk_rows(shape[1], block_rows or BLOCK_ROWS) if name == "showers" else BLOCK_ROWS
+    chunks = (rows, *shape[1:])
     # gzip with byte shuffle is readable everywhere, without a plug-in.
     return file.create_dataset(
         name,
@@ -736,37 +805,51 @@ def _create(
     )
 
 
-def _write_file(path: Path, showers: Showers, gzip_level: int = 1) -> None:
+def _write_file(path: Path, showers: Showers, gzip_level: int = 1, block_rows: int | None = None) -> None:
     _check_physical(showers)
     with hdf5_written(path) as file:
         for name, data in _columns(showers).items():
-            _create(file, name, data.shape, data.dtype, gzip_level)[...] = data
+            _create(file, name, data.shape, data.dtype, gzip_level, block_rows)[...] = data
         file.attrs["fastv"] = _attribute(showers)
 
 
-def _join(blocks: Sequence[Path], path: Path, total: int) -> None:
-    """Join files of equal layout by copying their packed chunks."""
+def _join(blocks: Sequence[Path], path: Path, total: int, block_rows: int) -> None:
+    """Join files of equal layout; their chunks of showers are copied as they are packed."""
     with hdf5_written(path) as out, h5py.File(blocks[0], "r") as first:
         out.attrs["fastv"] = first.attrs["fastv"]
         layout = {name: (data.shape[1:], data.dtype) for name, data in first.items()}
         for name, (shape, dtype) in layout.items():
-            _create(out, name, (total, *shape), dtype)
+            _create(out, name, (total, *shape), dtype, block_rows=block_rows)
     # HDF5 must not find the disk full: take the space first, with 2 % and 1 MiB for the index of the chunks.
     packed_size = sum(block.stat().st_size for block in blocks)
     reserve(path, packed_size + packed_size // 50 + 2**20)
     with h5py.File(path, "r+") as out:
+        held: dict[str, list[NDArray[Any]]] = {name: [] for name in layout if name != "showers"}
         for i, block in enumerate(blocks):
             with h5py.File(block, "r") as part:
                 if {name: (data.shape[1:], data.dtype) for name, data in part.items()} != layout:
                     msg = f"block {i} has other columns than the first; all showers of a file need the same"
                     raise OutputError(msg)
-                for name, data in part.items():
-                    target = out[name].id
-                    for chunk in data.iter_chunks():
-                        start = chunk[0].start
-                        offset = (start, *(0 for _ in data.shape[1:]))
-                        mask, packed = data.id.read_direct_chunk(offset)
-                        target.write_direct_chunk((i * BLOCK_ROWS + start, *offset[1:]), packed, filter_mask=mask)
+                _copy_packed(part["showers"], out["showers"], i * block_rows)
+                for name, rows in held.items():
+                    rows.append(part[name][...])
+                    _write_held(rows, out[name], i * block_rows + len(rows[-1]))
+
+
+def _copy_packed(data: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
+    """Copy chunks, without unpacking them, to the rows from ``first`` on."""
+    for chunk in data.iter_chunks():
+        start = chunk[0].start
+        mask, packed = data.id.read_direct_chunk((start, 0))
+        target.id.write_direct_chunk((first + start, 0), packed, filter_mask=mask)
+
+
+def _write_held(held: list[NDArray[Any]], target: h5py.Dataset, end: int) -> None:
+    """Write the rows before ``end`` when they fill a chunk, which blocks may be too small to do, or are the last."""
+    count = sum(map(len, held))
+    if count >= target.chunks[0] or end == len(target):
+        target[end - count : end] = np.concatenate(held)
+        held.clear()
 
 
 def _write_text(path: Path, text: str) -> None:
