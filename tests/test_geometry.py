@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from pydantic import ValidationError
 
 from fastv.errors import FastVError, FileFormatError, GeometryError
 from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh, first_problem
+from fastv.model import load
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
 
 # Edges (mm) and alpha cells of the photons of CaloChallenge data set 1; all other of its 24 layers have no voxels.
 PHOTON_LAYERS = {
@@ -60,11 +65,31 @@ class TestPresets:
 
     def test_two_stack_layers_make_one_readout_layer(self) -> None:
         detector = Detector.preset("par04-siw")
-        assert detector.absorber is not None
-        assert detector.sensitive is not None
-        assert detector.stack_layers is not None
-        depth = detector.stack_layers * (detector.absorber[1] + detector.sensitive[1])
-        assert depth == pytest.approx(45 * 3.4)
+        assert detector.stack is not None
+        assert detector.stack.depth == pytest.approx(45 * 3.4)
+        assert len(detector.stack.slabs) == 180
+
+    def test_lead_and_scintillator_of_par04(self) -> None:
+        coarse, fine = Detector.preset("par04-scipb"), Detector.preset("par04-scipb-fine")
+        assert coarse.stack == fine.stack
+        assert coarse.stack is not None
+        assert [(slab.material, slab.thickness, slab.active) for slab in coarse.stack.slabs[:2]] == [
+            ("G4_Pb", 4.4, False),
+            ("G4_POLYSTYRENE", 1.2, True),
+        ]
+        # 45 layers of the mesh are the 45 layers of the stack; both meshes cover the same cylinder.
+        assert coarse.stack.depth == pytest.approx(45 * 5.6)
+        assert coarse.mesh.blocks[0].r_edges[-1] == fine.mesh.blocks[0].r_edges[-1] == 72.0
+        assert fine.mesh.shape == (45, 50, 18)
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_the_mesh_is_as_deep_as_the_stack_and_wide_enough(self, name: str) -> None:
+        detector = PRESETS[name]
+        assert detector.stack is not None
+        assert detector.mesh.n_layers * (detector.mesh.blocks[0].thickness or 0) == pytest.approx(detector.stack.depth)
+        # 95 % of a shower lie within two Moliere radii of its axis; a shower of 1 TeV needs 22 radiation lengths.
+        assert detector.mesh.blocks[0].r_edges[-1] > 2 * detector.stack.moliere_radius
+        assert detector.stack.radiation_lengths > 22
 
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
         with pytest.raises(GeometryError) as raised:
@@ -74,6 +99,138 @@ class TestPresets:
     @pytest.mark.parametrize("name", PRESETS)
     def test_json_round_trip(self, name: str) -> None:
         assert Detector.model_validate_json(PRESETS[name].model_dump_json()) == PRESETS[name]
+
+
+class TestOldFiles:
+    """Format version 1 told the stack in four fields."""
+
+    OLD = {"absorber": ["G4_W", 1.4], "sensitive": ["G4_Si", 0.3], "stack_layers": 90, "inner_radius": 800.0}
+
+    def content(self, **changes: object) -> dict[str, object]:
+        content = PRESETS["par04-siw"].model_dump(mode="json")
+        del content["stack"]
+        return {**content, **self.OLD, **changes}
+
+    def test_they_are_read_as_what_they_were(self) -> None:
+        assert Detector.model_validate(self.content()) == PRESETS["par04-siw"]
+
+    def test_fields_that_were_never_set(self) -> None:
+        empty = dict.fromkeys(self.OLD)
+        assert Detector.model_validate(self.content(**empty)).stack is None
+
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"inner_radius": None}, "absorber, sensitive, stack_layers: a detector is described by 'stack'"),
+            ({"stack": None}, "absorber, sensitive, stack_layers, inner_radius: a detector is described by 'stack'"),
+            ({"sensitive": 3}, "sensitive must be a material and its thickness in mm, got 3"),
+            ({"sensitive": ["G4_Si"]}, "sensitive must be a material and its thickness in mm, got ['G4_Si']"),
+            ({"sensitive": ["G4_Six", 0.3]}, "stack.groups.0.slabs.1.material: unknown material 'G4_Six'"),
+            ({"stack_layers": 0}, "stack.groups.0.repeat: "),
+        ],
+    )
+    def test_damage_is_named(self, changes: dict[str, object], problem: str) -> None:
+        with pytest.raises(ValidationError) as raised:
+            Detector.model_validate(self.content(**changes))
+        assert first_problem(raised.value).startswith(problem)
+
+    @pytest.mark.parametrize("part", ["train", "test"])
+    def test_the_shipped_showers(self, part: Literal["train", "test"]) -> None:
+        with ShowersFile(sample_path(part)) as file:
+            assert file.format_version == 1
+            assert file.detector == PRESETS["par04-siw"]
+
+    def test_the_shipped_model(self, tmp_path: Path) -> None:
+        model = load("par04-siw")
+        assert model.detector == PRESETS["par04-siw"]
+        model.save(tmp_path / "again")
+        again = load(tmp_path / "again")
+        assert again.digest() == model.digest()
+        assert again.description == model.description
+        assert json.loads((tmp_path / "again" / "model.json").read_text())["format_version"] == 2
+
+
+class TestYaml:
+    TEXT = """
+energy_scale: 0.13
+readout_threshold: 5e-4
+mesh: {layers: 20, alpha_cells: 8, r_cells: 10, layer_thickness: 6, r_size: 5}
+stack:
+  shape: planar
+  distance: 1000
+  half_width: 300
+  groups:
+    - slabs: [{material: G4_Al, thickness: 10}]
+    - repeat: 20
+      slabs:
+        - {material: G4_Pb, thickness: 2}
+        - {material: G4_POLYSTYRENE, thickness: 4, active: true}
+"""
+
+    def write(self, folder: Path, old: str = "", new: str = "") -> Path:
+        assert old in self.TEXT
+        (folder / "mine.yaml").write_text(self.TEXT.replace(old, new, 1) if old else self.TEXT)
+        return folder / "mine.yaml"
+
+    def test_a_detector_of_ones_own(self, tmp_path: Path) -> None:
+        detector = Detector.named(str(self.write(tmp_path)))
+        assert (detector.name, detector.energy_scale, detector.readout_threshold) == ("mine", 0.13, 5e-4)
+        assert detector.mesh.shape == (20, 8, 10)
+        assert detector.stack is not None
+        assert detector.stack.depth == pytest.approx(130)
+        assert detector.stack.front == 1000
+        assert Detector.model_validate_json(detector.model_dump_json()) == detector
+
+    def test_a_mesh_of_blocks(self, tmp_path: Path) -> None:
+        blocks = "{layers: 2, alpha_cells: 4, r_edges: [0, 1, 3]}, {layers: 1, alpha_cells: 1, r_edges: [0, 9]}"
+        (tmp_path / "a.yaml").write_text(f"mesh: {{blocks: [{blocks}]}}")
+        assert Detector.from_yaml(tmp_path / "a.yaml").mesh.n_voxels == 17
+
+    @pytest.mark.parametrize(
+        ("old", "new", "problem"),
+        [
+            ("G4_Pb", "G4_PB", "stack.groups.1.slabs.0.material: unknown material 'G4_PB'; did you mean G4_Pb?"),
+            ("thickness: 4,", "thickness: -4,", "stack.groups.1.slabs.1.thickness: Input should be greater than 0"),
+            ("thickness: 4,", "thickness: .inf,", "stack.groups.1.slabs.1.thickness: Input should be a finite number"),
+            (", active: true", "", "stack: no slab is active"),
+            ("distance: 1000", "inner_radius: 1000", "stack: a planar stack needs distance in mm"),
+            ("half_width", "half_length", "stack: half_length is not for a planar stack"),
+            ("shape: planar", "shape: spherical", "stack.shape: Input should be 'barrel' or 'planar'"),
+            ("repeat: 20", "repeat: 0", "stack.groups.1.repeat: "),
+            ("repeat: 20", "repeat: 100000000", "stack.groups.1.repeat: "),
+            ("repeat:", "repeats:", "stack.groups.1.repeats: Extra inputs are not permitted"),
+            ("layers: 20", "layers: 0", "mesh.layers: Input should be greater than 0"),
+            ("layers: 20", "layer: 20", "mesh.layers: Field required"),
+            ("r_size: 5", "r_size: 1e-12", "mesh: r_edges must rise"),
+            ("energy_scale: 0.13", "energy_scale: 0", "energy_scale: Input should be greater than 0"),
+            ("energy_scale: 0.13", "energy_skale: 0.13", "energy_skale: Extra inputs are not permitted"),
+        ],
+    )
+    def test_the_path_to_the_bad_value(self, tmp_path: Path, old: str, new: str, problem: str) -> None:
+        path = self.write(tmp_path, old, new)
+        with pytest.raises(GeometryError) as raised:
+            Detector.from_yaml(path)
+        assert str(raised.value).startswith(f"{path}: {problem}")
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("- 1", "is a mapping"),
+            ("", "is a mapping"),
+            ("a: [", "no valid YAML"),
+            ("a: !!python/name:os.system", "YAML"),
+        ],
+    )
+    def test_no_detector(self, tmp_path: Path, text: str, problem: str) -> None:
+        (tmp_path / "a.yaml").write_text(text)
+        with pytest.raises(FastVError, match=problem) as raised:
+            Detector.from_yaml(tmp_path / "a.yaml")
+        assert "\n" not in str(raised.value)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(FileFormatError, match=r"none.yaml: cannot read the detector: No such file"):
+            Detector.named(str(tmp_path / "none.yaml"))
 
 
 class TestVoxelOrder:

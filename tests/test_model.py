@@ -79,7 +79,7 @@ class TestWhole:
     def test_directory_holds_description_and_weights(self, original: Path) -> None:
         assert {path.name for path in original.iterdir()} >= {DESCRIPTION, WEIGHTS}
         content = json.loads((original / DESCRIPTION).read_text())
-        assert content["format_version"] == 1
+        assert content["format_version"] == 2
         assert content["code_version"] == __version__
         assert content["weights_sha256"] == hashlib.sha256((original / WEIGHTS).read_bytes()).hexdigest()
 
@@ -217,10 +217,10 @@ class TestDescription:
         (directory / DESCRIPTION).write_bytes(content)
         assert "model.json: " in refused(directory)
 
-    @pytest.mark.parametrize("version", [2, 0, "1", None])
+    @pytest.mark.parametrize("version", [3, 0, "1", True, None])
     def test_another_format_version(self, directory: Path, version: object) -> None:
         edit_description(directory, lambda content: content.update(format_version=version))
-        assert f"format version {version} is not the one this FastV reads (1)" in refused(directory)
+        assert f"format version {version} is not one that this FastV reads (1 and 2)" in refused(directory)
 
     @pytest.mark.parametrize(
         ("edit", "message"),

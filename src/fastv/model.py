@@ -22,7 +22,8 @@ from fastv.models.contract import Domain, Generator
 from fastv.output import written_whole
 from fastv.showers import Showers
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 tells the detector's material as a stack; version 1 is still read."""
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 
@@ -138,10 +139,10 @@ def read_description(name: str | Path) -> ModelDescription:
     try:
         content = json.loads(path.read_text())
         version = content["format_version"]
-        if version != FORMAT_VERSION:
-            msg = f"{path}: format version {version} is not the one this FastV reads ({FORMAT_VERSION})"
+        if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+            msg = f"{path}: format version {version} is not one that this FastV reads (1 and {FORMAT_VERSION})"
             raise ModelError(msg)
-        return ModelDescription.model_validate(content)
+        return ModelDescription.model_validate({**content, "format_version": FORMAT_VERSION})
     except OSError as error:
         msg = f"{path}: cannot read: {error.strerror}; a model directory holds {DESCRIPTION} and {WEIGHTS}"
         raise ModelError(msg) from error

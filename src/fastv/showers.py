@@ -31,7 +31,8 @@ from fastv.output import check_free, hdf5_written, readable_os_errors, reserve, 
 if sys.platform != "win32":
     import fcntl
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 tells the detector's material as a stack; version 1 had four fields for it, which are still read."""
 BLOCK_ROWS = 1000
 """Showers a block of :class:`ShowersWriter` by default; the unit in which work is done, kept and resumed."""
 

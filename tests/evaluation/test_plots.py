@@ -72,5 +72,9 @@ def test_radiation_lengths() -> None:
     detector = Detector.preset("par04-siw")
     # 90 plates of 1.4 mm tungsten alone are 36 radiation lengths.
     assert radiation_lengths_per_mm(detector) == pytest.approx(36.25 / 153, rel=0.001)
-    assert radiation_lengths_per_mm(detector.model_copy(update={"absorber": ("G4_Galactic", 1.0)})) is None
-    assert radiation_lengths_per_mm(detector.model_copy(update={"absorber": None})) is None
+    assert radiation_lengths_per_mm(detector.model_copy(update={"stack": None})) is None
+    # With two kinds of layers there is no one number.
+    assert detector.stack is not None
+    groups = {"groups": (*detector.stack.groups, detector.stack.groups[0].model_copy(update={"repeat": 3}))}
+    stack = detector.stack.model_copy(update=groups)
+    assert radiation_lengths_per_mm(detector.model_copy(update={"stack": stack})) is None
