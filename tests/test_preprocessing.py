@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale
+from fastv.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 
@@ -205,3 +205,25 @@ class TestResponseScale:
         y = scale(fraction, incident)
         assert bool(y.isfinite().all())
         torch.testing.assert_close(scale.fraction(y, incident), fraction)
+
+
+class TestQuantileMap:
+    def test_any_distribution_becomes_normal_and_comes_back(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        y = torch.stack(
+            [torch.randn(5000, generator=generator).exp(), torch.rand(5000, generator=generator) - 3], dim=1
+        )
+        scores = QuantileMap(2)
+        scores.fit(y)
+        z = scores(y)
+        torch.testing.assert_close(scores.inverse(z), y, rtol=1e-4, atol=1e-5)
+        for quantile in (0.01, 0.16, 0.5, 0.84, 0.99):
+            expected = torch.special.ndtri(torch.tensor(quantile))
+            assert float((torch.quantile(z, quantile, dim=0) - expected).abs().max()) < 0.05
+        beyond = torch.tensor([[1e4, -1e4]])
+        torch.testing.assert_close(scores.inverse(scores(beyond)), beyond, rtol=1e-4, atol=0)
+
+    def test_rises_everywhere_also_for_equal_values(self) -> None:
+        scores = QuantileMap(1)
+        scores.fit(torch.cat([torch.zeros(90, 1), torch.ones(10, 1)]))
+        assert bool((torch.diff(scores(torch.linspace(-1, 2, 200)[:, None]), dim=0) > 0).all())

@@ -1,0 +1,125 @@
+"""Showers as standardised numbers without gaps, and back: the space in which continuous families model them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastv.geometry import Detector
+from fastv.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale, above_threshold
+
+
+class ShowerCoding(nn.Module):
+    r"""Code a shower as its standardised response and layer energies, and the standardised scores of its voxels.
+
+    * response: t = E_tot / E_inc by :class:`~fastv.preprocessing.ResponseScale`.
+    * layers: log E_l by :class:`~fastv.preprocessing.LayerScale`. An empty layer is given an energy below the readout
+      threshold E_0, E_0 exp(-\|n\|).
+    * voxels: scores s of :class:`~fastv.preprocessing.EnergyScore`. An empty voxel is given a score below that of the
+      threshold, s_0 - ``gap`` \|n\|. Then mean and standard deviation of each layer and ring are taken out.
+
+    n are standard normal. So zeros have a place in a continuous space: a density there tells occupancy and energy at
+    once, and what falls below the threshold on the way back is empty again. Decoding scales layers to t E_inc and
+    voxels to their layer, so energies add up; ``decode(encode(x))`` is x to float32 rounding.
+
+    The idea to model layer energies first and voxels relative to them: Krause and Shih, arXiv 2106.05285; zeros below
+    the threshold as continuous noise: section III of the same paper.
+
+    Shapes: voxel energies (N, V) MeV, incident energies (N, 1) MeV, u (N, 1) the scaled log of the incident energy;
+    codes: layers (N, 1 + L), voxels (N, L, alpha, r).
+
+    Example:
+        >>> from fastv import ShowersFile, sample_path
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     showers = file[:100]
+        >>> energies = torch.from_numpy(showers.energies)
+        >>> incident = torch.from_numpy(showers.incident_energies)[:, None].float()
+        >>> u = torch.log(incident / 31623) / 3.454
+        >>> coding = ShowerCoding(showers.detector)
+        >>> coding.fit(energies, incident, u)
+        >>> layers, voxels = coding.encode(energies, incident, u)
+        >>> tuple(layers.shape), tuple(voxels.shape)
+        ((100, 46), (100, 45, 16, 9))
+        >>> bool(torch.allclose(coding.decode(layers, voxels, incident, u), energies, rtol=1e-3, atol=1e-4))
+        True
+    """
+
+    location: Tensor
+    width: Tensor
+    floor: Tensor
+
+    def __init__(self, detector: Detector, gap: float = 0.5) -> None:
+        super().__init__()
+        self.shape = detector.mesh.shape
+        # Without a threshold the smallest float32 worth reading stands for it.
+        self.threshold = detector.threshold or 1e-6
+        self.gap = gap
+        self.response = ResponseScale()
+        self.layers = LayerScale(self.shape[0])
+        self.score = EnergyScore()
+        self.quantiles = QuantileMap(1 + self.shape[0])
+        self.register_buffer("location", torch.zeros(self.shape[0], 1, self.shape[2]))
+        self.register_buffer("width", torch.ones(self.shape[0], 1, self.shape[2]))
+        self.register_buffer("floor", torch.zeros(()))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers L."""
+        return self.shape[0]
+
+    @torch.no_grad()
+    def fit(self, energies: Tensor, incident: Tensor, u: Tensor) -> None:
+        """Fit all scales to training showers."""
+        grid = energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
+        self.layers.fit(layers, incident, u)
+        self.score.fit(energies[energies > 0])
+        self.floor.copy_(self.score(torch.tensor(self.threshold)))
+        generator = torch.Generator().manual_seed(0)
+        self.quantiles.fit(self._profile(layers, incident, u, torch.randn(layers.shape, generator=generator)))
+        scores = self._scores(grid, torch.randn(grid.shape, generator=generator))
+        self.location.copy_(scores.mean((0, 2))[:, None])
+        self.width.copy_(scores.std((0, 2)).clamp(min=0.1)[:, None])
+
+    def _scores(self, grid: Tensor, normal: Tensor) -> Tensor:
+        filled = grid > 0
+        return torch.where(
+            filled, self.score(torch.where(filled, grid, 1.0)), self.floor - 1e-4 - self.gap * normal.abs()
+        )
+
+    def encode(self, energies: Tensor, incident: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of showers; what is empty gets random codes from PyTorch's generator."""
+        grid = energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        codes = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
+        voxels = (self._scores(grid, torch.randn_like(grid)) - self.location) / self.width
+        return codes, voxels
+
+    def _profile(self, layers: Tensor, incident: Tensor, u: Tensor, normal: Tensor) -> Tensor:
+        """Standardised response and layer energies (N, 1 + L)."""
+        response = self.response(layers.sum(1, keepdim=True) / incident, incident)
+        empty = self.threshold * torch.exp(-normal.abs() - 1e-4)
+        return torch.cat([response, self.layers(torch.where(layers > 0, layers, empty), incident, u)], dim=1)
+
+    def decode_layers(self, codes: Tensor, incident: Tensor, u: Tensor) -> Tensor:
+        """Layer energies (N, L) in MeV from codes (N, 1 + L), which add up to the response; one at least is filled."""
+        profile = self.quantiles.inverse(codes.clamp(-50.0, 50.0))
+        total = self.response.fraction(profile[:, :1], incident) * incident
+        layers = self.layers.energy(profile[:, 1:], incident, u).clamp(max=1e9)
+        layers = layers * (layers >= layers.amax(1, keepdim=True).clamp(max=self.threshold)).to(layers.dtype)
+        return layers * (total / layers.sum(1, keepdim=True).clamp(min=1e-9))
+
+    def decode_voxels(self, codes: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV from codes (N, L, alpha, r), scaled to layer energies (N, L)."""
+        scores = codes * self.width + self.location
+        flat = scores.flatten(2)
+        # The highest voxel of a filled layer stays, whatever its score.
+        filled = flat >= torch.minimum(flat.amax(2, keepdim=True), self.floor)
+        energies = self.score.energy(flat.clamp(min=-6.0)) * filled.to(flat.dtype)
+        energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
+        return above_threshold(energies.flatten(1), self.threshold)
+
+    def decode(self, layers: Tensor, voxels: Tensor, incident: Tensor, u: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV from both codes."""
+        return self.decode_voxels(voxels, self.decode_layers(layers, incident, u))

@@ -1,0 +1,232 @@
+"""Networks from a grid of voxels to a grid, conditional on a context: parts that families share, chosen by a setting.
+
+Every one maps x (N, inputs, layers, alpha, r) and context (N, K) to (N, outputs, layers, alpha, r). ``grid_network``
+builds the one that settings ask for; ``adaptive`` modulation brings in the context (Perez et al., arXiv 1709.07871;
+Peebles and Xie, arXiv 2212.09748), and the last layer starts at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from fastv.models.networks import MLP
+
+Shape = tuple[int, int, int]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MLPSettings(_Settings):
+    """All voxels at once: ``hidden`` widths of dense layers."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512, 512)
+
+
+class TransformerSettings(_Settings):
+    """Layers of the detector as tokens of ``width``, in ``blocks`` of attention with ``heads`` and a dense part."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: PositiveInt = 128
+    blocks: PositiveInt = 4
+    heads: PositiveInt = 4
+    expansion: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            msg = f"width {self.width} is not divided by {self.heads} heads"
+            raise ValueError(msg)
+        return self
+
+
+class ConvolutionSettings(_Settings):
+    """Cylindrical convolutions: ``channels``, residual ``blocks``, ``kernel`` in layers, alpha cells and rings."""
+
+    kind: Literal["convolution"] = "convolution"
+    channels: PositiveInt = 16
+    blocks: PositiveInt = 4
+    kernel: tuple[Literal[1, 3, 5], Literal[1, 3, 5], Literal[1, 3, 5]] = (3, 3, 3)
+
+
+NetworkSettings = Annotated[MLPSettings | TransformerSettings | ConvolutionSettings, Field(discriminator="kind")]
+
+
+def grid_network(settings: NetworkSettings, shape: Shape, inputs: int, outputs: int, context: int) -> nn.Module:
+    """The network that settings ask for.
+
+    Args:
+        settings: which network, and how large.
+        shape: (layers, alpha, r) of a regular mesh.
+        inputs, outputs: channels of the grid.
+        context: columns of the context.
+
+    Example:
+        >>> network = grid_network(TransformerSettings(width=8, blocks=1, heads=2), (5, 4, 3), 1, 2, context=6)
+        >>> network(torch.zeros(7, 1, 5, 4, 3), torch.zeros(7, 6)).shape
+        torch.Size([7, 2, 5, 4, 3])
+    """
+    if isinstance(settings, MLPSettings):
+        return GridMLP(settings, shape, inputs, outputs, context)
+    if isinstance(settings, TransformerSettings):
+        return LayerTransformer(settings, shape, inputs, outputs, context)
+    return CylindricalNetwork(settings, shape, inputs, outputs, context)
+
+
+class GridMLP(nn.Module):
+    """Dense layers over all voxels and the context."""
+
+    def __init__(self, settings: MLPSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+        super().__init__()
+        self.grid = (outputs, *shape)
+        voxels = math.prod(shape)
+        self.network = MLP(inputs * voxels + context, settings.hidden, outputs * voxels)
+        _start_at_zero(self.network[-1])
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Grid to grid."""
+        out: Tensor = self.network(torch.cat([x.flatten(1), context], dim=1))
+        return out.view(-1, *self.grid)
+
+
+class LayerTransformer(nn.Module):
+    """Attention between the layers of the detector, each one token: its cells in, its cells out."""
+
+    def __init__(self, settings: TransformerSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+        super().__init__()
+        self.shape, self.outputs = shape, outputs
+        layers, alpha, r = shape
+        width, cells = settings.width, alpha * r
+        self.input = nn.Linear(inputs * cells, width)
+        self.position = nn.Parameter(0.1 * torch.randn(layers, width))
+        self.context = MLP(context, (width,), width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, settings.heads, settings.expansion) for _ in range(settings.blocks)
+        )
+        self.modulation = nn.Linear(width, 2 * width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.output = nn.Linear(width, outputs * cells)
+        _start_at_zero(self.output)
+        _start_at_zero(self.modulation)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Grid to grid."""
+        layers, alpha, r = self.shape
+        tokens = self.input(x.transpose(1, 2).reshape(-1, layers, x.shape[1] * alpha * r)) + self.position
+        c = F.silu(self.context(context))
+        for block in self.blocks:
+            tokens = block(tokens, c)
+        shift, scale = self.modulation(c)[:, None].chunk(2, dim=2)
+        out: Tensor = self.output(self.norm(tokens) * (1 + scale) + shift)
+        grid: Tensor = out.view(-1, layers, self.outputs, alpha, r).transpose(1, 2)
+        return grid
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a dense part, each modulated by the context; shapes (N, tokens, width), (N, width).
+
+    Source: Peebles and Xie, arXiv 2212.09748, section 3.2 (adaLN-Zero).
+    """
+
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.dense = MLP(width, (expansion * width,), width)
+        self.modulation = nn.Linear(width, 6 * width)
+        _start_at_zero(self.modulation)
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """One block."""
+        parts = self.modulation(context)[:, None].chunk(6, dim=2)
+        tokens = tokens + parts[2] * self._attend(self.norm(tokens) * (1 + parts[1]) + parts[0])
+        updated: Tensor = tokens + parts[5] * self.dense(self.norm(tokens) * (1 + parts[4]) + parts[3])
+        return updated
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        n, length, width = tokens.shape
+        q, k, v = self.qkv(tokens).view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed: Tensor = self.mix(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width))
+        return mixed
+
+
+class CylindricalConvolution(nn.Module):
+    """Convolution over (layer, alpha, r): alpha is a circle, layer and r end.
+
+    Shapes: (N, channels, layers, alpha, r). Source: Amram and Pedro, arXiv 2308.03876, section III (cylindrical
+    convolutions).
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        depth, self.around, rings = kernel[0], kernel[1] // 2, kernel[2]
+        self.convolution = nn.Conv3d(inputs, outputs, kernel, padding=(depth // 2, 0, rings // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        if self.around:
+            x = torch.cat([x[:, :, :, -self.around :], x, x[:, :, :, : self.around]], dim=3)
+        out: Tensor = self.convolution(x)
+        return out
+
+
+class CylindricalNetwork(nn.Module):
+    """Residual cylindrical convolutions; the layer, r and the context are further channels and modulations.
+
+    The coordinates break the symmetry along the axis and in r, which showers do not have, and keep that in alpha.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, settings: ConvolutionSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+        super().__init__()
+        layers, _, r = shape
+        depth = torch.linspace(-1, 1, layers)[:, None, None].expand(shape)
+        radius = torch.linspace(-1, 1, r)[None, None, :].expand(shape)
+        self.register_buffer("coordinates", torch.stack([depth, radius])[None], persistent=False)
+        channels = settings.channels
+        self.input = CylindricalConvolution(inputs + 2, channels, settings.kernel)
+        self.context = MLP(context, (4 * channels,), 4 * channels)
+        self.blocks = nn.ModuleList(
+            _ResidualBlock(channels, 4 * channels, settings.kernel) for _ in range(settings.blocks)
+        )
+        self.output = nn.Conv3d(channels, outputs, 1)
+        _start_at_zero(self.output)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Grid to grid."""
+        c = F.silu(self.context(context))
+        x = self.input(torch.cat([x, self.coordinates.expand(x.shape[0], -1, -1, -1, -1)], dim=1))
+        for block in self.blocks:
+            x = block(x, c)
+        out: Tensor = self.output(F.silu(x))
+        return out
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int, context: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(math.gcd(4, channels), channels)
+        self.first = CylindricalConvolution(channels, channels, kernel)
+        self.second = CylindricalConvolution(channels, channels, kernel)
+        self.modulation = nn.Linear(context, 2 * channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        shift, scale = self.modulation(context)[:, :, None, None, None].chunk(2, dim=1)
+        update: Tensor = self.second(F.silu(self.first(F.silu(self.norm(x) * (1 + scale) + shift))))
+        return x + update
+
+
+def _start_at_zero(linear: nn.Module) -> None:
+    for parameter in linear.parameters():
+        nn.init.zeros_(parameter)
