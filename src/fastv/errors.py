@@ -35,3 +35,7 @@ class MissingExtraError(FastVError):
 
 class TrainingError(FastVError):
     """A training cannot start, continue or converge."""
+
+
+class SimulationError(FastVError):
+    """Geant4 cannot start, lacks data sets, or fails on a shower; or a cluster is not there."""

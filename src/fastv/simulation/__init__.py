@@ -1,0 +1,1 @@
+"""Full simulation: real Geant4, from one machine to a cluster."""
