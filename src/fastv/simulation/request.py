@@ -1,0 +1,348 @@
+"""What to simulate: a detector, its particles, and the physics. Nothing here starts Geant4.
+
+Every event is a function of the seed and its number alone. So showers do not depend on how events are spread over
+workers, and each can be made again by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+
+from fastv._version import __version__
+from fastv.errors import SettingsError
+from fastv.geometry import Detector, first_problem
+from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.simulation.data_sets import DataSets, geant4_version
+from fastv.simulation.spectra import Spectrum, of_spec, parse_spectrum
+from fastv.stack import Frozen, PositiveFloat, Stack
+from fastv.units import AngleSpec, EnergySpec, format_energy, parse_angle
+
+LOWEST_ENERGY, HIGHEST_ENERGY = 1e-3, 1e8
+"""Range of Geant4's electromagnetic physics, MeV: 1 keV to 100 TeV."""
+
+_WORDS = 8
+"""Random numbers of 64 bits that belong to an event."""
+
+_SHALLOWEST = math.radians(10)
+"""A particle must meet the slabs at an angle of at least this, or it would fly along them."""
+
+
+class PhysicsSettings(Frozen):
+    """The physics of a simulation.
+
+    Attributes:
+        em_model: electromagnetic model: ``standard`` (Geant4's ``G4EmStandardPhysics``), or another that calzone knows.
+        had_model: hadronic model, such as ``FTFP_BERT``; None: hadrons that come from photonuclear reactions end where
+            they are made.
+        cut: production cut in mm: a secondary whose range is shorter is not made, its energy is deposited at once. At
+            1 mm the showers agree with the shipped sample; at Geant4's own 0.7 mm they do not.
+    """
+
+    em_model: str = "standard"
+    had_model: str | None = None
+    cut: PositiveFloat = 1.0
+
+
+@dataclass(frozen=True)
+class EventConditions:
+    """The particles of n events, in the frame of the detector.
+
+    Attributes:
+        events: numbers of the events (n,).
+        energy: kinetic energy (n,) MeV.
+        theta, phi: direction (n,) rad.
+        pdg: particle codes (n,).
+        position: where the particles start (n, 3) mm.
+        random_indices: where the events start in Geant4's stream of random numbers (n, 2), high and low half.
+    """
+
+    events: NDArray[np.int64]
+    energy: NDArray[np.float64]
+    theta: NDArray[np.float64]
+    phi: NDArray[np.float64]
+    pdg: NDArray[np.int32]
+    position: NDArray[np.float64]
+    random_indices: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """Unit vectors of the flight (n, 3)."""
+        return directions(self.theta, self.phi)
+
+
+def directions(theta: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors (n, 3) of polar angles and azimuths (n,) in rad."""
+    return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
+
+
+class SimulationRequest(Frozen):
+    """A simulation: everything that its showers depend on but the number of the event.
+
+    Texts stand for values: ``detector="par04-siw"``, ``particle="e-"``, ``energy="1-1000GeV"``, ``theta="60-90deg"``.
+
+    Attributes:
+        detector: with a stack; or a preset's name or FILE.yaml.
+        particle: codes of the Particle Data Group, or names; several take turns.
+        energy: spectrum of the kinetic energy (see :func:`fastv.simulation.spectra.parse_spectrum`).
+        theta: polar angle of the flight; by default the one that meets the slabs at a right angle (90 degrees in a
+            barrel, 0 in a planar stack).
+        phi: azimuth of the flight.
+        position_spread: mm; the particle starts at the origin plus a Gaussian shift of this standard deviation along
+            each of the two directions transverse to its flight. The direction stays.
+        physics: of Geant4.
+        seed: of all random numbers.
+
+    Lists are not random: their values take turns, energies fastest, then theta, phi and particles, so that each meets
+    every other. Ranges of angles are uniform in the angle. Energies and angles are rounded to the float32 of the
+    showers file, so a file tells exactly what was simulated.
+
+    Raises:
+        SettingsError: a value is not allowed; the message gives the path to it.
+        GeometryError: the detector is unknown.
+
+    Example:
+        >>> request = SimulationRequest(detector="par04-siw", energy="1-1000GeV", theta="60-90deg", seed=7)
+        >>> conditions = request.conditions(np.array([0, 41]))
+        >>> conditions.energy.round(1).tolist(), np.degrees(conditions.theta).round(2).tolist()
+        ([25494.8, 5474.2], [72.78, 77.97])
+        >>> bool(conditions.energy[1] == request.conditions(np.array([41])).energy[0])
+        True
+    """
+
+    detector: Detector
+    particle: Annotated[tuple[int, ...], Field(min_length=1)] = (11,)
+    energy: Spectrum
+    theta: AngleSpec | None = None
+    phi: AngleSpec = AngleSpec((0.0,))
+    position_spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    physics: PhysicsSettings = PhysicsSettings()
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _readable(cls, content: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(content)
+        except ValidationError as error:
+            msg = f"simulation: {first_problem(error)}"
+            raise SettingsError(msg) from error
+
+    @field_validator("detector", mode="before")
+    @classmethod
+    def _detector(cls, value: Any) -> Any:
+        return Detector.named(value) if isinstance(value, str) else value
+
+    @field_validator("particle", mode="before")
+    @classmethod
+    def _particle(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        elif isinstance(value, int):
+            value = [value]
+        return tuple(_code(each) for each in value) if isinstance(value, Sequence) else value
+
+    @field_validator("energy", mode="before")
+    @classmethod
+    def _energy(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_spectrum(value)
+        if isinstance(value, EnergySpec):
+            return of_spec(value)
+        if isinstance(value, int | float):
+            return Spectrum(kind="list", values=(float(value),))
+        return value
+
+    @field_validator("theta", "phi", mode="before")
+    @classmethod
+    def _angle(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_angle(value)
+        return AngleSpec((float(value),)) if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.energy.low < LOWEST_ENERGY or self.energy.high > HIGHEST_ENERGY:
+            outside = self.energy.low if self.energy.low < LOWEST_ENERGY else self.energy.high
+            msg = (
+                f"energy {format_energy(outside)} is outside of what Geant4's physics is for, "
+                f"{format_energy(LOWEST_ENERGY)} to {format_energy(HIGHEST_ENERGY)}"
+            )
+            raise SettingsError(msg)
+        if any(block.thickness is None for block in self.detector.mesh.blocks):
+            msg = f"the mesh of {self.detector.name} does not tell how thick its layers are; full simulation needs it"
+            raise SettingsError(msg)
+        _check_hit(self.stack, self.theta_spec)
+        return self
+
+    @property
+    def stack(self) -> Stack:
+        """The stack of the detector.
+
+        Raises:
+            SettingsError: the detector has none.
+        """
+        if self.detector.stack is None:
+            msg = f"{self.detector.name} has no 'stack': only the mesh is known, not the material to simulate"
+            raise SettingsError(msg)
+        return self.detector.stack
+
+    @property
+    def theta_spec(self) -> AngleSpec:
+        """Polar angles of the flight, the default resolved."""
+        return AngleSpec((self.stack.right_angle,)) if self.theta is None else self.theta
+
+    @cached_property
+    def _key(self) -> NDArray[np.uint64]:
+        return _state((self.seed, 0))
+
+    @property
+    def geant4_seed(self) -> int:
+        """Seed of Geant4's stream of random numbers, 128 bits."""
+        high, low = _state((self.seed, 1))
+        return (int(high) << 64) | int(low)
+
+    def conditions(self, events: NDArray[np.int64]) -> EventConditions:
+        """The particles of some events, each a pure function of the seed and the number of the event.
+
+        Args:
+            events: numbers from 0 on (n,), in any order.
+
+        Raises:
+            SettingsError: a number is negative.
+        """
+        events = np.asarray(events, dtype=np.int64)
+        if events.ndim != 1 or (events.size and events.min() < 0):
+            msg = "events are numbered from 0 on, in an array of one dimension"
+            raise SettingsError(msg)
+        words = _words(self._key, events)
+        uniform = (words[:, :6] >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        energy = self.energy.energies(events, uniform[:, 0])
+        turn = events // self.energy.turns
+        theta, turn = _angles(self.theta_spec, turn, uniform[:, 1])
+        phi, turn = _angles(self.phi, turn, uniform[:, 2])
+        pdg = np.asarray(self.particle, dtype=np.int32)[turn % len(self.particle)]
+        energy, theta, phi = (each.astype(np.float32).astype(np.float64) for each in (energy, theta, phi))
+        return EventConditions(
+            events=events,
+            energy=energy,
+            theta=theta,
+            phi=phi,
+            pdg=pdg,
+            position=self._shifts(theta, phi, uniform[:, 3], uniform[:, 4]),
+            random_indices=words[:, 6:],
+        )
+
+    def _shifts(
+        self, theta: NDArray[np.float64], phi: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Starting points: two Gaussian numbers (Box and Muller) along the transverse unit vectors of theta and phi."""
+        radius = self.position_spread * np.sqrt(-2 * np.log1p(-u))
+        along_theta, along_phi = radius * np.cos(2 * np.pi * v), radius * np.sin(2 * np.pi * v)
+        unit_theta = directions(theta + np.pi / 2, phi)
+        unit_phi = np.stack([-np.sin(phi), np.cos(phi), np.zeros_like(phi)], axis=1)
+        shifts: NDArray[np.float64] = along_theta[:, None] * unit_theta + along_phi[:, None] * unit_phi
+        return shifts
+
+    def provenance(self) -> dict[str, Any]:
+        """How the showers come about, for their file: versions, physics, data sets, particles, seed.
+
+        The detector is not repeated: the file tells it anyway.
+
+        Raises:
+            MissingExtraError: calzone is not installed.
+        """
+        geant4, calzone = geant4_version()
+        names = [PDG_NAMES.get(code, f"PDG {code}") for code in self.particle]
+        return {
+            "engine": f"Geant4 {geant4} (calzone {calzone})",
+            "physics": self.physics.model_dump(mode="json"),
+            "data_sets": DataSets(geant4).versions(),
+            "detector": self.detector.name,
+            "stack": self.stack.describe(),
+            **({"particle": names[0]} if len(names) == 1 else {"particles": names}),
+            "energy": self.energy.describe(),
+            "theta": str(self.theta_spec),
+            "phi": str(self.phi),
+            "position_spread_mm": self.position_spread,
+            "deposits": "post-step position",
+            "seed": self.seed,
+            "code_version": __version__,
+        }
+
+
+def _code(particle: Any) -> Any:
+    """Code of a particle's name; a number may come as a text."""
+    if not isinstance(particle, str):
+        return particle
+    if particle in PDG_CODES:
+        return PDG_CODES[particle]
+    try:
+        return int(particle)
+    except ValueError:
+        msg = f"unknown particle {particle!r}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data Group"
+        raise SettingsError(msg) from None
+
+
+def _check_hit(stack: Stack, theta: AngleSpec) -> None:
+    """Refuse directions that miss the stack or fly along it."""
+    low, high = (_SHALLOWEST, math.pi - _SHALLOWEST) if stack.shape == "barrel" else (0.0, math.pi / 2 - _SHALLOWEST)
+    limit = stack.half_length if stack.shape == "barrel" else stack.half_width
+    why = ""
+    if limit is not None:
+        at_the_end = math.atan2(stack.front, limit)
+        if stack.shape == "barrel":
+            low, high = max(low, at_the_end), min(high, math.pi - at_the_end)
+        else:
+            high = min(high, math.pi / 2 - at_the_end)
+        why = f", which ends at {limit:g} mm"
+    # The rounding of float32 must not matter.
+    if theta.low < low - 1e-6 or theta.high > high + 1e-6:
+        outside = theta.low if theta.low < low - 1e-6 else theta.high
+        msg = (
+            f"theta {math.degrees(outside):.4g}deg does not meet the {stack.shape} stack{why}; "
+            f"allowed is {math.degrees(low):.4g}deg to {math.degrees(high):.4g}deg"
+        )
+        raise SettingsError(msg)
+
+
+def _angles(
+    spec: AngleSpec, turn: NDArray[np.int64], uniform: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Angles, and the turns of what comes after them."""
+    if spec.is_range:
+        return spec.low + uniform * (spec.high - spec.low), turn
+    values = np.asarray(spec.values, dtype=np.float64)
+    return values[turn % len(values)], turn // len(values)
+
+
+def _state(entropy: tuple[int, int]) -> NDArray[np.uint64]:
+    """128 well-mixed bits, as two numbers."""
+    return np.random.SeedSequence(entropy).generate_state(2, np.uint64).astype(np.uint64, copy=False)
+
+
+def _words(key: NDArray[np.uint64], events: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The random numbers of events, (n, 8) of 64 bits: those of Philox with the event's number in its counter.
+
+    Source: J. K. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+    """
+    order = np.argsort(events, kind="stable")
+    rising = events[order]
+    words = np.empty((len(events), _WORDS), dtype=np.uint64)
+    # Events in a row are drawn at once.
+    for run in np.split(np.arange(len(events)), np.flatnonzero(np.diff(rising) != 1) + 1) if len(events) else []:
+        # A step of the counter gives four numbers.
+        counter = int(rising[run[0]]) * (_WORDS // 4)
+        drawn = np.random.Philox(key=key, counter=counter).random_raw(_WORDS * len(run))
+        words[order[run]] = drawn.reshape(-1, _WORDS)
+    return words

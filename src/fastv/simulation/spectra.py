@@ -1,0 +1,200 @@
+"""Spectra of incident energies, as pure functions of the number of an event.
+
+Inside, energies are in MeV. A number without a unit is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fastv.errors import FileFormatError, SettingsError
+from fastv.stack import Frozen, PositiveFloat
+from fastv.units import EnergySpec, format_energy, parse_energy, parse_energy_spec
+
+_HDF5 = (".h5", ".hdf5", ".hdf")
+_TEXT = (".txt", ".dat", ".csv")
+_SHAPED = re.compile(r"\s*(log-uniform|uniform|power\s*([+-]?[\d.]+(?:[eE][+-]?\d+)?))\s*:(.*)", re.DOTALL)
+_MOST_INDEX = 20.0
+
+EXAMPLES = "50GeV, 10,50GeV, 1-1000GeV (log-uniform), uniform:1-100GeV, power-2:1-100GeV or FILE.h5"
+
+
+class Spectrum(Frozen):
+    """Incident energies of a simulation.
+
+    Attributes:
+        kind: ``list``: the values take turns; ``file``: the same with the energies of a file; ``log-uniform``,
+            ``uniform`` and ``power``: drawn between two values, the last with a density that goes as E^index.
+        values: MeV; of a list or file all of them, else the lowest and the highest.
+        index: of a power law.
+        source: name and digest of a file.
+
+    Example:
+        >>> spectrum = parse_spectrum("power-2:1-100GeV")
+        >>> spectrum.energies(np.arange(3), np.array([0.0, 0.5, 1.0])).round(2).tolist()
+        [1000.0, 1980.2, 100000.0]
+        >>> parse_spectrum("10,50GeV").energies(np.arange(4), np.zeros(4)).tolist()
+        [10000.0, 50000.0, 10000.0, 50000.0]
+    """
+
+    kind: Literal["list", "file", "log-uniform", "uniform", "power"]
+    values: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    index: Annotated[float, Field(ge=-_MOST_INDEX, le=_MOST_INDEX)] | None = None
+    source: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.is_range and not (len(self.values) == 2 and self.values[0] < self.values[1]):
+            msg = f"a spectrum that is {self.kind} goes from a lower to a higher energy, got {self.values} MeV"
+            raise SettingsError(msg)
+        if (self.kind == "power") != (self.index is not None):
+            msg = "a power law, and only it, has an index"
+            raise SettingsError(msg)
+        return self
+
+    @property
+    def is_range(self) -> bool:
+        """Whether energies are drawn between two values."""
+        return self.kind not in ("list", "file")
+
+    @property
+    def low(self) -> float:
+        """The lowest energy in MeV."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The highest energy in MeV."""
+        return max(self.values)
+
+    @property
+    def turns(self) -> int:
+        """After how many events the values of a list start again; 1 for other kinds."""
+        return len(self.values) if self.kind == "list" else 1
+
+    def energies(self, events: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Energies of events in MeV, shape (n,).
+
+        A list is not random: event i has value i modulo its length. The others invert the cumulative distribution: with
+        u uniform, q = E_high / E_low and p = index + 1, E = E_low q^u (log-uniform, index -1), else
+        E = E_low (1 + u (q^p - 1))^(1/p), which with index 0 is uniform.
+
+        Args:
+            events: numbers of the events (n,), from 0.
+            uniform: a random number of each, from 0 to 1, shape (n,).
+        """
+        if not self.is_range:
+            return np.asarray(self.values)[events % len(self.values)]
+        index = {"log-uniform": -1.0, "uniform": 0.0}.get(self.kind, self.index)
+        assert index is not None  # of a power law, checked when the spectrum was made
+        ratio, p = self.high / self.low, index + 1
+        drawn = ratio**uniform if abs(p) < 1e-9 else (1 + uniform * (ratio**p - 1)) ** (1 / p)
+        return np.clip(self.low * drawn, self.low, self.high)
+
+    def describe(self) -> str:
+        """The spectrum in words; that of a range is read back by :func:`parse_spectrum`.
+
+        Example:
+            >>> parse_spectrum("1-1000GeV").describe()
+            'log-uniform:1GeV-1TeV'
+        """
+        if self.source is not None:
+            return f"{len(self.values)} energies of {self.source['file']} (SHA-256 {self.source['sha256'][:12]})"
+        if self.is_range:
+            kind = self.kind if self.index is None else f"power{self.index:+g}"
+            return f"{kind}:{format_energy(self.low)}-{format_energy(self.high)}"
+        return ",".join(format_energy(value) for value in self.values)
+
+
+def parse_spectrum(text: str) -> Spectrum:
+    """A spectrum from a text or a file.
+
+    ``50GeV``; a list ``10,50GeV``; a log-uniform range ``1-1000GeV``; ``uniform:1-100GeV``; a power law, such as
+    ``power-2:1-100GeV`` with a density that falls as E^-2; or the incident energies of a showers file (.h5), or of a
+    text file (.txt, .csv, .dat) with one energy and its unit in a line.
+
+    Raises:
+        SettingsError: the text is none of these, or an energy is not above zero.
+        FileFormatError: the file is missing, damaged, or has no energies.
+
+    Example:
+        >>> parse_spectrum("uniform:1-100GeV").kind
+        'uniform'
+    """
+    path = Path(text.strip())
+    if path.suffix.lower() in (*_HDF5, *_TEXT):
+        return _from_file(path)
+    shaped = _SHAPED.fullmatch(text)
+    if shaped is None:
+        if ":" in text:
+            msg = f"spectrum {text!r} is not understood; write it as {EXAMPLES}"
+            raise SettingsError(msg)
+        return of_spec(parse_energy_spec(text))
+    kind, index, rest = shaped.groups()
+    spec = parse_energy_spec(rest)
+    if not spec.is_range:
+        msg = f"spectrum {text!r}: a range is needed after the colon, as in {kind}:1-100GeV"
+        raise SettingsError(msg)
+    if index is None:
+        return Spectrum(kind="uniform" if kind == "uniform" else "log-uniform", values=spec.values)
+    try:
+        number = float(index)
+    except ValueError:
+        number = math.inf
+    if not abs(number) <= _MOST_INDEX:
+        msg = f"spectrum {text!r}: the index must be a number from {-_MOST_INDEX:g} to {_MOST_INDEX:g}"
+        raise SettingsError(msg)
+    return Spectrum(kind="power", values=spec.values, index=number)
+
+
+def of_spec(spec: EnergySpec) -> Spectrum:
+    """The spectrum of an :class:`fastv.units.EnergySpec`: a list, or a log-uniform range."""
+    return Spectrum(kind="log-uniform" if spec.is_range else "list", values=spec.values)
+
+
+def _from_file(path: Path) -> Spectrum:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        energies = _hdf5_energies(path) if path.suffix.lower() in _HDF5 else _text_energies(path)
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        msg = f"{path}: cannot read the energies: {reason}"
+        raise FileFormatError(msg) from error
+    bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
+    if not energies.size or bad.size:
+        msg = f"{path}: " + (f"energy {bad[0]} is {energies[bad[0]]} MeV" if bad.size else "it holds no energies")
+        raise FileFormatError(msg)
+    return Spectrum(kind="file", values=tuple(energies.tolist()), source={"file": path.name, "sha256": digest})
+
+
+def _hdf5_energies(path: Path) -> NDArray[np.float64]:
+    with h5py.File(path, "r") as file:
+        data = file.get("incident_energies")
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.size is None:
+            msg = f"{path}: no energies 'incident_energies'; the file holds: {', '.join(sorted(file)) or 'nothing'}"
+            raise FileFormatError(msg)
+        return np.asarray(data[...], dtype=np.float64).reshape(-1)
+
+
+def _text_energies(path: Path) -> NDArray[np.float64]:
+    energies = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            energies.append(parse_energy(text))
+        except SettingsError as error:
+            msg = f"{path}: line {number}: {error}"
+            raise FileFormatError(msg) from error
+    return np.asarray(energies, dtype=np.float64)
