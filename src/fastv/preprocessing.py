@@ -224,6 +224,7 @@ class QuantileMap(nn.Module):
         super().__init__()
         inner = torch.linspace(-reach, reach, n_knots)
         knots = torch.cat([inner[:1] - 1.5, inner, inner[-1:] + 1.5])
+        self._one_sigma = [int(torch.argmin((knots - score).abs())) for score in (-1.0, 1.0)]
         self.register_buffer("knots", knots, persistent=False)
         self.register_buffer("quantiles", knots.repeat(columns, 1))
 
@@ -251,12 +252,11 @@ class QuantileMap(nn.Module):
 
     def _outer(self) -> Tensor:
         """Rise of the value per score beyond the extremes, (C,)."""
-        low, high = (int(torch.argmin((self.knots - score).abs())) for score in (-1.0, 1.0))
-        return (self.quantiles[:, high] - self.quantiles[:, low]) / 2
+        return (self.quantiles[:, self._one_sigma[1]] - self.quantiles[:, self._one_sigma[0]]) / 2
 
 
 def _piecewise(x: Tensor, start: Tensor, end: Tensor, outer: Tensor) -> Tensor:
-    """The line through points (start, end), each (C, K) and rising, and beyond, at x (N, C); a sum of clamped pieces."""
+    """The line through points (start, end), each (C, K) and rising, and beyond them, at x (N, C)."""
     slopes = torch.diff(end, dim=1) / torch.diff(start, dim=1)
     inside = torch.minimum(torch.maximum(x, start[:, 0]), start[:, -1])
     pieces = (torch.minimum(inside[:, :, None], start[:, 1:]) - start[:, :-1]).clamp(min=0.0) * slopes

@@ -18,6 +18,8 @@ _S = TypeVar("_S", bound=BaseModel)
 
 FAMILIES: dict[str, str] = {
     "fastv": "fastv.models.fastv:FastV",
+    "library": "fastv.models.library:ShowerLibrary",
+    "pca": "fastv.models.pca:PCA",
     "vae": "fastv.models.vae:VAE",
 }
 """Name of each family and where its class is; the class is imported when it is asked for."""

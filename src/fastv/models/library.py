@@ -1,0 +1,103 @@
+"""Shower library: stored showers of full simulation, rescaled to the energy asked for."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.preprocessing import above_threshold
+
+
+class LibrarySettings(GeneratorSettings):
+    """Settings of :class:`ShowerLibrary`.
+
+    ``size`` is the number of showers kept, ``neighbours`` how many of the nearest in the conditions are drawn from, and
+    ``rotate`` turns each by a random number of alpha cells.
+    """
+
+    size: PositiveInt = 1000
+    neighbours: PositiveInt = 10
+    rotate: bool = False
+
+
+class ShowerLibrary(Generator):
+    r"""Frozen showers: one of the stored showers nearest in the conditions, times E / E_stored.
+
+    The non-parametric baseline that experiments use, and the positive control of every test for memorisation. Nearness
+    is the Euclidean distance of the scaled conditions; showers are stored evenly over the ordered incident energies.
+
+    Source: Barberio et al., J. Phys. Conf. Ser. 160 (2009) 012082 (frozen showers in ATLAS).
+
+    Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 2), uniform: which neighbour, which rotation.
+
+    Raises:
+        SettingsError: more neighbours than showers, or a rotation on a mesh of layers with different cells.
+    """
+
+    family: ClassVar[str] = "library"
+    Settings: ClassVar[type[GeneratorSettings]] = LibrarySettings
+    settings: LibrarySettings
+    showers: Tensor
+    conditions: Tensor
+
+    def __init__(self, settings: LibrarySettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if settings.neighbours > settings.size:
+            msg = (
+                f"model.neighbours {settings.neighbours} exceeds the showers in the library, model.size {settings.size}"
+            )
+            raise SettingsError(msg)
+        if settings.rotate and not detector.mesh.is_regular:
+            msg = "model.rotate needs a mesh whose layers all have the same alpha cells; switch it off"
+            raise SettingsError(msg)
+        if settings.rotate and "theta" in settings.conditions:
+            msg = "model.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.noise = NoiseSpec(normal=0, uniform=2)
+        self.register_buffer("showers", torch.zeros(settings.size, detector.mesh.n_voxels))
+        # An empty place is far from every condition.
+        self.register_buffer("conditions", torch.full((settings.size, len(settings.conditions)), 1e30))
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Keep ``size`` training showers, evenly over the ordered incident energies."""
+        order = batch.conditions[:, 0].argsort()
+        kept = order[torch.linspace(0, len(order) - 1, min(self.settings.size, len(order))).long()]
+        self.showers[: len(kept)] = batch.energies[kept]
+        self.conditions[: len(kept)] = batch.conditions[kept]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean distance of the scaled conditions to the nearest stored shower: how densely the library is filled."""
+        return {"loss": self._distances(batch.conditions).amin(1).sqrt().mean()}
+
+    def _distances(self, conditions: Tensor) -> Tensor:
+        """Squared distances (N, size)."""
+        empty = self.conditions[:, 0] > 1e29
+        stored = self.scaler(torch.where(empty[:, None], 1.0, self.conditions))
+        difference: Tensor = (self.scaler(conditions)[:, None] - stored).square().sum(2)
+        return difference + 1e6 * empty.to(difference.dtype)
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        nearest = self._distances(conditions).topk(self.settings.neighbours, dim=1, largest=False).indices
+        # An empty place among the neighbours, in a library that is not full, stands for the nearest shower.
+        nearest = torch.where(self.conditions[nearest, 0] > 1e29, nearest[:, :1], nearest)
+        which = (noise[:, :1] * self.settings.neighbours).long().clamp(max=self.settings.neighbours - 1)
+        index = nearest.gather(1, which)[:, 0]
+        energies = self.showers[index]
+        if self.settings.rotate:
+            layers, alpha, rings = self.detector.mesh.shape
+            turn = (noise[:, 1:2] * alpha).long()
+            cells = (torch.arange(alpha, device=noise.device) + turn) % alpha
+            source = cells[:, None, :, None].expand(-1, layers, -1, rings)
+            energies = energies.view(-1, layers, alpha, rings).gather(2, source).flatten(1)
+        energies = energies * (conditions[:, :1] / self.conditions[index, :1])
+        return above_threshold(energies, self.detector.threshold)

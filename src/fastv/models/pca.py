@@ -1,0 +1,154 @@
+"""Principal components of showers with a density of their scores: the linear baseline."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from fastv.coding import ShowerCoding
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+
+
+class PCASettings(GeneratorSettings):
+    """Settings of :class:`PCA`.
+
+    ``components`` is how many principal components are kept; ``density`` that of their scores: ``gaussian``, or
+    ``kernel``, a Gaussian kernel density with at most ``kernels`` centres and a bandwidth of ``bandwidth`` times
+    Scott's rule. ``residual`` adds what the components leave out as independent noise.
+    """
+
+    components: PositiveInt = 64
+    density: Literal["gaussian", "kernel"] = "gaussian"
+    kernels: PositiveInt = 1000
+    bandwidth: PositiveFloat = 1.0
+    residual: bool = True
+
+
+class PCA(Generator):
+    r"""Linear generator in the space of :class:`~fastv.coding.ShowerCoding`.
+
+    With x the code of a shower and u its scaled conditions,
+
+        x = m(u) + W diag(s(u)) z + r(u) n
+
+    m is a cubic polynomial of u for each number of the code; W are the leading principal components of x - m(u), s(u)
+    the spread of their scores, log-linear in u, z scores of unit variance with a normal density or a kernel density
+    of the training scores; r is what remains of each number's spread, n standard normal. This is the best that a linear
+    decoder can do: the baseline that every other family should beat.
+
+    Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
+    Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code) normal, and a uniform column for the
+    kernel.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+    """
+
+    family: ClassVar[str] = "pca"
+    Settings: ClassVar[type[GeneratorSettings]] = PCASettings
+    settings: PCASettings
+    mean: Tensor
+    components: Tensor
+    log_spread: Tensor
+    log_residual: Tensor
+    centres: Tensor
+    width: Tensor
+
+    def __init__(self, settings: PCASettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = "the family 'pca' needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.coding = ShowerCoding(detector)
+        self.size = 1 + self.coding.n_layers + detector.mesh.n_voxels
+        powers, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
+        k = settings.components
+        self.noise = NoiseSpec(
+            normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
+        )
+        self.register_buffer("mean", torch.zeros(powers, self.size))
+        self.register_buffer("components", torch.zeros(k, self.size))
+        self.register_buffer("log_spread", torch.zeros(linear, k))
+        self.register_buffer("log_residual", torch.zeros(linear, self.size))
+        kernels = settings.kernels if settings.density == "kernel" else 1
+        self.register_buffer("centres", torch.zeros(kernels, k))
+        self.register_buffer("width", torch.zeros(()))
+
+    def _code(self, batch: Batch, scaled: Tensor) -> Tensor:
+        layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
+        return torch.cat([layers, voxels.flatten(1)], dim=1)
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Fit the coding, then mean, components, spreads and density; nothing is left to train."""
+        scaled = self.scaler(batch.conditions)
+        self.coding.fit(batch.energies, batch.conditions[:, :1], scaled[:, :1])
+        code = self._code(batch, scaled)
+        self.mean.copy_(_solve(_powers(scaled, 3), code))
+        rest = code - _powers(scaled, 3) @ self.mean
+        k = min(self.settings.components, *rest.shape)
+        _, _, directions = torch.svd_lowrank(rest, q=min(k + 8, *rest.shape), niter=4)
+        self.components[:k] = directions[:, :k].T
+        scores = rest @ self.components.T
+        self.log_spread.copy_(_log_spread(scores, scaled))
+        left = rest - scores @ self.components
+        self.log_residual.copy_(_log_spread(left, scaled))
+        if self.settings.density == "kernel":
+            unit = scores / torch.exp(_powers(scaled, 1) @ self.log_spread)
+            kept = torch.linspace(0, len(unit) - 1, len(self.centres)).long()
+            # Scott's rule, and centres drawn together so that the variance stays one.
+            self.width.copy_(torch.tensor(self.settings.bandwidth * len(unit) ** (-1 / (k + 4))))
+            self.centres.copy_(unit[kept] / torch.sqrt(1 + self.width**2))
+            self.width.copy_(self.width / torch.sqrt(1 + self.width**2))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error of the code after its projection on the components; 1 is the spread of the code."""
+        scaled = self.scaler(batch.conditions)
+        rest: Tensor = self._code(batch, scaled) - _powers(scaled, 3) @ self.mean
+        return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        scaled = self.scaler(conditions)
+        k = self.settings.components
+        scores = noise[:, :k]
+        if self.settings.density == "kernel":
+            drawn = (noise[:, -1] * len(self.centres)).long().clamp(max=len(self.centres) - 1)
+            scores = self.centres[drawn] + self.width * scores
+        linear = _powers(scaled, 1)
+        code = _powers(scaled, 3) @ self.mean + (scores * torch.exp(linear @ self.log_spread)) @ self.components
+        if self.settings.residual:
+            code = code + noise[:, k : k + self.size] * torch.exp(linear @ self.log_residual)
+        layers = code[:, : 1 + self.coding.n_layers]
+        grid = code[:, 1 + self.coding.n_layers :].reshape(-1, *self.detector.mesh.shape)
+        energies: Tensor = self.coding.decode(layers, grid, conditions[:, :1], scaled[:, :1])
+        return energies
+
+
+def _powers(scaled: Tensor, highest: int) -> Tensor:
+    """1 and the powers of each scaled condition, (N, 1 + highest C)."""
+    return torch.cat([torch.ones_like(scaled[:, :1]), *(scaled**i for i in range(1, highest + 1))], dim=1)
+
+
+def _solve(powers: Tensor, values: Tensor) -> Tensor:
+    """Least squares with a little ridge: coefficients (P, D)."""
+    p = powers.double()
+    ridge = 1e-3 * torch.eye(p.shape[1], dtype=torch.float64)
+    solution: Tensor = torch.linalg.solve(p.T @ p + ridge, p.T @ values.double())
+    return solution.to(values.dtype)
+
+
+def _log_spread(values: Tensor, scaled: Tensor) -> Tensor:
+    """Coefficients of the log spread of values around zero; E[log \\|n\\|] = -0.635 for a unit Gaussian n."""
+    coefficients = _solve(_powers(scaled, 1), torch.log(values.abs().clamp(min=1e-4)))
+    coefficients[0] += 0.635
+    return coefficients
