@@ -1,0 +1,273 @@
+"""Geant4 itself: the events of a request, one after another, in this process.
+
+Geant4 can end the process that it runs in; :mod:`fastv.simulation.production` keeps it in processes of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.errors import SimulationError
+from fastv.showers import Showers
+from fastv.simulation.construction import geometry
+from fastv.simulation.data_sets import DataSets, geant4_version
+from fastv.simulation.request import EventConditions, SimulationRequest
+from fastv.simulation.voxelisation import Points, Voxeliser, entrance, shower_frame
+
+_MM = 10.0
+"""Factor from calzone's cm."""
+_WARM_UP = np.array([[2**63, 2**63]], dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Track:
+    """The path of a particle.
+
+    Attributes:
+        pdg: its code.
+        energy: kinetic energy where it starts, MeV.
+        process: what made it, in Geant4's words; ``Primary`` for the particle that was shot.
+        number, parent: number of the track in its event, and that of the track it comes from (0: none).
+        points: corners of the path in the frame of the shower, mm, shape (k, 3): origin where the incident particle
+            enters the calorimeter, z along its flight.
+        detector_points: the same in the frame of the detector.
+        energies: kinetic energy at the corners, MeV, shape (k,).
+        times: at the corners, ns, shape (k,).
+    """
+
+    pdg: int
+    energy: float
+    process: str
+    number: int
+    parent: int
+    points: NDArray[np.float64]
+    detector_points: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Deposits:
+    """The deposits of energy in the active slabs of one event.
+
+    Attributes:
+        points: ends of the steps in the frame of the shower, mm, shape (n, 3).
+        energies: MeV, shape (n,).
+        escaped: kinetic energy that has left what is built, by particle code, MeV; only where it was asked for.
+        seconds: processor time that Geant4 took.
+    """
+
+    points: Points
+    energies: NDArray[np.float64]
+    escaped: dict[int, list[float]]
+    seconds: float
+
+
+class Transport:
+    """Geant4 with the geometry and the physics of a request.
+
+    An event is a function of the request and its number: it does not depend on what was simulated before it. Barrels
+    are symmetric in phi, so their particles are transported at phi = 0 and the result is turned; the file tells the phi
+    that was asked for.
+
+    Args:
+        request: what to simulate.
+        full: build complete cylinders instead of a sector around the shower; slower, for a proof that both are equal.
+        all_active: record in all slabs, for a proof that energy is conserved; voxels then hold more than is seen.
+
+    Raises:
+        MissingExtraError: calzone is not installed.
+        SimulationError: Geant4 lacks data sets, or refuses the geometry.
+        SettingsError: a particle needs physics that was not asked for.
+    """
+
+    def __init__(self, request: SimulationRequest, *, full: bool = False, all_active: bool = False) -> None:
+        self.request = request
+        version, _ = geant4_version()
+        DataSets(version).check(request.physics.em_model, request.physics.had_model, request.particle)
+        self._geometry = geometry(request, full=full, all_active=all_active)
+        self._all_active = all_active
+        self._voxelise = Voxeliser(request.detector)
+
+    @cached_property
+    def _simulation(self) -> Any:
+        """calzone's simulation, with all tables made."""
+        import calzone
+
+        physics = self.request.physics
+        with _readable("Geant4 refuses to start"):
+            simulation = calzone.Simulation(
+                self._geometry,
+                physics=calzone.Physics(physics.em_model, default_cut=physics.cut / _MM, had_model=physics.had_model),
+                random=calzone.Random(self.request.geant4_seed),
+                sample_deposits="detailed",
+                sample_particles=True,  # the result then names its parts, whatever they are
+            )
+            # The tables are made when the first particle flies: outside of the time of any event.
+            simulation.run(
+                calzone.particles(1, pid=22, energy=1e-3, position=[0.0] * 3, direction=[0.0, 0.0, 1.0]),
+                random_indices=_WARM_UP,
+            )
+        return simulation
+
+    def showers(self, events: NDArray[np.int64] | Sequence[int]) -> Showers:
+        """The showers of events, in the order of their numbers.
+
+        Angles and particle codes are always told. Extra columns: ``event`` (its number), ``cpu_seconds`` (what Geant4
+        took) and, with a position spread, ``start_position`` (N, 3) in mm.
+
+        Args:
+            events: numbers of the events (N,).
+
+        Raises:
+            SimulationError: Geant4 fails on an event; the message names it.
+        """
+        conditions = self.request.conditions(np.asarray(events, dtype=np.int64))
+        energies = np.empty((len(conditions), self.request.detector.mesh.n_voxels), dtype=np.float32)
+        seconds = np.empty(len(conditions), dtype=np.float32)
+        for row in range(len(conditions)):
+            deposits = self._deposits(conditions, row)
+            energies[row] = self._voxelise(deposits.points, deposits.energies)
+            seconds[row] = deposits.seconds
+        extra: dict[str, NDArray[Any]] = {"event": conditions.events, "cpu_seconds": seconds}
+        if self.request.position_spread:
+            extra["start_position"] = conditions.position.astype(np.float32)
+        return Showers(
+            incident_energies=conditions.energy,
+            energies=energies,
+            detector=self.request.detector,
+            theta=conditions.theta,
+            phi=conditions.phi,
+            pdg=conditions.pdg,
+            extra=extra,
+            provenance=self.request.provenance(),
+        )
+
+    def deposits(self, event: int) -> Deposits:
+        """The single deposits of an event.
+
+        Raises:
+            SimulationError: Geant4 fails on it.
+        """
+        return self._deposits(self.request.conditions(np.array([event])), 0)
+
+    def tracks(self, event: int, *, above: float = 0.0) -> list[Track]:
+        """The paths of all particles of an event that start with more than ``above`` MeV, for a display.
+
+        The event is the same as without tracks.
+
+        Raises:
+            SimulationError: Geant4 fails on it.
+        """
+        conditions = self.request.conditions(np.array([event]))
+        self._simulation.tracking = True
+        try:
+            result, _, frame = self._run(conditions, 0)
+        finally:
+            self._simulation.tracking = False
+        # Stable: the corners of a path stay in their order.
+        vertices = result.vertices[np.argsort(result.vertices["tid"], kind="stable")]
+        numbers, first = np.unique(vertices["tid"], return_index=True)
+        ends = np.append(first[1:], len(vertices))
+        known = {int(track["tid"]): track for track in result.tracks}
+        tracks = []
+        for number, start, end in zip(numbers.tolist(), first.tolist(), ends.tolist(), strict=True):
+            path = vertices[start:end]
+            if path["energy"][0] < above:
+                continue
+            corners = _MM * path["position"]
+            track = known[number]
+            tracks.append(
+                Track(
+                    pdg=int(track["pid"]),
+                    energy=float(path["energy"][0]),
+                    process=track["creator"].decode(),
+                    number=number,
+                    parent=int(track["parent"]),
+                    points=frame.shower(corners),
+                    detector_points=frame.detector(corners),
+                    energies=path["energy"].astype(np.float64),
+                    times=1e9 * path["time"],
+                )
+            )
+        return tracks
+
+    def _run(self, conditions: EventConditions, row: int) -> tuple[Any, float, _Frame]:
+        """One event: calzone's result, the processor time it took, and its frames."""
+        import calzone
+
+        frame = _Frame(self.request, conditions, row)
+        particle = calzone.particles(
+            1,
+            pid=int(conditions.pdg[row]),
+            energy=float(conditions.energy[row]),
+            position=(frame.position / _MM).tolist(),
+            direction=frame.direction.tolist(),
+        )
+        simulation = self._simulation
+        started = time.process_time()
+        with _readable(f"event {int(conditions.events[row])}: Geant4 fails"):
+            result = simulation.run(particle, random_indices=conditions.random_indices[row : row + 1])
+        return result, time.process_time() - started, frame
+
+    def _deposits(self, conditions: EventConditions, row: int) -> Deposits:
+        result, seconds, frame = self._run(conditions, row)
+        points, energies = [np.empty((0, 3))], [np.empty(0)]
+        for volume in result.deposits.values():
+            # The part that goes into displaced atoms comes as points, the rest as lines.
+            points += [volume.line["end"], volume.point["position"]]
+            energies += [volume.line["value"], volume.point["value"]]
+        escaped: dict[int, list[float]] = {}
+        if self._all_active:
+            for sample in result.particles.values():
+                for code, energy in zip(sample["pid"].tolist(), sample["energy"].tolist(), strict=True):
+                    escaped.setdefault(code, []).append(energy)
+        return Deposits(frame.shower(_MM * np.concatenate(points)), np.concatenate(energies), escaped, seconds)
+
+
+class _Frame:
+    """The frame in which an event is transported: of a barrel, turned so that the flight has phi = 0."""
+
+    def __init__(self, request: SimulationRequest, conditions: EventConditions, row: int) -> None:
+        stack = request.stack
+        self._turn = float(conditions.phi[row]) if stack.shape == "barrel" else 0.0
+        self._theta = float(conditions.theta[row])
+        self._phi = float(conditions.phi[row]) - self._turn
+        self.position = _turned(conditions.position[row : row + 1], -self._turn)[0]
+        sine = np.sin(self._theta)
+        self.direction = np.array([sine * np.cos(self._phi), sine * np.sin(self._phi), np.cos(self._theta)])
+        self._entrance = entrance(stack, self.position, self.direction)
+
+    def shower(self, points: Points) -> Points:
+        """Points (n, 3) in the frame of the shower."""
+        return shower_frame(points, self._entrance, self._theta, self._phi)
+
+    def detector(self, points: Points) -> Points:
+        """Points (n, 3) in the frame of the detector."""
+        return _turned(points, self._turn)
+
+
+def _turned(points: Points, phi: float) -> Points:
+    """Points (n, 3) turned around z."""
+    turned = points.copy()
+    turned[:, 0] = np.cos(phi) * points[:, 0] - np.sin(phi) * points[:, 1]
+    turned[:, 1] = np.sin(phi) * points[:, 0] + np.cos(phi) * points[:, 1]
+    return turned
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Turn what calzone raises into one clear line."""
+    try:
+        yield
+    except Exception as error:
+        msg = f"{what}: {' '.join(str(error).split()) or type(error).__name__}"
+        raise SimulationError(msg) from error
