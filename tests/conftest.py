@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fastv.errors import FastVError
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
@@ -20,6 +21,26 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("fastv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs Geant4 where it cannot run, and say why."""
+    marked = [item for item in items if item.get_closest_marker("geant4")]
+    if not marked:
+        return
+    reason = _why_no_geant4()
+    for item in marked if reason else []:
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _why_no_geant4() -> str:
+    from fastv.simulation.data_sets import DataSets, geant4_version
+
+    try:
+        DataSets(geant4_version()[0]).check()
+    except FastVError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")

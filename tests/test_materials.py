@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from importlib.util import find_spec
 
 import pytest
 
@@ -68,9 +66,6 @@ def tsai(z: int, a: float) -> float:
 
 
 @pytest.mark.geant4
-@pytest.mark.skipif(
-    find_spec("calzone") is None or "GEANT4_DATA_DIR" not in os.environ, reason="needs calzone and its data sets"
-)
 def test_every_name_is_known_to_geant4() -> None:
     import calzone
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
@@ -29,6 +29,7 @@ def assert_same(a: EventConditions, b: EventConditions) -> None:
 class TestEvents:
     REQUEST = request_of(theta="50-90deg", phi="0-360deg", particle="e-,e+,gamma", position_spread=2.0, seed=3)
 
+    @settings(max_examples=30)
     @given(st.lists(st.integers(0, 2**40), max_size=20))
     def test_an_event_does_not_depend_on_its_neighbours(self, events: list[int]) -> None:
         together = self.REQUEST.conditions(np.array(events, dtype=np.int64))
@@ -135,6 +136,7 @@ class TestFields:
             ({"physics": {"cut": 0}}, "simulation: physics.cut: "),
             ({"physics": {"cuts": 1}}, "simulation: physics.cuts: Extra inputs"),
             ({"position_spread": -1}, "simulation: position_spread: "),
+            ({"position_spread": 81}, "a position spread of 81 mm would start particles inside of the stack"),
             ({"theta": [1, 2]}, "simulation: theta: "),
             ({"energi": 3}, "simulation: energi: Extra inputs"),
         ],

@@ -54,6 +54,16 @@ def geometry(request: SimulationRequest, *, full: bool = False, all_active: bool
     return {"Outside": outside}
 
 
+def slab_number(volume: str) -> int:
+    """The number of a slab in its stack, from the name of its volume.
+
+    Example:
+        >>> slab_number("Hall.C0To180.C0To60.S0.S1")
+        1
+    """
+    return int(volume.rpartition(".S")[2])
+
+
 def margin(detector: Detector, position_spread: float = 0.0) -> float:
     """How far from the axis of a shower material is built, mm: the mesh and 12 Molière radii.
 

@@ -182,6 +182,12 @@ class SimulationRequest(Frozen):
         if any(block.thickness is None for block in self.detector.mesh.blocks):
             msg = f"the mesh of {self.detector.name} does not tell how thick its layers are; full simulation needs it"
             raise SettingsError(msg)
+        if self.position_spread > self.stack.front / 10:  # ten standard deviations are never drawn
+            msg = (
+                f"a position spread of {self.position_spread:g} mm would start particles inside of the stack, "
+                f"whose front is {self.stack.front:g} mm away; allowed is up to a tenth of that"
+            )
+            raise SettingsError(msg)
         _check_hit(self.stack, self.theta_spec)
         return self
 

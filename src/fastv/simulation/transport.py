@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from fastv.errors import SimulationError
 from fastv.showers import Showers
-from fastv.simulation.construction import geometry
+from fastv.simulation.construction import geometry, slab_number
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.request import EventConditions, SimulationRequest
 from fastv.simulation.voxelisation import Points, Voxeliser, entrance, shower_frame
 
 _MM = 10.0
 """Factor from calzone's cm."""
+_OFF_SURFACE = 1e-6
+"""mm; Geant4 takes a point for one of a surface that is 1e-9 mm away."""
 _WARM_UP = np.array([[2**63, 2**63]], dtype=np.uint64)
 
 
@@ -118,6 +120,10 @@ class Transport:
             )
         return simulation
 
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        return self.request.provenance()
+
     def showers(self, events: NDArray[np.int64] | Sequence[int]) -> Showers:
         """The showers of events, in the order of their numbers.
 
@@ -148,7 +154,7 @@ class Transport:
             phi=conditions.phi,
             pdg=conditions.pdg,
             extra=extra,
-            provenance=self.request.provenance(),
+            provenance=self._provenance,
         )
 
     def deposits(self, event: int) -> Deposits:
@@ -221,16 +227,29 @@ class Transport:
     def _deposits(self, conditions: EventConditions, row: int) -> Deposits:
         result, seconds, frame = self._run(conditions, row)
         points, energies = [np.empty((0, 3))], [np.empty(0)]
-        for volume in result.deposits.values():
+        for name, volume in result.deposits.items():
             # The part that goes into displaced atoms comes as points, the rest as lines.
-            points += [volume.line["end"], volume.point["position"]]
+            points += [self._inside(name, _MM * each) for each in (volume.line["end"], volume.point["position"])]
             energies += [volume.line["value"], volume.point["value"]]
         escaped: dict[int, list[float]] = {}
         if self._all_active:
             for sample in result.particles.values():
                 for code, energy in zip(sample["pid"].tolist(), sample["energy"].tolist(), strict=True):
                     escaped.setdefault(code, []).append(energy)
-        return Deposits(frame.shower(_MM * np.concatenate(points)), np.concatenate(energies), escaped, seconds)
+        return Deposits(frame.shower(np.concatenate(points)), np.concatenate(energies), escaped, seconds)
+
+    def _inside(self, volume: str, points: Points) -> Points:
+        """Ends of steps, in planes kept off the surfaces of their slab.
+
+        A step often ends on a surface, and layers of a mesh often end there too. Rounding must not decide on which side
+        of it the deposit lies. Shells are curved, their surfaces never coincide with those of a mesh.
+        """
+        stack = self.request.stack
+        if stack.shape == "planar":
+            slab = slab_number(volume)
+            ends = stack.front + stack.boundaries[slab : slab + 2]
+            points[:, 2] = np.clip(points[:, 2], ends[0] + _OFF_SURFACE, ends[1] - _OFF_SURFACE)
+        return points
 
 
 class _Frame:
