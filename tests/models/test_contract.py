@@ -189,7 +189,7 @@ class TestSettings:
             build("vae", {"kl_warmup_epochs": math.inf}, tiny_detector, domain())
 
     def test_an_unknown_family_lists_the_known_ones(self) -> None:
-        with pytest.raises(SettingsError, match="unknown family 'gam'; known: fastv, .*vae"):
+        with pytest.raises(SettingsError, match="unknown family 'gam'; known: .*fastv, .*vae"):
             family_class("gam")
 
     @pytest.mark.parametrize("family", FAMILIES)

@@ -24,6 +24,7 @@ from fastv.showers import Showers
 Make = Callable[..., Showers]
 
 SMALL: dict[str, dict[str, Any]] = {
+    "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
     "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
     "library": {"size": 40, "neighbours": 5},
     "pca": {"components": 20, "density": "kernel", "kernels": 50},
@@ -417,3 +418,73 @@ class TestPCA:
             generator = untrained("pca", real_showers[:150], components=components)
             losses.append(validation_loss(generator, batch_of(generator, held_out)))
         assert losses[0] > losses[1] > losses[2]
+
+
+class TestAutoencoder:
+    @pytest.mark.parametrize("regulariser", ["l1", "kl", "contractive", "denoising"])
+    @pytest.mark.parametrize("network", ["dense", "layerwise"])
+    def test_each_regulariser_trains_and_generates(self, regulariser: str, network: str, real_showers: Showers) -> None:
+        # 160 numbers for the 146 of a layer: overcomplete.
+        settings = {"network": network, "code": 160 if network == "layerwise" else 8, "regulariser": regulariser}
+        generator = untrained("autoencoder", real_showers, **settings).train()
+        batch = batch_of(generator, real_showers[:40])
+        optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
+        losses = []
+        for _ in range(12):
+            terms = generator.loss(batch)
+            optimizer.zero_grad()
+            terms["loss"].backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(float(terms["loss"].detach()))
+        assert losses[-1] < losses[0]
+        generator.eval()
+        generator.calibrate(batch_of(generator, real_showers))
+        energies = drawn(generator, real_showers)
+        assert bool((energies.isfinite() & (energies >= 0)).all())
+        fraction = energies.sum(1).numpy() / real_showers.incident_energies
+        assert np.isclose(
+            fraction.mean(), (real_showers.energies.sum(1) / real_showers.incident_energies).mean(), atol=0.03
+        )
+
+    def test_penalties_are_those_of_their_formulae(self, make_showers: Make) -> None:
+        showers = make_showers(30)
+        for regulariser in ("l1", "kl", "contractive"):
+            generator = untrained("autoencoder", showers, regulariser=regulariser, code=5, hidden=()).double()
+            batch = batch_of(generator, showers)
+            batch = Batch(batch.energies.double(), batch.conditions.double())
+            scaled = generator.scaler(batch.conditions)
+            tokens = generator._numbers(batch, scaled)
+            code = generator._encode(tokens, scaled)
+            penalty = float(generator._penalty(tokens, code, scaled).detach())
+            if regulariser == "l1":
+                assert np.isclose(penalty, float(code.detach().abs().mean()))
+            elif regulariser == "kl":
+                active = code.mean((0, 1)).clamp(1e-6, 1 - 1e-6).detach().numpy()
+                expected = 0.05 * np.log(0.05 / active) + 0.95 * np.log(0.95 / (1 - active))
+                assert np.isclose(penalty, expected.sum())
+            else:
+                # A linear encoder: its Jacobian is its weight. The estimate is a mean over random directions.
+                weight = generator.encoder[-1].weight[:, : tokens.shape[2]].detach()
+                torch.manual_seed(1)
+                estimate = np.mean([float(generator._penalty(tokens, code, scaled).detach()) for _ in range(200)])
+                assert np.isclose(estimate, float(weight.square().sum()), rtol=0.05)
+
+    def test_anomaly_finds_what_no_training_shower_looks_like(self, real_showers: Showers) -> None:
+        generator = untrained("autoencoder", real_showers, code=16, hidden=(64,)).train()
+        batch = batch_of(generator, real_showers[:150])
+        optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            generator.loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        generator.eval()
+        usual = batch_of(generator, real_showers[150:])
+        # Backwards in depth: no shower.
+        odd = Batch(usual.energies.view(-1, 45, 144).flip(1).flatten(1), usual.conditions)
+        torch.manual_seed(1)
+        # Each against itself, for the error grows with the energy.
+        assert bool((generator.anomaly(odd) > generator.anomaly(usual)).all())
+
+    def test_a_code_too_large_without_regulariser_is_refused(self, real_showers: Showers) -> None:
+        with pytest.raises(SettingsError, match=r"model\.code 200 is not smaller than the 146 numbers it codes"):
+            untrained("autoencoder", real_showers, network="layerwise", code=200)

@@ -17,6 +17,7 @@ from fastv.models.contract import Domain, Generator
 _S = TypeVar("_S", bound=BaseModel)
 
 FAMILIES: dict[str, str] = {
+    "autoencoder": "fastv.models.autoencoder:Autoencoder",
     "fastv": "fastv.models.fastv:FastV",
     "library": "fastv.models.library:ShowerLibrary",
     "pca": "fastv.models.pca:PCA",

@@ -221,6 +221,16 @@ class Generator(nn.Module, ABC):
         msg = f"the family {self.family!r} has no tractable density"
         raise ModelError(msg)
 
+    def anomaly(self, batch: Batch) -> Tensor:
+        """How unlike the training showers each shower is, shape (N,), for the families that can tell.
+
+        Raises:
+            ModelError: the family has no such score.
+        """
+        del batch
+        msg = f"the family {self.family!r} has no score of anomaly"
+        raise ModelError(msg)
+
     def conditions_of(self, showers: Showers) -> Tensor:
         """Conditions (N, C) of showers, in physical units.
 

@@ -12,6 +12,7 @@ from fastv.coding import ShowerCoding
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.linear import least_squares, log_spread, powers
 
 
 class PCASettings(GeneratorSettings):
@@ -70,12 +71,12 @@ class PCA(Generator):
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.coding = ShowerCoding(detector)
         self.size = 1 + self.coding.n_layers + detector.mesh.n_voxels
-        powers, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
+        cubic, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
         k = settings.components
         self.noise = NoiseSpec(
             normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
         )
-        self.register_buffer("mean", torch.zeros(powers, self.size))
+        self.register_buffer("mean", torch.zeros(cubic, self.size))
         self.register_buffer("components", torch.zeros(k, self.size))
         self.register_buffer("log_spread", torch.zeros(linear, k))
         self.register_buffer("log_residual", torch.zeros(linear, self.size))
@@ -93,17 +94,17 @@ class PCA(Generator):
         scaled = self.scaler(batch.conditions)
         self.coding.fit(batch.energies, batch.conditions[:, :1], scaled[:, :1])
         code = self._code(batch, scaled)
-        self.mean.copy_(_solve(_powers(scaled, 3), code))
-        rest = code - _powers(scaled, 3) @ self.mean
+        self.mean.copy_(least_squares(powers(scaled, 3), code))
+        rest = code - powers(scaled, 3) @ self.mean
         k = min(self.settings.components, *rest.shape)
         _, _, directions = torch.svd_lowrank(rest, q=min(k + 8, *rest.shape), niter=4)
         self.components[:k] = directions[:, :k].T
         scores = rest @ self.components.T
-        self.log_spread.copy_(_log_spread(scores, scaled))
+        self.log_spread.copy_(log_spread(scores, scaled))
         left = rest - scores @ self.components
-        self.log_residual.copy_(_log_spread(left, scaled))
+        self.log_residual.copy_(log_spread(left, scaled))
         if self.settings.density == "kernel":
-            unit = scores / torch.exp(_powers(scaled, 1) @ self.log_spread)
+            unit = scores / torch.exp(powers(scaled, 1) @ self.log_spread)
             kept = torch.linspace(0, len(unit) - 1, len(self.centres)).long()
             # Scott's rule, and centres drawn together so that the variance stays one.
             self.width.copy_(torch.tensor(self.settings.bandwidth * len(unit) ** (-1 / (k + 4))))
@@ -113,7 +114,7 @@ class PCA(Generator):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error of the code after its projection on the components; 1 is the spread of the code."""
         scaled = self.scaler(batch.conditions)
-        rest: Tensor = self._code(batch, scaled) - _powers(scaled, 3) @ self.mean
+        rest: Tensor = self._code(batch, scaled) - powers(scaled, 3) @ self.mean
         return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}
 
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
@@ -124,31 +125,11 @@ class PCA(Generator):
         if self.settings.density == "kernel":
             drawn = (noise[:, -1] * len(self.centres)).long().clamp(max=len(self.centres) - 1)
             scores = self.centres[drawn] + self.width * scores
-        linear = _powers(scaled, 1)
-        code = _powers(scaled, 3) @ self.mean + (scores * torch.exp(linear @ self.log_spread)) @ self.components
+        linear = powers(scaled, 1)
+        code = powers(scaled, 3) @ self.mean + (scores * torch.exp(linear @ self.log_spread)) @ self.components
         if self.settings.residual:
             code = code + noise[:, k : k + self.size] * torch.exp(linear @ self.log_residual)
         layers = code[:, : 1 + self.coding.n_layers]
         grid = code[:, 1 + self.coding.n_layers :].reshape(-1, *self.detector.mesh.shape)
         energies: Tensor = self.coding.decode(layers, grid, conditions[:, :1], scaled[:, :1])
         return energies
-
-
-def _powers(scaled: Tensor, highest: int) -> Tensor:
-    """1 and the powers of each scaled condition, (N, 1 + highest C)."""
-    return torch.cat([torch.ones_like(scaled[:, :1]), *(scaled**i for i in range(1, highest + 1))], dim=1)
-
-
-def _solve(powers: Tensor, values: Tensor) -> Tensor:
-    """Least squares with a little ridge: coefficients (P, D)."""
-    p = powers.double()
-    ridge = 1e-3 * torch.eye(p.shape[1], dtype=torch.float64)
-    solution: Tensor = torch.linalg.solve(p.T @ p + ridge, p.T @ values.double())
-    return solution.to(values.dtype)
-
-
-def _log_spread(values: Tensor, scaled: Tensor) -> Tensor:
-    """Coefficients of the log spread of values around zero; E[log \\|n\\|] = -0.635 for a unit Gaussian n."""
-    coefficients = _solve(_powers(scaled, 1), torch.log(values.abs().clamp(min=1e-4)))
-    coefficients[0] += 0.635
-    return coefficients

@@ -1,0 +1,221 @@
+"""Autoencoders, undercomplete or overcomplete with a regulariser, and a density on their code so that they generate."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from fastv.coding import ShowerCoding
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.linear import least_squares, log_spread, powers
+from fastv.models.mixture import ConditionalMixture
+from fastv.models.networks import MLP
+
+Regulariser = Literal["none", "l1", "kl", "contractive", "denoising"]
+
+
+class AutoencoderSettings(GeneratorSettings):
+    """Settings of :class:`Autoencoder`.
+
+    ``network``: ``dense`` sees the whole shower and has a ``code`` of that many numbers; ``layerwise`` codes each layer
+    of the detector by itself, with the same weights and ``code`` numbers a layer. ``hidden`` are the widths of the
+    encoder, mirrored in the decoder. ``regulariser`` and its ``strength``, and ``sparsity`` and ``corruption``, are
+    described with the family. ``density_components`` principal components of the code get a mixture of
+    ``density_parts`` Gaussians.
+    """
+
+    network: Literal["dense", "layerwise"] = "dense"
+    code: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = (512, 128)
+    regulariser: Regulariser = "none"
+    strength: NonNegativeFloat = 1e-3
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    corruption: PositiveFloat = 0.5
+    density_components: PositiveInt = 32
+    density_parts: PositiveInt = 16
+
+
+class Autoencoder(Generator):
+    r"""Autoencoder of the code of :class:`~fastv.coding.ShowerCoding`, and a density of its hidden code.
+
+    With x the numbers of a shower, h = f(x, c) the hidden code and g its decoder, the loss is
+
+        mean over numbers of (x - g(h, c))^2 + strength * penalty
+
+    * ``none``: an undercomplete code needs no penalty: its size is one.
+    * ``l1``: mean over the code of \|h\|.
+    * ``kl``: sum over the code of KL(sparsity || mean activation), h in [0, 1] by a sigmoid.
+    * ``contractive``: \|\|dh/dx\|\|_F^2, estimated by one random direction a shower.
+    * ``denoising``: no penalty; the encoder sees x + ``corruption`` n, n standard normal, and must rebuild x.
+
+    With ``layerwise`` and a code larger than the cells of a layer the code is overcomplete. To generate, the density
+    p(h | c) is fitted after the training: a conditional mixture of Gaussians for the leading principal components of h,
+    independent noise for the others; and independent noise r(u) n for what the decoder leaves out of x. The error of
+    reconstruction is small for showers like those trained on: :meth:`anomaly` gives it.
+
+    Source: Hinton and Salakhutdinov, Science 313 (2006) 504; Ng, Sparse autoencoder (2011), section 3 (``kl``); Rifai
+    et al., ICML 2011, equation (5) (``contractive``); Vincent et al., ICML 2008 (``denoising``).
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, code + numbers) normal and one uniform column.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation, or the settings contradict each other.
+    """
+
+    family: ClassVar[str] = "autoencoder"
+    Settings: ClassVar[type[GeneratorSettings]] = AutoencoderSettings
+    settings: AutoencoderSettings
+    mean: Tensor
+    components: Tensor
+    spread: Tensor
+    log_residual: Tensor
+    depth: Tensor
+
+    def __init__(self, settings: AutoencoderSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = "the family 'autoencoder' needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.coding = ShowerCoding(detector)
+        self.layers, alpha, rings = detector.mesh.shape
+        self.numbers = 1 + self.layers + detector.mesh.n_voxels
+        conditions, widths = self.scaler.size, settings.hidden
+        if settings.network == "dense":
+            self.size, self.tokens = settings.code, 1
+            inputs = self.numbers
+        else:
+            # A layer's numbers are its energy and its cells; the response of the shower goes with each.
+            self.size, self.tokens = settings.code * self.layers, self.layers
+            inputs = 2 + alpha * rings
+        if settings.regulariser == "none" and settings.code >= inputs:
+            msg = (
+                f"model.code {settings.code} is not smaller than the {inputs} numbers it codes: take a smaller one, or "
+                "a model.regulariser (l1, kl, contractive, denoising)"
+            )
+            raise SettingsError(msg)
+        self.encoder = MLP(inputs + conditions + 1, widths, settings.code)
+        self.decoder = MLP(settings.code + conditions + 1, widths[::-1], inputs)
+        self.register_buffer("depth", torch.linspace(-1, 1, self.tokens)[None, :, None], persistent=False)
+        k = min(settings.density_components, self.size)
+        self.mixture = ConditionalMixture(k, conditions, settings.density_parts)
+        self.register_buffer("mean", torch.zeros(1 + 3 * conditions, self.size))
+        self.register_buffer("components", torch.eye(k, self.size))
+        self.register_buffer("spread", torch.ones(self.size))
+        self.register_buffer("log_residual", torch.zeros(1 + conditions, self.numbers))
+        self.noise = NoiseSpec(normal=k + self.size + self.numbers, uniform=1)
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Fit the coding."""
+        self.coding.fit(batch.energies, batch.conditions[:, :1], self.scaler(batch.conditions)[:, :1])
+
+    def _numbers(self, batch: Batch, scaled: Tensor) -> Tensor:
+        """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
+        layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
+        if self.settings.network == "dense":
+            return torch.cat([layers, voxels.flatten(1)], dim=1)[:, None]
+        response = layers[:, :1, None].expand(-1, self.layers, -1)
+        return torch.cat([response, layers[:, 1:, None], voxels.flatten(2)], dim=2)
+
+    def _flat(self, tokens: Tensor) -> Tensor:
+        """The numbers of showers (N, 1 + L + V) from tokens."""
+        if self.settings.network == "dense":
+            return tokens[:, 0]
+        return torch.cat([tokens[:, :, 0].mean(1, keepdim=True), tokens[:, :, 1], tokens[:, :, 2:].flatten(1)], dim=1)
+
+    def _with_conditions(self, tokens: Tensor, scaled: Tensor) -> Tensor:
+        n = tokens.shape[0]
+        of_layers = [scaled[:, None].expand(-1, self.tokens, -1), self.depth.expand(n, -1, -1)]
+        return torch.cat([tokens, *of_layers], dim=2)
+
+    def _encode(self, tokens: Tensor, scaled: Tensor) -> Tensor:
+        """Code (N, tokens, code)."""
+        code: Tensor = self.encoder(self._with_conditions(tokens, scaled))
+        return torch.sigmoid(code) if self.settings.regulariser == "kl" else code
+
+    def _decode(self, code: Tensor, scaled: Tensor) -> Tensor:
+        decoded: Tensor = self.decoder(self._with_conditions(code, scaled))
+        return decoded
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``reconstruction``, the mean squared error of the numbers, and the ``penalty``."""
+        scaled = self.scaler(batch.conditions)
+        tokens = self._numbers(batch, scaled)
+        seen = tokens
+        if self.settings.regulariser == "denoising" and self.training:
+            seen = tokens + self.settings.corruption * torch.randn_like(tokens)
+        code = self._encode(seen, scaled)
+        reconstruction = (self._decode(code, scaled) - tokens).square().mean()
+        terms = {"reconstruction": reconstruction}
+        if (penalty := self._penalty(tokens, code, scaled)) is not None:
+            terms["penalty"] = penalty
+            return {"loss": reconstruction + self.settings.strength * penalty, **terms}
+        return {"loss": reconstruction, **terms}
+
+    def _penalty(self, tokens: Tensor, code: Tensor, scaled: Tensor) -> Tensor | None:
+        kind = self.settings.regulariser
+        if kind == "l1":
+            return code.abs().mean()
+        if kind == "kl":
+            rho, active = self.settings.sparsity, code.mean((0, 1)).clamp(1e-6, 1 - 1e-6)
+            return (rho * torch.log(rho / active) + (1 - rho) * torch.log((1 - rho) / (1 - active))).sum()
+        if kind == "contractive":
+            # The mean over unit-variance directions v of |J v|^2 is the squared Frobenius norm of J.
+            step = 1e-2
+            moved = self._encode(tokens + step * torch.randn_like(tokens), scaled)
+            return ((moved - code) / step).square().sum((1, 2)).mean()
+        return None
+
+    @torch.no_grad()
+    def anomaly(self, batch: Batch) -> Tensor:
+        """Mean squared error of reconstruction of each shower, (N,): large where it is unlike the training showers."""
+        scaled = self.scaler(batch.conditions)
+        tokens = self._numbers(batch, scaled)
+        return (self._decode(self._encode(tokens, scaled), scaled) - tokens).square().mean((1, 2))
+
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Fit the density of the code, and the spread of what the decoder leaves out."""
+        scaled = self.scaler(batch.conditions)
+        pieces = [slice(start, start + 500) for start in range(0, len(scaled), 500)]
+        parts = [
+            self._encode_and_rest(Batch(batch.energies[rows], batch.conditions[rows]), scaled[rows]) for rows in pieces
+        ]
+        code, rest = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.log_residual.copy_(log_spread(rest, scaled))
+        self.mean.copy_(least_squares(powers(scaled, 3), code))
+        away = code - powers(scaled, 3) @ self.mean
+        k = len(self.components)
+        leading = min(k, *away.shape)
+        _, _, directions = torch.svd_lowrank(away, q=min(leading + 8, *away.shape), niter=4)
+        self.components.zero_()
+        self.components[:leading] = directions[:, :leading].T
+        scores = away @ self.components.T
+        self.mixture.fit(scores, scaled)
+        self.spread.copy_((away - scores @ self.components).std(0))
+
+    def _encode_and_rest(self, batch: Batch, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self._numbers(batch, scaled)
+        code = self._encode(tokens, scaled)
+        return code.flatten(1), self._flat(tokens - self._decode(code, scaled))
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        scaled = self.scaler(conditions)
+        k = len(self.components)
+        scores = self.mixture.sample(scaled, noise[:, :k], noise[:, -1:])
+        code = powers(scaled, 3) @ self.mean + scores @ self.components
+        code = code + self.spread * noise[:, k : k + self.size]
+        if self.settings.regulariser == "kl":
+            code = code.clamp(0.0, 1.0)
+        numbers = self._flat(self._decode(code.reshape(-1, self.tokens, self.settings.code), scaled))
+        numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
+        grid = numbers[:, 1 + self.layers :].reshape(-1, *self.detector.mesh.shape)
+        return self.coding.decode(numbers[:, : 1 + self.layers], grid, conditions[:, :1], scaled[:, :1])
