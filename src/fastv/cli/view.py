@@ -1,0 +1,64 @@
+"""``fastv view``: showers in 3D."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(verbs: Any) -> None:
+    """Describe the options of ``fastv view``."""
+    parser = verbs.add_parser(
+        "view",
+        help="showers in 3D: an interactive page without network, or a picture",
+        description="Show showers of a file in their detector, in 3D: an interactive page (FILE.html) that needs no "
+        "network, or a picture (FILE.png).",
+    )
+    parser.add_argument("file", metavar="FILE", help="showers file")
+    parser.add_argument(
+        "--event",
+        metavar="K",
+        help="shower K, counted from 0; or 0,5,9 or 0-19 (default: the first 20, in a picture the first)",
+    )
+    parser.add_argument(
+        "--many", metavar="N", help="the mean of the first N showers, or of all of them: --many all; not with --event"
+    )
+    parser.add_argument(
+        "--mesh",
+        metavar="M",
+        help="mesh of a plain CaloChallenge file: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+    )
+    parser.add_argument("--tracks", metavar="FILE", help="draw the tracks that 'fastv simulate --event K' wrote, too")
+    parser.add_argument("--camera", metavar="C", default="3D", help="look from: 3D, side or front (default 3D)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="page FILE.html or picture FILE.png (default: NAME-view.html, here)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the output")
+    parser.add_argument("--json", action="store_true", help="print machine-readable results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page or the picture, and say what is in it."""
+    import json
+
+    from fastv.display import view
+
+    shown = view(
+        options.file,
+        options.output,
+        event=options.event,
+        many=options.many,
+        mesh=options.mesh,
+        tracks=options.tracks,
+        camera=options.camera,
+        force=options.force,
+    )
+    size = shown.output.stat().st_size
+    if options.json:
+        events = len(shown.events) if shown.mean else list(shown.events)
+        print(json.dumps({"output": str(shown.output), "bytes": size, "mean_of" if shown.mean else "events": events}))
+        return
+    count = len(shown.events)
+    what = f"{count} shower{'s' if count > 1 else ''}" if count > 1 or shown.mean else f"shower {shown.events[0]}"
+    print(f"{'mean of ' if shown.mean else ''}{what} in {shown.output} ({size / 1e6:.1f} MB)")

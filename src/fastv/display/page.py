@@ -1,0 +1,162 @@
+"""A view as HTML: a fragment for any page, what all fragments of a page share, and a page of its own.
+
+No address is loaded from anywhere: the script is our own, a few kilobytes of WebGL, and the showers lie in the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from fastv._version import __version__
+from fastv.display import style
+from fastv.display.camera import CAMERAS, FIELD_OF_VIEW
+from fastv.display.cells import arc_steps, depth_scale, has_depths, layer_edges, reach
+from fastv.display.outline import Line
+from fastv.display.scene import Event, Panel, check_side_by_side, colour_range
+from fastv.display.ticks import depth_name, depth_ticks, radius_ticks
+
+
+def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> str:
+    """One view as an HTML element: scenes side by side that share camera, colour scale, threshold and chosen event.
+
+    The page that takes it in needs :func:`shared_assets` once, anywhere, for all its fragments.
+
+    Args:
+        panels: one or more, with the same number of events.
+        camera: ``3D``, ``side`` or ``front``, to begin with.
+
+    Raises:
+        SettingsError: the panels do not fit together.
+
+    Example:
+        >>> from fastv.display import load_panel
+        >>> from fastv.sample import sample_path
+        >>> geant4 = load_panel(sample_path("test"), [0, 1], "Geant4")
+        >>> other = load_panel(sample_path("train"), [0, 1], "another sample")
+        >>> html = fragment([geant4, other])
+        >>> html.startswith('<div class="fastv-view">')
+        True
+    """
+    panels = [panels] if isinstance(panels, Panel) else list(panels)
+    check_side_by_side(panels)
+    data = {
+        "fieldOfView": FIELD_OF_VIEW,
+        "cameras": {name: preset._asdict() for name, preset in CAMERAS.items()},
+        "camera": camera,
+        "colours": style.colours(),
+        "light": style.LIGHT,
+        "ambient": style.AMBIENT,
+        "diffuse": style.DIFFUSE,
+        "opacity": style.OPACITY,
+        "ranges": [colour_range(events) for events in zip(*(panel.events for panel in panels), strict=True)],
+        "panels": [_panel_data(panel) for panel in panels],
+    }
+    # "<" is written so that no text of a file can end the element.
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<div class="fastv-view"><script type="application/json">{text}</script>'
+        "<noscript>This 3D view needs JavaScript.</noscript></div>"
+    )
+
+
+def shared_assets() -> str:
+    """The style and the script that all fragments of a page need, as ``<style>`` and ``<script>`` elements.
+
+    Example:
+        >>> shared_assets()[:7], len(shared_assets()) < 50_000
+        ('<style>', True)
+    """
+    room = files("fastv.display")
+    css = room.joinpath("viewer.css").read_text(encoding="utf-8")
+    script = room.joinpath("viewer.js").read_text(encoding="utf-8")
+    return f"<style>{css}</style><script>{script}</script>"
+
+
+def page(panels: Panel | Sequence[Panel], *, title: str = "Showers", camera: str = "3D") -> str:
+    """A whole page with one view.
+
+    Raises:
+        SettingsError: the panels do not fit together.
+
+    Example:
+        >>> from fastv.display import load_panel
+        >>> from fastv.sample import sample_path
+        >>> page(load_panel(sample_path("test"), [0]), title="A & B")[:15]
+        '<!DOCTYPE html>'
+    """
+    return _PAGE.substitute(
+        title=escape(title), assets=shared_assets(), view=fragment(panels, camera=camera), version=escape(__version__)
+    )
+
+
+def _panel_data(panel: Panel) -> dict[str, Any]:
+    detector, mesh = panel.detector, panel.detector.mesh
+    stack = "" if detector.stack is None else f": {detector.stack.describe()}"
+    return {
+        "title": panel.title,
+        "detector": f"{detector.name}{stack}; mesh {mesh.describe()}",
+        "layers": [[layer.alpha_cells, list(layer.r_edges)] for layer in mesh.layers],
+        "layerIds": mesh.layer_ids,
+        "z": [round(float(z), 6) for z in layer_edges(mesh)],
+        "depthsKnown": has_depths(mesh),
+        "depthScale": depth_scale(mesh),
+        "reach": reach(mesh),
+        "arcSteps": arc_steps(mesh),
+        "frame": np.round(panel.frame, 4).tolist(),
+        "depthName": depth_name(mesh),
+        "depthTicks": depth_ticks(mesh),
+        "radiusTicks": radius_ticks(mesh),
+        "lines": [_line_data(line) for line in panel.lines],
+        "events": [_event_data(event) for event in panel.events],
+    }
+
+
+def _event_data(event: Event) -> dict[str, Any]:
+    return {
+        "name": event.name,
+        "heading": event.heading,
+        "facts": event.facts,
+        "voxels": _packed(event.voxels, "<u4"),
+        "energies": _packed(event.energies, "<f4"),
+        "lines": [_line_data(line) for line in event.lines],
+        "legend": event.legend,
+    }
+
+
+def _line_data(line: Line) -> list[Any]:
+    return [line.colour, line.width, _packed(line.points, "<f4")]
+
+
+def _packed(values: Any, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
+
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="FastV $version">
+<title>$title</title>
+<link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light; }
+body { margin: 0 auto; padding: .7rem 1rem; max-width: 90rem; background: #fff; color: #222; }
+body { font: 16px/1.4 system-ui, sans-serif; }
+.fastv-view { --fastv-height: max(18rem, calc(100vh - 13.2rem)); --fastv-touch: none; }
+</style>
+$assets
+</head>
+<body>
+$view
+</body>
+</html>
+""")
