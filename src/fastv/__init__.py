@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastv.sample import sample_path as sample_path
     from fastv.showers import Showers as Showers
     from fastv.showers import ShowersFile as ShowersFile
+    from fastv.simulation.production import simulate as simulate
     from fastv.training import train as train
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "evaluate": "fastv.evaluation",
     "load": "fastv.model",
     "sample_path": "fastv.sample",
+    "simulate": "fastv.simulation.production",
     "train": "fastv.training",
 }
 

@@ -122,6 +122,24 @@ class Showers:
             _write_file(temporary, self, gzip_level)
 
 
+def joined(parts: Sequence[Showers]) -> Showers:
+    """Several showers of the same detector and columns as one.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     len(joined([file[:2], file[5:6]]))
+        3
+    """
+    first = parts[0]
+    columns: dict[str, Any] = {
+        name: None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        for name in ("incident_energies", "energies", "theta", "phi", "pdg")
+    }
+    extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in first.extra}
+    return replace(first, **columns, extra=extra)
+
+
 class ShowersFile:
     """A showers file, opened lazily: only what is sliced is read.
 

@@ -21,6 +21,9 @@ ENERGY_UNITS = {"keV": -3, "MeV": 0, "GeV": 3, "TeV": 6}
 ANGLE_UNITS = {"deg": math.pi / 180, "rad": 1.0}
 """Factors to rad."""
 
+LENGTH_UNITS = {"um": -3, "mm": 0, "cm": 1, "m": 3}
+"""Powers of ten to mm."""
+
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", re.ASCII)
 
@@ -181,6 +184,24 @@ def parse_angle(text: str) -> AngleSpec:
     except SettingsError as error:
         msg = f"angle {text!r}: {error}"
         raise SettingsError(msg) from None
+
+
+def parse_length(text: str) -> float:
+    """One length in mm.
+
+    Raises:
+        SettingsError: no number of at least zero with a unit um, mm, cm or m.
+
+    Example:
+        >>> parse_length("0.7mm"), parse_length("5 cm")
+        (0.7, 50.0)
+    """
+    quantities, _ = _parse(text, "length", tuple(LENGTH_UNITS), "0.7mm, 5cm or 30um")
+    values = [_shifted(number, LENGTH_UNITS[unit]) for number, unit in quantities]
+    if len(values) != 1 or not (math.isfinite(values[0]) and values[0] >= 0):
+        msg = f"length {text!r}: one length of at least zero is needed here, as in 0.7mm"
+        raise SettingsError(msg)
+    return values[0]
 
 
 def format_energy(energy: float, digits: int | None = None, *, space: str = "") -> str:

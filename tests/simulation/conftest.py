@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +57,19 @@ def data_sets(tmp_path: Path, minimal_data_sets: Path, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(VARIABLE, str(folder))
     return DataSets(GEANT4)
+
+
+@pytest.fixture
+def fake_geant4(minimal_data_sets: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Worker processes have a stand-in for Geant4; ``fake_geant4(...)`` makes it misbehave."""
+    calzone: Any = types.ModuleType("calzone")
+    calzone.GEANT4_VERSION, calzone.VERSION = GEANT4, "1.2.2"
+    monkeypatch.setitem(sys.modules, "calzone", calzone)
+    monkeypatch.setenv(VARIABLE, str(minimal_data_sets))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("fake")))
+
+    def misbehave(**faults: object) -> None:
+        monkeypatch.setenv("FAKE_GEANT4", json.dumps(faults))
+
+    misbehave()
+    return misbehave

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from fastv._version import __version__
-from fastv.cli import bench, demo, evaluate, export, generate, info, models, train
+from fastv.cli import bench, demo, doctor, evaluate, export, generate, info, models, simulate, train
 from fastv.errors import FastVError
 
-VERBS = (demo, info, train, generate, evaluate, export, bench, models)
+VERBS = (demo, simulate, info, train, generate, evaluate, export, bench, models, doctor)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -240,8 +240,8 @@ class DataSets:
         if hadrons and had_model is None:
             names = ", ".join(PDG_NAMES.get(code, str(code)) for code in hadrons)
             msg = (
-                f"{names}: without a hadronic model this particle would only ionise; "
-                f"choose one of {', '.join(HADRON_MODELS)}{self._hadron_hint()}"
+                f"{names}: without a hadronic model this particle would only ionise; add one, as in "
+                f"--physics standard+FTFP_BERT (known: {', '.join(HADRON_MODELS)}){self._hadron_hint()}"
             )
             raise SettingsError(msg)
         lacking = self.lacking(em_model, had_model)
@@ -261,7 +261,7 @@ class DataSets:
         if not (lacking := self.lacking("standard", "FTFP_BERT")):
             return ""
         names = list(dict.fromkeys(name for name, _ in lacking))
-        return f", which need {', '.join(names)}; get them with: {self.download_command(names)}"
+        return f", and its data sets {', '.join(names)}; get them with: {self.download_command(names)}"
 
     def download_command(self, names: Iterable[str] | None = None) -> str:
         """The command that gets data sets (all by default) and, if they must go to another folder, makes it known."""

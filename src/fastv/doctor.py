@@ -1,0 +1,166 @@
+"""What is installed, found and usable here: Python packages, Geant4 and its data sets, processors, disk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fastv._version import __version__
+from fastv.errors import FastVError, MissingExtraError
+from fastv.simulation.data_sets import (
+    CONTENTS,
+    EM_MODELS,
+    HADRON_MODELS,
+    OVERRIDES,
+    VARIABLE,
+    DataSets,
+    geant4_version,
+)
+from fastv.simulation.pools import usable_processors
+
+DISTRIBUTION = "fastv-hep"
+
+ELECTROMAGNETIC = "e-, e+, gamma, mu-, mu+, pi0"
+HADRONIC = f"{ELECTROMAGNETIC}, hadrons, ions"
+
+
+def examine() -> dict[str, Any]:
+    """Look at all of it; what is not there is told, never an error.
+
+    Returns:
+        JSON data with ``fastv``, ``python``, ``platform``, ``extras`` (packages with versions, or None where one is
+        missing), ``geant4`` (see :func:`examine_geant4`), ``processors``, ``memory_gb``, ``torch`` (version and
+        devices) and ``free_disk_gb`` of the current folder.
+    """
+    return {
+        "fastv": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "platform": platform.platform(),
+        "extras": extras(),
+        "geant4": examine_geant4(),
+        "processors": {"usable": usable_processors(), "all": os.cpu_count()},
+        "memory_gb": _memory(),
+        "torch": _torch(),
+        "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+    }
+
+
+def extras() -> dict[str, dict[str, str | None]]:
+    """The optional packages of each extra that a user may install, and their versions.
+
+    Example:
+        >>> sorted(extras()["geant4"])
+        ['calzone']
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    for requirement in importlib.metadata.requires(DISTRIBUTION) or []:
+        match = re.fullmatch(r"([\w.-]+)\s*([^;\[]*);.*extra == ['\"]([\w-]+)['\"].*", requirement)
+        if match is None or match[3] in ("test", "lint", "dev", "all"):
+            continue
+        found.setdefault(match[3], {})[match[1]] = _version(match[1])
+    return found
+
+
+def examine_geant4() -> dict[str, Any]:
+    """Geant4 and its data sets.
+
+    Returns:
+        JSON data with ``version`` and ``calzone`` (None without it, and then ``problem``); ``folder`` of the data sets
+        and ``told_by``; ``data_sets``: name, version, state, contents and other versions of each; ``physics``: for each
+        combination of models its particles, and what is lacking; ``command`` that gets what is not complete;
+        ``overrides``: variables of the environment that would take data sets from elsewhere; ``runs``: what became of a
+        shower.
+    """
+    try:
+        version, calzone = geant4_version()
+    except MissingExtraError as error:
+        return {"version": None, "calzone": None, "problem": str(error)}
+    sets = DataSets(version)
+    combinations = [(model, None) for model in EM_MODELS] + [("standard", model) for model in HADRON_MODELS]
+    physics = [
+        {
+            "name": em_model if had_model is None else f"{em_model}+{had_model}",
+            "particles": ELECTROMAGNETIC if had_model is None else HADRONIC,
+            "lacking": [
+                {"data_set": name, "state": sets[name].state, "reason": reason}
+                for name, reason in sets.lacking(em_model, had_model)
+            ],
+        }
+        for em_model, had_model in combinations
+    ]
+    return {
+        "version": version,
+        "calzone": calzone,
+        "folder": str(sets.folder),
+        "told_by": VARIABLE if os.environ.get(VARIABLE) else "calzone",
+        "data_sets": [
+            {
+                "name": each.name,
+                "version": each.version,
+                "state": each.state,
+                "contents": CONTENTS[each.name],
+                "other_versions": list(each.other_versions),
+            }
+            for each in sets
+        ],
+        "physics": physics,
+        "command": _command(sets),
+        "overrides": [name for name in OVERRIDES if name in os.environ],
+        "runs": _shower() if not physics[0]["lacking"] else None,
+    }
+
+
+def _command(sets: DataSets) -> str | None:
+    incomplete = [each.name for each in sets if each.state != "complete"]
+    if not incomplete:
+        return None
+    return sets.download_command(incomplete if len(incomplete) < len(sets.all) else None)
+
+
+def _shower() -> dict[str, Any]:
+    """Simulate one shower, in a process of its own."""
+    from fastv.simulation.process import GeantProcess, ShowerError
+    from fastv.simulation.request import SimulationRequest
+
+    request = SimulationRequest.model_validate({"detector": "par04-siw", "energy": "1GeV"})
+    started = time.perf_counter()
+    try:
+        with GeantProcess(request) as process:
+            showers = process.showers([0])
+    except (ShowerError, FastVError) as error:
+        return {"problem": str(error)}
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "cpu_ms_per_gev": round(1e3 * float(showers.extra["cpu_seconds"][0]), 2),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None  # not told by this system
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    devices = ["cpu"]
+    devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {"version": torch.__version__, "devices": devices, "threads": torch.get_num_threads()}

@@ -1,0 +1,255 @@
+"""Where events are simulated: processes of this machine, or the workers of a Dask cluster.
+
+A pool takes events and gives futures of their showers. Both kinds run Geant4 in a :class:`GeantProcess`, replace one
+that dies, and try events again whose simulation failed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from fastv._version import __version__
+from fastv.errors import FastVError, MissingExtraError, SimulationError
+from fastv.simulation.process import GeantProcess, ShowerError
+
+if TYPE_CHECKING:
+    from fastv.showers import Showers
+    from fastv.simulation.request import SimulationRequest
+    from fastv.simulation.tracks import Tracks
+
+ATTEMPTS = 3
+"""How often events are simulated before they are given up."""
+
+CONNECT_SECONDS = 20.0
+"""How long a scheduler may take to answer."""
+
+
+class Pool(Protocol):
+    """What simulates events."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Provenance of the showers, as the place where they are made has it."""
+
+    def showers(self, events: Sequence[int]) -> Future[Showers]:
+        """Showers of events, later.
+
+        The future raises a ``ShowerError`` if they failed :data:`ATTEMPTS` times, and a ``FastVError`` if no showers of
+        the request can be simulated.
+        """
+
+    def tracks(self, event: int, above: float) -> Future[Tracks]:
+        """Tracks of one event that start with more than ``above`` MeV, later; errors as with showers."""
+
+    def close(self) -> None:
+        """End all processes and forget what is not finished."""
+
+
+def usable_processors() -> int:
+    """Processors that this process may use; a batch system often grants only some of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class LocalPool:
+    """Processes of this machine.
+
+    Args:
+        request: what to simulate.
+        workers: how many processes at a time.
+        on_event: told, from any thread, of each event that is finished.
+    """
+
+    def __init__(self, request: SimulationRequest, workers: int, on_event: Callable[[int], None] | None = None) -> None:
+        self._request = request
+        self._on_event = on_event
+        # Each thread waits for a process of its own.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="geant4")
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._processes: list[GeantProcess] = []
+        self._closing = False
+
+    def provenance(self) -> dict[str, Any]:
+        """Provenance of the showers."""
+        return self._request.provenance()
+
+    def showers(self, events: Sequence[int]) -> Future[Showers]:
+        """Showers of events, later."""
+        return self._threads.submit(self._tried, lambda process: process.showers(events, self._on_event))
+
+    def tracks(self, event: int, above: float) -> Future[Tracks]:
+        """Tracks of one event, later."""
+        return self._threads.submit(self._tried, lambda process: process.tracks(event, above))
+
+    def close(self) -> None:
+        """End all processes and forget what is not finished."""
+        with self._lock:
+            self._closing = True
+            for process in self._processes:
+                process.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for process in self._processes:
+            process.close()
+
+    def _tried(self, task: Callable[[GeantProcess], Any]) -> Any:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return task(self._process())
+            except ShowerError as error:
+                self._drop()
+                if attempt == ATTEMPTS or self._closing:
+                    msg = f"{error} (tried {attempt} times)"
+                    raise ShowerError(msg) from error
+        raise AssertionError  # the last attempt returns or raises
+
+    def _process(self) -> GeantProcess:
+        """The process of this thread; a new one if it has none that lives."""
+        mine: GeantProcess | None = getattr(self._mine, "process", None)
+        if mine is not None and not mine.alive:
+            self._drop()
+            mine = None
+        if mine is None:
+            with self._lock:
+                if self._closing:
+                    msg = "the simulation was stopped"
+                    raise SimulationError(msg)
+                mine = self._mine.process = GeantProcess(self._request)
+                self._processes.append(mine)
+        return mine
+
+    def _drop(self) -> None:
+        process: GeantProcess = self._mine.process
+        del self._mine.process
+        with self._lock:
+            self._processes.remove(process)
+        process.close()
+
+
+class ClusterPool:
+    """Workers of a Dask cluster; FastV and the data sets of Geant4 must be there as well.
+
+    Args:
+        request: what to simulate.
+        address: of the scheduler, such as ``tcp://host:8786``.
+
+    Raises:
+        SimulationError: the scheduler does not answer.
+        MissingExtraError: Dask is not installed.
+    """
+
+    def __init__(self, request: SimulationRequest, address: str) -> None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            msg = "--scheduler needs Dask; pip install 'fastv-hep[cluster]'"
+            raise MissingExtraError(msg) from error
+        try:
+            client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            msg = f"no Dask scheduler answers at {address} ({_first_line(error)}); start one, or leave --scheduler out"
+            raise SimulationError(msg) from error
+        self._client, self.address = client, address
+        # A task, unlike scattered data, is done again when the worker that holds its result is lost.
+        self._request = self._client.submit(_itself, request, pure=False)
+        self._executor: Executor = self._client.get_executor(pure=False, retries=ATTEMPTS - 1)
+
+    @property
+    def workers(self) -> int:
+        """Threads of the workers that are there now."""
+        return sum(self._client.nthreads().values())
+
+    def provenance(self) -> dict[str, Any]:
+        """Provenance of the showers; waits for a worker."""
+        provenance: dict[str, Any] = self._submit(_provenance).result()
+        return provenance
+
+    def showers(self, events: Sequence[int]) -> Future[Showers]:
+        """Showers of events, later."""
+        return self._submit(_showers, list(events))
+
+    def tracks(self, event: int, above: float) -> Future[Tracks]:
+        """Tracks of one event, later."""
+        return self._submit(_tracks, event, above)
+
+    def close(self) -> None:
+        """Forget what is not finished; workers end what they are at."""
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.close(timeout=5)
+
+    def _submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Submit a task; what Dask raises becomes an error of ours."""
+        translated: Future[Any] = Future()
+
+        def finish(future: Future[Any]) -> None:
+            if future.cancelled():
+                msg = f"the scheduler {self.address} is gone; finished showers are kept, the same command goes on"
+                translated.set_exception(SimulationError(msg))
+            elif (error := future.exception()) is None:
+                translated.set_result(future.result())
+            elif isinstance(error, FastVError | ShowerError):
+                translated.set_exception(error)
+            elif type(error).__name__ == "KilledWorker":
+                translated.set_exception(ShowerError("the workers that were at it died one after another"))
+            else:
+                msg = f"a worker of {self.address} fails: {type(error).__name__}: {_first_line(error)}"
+                translated.set_exception(SimulationError(msg))
+
+        self._executor.submit(task, self._request, __version__, *arguments).add_done_callback(finish)
+        return translated
+
+
+# What follows runs in threads of Dask's workers. Each thread keeps its process for the next events.
+_worker = threading.local()
+
+
+def _itself(request: SimulationRequest) -> SimulationRequest:
+    return request
+
+
+def _provenance(request: SimulationRequest, version: str) -> dict[str, Any]:
+    _check_version(version)
+    return request.provenance()
+
+
+def _showers(request: SimulationRequest, version: str, events: Sequence[int]) -> Showers:
+    _check_version(version)
+    showers: Showers = _on_worker(request, lambda process: process.showers(events))
+    return showers
+
+
+def _tracks(request: SimulationRequest, version: str, event: int, above: float) -> Tracks:
+    _check_version(version)
+    tracks: Tracks = _on_worker(request, lambda process: process.tracks(event, above))
+    return tracks
+
+
+def _on_worker(request: SimulationRequest, task: Callable[[GeantProcess], Any]) -> Any:
+    mine: tuple[SimulationRequest, GeantProcess] | None = getattr(_worker, "mine", None)
+    if mine is None or mine[0] != request or not mine[1].alive:
+        if mine is not None:
+            mine[1].close()
+        mine = _worker.mine = (request, GeantProcess(request))
+    try:
+        return task(mine[1])
+    except ShowerError as error:
+        mine[1].close()
+        del _worker.mine
+        msg = f"{error} (on {socket.gethostname()}, tried {ATTEMPTS} times)"
+        raise ShowerError(msg) from error
+
+
+def _check_version(version: str) -> None:
+    if version != __version__:
+        msg = f"{socket.gethostname()} has FastV {__version__}, this is FastV {version}; install the same on both"
+        raise SimulationError(msg)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

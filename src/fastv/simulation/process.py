@@ -1,0 +1,153 @@
+"""Geant4 in a process of its own, as a Python object: a crash of Geant4 becomes an exception here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from fastv.simulation.data_sets import OVERRIDES, VARIABLE, data_folder
+
+if TYPE_CHECKING:
+    from fastv.showers import Showers
+    from fastv.simulation.request import SimulationRequest
+    from fastv.simulation.tracks import Tracks
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""One worker is one thread; there are as many workers as are wanted."""
+
+
+class ShowerError(Exception):
+    """Geant4 failed in a way that another try may mend; the message tells where, and Geant4's last words."""
+
+
+class GeantProcess:
+    """One process that runs Geant4 for one request.
+
+    The process starts with the object. It ends with :meth:`close`, with the thread that made it, and by itself when
+    nothing was asked of it for long.
+
+    Args:
+        request: what to simulate.
+        idle_seconds: after so long without work the process ends.
+    """
+
+    def __init__(self, request: SimulationRequest, idle_seconds: float = 120.0) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+        environment = {name: value for name, value in os.environ.items() if name not in OVERRIDES}
+        environment |= {**dict.fromkeys(_THREADS, "1"), VARIABLE: str(data_folder())}
+        # -P: a random.py in the user's folder must not be taken for Python's.
+        command = [sys.executable, "-P", "-m", "fastv.simulation.worker", str(os.getpid()), str(idle_seconds)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
+        )
+        self._request: str | None = request.model_dump_json()
+
+    def showers(self, events: Sequence[int], on_event: Callable[[int], None] | None = None) -> Showers:
+        """Simulate events; ``on_event`` is told of each that is finished.
+
+        Raises:
+            ShowerError: Geant4 failed; the message names the event.
+            FastVError: the request cannot be simulated; to try again is of no use.
+        """
+        for kind, content in self._answers({"events": [int(event) for event in events]}, events):
+            if kind == "showers":
+                showers: Showers = content
+                return showers
+            if on_event is not None:
+                on_event(content)
+        raise AssertionError  # the answers end with showers or with an exception
+
+    def tracks(self, event: int, above: float = 0.0) -> Tracks:
+        """The tracks of one event that start with more than ``above`` MeV.
+
+        Raises:
+            ShowerError: Geant4 failed.
+            FastVError: the request cannot be simulated.
+        """
+        tracks: Tracks = next(content for _, content in self._answers({"tracks": event, "above": above}, [event]))
+        return tracks
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process at once, from any thread; what is being asked of it fails."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process and let go of all that belongs to it; for the thread that asks it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            with suppress(OSError):  # of a pipe whose other end is gone
+                pipe.close()  # type: ignore[union-attr]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answers(self, task: dict[str, Any], events: Sequence[int]) -> Iterator[tuple[str, Any]]:
+        """Send a task and yield what comes back."""
+        where = "Geant4 does not start"
+        try:
+            if self._request is not None:
+                self._write(self._request)
+                self._read(where)
+                self._request = None
+            where = _event(events, 0)
+            self._write(json.dumps(task))
+            finished = 0
+            while True:
+                kind, content = self._read(where)
+                finished += kind == "event"
+                where = _event(events, finished)
+                yield kind, content
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            msg = f"{where}: {self._last_words()}"
+            raise ShowerError(msg) from error
+
+    def _write(self, line: str) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None  # asked for when the process was started
+        pipe.write(line.encode() + b"\n")
+        pipe.flush()
+
+    def _read(self, where: str) -> tuple[str, Any]:
+        pipe = self._process.stdout
+        assert pipe is not None
+        kind, content = pickle.load(pipe)
+        if kind == "refused":
+            raise content
+        if kind == "failed":
+            raise ShowerError(content if content.startswith(where) else f"{where}: {content}")
+        return kind, content
+
+    def _last_words(self) -> str:
+        """How the process ended, and what it said about it."""
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            how = "it was killed, perhaps for want of memory"
+        else:
+            how = f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 4000))
+        lines = self._log.read().decode(errors="replace").splitlines()
+        # Geant4 ends with a line of stars that tells nothing.
+        said = [line.strip() for line in lines if line.strip() and not line.startswith("***")]
+        return f"{how}: {said[-1][:500]}" if said else how
+
+
+def _event(events: Sequence[int], finished: int) -> str:
+    return f"event {events[min(finished, len(events) - 1)]}"

@@ -1,0 +1,390 @@
+"""Production: showers of full simulation into a file, on this machine or on a cluster.
+
+The work is cut into blocks of events, as :class:`fastv.showers.ShowersWriter` keeps them. An event depends on the seed
+and on its number alone, so it does not matter who simulates a block, or when. What is finished survives any kill; the
+same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fastv.errors import OutputError, SettingsError, SimulationError
+from fastv.geometry import Detector
+from fastv.output import check_free
+from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
+from fastv.simulation.data_sets import DataSets, geant4_version
+from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
+from fastv.simulation.process import ShowerError
+from fastv.simulation.request import PhysicsSettings, SimulationRequest
+from fastv.simulation.spectra import Spectrum
+from fastv.units import AngleSpec, EnergySpec
+
+if TYPE_CHECKING:
+    from fastv.simulation.pools import Pool
+
+_BLOCK_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, BLOCK_ROWS)
+_BLOCK_ENERGY = 2e6
+"""MeV of incident energy that a block should have: half a minute or so, which is what a kill may cost."""
+
+_MOST_BLOCKS = 20_000
+_FEWEST_BLOCKS = 32
+"""So many can be spread evenly over the workers of one machine."""
+
+_CPU_SECONDS = "cpu_seconds"
+
+_MOST_FAILURES = 10
+"""So many blocks may fail before the rest is given up."""
+
+
+@dataclass(frozen=True)
+class Production:
+    """What a production has made.
+
+    Attributes:
+        output: the file.
+        showers: in the file.
+        simulated: of them, in this run; the others were there from an interrupted one.
+        energy: incident energy of those simulated in this run, MeV.
+        seconds: that this run took.
+        cpu_seconds: of Geant4 for those simulated in this run.
+    """
+
+    output: str
+    showers: int
+    simulated: int
+    energy: float
+    seconds: float
+    cpu_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def simulate(
+    detector: Detector | str,
+    output: str | Path,
+    *,
+    energy: str | float | EnergySpec | Spectrum,
+    n: int | None = None,
+    particle: str | int | tuple[int, ...] = "e-",
+    theta: str | float | AngleSpec | None = None,
+    phi: str | float | AngleSpec = 0.0,
+    position_spread: float = 0.0,
+    physics: PhysicsSettings | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    event: int | None = None,
+    tracks: str | Path | None = None,
+    tracks_above: float = 0.0,
+    cpu_seconds: bool = False,
+    block_rows: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Production:
+    """Simulate showers with Geant4 into a file.
+
+    A run that was interrupted is continued by the same call. The file is the same, bit for bit, on any number of
+    workers, on a cluster, and after interruptions; its showers are the same whatever ``block_rows`` is.
+
+    Args:
+        detector: with a stack; or a preset's name, or FILE.yaml.
+        output: the showers file; finished blocks are kept beside it until it is complete.
+        energy: MeV, or a text such as ``"50GeV"``, ``"10,50GeV"``, ``"1-1000GeV"`` (log-uniform),
+            ``"power-2:1-100GeV"`` or the name of a file with energies.
+        n: number of showers; not with ``event``.
+        particle: names or codes of the Particle Data Group.
+        theta, phi: direction in rad, or a text such as ``"60-90deg"``; by default at a right angle to the slabs.
+        position_spread: standard deviation of the starting point in each transverse direction, mm.
+        physics: models and production cut.
+        seed: the same seed gives the same showers.
+        workers: processes on this machine; by default as many as there are processors to use.
+        scheduler: address of a Dask scheduler, such as ``"tcp://host:8786"``, whose workers are taken instead.
+        event: simulate only this event of the sequence, into a file of one shower.
+        tracks: with ``event``, a file for its tracks (see :mod:`fastv.simulation.tracks`).
+        tracks_above: kinetic energy in MeV that a track must start with; a shower has some 1500 tracks a GeV.
+        cpu_seconds: keep what Geant4 took for each shower as an extra column. It is measured, so the file is another
+            one in each run.
+        block_rows: showers that are kept at a time; by default about half a minute of work.
+        resume: do nothing unless there is an interrupted run to continue.
+        force: replace an existing file.
+
+    Raises:
+        SettingsError: an argument is not allowed, or arguments contradict each other.
+        GeometryError: the detector is unknown.
+        SimulationError: data sets are missing, Geant4 fails again and again on an event, or the scheduler does not
+            answer.
+        MissingExtraError: calzone, or Dask for ``scheduler``, is not installed.
+        OutputError: the file exists, another command is writing it, an interrupted run was of another request, or the
+            disk is full.
+    """
+    request = SimulationRequest.model_validate(
+        {
+            "detector": detector,
+            "particle": particle,
+            "energy": energy,
+            "theta": theta,
+            "phi": phi,
+            "position_spread": position_spread,
+            "physics": physics or PhysicsSettings(),
+            "seed": seed,
+        }
+    )
+    _check_arguments(n, workers, scheduler, block_rows)
+    single = {"n": n, "workers": workers, "block": block_rows, "resume": resume or None}
+    _check_event(event, tracks, tracks_above, [name for name, value in single.items() if value is not None])
+    if scheduler is None:
+        DataSets(geant4_version()[0]).check(request.physics.em_model, request.physics.had_model, request.particle)
+    if event is not None:
+        return _replay(request, event, output, tracks, tracks_above, scheduler, cpu_seconds=cpu_seconds, force=force)
+    assert n is not None  # checked above
+    return _produce(
+        request, n, output, workers, scheduler, block_rows, cpu_seconds=cpu_seconds, resume=resume, force=force
+    )
+
+
+def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, block_rows: int | None) -> None:
+    for what, number in {"showers": n, "workers": workers, "showers a block": block_rows}.items():
+        if number is not None and number < 1:
+            msg = f"the number of {what} must be at least 1, got {number}"
+            raise SettingsError(msg)
+    if workers is not None and scheduler is not None:
+        msg = "--workers is for this machine, --scheduler for a cluster; give one of them"
+        raise SettingsError(msg)
+
+
+def _check_event(event: int | None, tracks: str | Path | None, above: float, others: Sequence[str]) -> None:
+    """``others`` are arguments that were given and mean nothing for a single event."""
+    if event is None:
+        if "n" not in others:
+            msg = "how many showers? give -n N, or --event K for a single one"
+            raise SettingsError(msg)
+        if tracks is not None:
+            msg = "--tracks is for a single event; choose it with --event K"
+            raise SettingsError(msg)
+    elif event < 0:
+        msg = f"events are numbered from 0 on, got {event}"
+        raise SettingsError(msg)
+    elif others:
+        msg = f"--event simulates a single event; leave out {', '.join(others)}"
+        raise SettingsError(msg)
+    if above < 0 or (above and tracks is None):
+        msg = "tracks are written with --tracks FILE; --tracks-above is the least energy of those, from 0 on"
+        raise SettingsError(msg)
+
+
+def default_block_rows(energies: NDArray[np.float64]) -> int:
+    """Showers a block for showers of these energies in MeV (n,): a function of the request alone.
+
+    Example:
+        >>> default_block_rows(np.full(10_000, 1e6)), default_block_rows(np.full(10_000, 1e3))
+        (2, 200)
+    """
+    n = len(energies)
+    wanted = min(_BLOCK_ENERGY / energies.mean(), n / _FEWEST_BLOCKS)
+    wanted = max(wanted, n / _MOST_BLOCKS)
+    return max((rows for rows in _BLOCK_SIZES if rows <= wanted), default=1)
+
+
+def _produce(
+    request: SimulationRequest,
+    n: int,
+    output: str | Path,
+    workers: int | None,
+    scheduler: str | None,
+    block_rows: int | None,
+    *,
+    cpu_seconds: bool,
+    resume: bool,
+    force: bool,
+) -> Production:
+    started = time.perf_counter()
+    left = ShowersWriter.left_behind(output)
+    if resume and left is None:
+        msg = f"{output}: there is no interrupted run to continue; leave --resume out to start one"
+        raise OutputError(msg)
+    check_free(output, force=force or left is not None)  # before a cluster is troubled
+    energies = _energies(request, n)
+    progress = _Progress(energies)
+    with closing(_pool(request, workers, scheduler, progress.add)) as pool:
+        asked = {
+            "request_sha256": _digest(request),
+            "provenance": pool.provenance(),
+            "columns": [_CPU_SECONDS] if cpu_seconds else [],
+        }
+        known = left is not None and left == {**left, **asked, "total": n}
+        rows = block_rows or (left["block_rows"] if left is not None and known else default_block_rows(energies))
+        resume = known or not force
+        with closing(ShowersWriter(output, n, asked, block_rows=rows, resume=resume, force=force)) as writer:
+            seconds = _simulate_blocks(writer, pool, energies, progress, keep_cpu_seconds=cpu_seconds)
+            writer.finish()
+    return Production(
+        output=str(output),
+        showers=n,
+        simulated=progress.finished,
+        energy=progress.energy,
+        seconds=time.perf_counter() - started,
+        cpu_seconds=seconds,
+    )
+
+
+def _replay(
+    request: SimulationRequest,
+    event: int,
+    output: str | Path,
+    tracks: str | Path | None,
+    above: float,
+    scheduler: str | None,
+    *,
+    cpu_seconds: bool,
+    force: bool,
+) -> Production:
+    started = time.perf_counter()
+    for path in (output, tracks):
+        if path is not None:
+            check_free(path, force=force)
+    with closing(_pool(request, 1, scheduler)) as pool:
+        try:
+            showers: Showers = pool.showers([event]).result()
+            paths = None if tracks is None else pool.tracks(event, above).result()
+        except ShowerError as error:
+            raise SimulationError(*error.args) from error
+    (showers if cpu_seconds else _without_times(showers)).write(output, force=force)
+    if tracks is not None and paths is not None:
+        paths.write(tracks, request.detector, event, showers.provenance, force=force)
+    return Production(
+        output=str(output),
+        showers=1,
+        simulated=1,
+        energy=float(showers.incident_energies[0]),
+        seconds=time.perf_counter() - started,
+        cpu_seconds=float(showers.extra[_CPU_SECONDS][0]),
+    )
+
+
+def _pool(
+    request: SimulationRequest,
+    workers: int | None,
+    scheduler: str | None,
+    on_event: Callable[[int], None] | None = None,
+) -> Pool:
+    if scheduler is None:
+        return LocalPool(request, workers or usable_processors(), on_event)
+    pool = ClusterPool(request, scheduler)
+    if not pool.workers:
+        print(f"{scheduler} has no workers yet; waiting for them", file=sys.stderr)
+    return pool
+
+
+def _simulate_blocks(
+    writer: ShowersWriter, pool: Pool, energies: NDArray[np.float64], progress: _Progress, *, keep_cpu_seconds: bool
+) -> float:
+    """Simulate what is missing, the most expensive blocks first; Geant4's processor time in seconds."""
+    missing = [writer.rows(block) for block in writer.missing()]
+    # Whoever is free takes the next block. When small ones come last, all become free at about the same time.
+    missing.sort(key=lambda rows: -energies[rows].sum())
+    cpu_seconds, successes = 0.0, 0
+    failures: list[str] = []
+    with progress.shown(missing):
+        futures = {pool.showers(range(rows.start, rows.stop)): rows for rows in missing}
+        for future in as_completed(futures):
+            rows = futures.pop(future)
+            try:
+                showers: Showers = future.result()
+            except ShowerError as error:
+                failures.append(f"events {rows.start} to {rows.stop - 1}: {error}")
+                # What fails at once, or everywhere, is not the fault of some events.
+                if not successes or len(failures) == _MOST_FAILURES:
+                    break
+                continue
+            cpu_seconds += float(showers.extra[_CPU_SECONDS].sum())
+            writer.write_block(
+                rows.start // writer.block_rows, showers if keep_cpu_seconds else _without_times(showers)
+            )
+            for event in range(rows.start, rows.stop):
+                progress.add(event)
+            successes += 1
+    if failures:
+        more = f" (and {len(failures) - 1} more blocks)" if len(failures) > 1 else ""
+        msg = f"{failures[0]}{more}; all other showers are kept, the same command tries these again"
+        raise SimulationError(msg)
+    return cpu_seconds
+
+
+def _without_times(showers: Showers) -> Showers:
+    extra = {name: column for name, column in showers.extra.items() if name != _CPU_SECONDS}
+    return replace(showers, extra=extra)
+
+
+class _Progress:
+    """Finished events, and a bar that goes by energy, because time does."""
+
+    def __init__(self, energies: NDArray[np.float64]) -> None:
+        self._energies = energies
+        self._missing = np.zeros(len(energies), dtype=bool)
+        self._lock = threading.Lock()
+        self._bar: tqdm[Any] | None = None
+        self.finished = 0
+        self.energy = 0.0
+
+    @contextmanager
+    def shown(self, missing: Sequence[slice]) -> Iterator[None]:
+        """Show the bar while these events are simulated."""
+        for rows in missing:
+            self._missing[rows] = True
+        self._there = len(self._energies) - int(self._missing.sum())
+        gev = self._energies / 1e3
+        with tqdm(
+            total=gev.sum(),
+            initial=gev[~self._missing].sum(),
+            unit="GeV",
+            smoothing=0,  # blocks differ, so the latest ones tell little about the rest
+            bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} GeV [{elapsed}<{remaining}, {rate_fmt}]",
+            disable=None,
+        ) as self._bar:
+            self._describe()
+            yield
+        self._bar = None
+
+    def add(self, event: int) -> None:
+        """Count an event, once; from any thread."""
+        with self._lock:
+            if not self._missing[event]:
+                return
+            self._missing[event] = False
+            self.finished += 1
+            self.energy += float(self._energies[event])
+            if self._bar is not None:
+                self._describe()
+                self._bar.update(self._energies[event] / 1e3)
+
+    def _describe(self) -> None:
+        if self._bar is not None:
+            self._bar.set_description(
+                f"simulating, {self._there + self.finished}/{len(self._energies)} showers", refresh=False
+            )
+
+
+def _energies(request: SimulationRequest, n: int) -> NDArray[np.float64]:
+    """Energies of the first n events, MeV."""
+    pieces = [request.conditions(np.arange(start, min(start + 100_000, n))).energy for start in range(0, n, 100_000)]
+    return np.concatenate(pieces)
+
+
+def _digest(request: SimulationRequest) -> str:
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()

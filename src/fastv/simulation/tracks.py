@@ -1,0 +1,113 @@
+"""The tracks of one event in a file, for a display.
+
+The file is HDF5. One row a track: ``pdg``, ``energy`` (MeV), ``process``, ``number``, ``parent``; and ``first``, the
+row of its first corner, with the number of all corners at the end. One row a corner: ``points`` and ``detector_points``
+(mm), ``energies`` (MeV), ``times`` (ns). The attribute ``fastv`` is a JSON text: format version, number of the event,
+detector and provenance. The names mean what they do in :class:`fastv.simulation.transport.Track`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.errors import FileFormatError
+from fastv.output import hdf5_written, written_whole
+
+if TYPE_CHECKING:
+    from fastv.geometry import Detector
+    from fastv.simulation.transport import Track
+
+FORMAT_VERSION = 1
+
+_TRACK: Mapping[str, Any] = {
+    "pdg": np.int32,
+    "energy": np.float32,
+    "process": "S",
+    "number": np.int64,
+    "parent": np.int64,
+}
+_CORNER: Mapping[str, Any] = {
+    "points": np.float32,
+    "detector_points": np.float32,
+    "energies": np.float32,
+    "times": np.float32,
+}
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """All tracks of an event, in a few arrays.
+
+    Attributes:
+        columns: the data sets of the file by name.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> Tracks:
+        """Collect single tracks."""
+        columns: dict[str, NDArray[Any]] = {
+            name: np.array([getattr(track, name) for track in tracks], dtype=kind) for name, kind in _TRACK.items()
+        }
+        columns["first"] = np.cumsum([0, *(len(track.points) for track in tracks)], dtype=np.int64)
+        for name in _CORNER:
+            width = (3,) if name.endswith("points") else ()
+            corners = [getattr(track, name) for track in tracks]
+            columns[name] = np.concatenate([np.empty((0, *width)), *corners]).astype(np.float32)
+        return cls(columns)
+
+    def __len__(self) -> int:
+        return len(self.columns["pdg"])
+
+    def corners(self, track: int, *, detector: bool = False) -> NDArray[np.float32]:
+        """Corners (k, 3) of the path of a track in mm, in the frame of the shower or of the detector."""
+        first, last = self.columns["first"][track : track + 2]
+        points: NDArray[np.float32] = self.columns["detector_points" if detector else "points"][first:last]
+        return points
+
+    def write(
+        self, path: str | Path, detector: Detector, event: int, provenance: Mapping[str, Any], *, force: bool = False
+    ) -> None:
+        """Write them with what the event is.
+
+        Raises:
+            OutputError: the file exists and ``force`` is false, or the disk is full.
+        """
+        note = {
+            "format_version": FORMAT_VERSION,
+            "event": event,
+            "detector": detector.model_dump(mode="json"),
+            "provenance": dict(provenance),
+        }
+        with written_whole(path, force=force) as temporary, hdf5_written(temporary) as file:
+            for name, column in self.columns.items():
+                file.create_dataset(name, data=column, compression="gzip" if len(column) else None)
+            file.attrs["fastv"] = json.dumps(note)
+
+
+def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
+    """The tracks of a file, and its attribute ``fastv``.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds no tracks.
+    """
+    names = (*_TRACK, "first", *_CORNER)
+    try:
+        with h5py.File(path, "r") as file:
+            missing = [name for name in names if name not in file]
+            if missing:
+                msg = f"{path}: no file of tracks, for it has no {missing[0]!r}"
+                raise FileFormatError(msg)
+            return Tracks({name: file[name][...] for name in names}), json.loads(file.attrs["fastv"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        msg = f"{path}: cannot read the tracks: {' '.join(str(error).split())}"
+        raise FileFormatError(msg) from error
