@@ -408,3 +408,16 @@ class TestValidation:
     def test_unknown_fields_are_errors(self) -> None:
         with pytest.raises(ValidationError, match="treshold"):
             Detector(name="bad", mesh=PRESETS["par04-siw"].mesh, treshold=1.0)  # type: ignore[call-arg]
+
+
+def test_equality_does_not_depend_on_what_was_computed() -> None:
+    first, second, other = (
+        ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=r, layer_thickness=1.0, r_size=1.0) for r in (3, 3, 4)
+    )
+    for mesh in (first, second, other):
+        assert mesh.voxel_r.shape == mesh.layer_z[mesh.voxel_layer].shape
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != other
+    assert first != "a mesh"
+    assert Detector(name="a", mesh=first) == Detector(name="a", mesh=second)
