@@ -69,8 +69,10 @@ def test_tracks(request_: SimulationRequest) -> None:
 def test_a_crash_names_the_event(request_: SimulationRequest, fake_geant4: Fake, kind: str, reason: str) -> None:
     fake_geant4(kind=kind, events=[12])
     told: list[int] = []
-    with GeantProcess(request_) as process, pytest.raises(ShowerError, match=f"^event 12: {reason}"):
-        process.showers(range(10, 14), told.append)
+    with GeantProcess(request_) as process:
+        with pytest.raises(ShowerError, match=f"^event 12: {reason}"):
+            process.showers(range(10, 14), told.append)
+        assert not process.alive
     assert told == [10, 11]
 
 

@@ -287,6 +287,24 @@ class TestKills:
         assert path.read_bytes() == expected
 
 
+@pytest.mark.geant4
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_kills_with_geant4_itself(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "fastv", "simulate", "par04-siw", "-n", "24", "--energy", "1-3GeV", "--block", "1"]
+    path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
+    subprocess.run([*words, "--workers", "1", "-o", str(tmp_path / "whole.h5")], check=True, capture_output=True)
+    with subprocess.Popen([*words, "--workers", "2", "-o", str(path)], stdout=subprocess.DEVNULL) as command:
+        wait_for(lambda: len(list(parts.glob("0*.h5"))) >= 3)
+        workers = processes_of(command.pid)
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: len(list(parts.glob("0*.h5"))) >= 6)
+        command.kill()
+    wait_for(partial(none_of, workers), 10)
+    done = subprocess.run([*words, "--workers", "2", "--json", "-o", str(path)], check=True, capture_output=True)
+    assert json.loads(done.stdout)["simulated"] <= 18
+    assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
 @pytest.mark.usefixtures("fake_geant4")
 class TestResume:
     @pytest.fixture

@@ -62,7 +62,7 @@ def _print_geant4(rows: dict[str, str], geant4: dict[str, Any]) -> None:
     for each in geant4["data_sets"]:
         others = f" (found: {', '.join(each['other_versions'])})" if each["other_versions"] else ""
         name = f"{each['name']}{each['version'] or ''}"
-        print(f"{name:<24}{each['state'] + others:<12}{each['contents']}")
+        print(f"{name:<24}{each['state'] + others:<10}  {each['contents']}")
     print()
     for each in geant4["physics"]:
         lacking = list(dict.fromkeys(f"{one['data_set']} is {one['state']}" for one in each["lacking"]))

@@ -98,6 +98,10 @@ class GeantProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):  # it was started
+            self.close()
+
     def _answers(self, task: dict[str, Any], events: Sequence[int]) -> Iterator[tuple[str, Any]]:
         """Send a task and yield what comes back."""
         where = "Geant4 does not start"
@@ -128,6 +132,10 @@ class GeantProcess:
         pipe = self._process.stdout
         assert pipe is not None
         kind, content = pickle.load(pipe)
+        if kind in ("refused", "failed"):
+            # Its last answer: it ends now, and must not be taken for one that lives.
+            self._process.kill()
+            self._process.wait()
         if kind == "refused":
             raise content
         if kind == "failed":

@@ -1,0 +1,126 @@
+"""A cluster makes the same file as one machine, and what fails on it is told in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastv.errors import MissingExtraError, SettingsError, SimulationError
+from fastv.showers import ShowersFile
+from fastv.simulation import pools
+from fastv.simulation.production import simulate
+from fastv.simulation.request import SimulationRequest
+
+distributed = pytest.importorskip("distributed", reason="needs the extra [cluster]")
+
+Fake = Callable[..., None]
+
+
+def make(output: Path, **options: Any) -> Any:
+    given = {"n": 12, "energy": "1-1000GeV", "seed": 3, "block_rows": 3, **options}
+    return simulate("par04-siw", output, **given)
+
+
+@pytest.fixture
+def address(fake_geant4: Fake) -> Iterator[str]:
+    """A scheduler with one worker of two threads, in this process."""
+    fake_geant4()
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options, protocol="tcp", host="127.0.0.1") as cluster:
+        yield cluster.scheduler_address
+
+
+def test_the_file_is_that_of_one_machine(address: str, tmp_path: Path) -> None:
+    result = make(tmp_path / "cluster.h5", scheduler=address)
+    make(tmp_path / "machine.h5", workers=1)
+    assert result.simulated == 12
+    assert (tmp_path / "cluster.h5").read_bytes() == (tmp_path / "machine.h5").read_bytes()
+    make(tmp_path / "one.h5", n=None, block_rows=None, event=5, tracks=tmp_path / "t.h5", scheduler=address)
+    with ShowersFile(tmp_path / "one.h5") as one, ShowersFile(tmp_path / "machine.h5") as all_:
+        np.testing.assert_array_equal(one[:].energies[0], all_[5:6].energies[0])
+    assert (tmp_path / "t.h5").exists()
+
+
+def test_failures(address: str, tmp_path: Path, fake_geant4: Fake) -> None:
+    path = tmp_path / "a.h5"
+    fake_geant4(kind="abort", events=[7], once=str(tmp_path / "marker"))
+    make(path, scheduler=address, n=9)
+    assert (tmp_path / "marker").exists()
+    fake_geant4(kind="abort", events=list(range(12)))
+    with pytest.raises(
+        SimulationError, match=r"event \d+: it ended by SIGABRT: .* \(on .*, tried 3 times\); all other"
+    ):
+        make(tmp_path / "b.h5", scheduler=address, seed=4, n=3)
+    fake_geant4(refuse="no such physics")
+    with pytest.raises(SettingsError, match="^no such physics$"):
+        make(tmp_path / "c.h5", scheduler=address, seed=5, n=3)
+
+
+def test_another_version_of_fastv_on_the_workers(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def showers(_: Any, version: str, *__: Any) -> None:
+        pools._check_version(f"{version}.1")
+
+    monkeypatch.setattr(pools, "_showers", showers)
+    with pytest.raises(SimulationError, match=r"has FastV .*, this is FastV .*\.1; install the same on both"):
+        make(tmp_path / "a.h5", scheduler=address)
+
+
+def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledWorker(Exception):  # noqa: N818, called as Dask's
+        pass
+
+    def showers(*_: Any) -> None:
+        msg = "Attempted to run on 4 workers"
+        raise KilledWorker(msg)
+
+    monkeypatch.setattr(pools, "_showers", showers)
+    with pytest.raises(SimulationError, match="events .*: the workers that were at it died one after another"):
+        make(tmp_path / "a.h5", scheduler=address, n=3)
+
+    def broken(*_: Any) -> None:
+        msg = "No module named 'fastv'"
+        raise ModuleNotFoundError(msg)
+
+    monkeypatch.setattr(pools, "_showers", broken)
+    with pytest.raises(SimulationError, match=rf"a worker of {address} fails: ModuleNotFoundError: No module named"):
+        make(tmp_path / "b.h5", scheduler=address, n=3)
+
+
+def test_a_scheduler_that_goes_away(fake_geant4: Fake) -> None:
+    fake_geant4(seconds=0.5)
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    request = SimulationRequest.model_validate({"detector": "par04-siw", "energy": "1GeV"})
+    cluster = distributed.LocalCluster(**options, protocol="tcp", host="127.0.0.1")
+    try:
+        pool = pools.ClusterPool(request, cluster.scheduler_address)
+        future = pool.showers(range(100))
+    finally:
+        cluster.close()
+    try:
+        with pytest.raises(SimulationError, match="the scheduler tcp://.* is gone; finished showers are kept"):
+            future.result(timeout=60)
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://no-such-host.invalid:8786"])
+def test_an_unreachable_scheduler(
+    address: str, tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_geant4()
+    monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(SimulationError, match=f"no Dask scheduler answers at {address} .*leave --scheduler out"):
+        make(tmp_path / "a.h5", scheduler=address)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_dask(tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_geant4()
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"--scheduler needs Dask; pip install 'fastv-hep\[cluster\]'"):
+        make(tmp_path / "a.h5", scheduler="tcp://127.0.0.1:1")
