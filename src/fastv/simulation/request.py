@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -253,6 +254,8 @@ class SimulationRequest(Frozen):
         self, theta: NDArray[np.float64], phi: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Starting points: two Gaussian numbers (Box and Muller) along the transverse unit vectors of theta and phi."""
+        if not self.position_spread:
+            return np.zeros((len(theta), 3))
         radius = self.position_spread * np.sqrt(-2 * np.log1p(-u))
         along_theta, along_phi = radius * np.cos(2 * np.pi * v), radius * np.sin(2 * np.pi * v)
         unit_theta = directions(theta + np.pi / 2, phi)
@@ -346,9 +349,10 @@ def _words(key: NDArray[np.uint64], events: NDArray[np.int64]) -> NDArray[np.uin
     rising = events[order]
     words = np.empty((len(events), _WORDS), dtype=np.uint64)
     # Events in a row are drawn at once.
-    for run in np.split(np.arange(len(events)), np.flatnonzero(np.diff(rising) != 1) + 1) if len(events) else []:
+    ends = [0, *(np.flatnonzero(np.diff(rising) != 1) + 1).tolist(), len(events)]
+    for first, last in pairwise(ends) if len(events) else []:
         # A step of the counter gives four numbers.
-        counter = int(rising[run[0]]) * (_WORDS // 4)
-        drawn = np.random.Philox(key=key, counter=counter).random_raw(_WORDS * len(run))
-        words[order[run]] = drawn.reshape(-1, _WORDS)
+        counter = int(rising[first]) * (_WORDS // 4)
+        drawn = np.random.Philox(key=key, counter=counter).random_raw(_WORDS * (last - first))
+        words[order[first:last]] = drawn.reshape(-1, _WORDS)
     return words

@@ -97,6 +97,7 @@ class Transport:
         DataSets(version).check(request.physics.em_model, request.physics.had_model, request.particle)
         self._geometry = geometry(request, full=full, all_active=all_active)
         self._all_active = all_active
+        self._curved = request.stack.shape == "barrel"
         self._voxelise = Voxeliser(request.detector)
 
     @cached_property
@@ -229,27 +230,28 @@ class Transport:
         points, energies = [np.empty((0, 3))], [np.empty(0)]
         for name, volume in result.deposits.items():
             # The part that goes into displaced atoms comes as points, the rest as lines.
-            points += [self._inside(name, _MM * each) for each in (volume.line["end"], volume.point["position"])]
+            ends = [volume.line["end"], volume.point["position"]]
+            points += ends if self._curved else [self._inside(name, each) for each in ends]
             energies += [volume.line["value"], volume.point["value"]]
         escaped: dict[int, list[float]] = {}
         if self._all_active:
             for sample in result.particles.values():
                 for code, energy in zip(sample["pid"].tolist(), sample["energy"].tolist(), strict=True):
                     escaped.setdefault(code, []).append(energy)
-        return Deposits(frame.shower(np.concatenate(points)), np.concatenate(energies), escaped, seconds)
+        return Deposits(frame.shower(_MM * np.concatenate(points)), np.concatenate(energies), escaped, seconds)
 
     def _inside(self, volume: str, points: Points) -> Points:
-        """Ends of steps, in planes kept off the surfaces of their slab.
+        """Ends of steps (n, 3) in cm, kept off the surfaces of their plane.
 
         A step often ends on a surface, and layers of a mesh often end there too. Rounding must not decide on which side
-        of it the deposit lies. Shells are curved, their surfaces never coincide with those of a mesh.
+        of it the deposit lies. The shells of a barrel are curved, their surfaces never coincide with those of a mesh.
         """
         stack = self.request.stack
-        if stack.shape == "planar":
-            slab = slab_number(volume)
-            ends = stack.front + stack.boundaries[slab : slab + 2]
-            points[:, 2] = np.clip(points[:, 2], ends[0] + _OFF_SURFACE, ends[1] - _OFF_SURFACE)
-        return points
+        slab = slab_number(volume)
+        front, back = (stack.front + stack.boundaries[slab : slab + 2]) / _MM
+        inside = points.copy()
+        inside[:, 2] = np.clip(points[:, 2], front + _OFF_SURFACE / _MM, back - _OFF_SURFACE / _MM)
+        return inside
 
 
 class _Frame:
