@@ -18,6 +18,7 @@ from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh, first_pro
 from fastv.model import load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
+from fastv.stack import Slab, SlabGroup, Stack
 
 # Edges (mm) and alpha cells of the photons of CaloChallenge data set 1; all other of its 24 layers have no voxels.
 PHOTON_LAYERS = {
@@ -421,3 +422,38 @@ def test_equality_does_not_depend_on_what_was_computed() -> None:
     assert first != other
     assert first != "a mesh"
     assert Detector(name="a", mesh=first) == Detector(name="a", mesh=second)
+
+
+class TestStack:
+    LAYER = SlabGroup(
+        repeat=2, slabs=(Slab(material="G4_Pb", thickness=2.0), Slab(material="G4_Si", thickness=0.5, active=True))
+    )
+    STACK = Stack(
+        shape="barrel", inner_radius=500.0, groups=(SlabGroup(slabs=(Slab(material="G4_Al", thickness=10.0),)), LAYER)
+    )
+
+    def test_slabs_and_their_surfaces(self) -> None:
+        assert [slab.material for slab in self.STACK.slabs] == ["G4_Al", "G4_Pb", "G4_Si", "G4_Pb", "G4_Si"]
+        assert self.STACK.boundaries.tolist() == [0.0, 10.0, 12.0, 12.5, 14.5, 15.0]
+        assert (self.STACK.depth, self.STACK.front) == (15.0, 500.0)
+        assert self.STACK.right_angle == math.pi / 2
+
+    def test_radiation_length_and_moliere_radius(self) -> None:
+        assert self.STACK.radiation_lengths == pytest.approx(10 / 88.97 + 4 / 5.612 + 1 / 93.7, rel=1e-3)
+        one = Stack(shape="planar", distance=1.0, groups=(SlabGroup(slabs=(self.LAYER.slabs[1],)),))
+        assert one.moliere_radius == pytest.approx(49.4, rel=0.01)
+        assert one.right_angle == 0
+
+    def test_what_was_computed_is_not_kept_in_copies(self) -> None:
+        assert len(self.STACK.boundaries) == 6
+        shorter = self.STACK.model_copy(update={"groups": self.STACK.groups[1:]})
+        assert len(shorter.slabs) == 4
+        assert len(shorter.boundaries) == 5
+
+    def test_equality(self) -> None:
+        again = Stack.model_validate_json(self.STACK.model_dump_json())
+        assert len(again.boundaries) == len(self.STACK.boundaries)
+        assert again == self.STACK
+        assert hash(again) == hash(self.STACK)
+        assert again.model_copy(update={"inner_radius": 400.0}) != self.STACK
+        assert again != self.LAYER

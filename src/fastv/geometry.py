@@ -168,13 +168,6 @@ class ReadoutMesh(Frozen):
             msg = f"{path}: bad layer {layer_id} in the binning of {particle!r}: {reason}"
             raise FileFormatError(msg) from error
 
-    def __eq__(self, other: object) -> bool:
-        # Cached arrays, which pydantic would compare too, have no truth value.
-        return self.blocks == other.blocks if isinstance(other, ReadoutMesh) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.blocks)
-
     @cached_property
     def layers(self) -> tuple[LayerBlock, ...]:
         """One single-layer block per layer, in depth order."""
