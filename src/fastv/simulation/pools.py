@@ -6,6 +6,7 @@ that dies, and try events again whose simulation failed.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -150,6 +151,8 @@ class ClusterPool:
         except ImportError as error:
             msg = "--scheduler needs Dask; pip install 'fastv-hep[cluster]'"
             raise MissingExtraError(msg) from error
+        # A scheduler that goes away is told by our own error, not by a traceback of Dask's.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
