@@ -26,7 +26,8 @@ _NESTED = 8
 """Slabs that are nested in one another: with more of them, or fewer, Geant4 is a little slower."""
 _SIDE_BY_SIDE = 3
 _MARGIN_RADII = 12.0
-"""Moliere radii around the mesh that are built: less than 1e-3 of a shower's energy lies beyond."""
+"""Moliere radii around the mesh that are built. Less than 1e-4 of a shower's energy goes further; but for 1e-3 or 3e-3
+that flies back across the beam, to the other side of a barrel, where there is no mesh."""
 _WIDEST = math.radians(60)
 """Half opening of a sector beyond which the cylinders are built completely."""
 
