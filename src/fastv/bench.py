@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def bench(
     batch: Sequence[int] = (1, 100, 1000),
     threads: int = 1,
     seconds: float = 3.0,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Time generation at several batch sizes.
 
@@ -34,24 +35,35 @@ def bench(
         batch: showers of each request.
         threads: threads that share the work of a request.
         seconds: how long to repeat each batch size.
+        options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
 
     Raises:
-        SettingsError: a batch size or the number of threads is below 1.
+        SettingsError: a batch size or the number of threads is below 1; an option is not one of the family, or is given
+            with an ONNX file.
         ModelError: no such model.
     """
     if threads < 1 or not batch or min(batch) < 1:
         msg = f"threads and batch sizes must be at least 1, got threads {threads}, batch {list(batch)}"
         raise SettingsError(msg)
     if str(model).endswith(".onnx"):
+        if options:
+            msg = f"{model}: the options of a graph are those of its export; give them to fastv export, or a model here"
+            raise SettingsError(msg)
         return _bench(OnnxGenerator(model, threads=threads), str(model), batch, seconds)
     from fastv.model import load
 
-    loaded = load(model)
+    loaded = load(model).with_options(**(options or {}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export(loaded, path)
         result = _bench(OnnxGenerator(path, threads=threads), loaded.name, batch, seconds)
-    return {**result, "parameters": loaded.n_parameters, "weights_sha256": loaded.digest()}
+    return {
+        **result,
+        "options": loaded.options,
+        "evaluations": loaded.generator.evaluations,
+        "parameters": loaded.n_parameters,
+        "weights_sha256": loaded.digest(),
+    }
 
 
 def _bench(generator: OnnxGenerator, name: str, batch: Sequence[int], seconds: float) -> dict[str, Any]:

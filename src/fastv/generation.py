@@ -7,7 +7,7 @@ number alone. So runs repeat exactly, also when they were interrupted and resume
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ def generate(
     like: str | Path | Showers | None = None,
     seed: int = 0,
     extrapolate: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Showers:
     """Draw showers into memory.
 
@@ -81,12 +82,14 @@ def generate(
         like: a showers file or showers whose conditions are taken, in order; with a larger ``n``, from the start again.
         seed: the same seed gives the same showers.
         extrapolate: allow conditions outside the model's domain.
+        options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
 
     Raises:
-        SettingsError: conditions are missing or contradict each other.
+        SettingsError: conditions are missing or contradict each other, or the family has no such option.
         DomainError: a condition is outside the domain and ``extrapolate`` is false.
         ModelError: the model gave a voxel that is no finite number.
     """
+    model = model.with_options(**(options or {}))
     conditions = resolve_conditions(
         model, energy=energy, n=n, theta=theta, phi=phi, like=like, seed=seed, extrapolate=extrapolate
     )
@@ -108,6 +111,7 @@ def generate_file(
     like: str | Path | Showers | None = None,
     seed: int = 0,
     extrapolate: bool = False,
+    options: Mapping[str, Any] | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> None:
@@ -121,11 +125,13 @@ def generate_file(
     Raises:
         OutputError: the file exists, the interrupted run had other arguments, or the disk is full.
     """
+    model = model.with_options(**(options or {}))
     conditions = resolve_conditions(
         model, energy=energy, n=n, theta=theta, phi=phi, like=like, seed=seed, extrapolate=extrapolate
     )
     request = {
         "model": model.digest(),
+        "options": model.options,
         "seed": seed,
         "conditions": conditions.origin,
         "conditions_sha256": conditions.digest(),
@@ -295,6 +301,7 @@ def _showers(
             "model_sha256": model.digest(),
             "seed": seed,
             "conditions": conditions.origin,
+            **({"options": model.options} if model.options else {}),
             **({"particle": particles[0]} if len(particles) == 1 else {}),
         },
     )

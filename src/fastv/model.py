@@ -17,7 +17,7 @@ from fastv._version import __version__
 from fastv.errors import ModelError, SettingsError
 from fastv.generation import generate
 from fastv.geometry import Detector
-from fastv.models import build
+from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
 from fastv.output import written_whole
 from fastv.showers import Showers
@@ -78,6 +78,25 @@ class Model:
     def n_parameters(self) -> int:
         """Number of trained parameters, those used in training only included."""
         return sum(parameter.numel() for parameter in self.generator.parameters())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings that may be chosen at generation, with their present values."""
+        settings = self.generator.settings
+        dumped = settings.model_dump(mode="json")
+        return {name: dumped[name] for name in settings.at_generation}
+
+    def with_options(self, **options: Any) -> Model:
+        """The same model with other settings for generation, where its family has some; weights are shared.
+
+        Raises:
+            SettingsError: the family has no such option, or the value is not allowed; the message lists the options.
+        """
+        if not options:
+            return self
+        generator = with_options(self.generator, options)
+        description = self.description.model_copy(update={"settings": generator.settings.model_dump(mode="json")})
+        return Model(generator, description, self.name)
 
     def generate(self, **request: Any) -> Showers:
         """Draw showers into memory: :func:`fastv.generation.generate` with this model."""

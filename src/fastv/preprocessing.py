@@ -201,6 +201,77 @@ class ResponseScale(nn.Module):
         return (self.mean + y * self.stochastic / torch.sqrt(incident / 1000.0)).clamp(min=0.0)
 
 
+class LevelScale(nn.Module):
+    r"""Standardise voxel codes given the energy of their layer: z = (x - m(e)) / s(e), for each layer and ring.
+
+    e is the level of the layer, log(1 + E_l / threshold). m and s are piecewise linear between ``n_knots`` equidistant
+    levels, means and standard deviations of the training showers near each knot, drawn towards those of all layers
+    where they are few.
+
+    Shapes: codes (N, L, alpha, r), levels (N, L).
+
+    Example:
+        >>> scale = LevelScale((2, 4, 3))
+        >>> levels = torch.rand(500, 2, generator=torch.manual_seed(1)) * 10
+        >>> codes = levels[:, :, None, None] * (1 + torch.randn(500, 2, 4, 3))
+        >>> scale.fit(codes, levels)
+        >>> z = scale(codes, levels)
+        >>> round(float(z.mean()), 1), round(float(z.std()), 1)
+        (0.0, 1.0)
+        >>> bool(torch.allclose(scale.inverse(z, levels), codes, atol=1e-4))
+        True
+    """
+
+    mean: Tensor
+    log_width: Tensor
+    highest: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], n_knots: int = 17) -> None:
+        super().__init__()
+        self.n_knots = n_knots
+        self.register_buffer("mean", torch.zeros(shape[0], n_knots, shape[2]))
+        self.register_buffer("log_width", torch.zeros(shape[0], n_knots, shape[2]))
+        self.register_buffer("highest", torch.ones(()))
+
+    def _weights(self, levels: Tensor) -> Tensor:
+        """Weights of the knots (N, L, K): 1 at each knot, falling to 0 at its neighbours."""
+        place = levels.clamp(min=0.0) / self.highest * (self.n_knots - 1)
+        knots = torch.arange(self.n_knots, device=levels.device, dtype=levels.dtype)
+        return (1 - (place.clamp(max=self.n_knots - 1)[:, :, None] - knots).abs()).clamp(min=0.0)
+
+    @torch.no_grad()
+    def fit(self, codes: Tensor, levels: Tensor, prior: float = 3.0) -> None:
+        """Fit to training showers; ``prior`` is the weight, in showers, of the other layers."""
+        self.highest.copy_(levels.max().clamp(min=1.0))
+        weights = self._weights(levels).double()
+        self.mean.copy_(_local_means(weights, codes.double().mean(2), prior))
+        rest = codes - self._at(self.mean, levels)
+        spread = _local_means(weights, rest.double().square().mean(2), prior)
+        self.log_width.copy_(torch.log(spread.clamp(min=1e-4)) / 2)
+
+    def _at(self, values: Tensor, levels: Tensor) -> Tensor:
+        """Values (L, K, r) at the levels, (N, L, 1, r)."""
+        return (self._weights(levels)[:, :, None] @ values).to(values.dtype)
+
+    def forward(self, codes: Tensor, levels: Tensor) -> Tensor:
+        """Standardised codes."""
+        return (codes - self._at(self.mean, levels)) * torch.exp(-self._at(self.log_width, levels))
+
+    def inverse(self, z: Tensor, levels: Tensor) -> Tensor:
+        """Codes of standardised ones."""
+        return self._at(self.mean, levels) + z * torch.exp(self._at(self.log_width, levels))
+
+
+def _local_means(weights: Tensor, values: Tensor, prior: float) -> Tensor:
+    """Weighted means (L, K, r) of values (N, L, r) with weights (N, L, K); few are helped out by the other layers."""
+    count = weights.sum(0)[:, :, None]
+    total = torch.einsum("nlk,nlr->lkr", weights, values)
+    # A knot that no layer has showers near takes what all showers have.
+    everywhere = values.mean((0, 1))
+    shared = (total.sum(0) + 0.1 * everywhere) / (count.sum(0) + 0.1)
+    return (total + prior * shared) / (count + prior)
+
+
 class QuantileMap(nn.Module):
     r"""Map each column to normal scores: z = Phi^-1(F(y)), F its distribution, piecewise linear between quantiles.
 

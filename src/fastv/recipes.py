@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,7 +81,16 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         SettingsError: the name, a setting or a value is unknown or not allowed; the message lists what is.
     """
-    content = _content(name)
+    return recipe_of(_content(name), overrides)
+
+
+def recipe_of(content: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its content, a mapping with 'family', 'model' and 'training', and overrides.
+
+    Raises:
+        SettingsError: as :func:`load_recipe`.
+    """
+    content = deepcopy(content)
     for override in overrides:
         _override(content, override)
     recipe = validated(Recipe, content, "recipe")
@@ -116,12 +126,27 @@ def _content(name: str) -> dict[str, Any]:
     return content
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or len(parts) != 2 or parts[0] not in ("model", "training"):
-        msg = f"--set takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
-        raise SettingsError(msg)
+def options_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """Options for generation from texts such as ``steps=8``, the values in YAML.
+
+    Raises:
+        SettingsError: a text is no assignment, or its value no YAML.
+
+    Example:
+        >>> options_of(["steps=8", "solver=heun"])
+        {'steps': 8, 'solver': 'heun'}
+    """
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            msg = f"--set takes NAME=VALUE, got {assignment!r}"
+            raise SettingsError(msg)
+        options[key.strip()] = _value(key, text)
+    return options
+
+
+def _value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -131,8 +156,21 @@ def _override(content: dict[str, Any], override: str) -> None:
         # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
         with suppress(ValueError):
             value = float(value)
-    section = content.setdefault(parts[0], {})
-    if not isinstance(section, dict):
-        msg = f"recipe.{parts[0]} is a mapping of settings, got {section!r}"
+    return value
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    nested = parts[0] == "model" and len(parts) > 2 and all(parts)
+    if not equals or not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
+        msg = f"--set takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
         raise SettingsError(msg)
-    section[parts[1]] = value
+    value = _value(key, text)
+    section = content
+    for depth, part in enumerate(parts[:-1], start=1):
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            msg = f"recipe.{'.'.join(parts[:depth])} is a mapping of settings, got {section!r}"
+            raise SettingsError(msg)
+    section[parts[-1]] = value

@@ -267,10 +267,18 @@ class ModelSummary:
     name: str
     description: ModelDescription
     parameters: int
+    options: Mapping[str, Any]
+    evaluations: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """The description, with the number of parameters."""
-        return {"name": self.name, "parameters": self.parameters, **self.description.model_dump(mode="json")}
+        """The description, with the number of parameters, the options at generation and the network's evaluations."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "options": dict(self.options),
+            "evaluations": dict(self.evaluations),
+            **self.description.model_dump(mode="json"),
+        }
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table."""
@@ -287,6 +295,10 @@ class ModelSummary:
                 rows.append((angle, f"{bounds[0]:.4g} to {bounds[1]:.4g} rad"))
         rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
         rows.append(("parameters", f"{self.parameters:,}"))
+        if self.options:
+            rows.append(("at generation", _words(self.options)))
+        if self.evaluations:
+            rows.append(("evaluations", f"{_words(self.evaluations)} a shower"))
         for key, label in (
             ("files", "trained on"),
             ("showers", "showers"),
@@ -311,7 +323,7 @@ def summarise_model(name: str | Path) -> ModelSummary:
     from fastv.model import load
 
     model = load(name)
-    return ModelSummary(model.name, model.description, model.n_parameters)
+    return ModelSummary(model.name, model.description, model.n_parameters, model.options, model.generator.evaluations)
 
 
 def _words(value: Any) -> str:

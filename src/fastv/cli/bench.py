@@ -13,6 +13,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--batch", metavar="N,N", default="1,100,1000", help="batch sizes (default 1,100,1000)")
     parser.add_argument("--threads", type=int, default=1, help="threads that share a request (default 1)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long to repeat each batch size (default 3)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
@@ -23,13 +30,16 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.bench import bench
     from fastv.errors import SettingsError
+    from fastv.recipes import options_of
 
     try:
         batch = [int(size) for size in options.batch.split(",")]
     except ValueError as error:
         msg = f"--batch takes whole numbers with commas between, such as 1,100,1000; got {options.batch!r}"
         raise SettingsError(msg) from error
-    result = bench(options.model, batch=batch, threads=options.threads, seconds=options.seconds)
+    result = bench(
+        options.model, batch=batch, threads=options.threads, seconds=options.seconds, options=options_of(options.set)
+    )
     if options.json:
         print(json.dumps(result))
         return

@@ -11,6 +11,13 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser("export", help="write a model as ONNX, checked against the model")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
     parser.add_argument("--contract", default="fastv", help="what the consumer feeds and reads; known: fastv")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+    )
     parser.add_argument("-o", "--output", metavar="FILE.onnx", required=True, help="file to write")
     parser.add_argument("--force", action="store_true", help="replace FILE.onnx")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
@@ -23,8 +30,10 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.export import export
     from fastv.model import load
+    from fastv.recipes import options_of
 
-    report = export(load(options.model), options.output, contract=options.contract, force=options.force)
+    model = load(options.model).with_options(**options_of(options.set))
+    report = export(model, options.output, contract=options.contract, force=options.force)
     if options.json:
         print(json.dumps(report.as_dict()))
         return

@@ -17,6 +17,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--like", metavar="FILE", help="take the conditions of these showers, in order")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+    )
     parser.add_argument("--extrapolate", action="store_true", help="allow conditions outside the model's domain")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same arguments")
     parser.add_argument("--force", action="store_true", help="replace FILE, forget an interrupted run")
@@ -32,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from fastv.generation import generate_file
     from fastv.model import load
     from fastv.output import check_free
+    from fastv.recipes import options_of
     from fastv.showers import ShowersFile
 
     check_free(options.output, force=options.force)
@@ -47,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         like=options.like,
         seed=options.seed,
         extrapolate=options.extrapolate,
+        options=options_of(options.set),
         resume=options.resume,
         force=options.force,
     )

@@ -148,6 +148,7 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
         "model": model.name,
         "family": model.description.family,
         "weights_sha256": model.digest(),
+        "options": json.dumps(model.options),
         "domain": model.domain.model_dump_json(),
         "detector": model.detector.model_dump_json(),
         "conditions": json.dumps([{"name": name, "unit": CONDITION_UNITS[name]} for name in generator.condition_names]),

@@ -5,6 +5,7 @@ A family is known by its name alone; nothing else in the package names one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -18,8 +19,11 @@ _S = TypeVar("_S", bound=BaseModel)
 
 FAMILIES: dict[str, str] = {
     "autoencoder": "fastv.models.autoencoder:Autoencoder",
+    "diffusion": "fastv.models.diffusion:Diffusion",
     "fastv": "fastv.models.fastv:FastV",
+    "flow-matching": "fastv.models.flow_matching:FlowMatching",
     "library": "fastv.models.library:ShowerLibrary",
+    "mean-flow": "fastv.models.mean_flow:MeanFlow",
     "pca": "fastv.models.pca:PCA",
     "vae": "fastv.models.vae:VAE",
 }
@@ -53,6 +57,30 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
     """
     generator = family_class(family)
     return generator(validated(generator.Settings, settings, "model"), detector, domain)
+
+
+def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
+    """The same generator, weights shared, with other values of settings that may be chosen at generation.
+
+    Raises:
+        SettingsError: the family has no such option, or the value is not allowed; the message lists the options.
+
+    Example:
+        >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
+        >>> generator = build("flow-matching", {}, Detector.preset("par04-siw"), domain)
+        >>> with_options(generator, {"steps": 3, "solver": "euler"}).evaluations["voxels"]
+        3
+    """
+    known = generator.settings.at_generation
+    for name in options:
+        if name not in known:
+            has = f"it has: {', '.join(known)}" if known else "it has none"
+            msg = f"the family {generator.family!r} has no option {name!r} at generation; {has}"
+            raise SettingsError(msg)
+    settings = validated(type(generator.settings), {**generator.settings.model_dump(), **options}, "option")
+    changed = type(generator)(settings, generator.detector, generator.domain)
+    changed.load_state_dict(generator.state_dict(), assign=True)
+    return changed.train(generator.training)
 
 
 def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:

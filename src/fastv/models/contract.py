@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -149,11 +149,24 @@ class Objective:
     learning_rate: float = 1.0
 
 
+@dataclass(frozen=True)
+class Student:
+    """How to train a model that learns from another one: its family, settings of the model and of the training."""
+
+    family: str
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+
 class GeneratorSettings(BaseModel):
-    """Settings that every family has; a family adds its own. Unknown keys are errors."""
+    """Settings that every family has; a family adds its own. Unknown keys are errors.
+
+    ``at_generation`` names those that may be changed after training.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    at_generation: ClassVar[tuple[str, ...]] = ()
     conditions: tuple[Condition, ...] = ("energy",)
 
     @model_validator(mode="after")
@@ -210,6 +223,30 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
+
+    @property
+    def evaluations(self) -> dict[str, int]:
+        """How often each network is asked for a shower, for the families that ask more than once."""
+        return {}
+
+    def student(self, steps: int) -> Student:
+        """A recipe for a model that learns from this one and needs about ``steps`` evaluations.
+
+        Raises:
+            ModelError: the family offers none.
+        """
+        del steps
+        msg = f"the family {self.family!r} offers no student"
+        raise ModelError(msg)
+
+    def learn_from(self, teacher: Generator) -> None:
+        """Take ``teacher`` for the loss from now on, with its preprocessing; called in place of :meth:`fit`.
+
+        Raises:
+            ModelError: the family does not learn from a teacher, or not from this one.
+        """
+        msg = f"the family {self.family!r} does not learn from a teacher such as {teacher.family!r}"
+        raise ModelError(msg)
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Logarithm of the density of each shower, shape (N,), for the families that have one.

@@ -1,0 +1,130 @@
+"""Solvers of the ordinary differential equation that turns noise into data, and what each of them costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+Solver = Literal["euler", "midpoint", "heun", "rk4", "dpm++2m"]
+SOLVERS: tuple[Solver, ...] = get_args(Solver)
+ORDER: dict[Solver, int] = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "dpm++2m": 2}
+"""Order of convergence: the error falls as steps^-order."""
+
+
+@dataclass(frozen=True)
+class Path:
+    r"""The path x(t) = signal(t) data + noise(t) n from noise to data, as a model sees it.
+
+    Attributes:
+        velocity: dx/dt at (x, t), t a number.
+        denoised: the mean of the data given (x, t).
+        signal, noise: the two factors.
+        times: where the steps begin and end, from noise to data.
+        open_end: there is no velocity at the last time: a step that would ask for it there is an Euler step.
+    """
+
+    velocity: Callable[[Tensor, float], Tensor]
+    denoised: Callable[[Tensor, float], Tensor]
+    signal: Callable[[float], float]
+    noise: Callable[[float], float]
+    times: Sequence[float]
+    open_end: bool = False
+
+
+def evaluations(solver: Solver, steps: int, *, open_end: bool = False) -> int:
+    """How often a solver asks the network.
+
+    Example:
+        >>> [evaluations(solver, 8) for solver in ("euler", "midpoint", "heun", "rk4", "dpm++2m")]
+        [8, 16, 16, 32, 8]
+        >>> evaluations("heun", 18, open_end=True)
+        35
+    """
+    stages = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "dpm++2m": 1}[solver]
+    if open_end and solver in ("heun", "rk4"):
+        return stages * (steps - 1) + 1
+    return stages * steps
+
+
+def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
+    r"""The states at all ``path.times``, the first of them x, any shape.
+
+    With a step h from t to t + h and v the velocity,
+
+    * euler: x + h v(x, t)
+    * midpoint: x + h v(x + h/2 v(x, t), t + h/2)
+    * heun: x + h/2 (v(x, t) + v(x + h v(x, t), t + h))
+    * rk4: the classical method of Runge and Kutta
+    * dpm++2m: two-step method in the logarithm of signal over noise, lambda. With D the denoised data, h_i the step of
+      lambda and r = h_(i-1) / h_i,
+
+          x_(i+1) = noise_(i+1) / noise_i x_i + signal_(i+1) (1 - e^(-h_i)) ((1 + 1/(2r)) D_i - 1/(2r) D_(i-1)) ;
+
+      where a step of lambda is infinite, D_i stands for the bracket.
+
+    Source: dpm++2m: Lu et al., arXiv 2211.01095, algorithm 2.
+
+    Example:
+        >>> import torch
+        >>> decay = Path(lambda x, t: -x, lambda x, t: x, lambda t: t, lambda t: 1 - t, [0.0, 0.5, 1.0])
+        >>> trajectory(decay, torch.ones(1), "euler")[-1].item()
+        0.25
+        >>> trajectory(decay, torch.ones(1), "heun")[-1].item()
+        0.390625
+    """
+    if solver == "dpm++2m":
+        return _multistep(path, x)
+    states = [x]
+    for i, (t, end) in enumerate(zip(path.times[:-1], path.times[1:], strict=True)):
+        last = path.open_end and i == len(path.times) - 2
+        x = _step(path.velocity, x, t, end - t, "euler" if last and solver in ("heun", "rk4") else solver)
+        states.append(x)
+    return states
+
+
+def solve(path: Path, x: Tensor, solver: Solver) -> Tensor:
+    """The last state of :func:`trajectory`."""
+    return trajectory(path, x, solver)[-1]
+
+
+def _step(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float, h: float, solver: Solver) -> Tensor:
+    first = velocity(x, t)
+    if solver == "euler":
+        return x + h * first
+    if solver == "midpoint":
+        return x + h * velocity(x + (h / 2) * first, t + h / 2)
+    if solver == "heun":
+        return x + (h / 2) * (first + velocity(x + h * first, t + h))
+    second = velocity(x + (h / 2) * first, t + h / 2)
+    third = velocity(x + (h / 2) * second, t + h / 2)
+    fourth = velocity(x + h * third, t + h)
+    return x + (h / 6) * (first + 2 * second + 2 * third + fourth)
+
+
+def _multistep(path: Path, x: Tensor) -> list[Tensor]:
+    levels = [(path.signal(t), path.noise(t)) for t in path.times]
+    ratios = [_log_ratio(signal, noise) for signal, noise in levels]
+    states = [x]
+    before: Tensor | None = None
+    for i, t in enumerate(path.times[:-1]):
+        data = path.denoised(x, t)
+        step = ratios[i + 1] - ratios[i]
+        mean = data
+        if before is not None and math.isfinite(step) and math.isfinite(ratios[i] - ratios[i - 1]):
+            weight = step / (2 * (ratios[i] - ratios[i - 1]))
+            mean = (1 + weight) * data - weight * before
+        signal, noise = levels[i + 1]
+        x = (noise / levels[i][1]) * x - signal * math.expm1(-step) * mean
+        states.append(x)
+        before = data
+    return states
+
+
+def _log_ratio(signal: float, noise: float) -> float:
+    if signal <= 0:
+        return -math.inf
+    return math.inf if noise <= 0 else math.log(signal / noise)

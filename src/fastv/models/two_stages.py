@@ -1,0 +1,202 @@
+"""Generators in two stages: the energies of the layers given the conditions, then the voxels given both."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from fastv.coding import ShowerCoding
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.models.contract import (
+    Batch,
+    ConditionScaler,
+    Domain,
+    Generator,
+    GeneratorSettings,
+    NoiseSpec,
+    Student,
+)
+from fastv.models.flows import TIME_FEATURES, Flow
+from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
+from fastv.models.networks import MLP
+from fastv.preprocessing import LevelScale
+
+_STUDENT_TRAINING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "gradient_clip": 1.0,
+    "batch_size": 64,
+    "average": 0.998,
+    "epochs": 60,
+}
+
+
+class TwoStageSettings(GeneratorSettings):
+    """Settings that all families in two stages have.
+
+    ``network`` is that of the voxels; ``features`` is how many numbers it gives each voxel, from which ``hidden``
+    units of a network that all voxels share make its output. ``layer_hidden`` are the widths of the network of the
+    layer energies. ``steps`` and ``layer_steps`` are those of the two stages at generation.
+    """
+
+    network: NetworkSettings = TransformerSettings(width=128, blocks=3, heads=4, expansion=2)
+    features: PositiveInt = 4
+    hidden: PositiveInt = 16
+    layer_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256, 256)
+    steps: PositiveInt = 8
+    layer_steps: PositiveInt = 16
+    at_generation: ClassVar[tuple[str, ...]] = ("steps", "layer_steps")
+
+
+class TwoStages(Generator):
+    r"""Layer codes, then voxel codes, of :class:`~fastv.coding.ShowerCoding`, each by a flow from noise to data.
+
+    The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
+    layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
+    Voxel codes are standardised by :class:`~fastv.preprocessing.LevelScale`, so that the flow has only to learn what
+    the energy of the layer does not tell.
+
+    The order, layers first: Krause and Shih, arXiv 2106.05285.
+
+    Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+    """
+
+    settings: TwoStageSettings
+    flow_class: ClassVar[type[Flow]]
+
+    def __init__(self, settings: TwoStageSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = (
+                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            )
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.coding = ShowerCoding(detector)
+        self.shape = detector.mesh.shape
+        self.level = LevelScale(self.shape)
+        n, size = self.shape[0], self.scaler.size
+        self.codes = 1 + n
+        self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
+        times = self.flow_class.n_times * TIME_FEATURES
+        layers = VectorNetwork(self.codes, settings.layer_hidden, size + times)
+        voxels = VoxelNetwork(settings, self.shape, size + 1 + n + times)
+        self.layers = self.make_flow(layers, settings.layer_steps)
+        self.voxels = self.make_flow(voxels, settings.steps)
+
+    @abstractmethod
+    def make_flow(self, network: nn.Module, steps: int) -> Flow:
+        """The flow of one stage."""
+
+    @property
+    def evaluations(self) -> dict[str, int]:
+        """How often each network is asked for a shower."""
+        return {"layers": self.layers.evaluations, "voxels": self.voxels.evaluations}
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Fit the coding and the scale of its voxels."""
+        scaled = self.scaler(batch.conditions)
+        incident, u = batch.conditions[:, :1], scaled[:, :1]
+        self.coding.fit(batch.energies, incident, u)
+        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
+        self.level.fit(self.coding.encode(batch.energies, incident, u)[1], self._levels(layers))
+
+    def _levels(self, layers: Tensor) -> Tensor:
+        """log(1 + E_l / threshold), (N, L)."""
+        return torch.log1p(layers / self.coding.threshold)
+
+    def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
+        """What the voxels are given, (N, 2 L + 1 + size): levels first, then standardised layers and the response."""
+        incident = conditions[:, :1]
+        response = self.coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
+        profile = self.coding.layers(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
+        return torch.cat([self._levels(layers) / 4 - 2, profile, response, scaled], dim=1)
+
+    def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What each of the two stages learns: data and context of the layers, data and context of the voxels."""
+        scaled = self.scaler(batch.conditions)
+        codes, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
+        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
+        voxels = self.level(voxels, self._levels(layers))[:, None]
+        return (codes, scaled), (voxels, self._context(layers, batch.conditions, scaled))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``layers`` and ``voxels``, mean squared errors in units of the codes' spread, and their sum ``loss``."""
+        layers, voxels = self.encode(batch)
+        terms = {"layers": self.layers.loss(*layers), "voxels": self.voxels.loss(*voxels)}
+        return {"loss": terms["layers"] + terms["voxels"], **terms}
+
+    def student(self, steps: int) -> Student:
+        """A :class:`~fastv.models.mean_flow.MeanFlow` with the same networks."""
+        alike = ("conditions", "network", "features", "hidden", "layer_hidden")
+        dumped = self.settings.model_dump(mode="json")
+        return Student(
+            family="mean-flow",
+            model={**{name: dumped[name] for name in alike}, "steps": steps},
+            training=dict(_STUDENT_TRAINING),
+        )
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        scaled = self.scaler(conditions)
+        incident, u = conditions[:, :1], scaled[:, :1]
+        codes = self.layers.trajectory(noise[:, : self.codes], scaled)[-1][1]
+        layers = self.coding.decode_layers(codes, incident, u)
+        context = self._context(layers, conditions, scaled)
+        start = noise[:, self.codes :].reshape(-1, 1, *self.shape)
+        voxels = self.voxels.trajectory(start, context)[-1][1][:, 0]
+        voxels = self.level.inverse(voxels.clamp(-20.0, 20.0), self._levels(layers))
+        return self.coding.decode_voxels(voxels, layers)
+
+
+class VectorNetwork(nn.Module):
+    """Dense layers on a vector and its context; shapes (N, size), (N, context) -> (N, size)."""
+
+    def __init__(self, size: int, hidden: tuple[int, ...], context: int) -> None:
+        super().__init__()
+        self.network = MLP(size + context, hidden, size)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Vector to vector."""
+        out: Tensor = self.network(torch.cat([x, context], dim=1))
+        return out
+
+
+class VoxelNetwork(nn.Module):
+    """A grid network, whose output for each voxel meets the voxel's own value in a small network that all share.
+
+    The grid network sees all of the shower through a narrow gate, the width of its tokens; what a voxel's own value
+    means, on which side of the threshold it lies above all, need not pass it. The first L columns of the context,
+    those of the layers, are a second channel of the grid.
+
+    Shapes: x (N, 1, L, alpha, r), context (N, L + context) -> (N, 1, L, alpha, r).
+    """
+
+    def __init__(self, settings: TwoStageSettings, shape: tuple[int, int, int], context: int) -> None:
+        super().__init__()
+        self.n_layers = shape[0]
+        self.grid = grid_network(settings.network, shape, 2, settings.features, self.n_layers + context)
+        self.first = nn.Conv3d(1 + settings.features, settings.hidden, 1)
+        self.activation = nn.SiLU()
+        self.last = nn.Conv3d(settings.hidden, 1, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Grid to grid."""
+        layers = context[:, None, : self.n_layers, None, None].expand(x.shape)
+        features = self.grid(torch.cat([x, layers], dim=1), context)
+        out: Tensor = features[:, :1] + self.last(self.activation(self.first(torch.cat([x, features], dim=1))))
+        return out
