@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from fastv._version import __version__
 from fastv.augmentation import AlphaSymmetry
-from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
+from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputError, SettingsError, TrainingError
 from fastv.model import Model, ModelDescription
 from fastv.models import build
-from fastv.models.contract import Batch, Generator, Objective
+from fastv.models.contract import Batch, Domain, Generator, Objective
 from fastv.output import check_free, readable_os_errors, written_whole
 from fastv.recipes import Recipe, TrainingSettings, load_recipe
 from fastv.training_data import TrainingData
@@ -39,6 +39,7 @@ def train(
     *,
     settings: Sequence[str] = (),
     mesh: str | None = None,
+    teacher: Model | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> Model:
@@ -54,11 +55,12 @@ def train(
         output: the model directory.
         settings: overrides such as ``training.epochs=5``.
         mesh: the mesh of plain CaloChallenge files.
+        teacher: a model to learn from, for the families that can; see :func:`fastv.distillation.distill`.
         resume: continue an interrupted training.
         force: replace an existing model and forget an interrupted training.
 
     Raises:
-        SettingsError, FileFormatError, GeometryError, OutputError: the request does not fit.
+        SettingsError, FileFormatError, GeometryError, OutputError, ModelError, DomainError: the request does not fit.
         TrainingError: the loss became infinite or NaN; the best weights so far are kept.
     """
     if isinstance(data, str | Path):
@@ -73,7 +75,7 @@ def train(
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
-        run = _Run(recipe, showers, output, resume=resume, force=force)
+        run = _Run(recipe, showers, output, teacher, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
         run.loop()
@@ -83,16 +85,25 @@ def train(
 class _Run:
     """A training with everything that a checkpoint must restore."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, output: Path, *, resume: bool, force: bool) -> None:
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, output: Path, teacher: Model | None, *, resume: bool, force: bool
+    ) -> None:
         self.recipe = recipe
         self.how: TrainingSettings = recipe.training
         self.data = data
         self.output = output
         self.force = force
-        self.domain = data.domain()
-        self.request = {"recipe": recipe.model_dump(mode="json"), "data_sha256": data.digest()}
+        self.teacher = teacher
+        self.domain = data.domain() if teacher is None else _domain_of(teacher, data)
+        self.request = {
+            "recipe": recipe.model_dump(mode="json"),
+            "data_sha256": data.digest(),
+            "teacher": None if teacher is None else {"weights_sha256": teacher.digest(), "options": teacher.options},
+        }
         _seed(self.how.seed, 0)
         self.generator = build(recipe.family, dict(recipe.model), data.detector, self.domain)
+        if teacher is not None:
+            self.generator.learn_from(teacher.generator)
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
@@ -114,7 +125,9 @@ class _Run:
             self._restore()
 
     def fit(self) -> None:
-        """Fit the preprocessing."""
+        """Fit the preprocessing; with a teacher it is the teacher's."""
+        if self.teacher is not None:
+            return
         _seed(self.how.seed, 1)
         batch = self.data.subset(20_000, self.generator.conditions_of, self.how.seed)
         self.generator.fit(batch)
@@ -124,6 +137,8 @@ class _Run:
         how, generator = self.how, self.generator
         fabric = self.fabric
         fabric.launch()
+        if self.teacher is not None:
+            self.teacher.generator.to(fabric.device, torch.float64 if how.precision == "64-true" else torch.float32)
         trained = any(parameter.requires_grad for parameter in generator.parameters())
         objectives = generator.objectives if trained else ()
         optimizers = [self._optimizer(objective) for objective in objectives]
@@ -291,10 +306,8 @@ class _Run:
             raise TrainingError(msg) from error
         for key, value in self.request.items():
             if progress.get(key) != value:
-                what = "recipe" if key == "recipe" else "data"
-                msg = (
-                    f"{self.output}: the interrupted training had other {what}; use the same, or --force to start over"
-                )
+                what = {"recipe": "other recipe", "teacher": "another teacher"}.get(key, "other data")
+                msg = f"{self.output}: the interrupted training had {what}; use the same, or --force to start over"
                 raise TrainingError(msg)
         self.generator.load_state_dict(_under(tensors, "model."))
         self.best = _under(tensors, "best.")
@@ -306,6 +319,8 @@ class _Run:
         """Write the model directory with the best weights and remove the working folder; on the first device only."""
         self.generator.load_state_dict(self.best)
         self.generator.cpu().float().eval()
+        if self.teacher is not None:
+            self.teacher.generator.cpu().float()
         self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
         description = ModelDescription(
             family=self.recipe.family,
@@ -321,6 +336,7 @@ class _Run:
                 "best_epoch": self.best_epoch,
                 "validation_loss": self.best_loss,
                 "code_version": __version__,
+                **({} if self.teacher is None else {"teacher": _told(self.teacher)}),
             },
         )
         model = Model(self.generator, description, self.output.name)
@@ -329,6 +345,35 @@ class _Run:
             shutil.rmtree(self.folder)
         self.fabric.barrier()
         return model
+
+
+def _domain_of(teacher: Model, data: TrainingData) -> Domain:
+    """The domain of the teacher, which is that of its student; the data must be of its detector and lie inside."""
+    mine, other = teacher.detector, data.detector
+    if (mine.mesh, mine.energy_scale, mine.threshold) != (other.mesh, other.energy_scale, other.threshold):
+        msg = f"the teacher {teacher.name} ({mine.name}) and the showers ({other.name}) differ in mesh or readout"
+        raise GeometryError(msg)
+    domain, spanned = teacher.domain, data.domain()
+    for name in teacher.generator.condition_names:
+        inner, outer = getattr(spanned, name, None), getattr(domain, name, None)
+        if inner and outer and not (inner[0] >= outer[0] * (1 - 1e-6) and inner[1] <= outer[1] * (1 + 1e-6)):
+            msg = (
+                f"the showers go from {inner[0]:g} to {inner[1]:g} in {name}, the domain of the teacher only from "
+                f"{outer[0]:g} to {outer[1]:g}; leave out those outside, or learn without --data from showers it draws"
+            )
+            raise DomainError(msg)
+    return domain
+
+
+def _told(teacher: Model) -> dict[str, Any]:
+    """What a student's description tells of its teacher."""
+    return {
+        "name": teacher.name,
+        "family": teacher.description.family,
+        "weights_sha256": teacher.digest(),
+        "options": teacher.options,
+        "evaluations": teacher.generator.evaluations,
+    }
 
 
 def learning_rate(how: TrainingSettings, epoch: float) -> float:

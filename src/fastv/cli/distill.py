@@ -1,0 +1,59 @@
+"""``fastv distill``: a student that makes a teacher's showers in one step or a few."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(verbs: Any) -> None:
+    """Describe the options of ``fastv distill``."""
+    parser = verbs.add_parser("distill", help="train a student that makes a teacher's showers in one step or a few")
+    parser.add_argument("teacher", metavar="TEACHER", help="model directory, or name of a shipped model")
+    parser.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="the model directory to write")
+    parser.add_argument(
+        "--data", metavar="FILE", nargs="+", default=[], help="showers files; by default the teacher draws showers"
+    )
+    parser.add_argument("--steps", type=int, default=1, help="evaluations of the student for a shower (default 1)")
+    parser.add_argument(
+        "-n", type=int, default=10_000, metavar="N", help="showers that the teacher draws, without --data (10000)"
+    )
+    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting of the student or its training, as in --set training.epochs=50; may be repeated",
+    )
+    parser.add_argument(
+        "--teacher-set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting of the teacher's generation, as in --teacher-set steps=16; may be repeated",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
+    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, forget an interrupted training")
+    parser.add_argument("--json", action="store_true", help="print machine-readable results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Distill, then print what came out."""
+    from fastv.distillation import distill
+    from fastv.summary import print_summary, summarise_model
+
+    distill(
+        options.teacher,
+        options.output,
+        data=options.data,
+        steps=options.steps,
+        n=options.n,
+        settings=options.set,
+        options=options.teacher_set,
+        mesh=options.mesh,
+        resume=options.resume,
+        force=options.force,
+    )
+    print_summary(summarise_model(options.output), as_json=options.json)
