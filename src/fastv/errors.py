@@ -39,3 +39,7 @@ class TrainingError(FastVError):
 
 class SimulationError(FastVError):
     """Geant4 cannot start, lacks data sets, or fails on a shower; or a cluster is not there."""
+
+
+class TooFewShowersError(FastVError):
+    """A sample has too few showers for a figure that is asked for."""
