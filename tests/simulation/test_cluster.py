@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +72,17 @@ def test_another_version_of_fastv_on_the_workers(address: str, tmp_path: Path, m
         make(tmp_path / "a.h5", scheduler=address)
 
 
+def test_other_data_sets_on_a_worker(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def provenance(request: SimulationRequest, _: str) -> dict[str, Any]:
+        return {**request.provenance(), "data_sets": {"G4EMLOW": "8.7"}}
+
+    monkeypatch.setattr(pools, "_provenance", provenance)
+    with pytest.raises(
+        SimulationError, match=r"a worker has data_sets .*8\.8.*, the run began with .*8\.7.*same versions"
+    ):
+        make(tmp_path / "a.h5", scheduler=address, n=3)
+
+
 def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledWorker(Exception):  # noqa: N818, called as Dask's
         pass
@@ -124,3 +137,26 @@ def test_without_dask(tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"--scheduler needs Dask; pip install 'fastv-hep\[cluster\]'"):
         make(tmp_path / "a.h5", scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("batch_system", ["SLURM", "HTCondor"])
+def test_the_worked_examples(batch_system: str, tmp_path: Path) -> None:
+    """Each script of docs/cluster.md describes its jobs as dask-jobqueue understands it; none is submitted."""
+    pytest.importorskip("dask_jobqueue", reason="needs the extra [cluster]")
+    page = Path(__file__).parents[2].joinpath("docs", "cluster.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    script = next(each for each in scripts if f"{batch_system}Cluster(" in each)
+    (tmp_path / "cluster.py").write_text(script.replace('"port": 8786', '"port": 0, "dashboard_address": None'))
+    code = (
+        "import builtins, runpy\nfrom dask_jobqueue.core import JobQueueCluster\n"
+        "JobQueueCluster.scale = lambda *_, **words: print('scale', words)\nbuiltins.input = print\n"
+        "runpy.run_path('cluster.py', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "fastv/bin/activate" in done.stdout
+    assert "export GEANT4_DATA_DIR=/shared/geant4-data" in done.stdout
+    assert "--nthreads 1 " in done.stdout
+    assert "--lifetime 7h30m" in done.stdout
+    assert re.search(r"^scale \{'jobs': 100\}\ntcp://", done.stdout, re.MULTILINE)

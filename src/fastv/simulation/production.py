@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,7 @@ def _produce(
     energies = _energies(request, n)
     progress = _Progress(energies)
     with closing(_pool(request, workers, scheduler, progress.add)) as pool:
-        asked = {
+        asked: dict[str, Any] = {
             "request_sha256": _digest(request),
             "provenance": pool.provenance(),
             "columns": [_CPU_SECONDS] if cpu_seconds else [],
@@ -231,7 +232,8 @@ def _produce(
         rows = block_rows or (left["block_rows"] if left is not None and known else default_block_rows(energies))
         resume = known or not force
         with closing(ShowersWriter(output, n, asked, block_rows=rows, resume=resume, force=force)) as writer:
-            seconds = _simulate_blocks(writer, pool, energies, progress, keep_cpu_seconds=cpu_seconds)
+            finish = partial(_finished, provenance=asked["provenance"], keep_cpu_seconds=cpu_seconds)
+            seconds = _simulate_blocks(writer, pool, energies, progress, finish)
             writer.finish()
     return Production(
         output=str(output),
@@ -292,7 +294,11 @@ def _pool(
 
 
 def _simulate_blocks(
-    writer: ShowersWriter, pool: Pool, energies: NDArray[np.float64], progress: _Progress, *, keep_cpu_seconds: bool
+    writer: ShowersWriter,
+    pool: Pool,
+    energies: NDArray[np.float64],
+    progress: _Progress,
+    finish: Callable[[Showers], Showers],
 ) -> float:
     """Simulate what is missing, the most expensive blocks first; Geant4's processor time in seconds."""
     missing = [writer.rows(block) for block in writer.missing()]
@@ -313,9 +319,7 @@ def _simulate_blocks(
                     break
                 continue
             cpu_seconds += float(showers.extra[_CPU_SECONDS].sum())
-            writer.write_block(
-                rows.start // writer.block_rows, showers if keep_cpu_seconds else _without_times(showers)
-            )
+            writer.write_block(rows.start // writer.block_rows, finish(showers))
             for event in range(rows.start, rows.stop):
                 progress.add(event)
             successes += 1
@@ -324,6 +328,22 @@ def _simulate_blocks(
         msg = f"{failures[0]}{more}; all other showers are kept, the same command tries these again"
         raise SimulationError(msg)
     return cpu_seconds
+
+
+def _finished(showers: Showers, *, provenance: dict[str, Any], keep_cpu_seconds: bool) -> Showers:
+    """Showers as they go into the file.
+
+    Raises:
+        SimulationError: they were made by another Geant4, or with other data sets, than the run began with.
+    """
+    for name, value in provenance.items():
+        if showers.provenance.get(name) != value:
+            msg = (
+                f"a worker has {name} {showers.provenance.get(name)!r}, the run began with {value!r}; "
+                "all workers need the same versions"
+            )
+            raise SimulationError(msg)
+    return showers if keep_cpu_seconds else _without_times(showers)
 
 
 def _without_times(showers: Showers) -> Showers:
