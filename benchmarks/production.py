@@ -2,11 +2,11 @@
 
     python benchmarks/production.py [--gev 3000] [--rounds 3]
 
-Geant4's data sets must be found (``fastv doctor``). ``fastv simulate`` runs with one worker and with two, in turns, each
-time as a whole command: start of Python and Geant4, simulation, writing. The ratio is that of the medians by the clock,
-so it means something only on a machine that has nothing else to do; the load before is printed with it. ``steady`` is
-the same without the start: the time between the first finished block and the last. Memory is the largest resident size
-of the command and of its worker while it simulates showers of 1 TeV, as Linux tells it.
+Geant4's data sets must be found (``fastv doctor``). ``fastv simulate`` runs with one worker and with two, in turns,
+each time as a whole command: start of Python and Geant4, simulation, writing. The ratio is that of the medians by the
+clock, so it means something only on a machine that has nothing else to do; the load before is printed with it.
+``steady`` is the same without the start: the time between the first finished block and the last. Memory is the
+largest resident size of the command and of its worker while it simulates showers of 1 TeV, as Linux tells it.
 """
 
 from __future__ import annotations
