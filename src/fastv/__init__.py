@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastv._version import __version__
 
 if TYPE_CHECKING:
+    from fastv.display import view as view
     from fastv.errors import FastVError as FastVError
     from fastv.evaluation import evaluate as evaluate
     from fastv.geometry import Detector as Detector
@@ -35,6 +36,7 @@ _HOMES = {
     "sample_path": "fastv.sample",
     "simulate": "fastv.simulation.production",
     "train": "fastv.training",
+    "view": "fastv.display",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -172,13 +172,18 @@ class Browser:
         self._errors.close()
 
 
+def program() -> str | None:
+    """The first browser that is installed."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for all tests; they are skipped where there is none, or none with WebGL 2."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
+    found = program()
+    if found is None:
         pytest.skip(f"no browser found: {', '.join(BROWSERS)}")
-    started = Browser(program, tmp_path_factory.mktemp("browser"))
+    started = Browser(found, tmp_path_factory.mktemp("browser"))
     try:
         answer = started.call(
             "Runtime.evaluate", expression="!!document.createElement('canvas').getContext('webgl2')", returnByValue=True

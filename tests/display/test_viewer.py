@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from fastv.display import Event, Panel, fragment, page, shared_assets, shower_panel
+from fastv.display.camera import Camera
 from fastv.display.cells import cell_bounds
+from fastv.display.picture import farthest_first
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
@@ -74,6 +76,24 @@ def test_every_hit_is_drawn_once(opened: Any, geant4: Showers) -> None:
     alpha = cell_bounds(geant4.mesh)[np.flatnonzero(geant4.energies[0]), 2:4]
     away = (alpha[:, 0] >= np.pi / 2 - 1e-6).sum()  # the quarter above, on the viewer's side
     assert len(opened.js("return Array.from(view.scenes[0].sorted)")) == len(alpha) - away
+
+
+@pytest.mark.parametrize("camera", [(-38, 20), (50, -30), (-90, 0)])
+def test_cells_are_drawn_in_the_order_of_the_picture(opened: Any, geant4: Showers, camera: tuple[int, int]) -> None:
+    """Layer by layer as in :func:`farthest_first`, in a layer towards the eye, in a sector ring by ring."""
+    opened.js(f"view.cut.click(); [view.look.azimuth, view.look.elevation] = {list(camera)}; view.redraw()")
+    opened.drawn()
+    drawn, (x, y, z) = opened.js("return [Array.from(view.scenes[0].sorted), view.scenes[0].seen.eyeOnMesh]")
+    bounds = cell_bounds(geant4.mesh)[np.flatnonzero(geant4.energies[0])]
+    expected = farthest_first(bounds, Camera(0.0, 0.0, (z, y, -x), 0.0))
+    np.testing.assert_array_equal(bounds[drawn, 4], bounds[expected, 4])
+    alpha = bounds[:, 2:4].mean(axis=1)
+    apart = np.abs((alpha - np.arctan2(y, x) + np.pi) % (2 * np.pi) - np.pi)
+    same_layer = np.diff(bounds[drawn, 4]) == 0
+    assert (np.diff(apart[drawn])[same_layer] < 0.004).all()
+    for sector in np.unique(bounds[:, 2]):
+        mine, theirs = ([i for i in order if bounds[i, 2] == sector] for order in (drawn, expected))
+        assert mine == theirs
 
 
 def test_cells_lie_where_the_mesh_says(opened: Any, geant4: Showers) -> None:

@@ -11,7 +11,7 @@ COLOUR_MAP = "plasma"
 LIGHT = (-0.45, 0.6, 0.75)
 """Where the light comes from: right, up, towards the viewer."""
 AMBIENT, DIFFUSE = 0.71, 0.37
-OPACITY = {"open": (0.16, 1.0), "closed": (0.04, 2.0)}
+OPACITY = {"open": (0.07, 1.25), "closed": (0.04, 2.0)}
 """Of a cell cut open or not: that of the lowest colour, and the power with which it rises to 1 along the scale."""
 
 
