@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from fastv.errors import FileFormatError
+from fastv.evaluation import observables as observables_module
 from fastv.evaluation.observables import (
     Observables,
     alpha_layers,
     default_voxel_edges,
+    hottest_voxels,
     largest_voxel,
     observe,
     ring_edges,
@@ -148,6 +151,77 @@ def test_bad_voxels_in_memory_are_refused(geant4: Showers, bad: float) -> None:
     energies[4, 17] = bad
     with pytest.raises(FileFormatError, match="shower 4"):
         observe(replace(geant4[:10], energies=energies))
+
+
+def test_edges_of_the_sample_itself_need_no_second_pass(geant4: Showers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits wait in memory for the largest voxel; when they would take too much, the sample is read again."""
+    reads: list[int] = []
+    original = observables_module.each_batch
+
+    def counting(work: object, source: Showers, *args: object, **options: object) -> None:
+        reads.append(len(source))
+        original(work, source, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(observables_module, "each_batch", counting)
+    once = observe(geant4, batch_rows=100)
+    assert reads == [400]
+    monkeypatch.setattr(observables_module, "_KEPT_BYTES", 1000)
+    twice = observe(geant4, batch_rows=100)
+    assert reads == [400] * 3
+    given = observe(geant4, voxel_edges=default_voxel_edges(geant4.detector.threshold, largest_voxel(geant4)))
+    for other in (twice, given):
+        np.testing.assert_array_equal(once.voxel_edges, other.voxel_edges)
+        np.testing.assert_array_equal(once.voxel_counts, other.voxel_counts)
+
+
+def test_observed_like_the_reference(geant4: Showers, geant4_other: Showers) -> None:
+    reference = observe(geant4)
+    other = observe(geant4_other, like=reference)
+    np.testing.assert_array_equal(other.voxel_edges, reference.voxel_edges)
+    np.testing.assert_array_equal(other.hot_voxels, reference.hot_voxels)
+    np.testing.assert_array_equal(other.hot_energies, geant4_other.energies[:, reference.hot_voxels])
+    largest = geant4_other.energies.max(axis=1)
+    np.testing.assert_array_equal(other.largest_voxels, largest)
+    inside = geant4_other.energies <= reference.voxel_edges[-1]
+    hits = geant4_other.energies >= np.float32(geant4.detector.threshold)
+    np.testing.assert_array_equal(other.voxel_counts.sum(axis=1), (inside & hits).sum(axis=1))
+
+
+def test_hottest_voxels_hold_most_energy(geant4: Showers) -> None:
+    shares = (geant4.energies / geant4.incident_energies[:, None]).mean(axis=0)
+    hot = hottest_voxels(geant4, 20)
+    assert len(hot) == 20
+    assert (np.diff(hot) > 0).all()
+    assert shares[hot].min() >= np.delete(shares, hot).max() * (1 - 1e-5)
+
+
+def test_lateral_map_sums_the_layers(geant4: Showers, irregular: Showers) -> None:
+    lateral = observe(geant4).lateral_map
+    assert lateral is not None
+    np.testing.assert_allclose(lateral, geant4.grid.sum(axis=1), rtol=1e-5)
+    assert observe(irregular).lateral_map is None
+
+
+def test_hit_multiplicity(geant4: Showers, irregular: Showers) -> None:
+    for showers in (geant4, irregular):
+        hits = showers.energies >= np.float32(showers.detector.threshold)
+        np.testing.assert_array_equal(observe(showers).hit_multiplicity, hits.sum(axis=1))
+
+
+def test_angles_are_kept_and_cut(make_showers: Callable[..., Showers], geant4: Showers) -> None:
+    theta = np.linspace(1.0, 2.0, 60)
+    observables = observe(make_showers(60, theta=theta, phi=-theta), batch_rows=25)
+    assert observables.theta is not None
+    np.testing.assert_array_equal(observables[10:20].theta, theta[10:20])
+    np.testing.assert_array_equal(observables[::-1].phi, -theta[::-1])
+    assert observe(geant4[:5]).theta is None
+
+
+def test_no_shower_at_all(geant4: Showers) -> None:
+    observables = observe(geant4[:0])
+    assert len(observables) == 0
+    assert observables.layer_energies.shape == (0, 45)
+    assert observables.voxel_counts.shape == (0, 49)
 
 
 def assert_equal(a: Observables, b: Observables, *, image: bool = True) -> None:
