@@ -197,6 +197,17 @@ class TestFailures:
         with pytest.raises(SettingsError, match="^overlapping volumes$"):
             make(tmp_path / "a.h5")
 
+    def test_a_system_without_room_for_processes(
+        self, tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def popen(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+        fake_geant4()
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        with pytest.raises(SimulationError, match="no process for Geant4 can be started: Cannot allocate memory"):
+            make(tmp_path / "a.h5", workers=2)
+
     def test_a_full_disk_keeps_what_is_finished(
         self, tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -394,7 +405,10 @@ class TestRefusals:
             ({"block_rows": 0}, SettingsError, "the number of showers a block must be at least 1"),
             ({"scheduler": "tcp://a:1"}, SettingsError, "--workers is for this machine, --scheduler for a cluster"),
             ({"event": 3}, SettingsError, "--event simulates a single event; leave out n, workers, block"),
-            ({"event": -1, "n": None}, SettingsError, "numbered from 0 on, got -1"),
+            ({"n": 10**9}, SettingsError, "the number of showers must be at most 100000000"),
+            ({"workers": 10**6}, SettingsError, "the number of workers must be at most 1000"),
+            ({"event": -1, "n": None}, SettingsError, "numbered from 0 to .*, got -1"),
+            ({"event": 10**20, "n": None}, SettingsError, "numbered from 0 to .*, got 1000"),
             ({"tracks": "t.h5"}, SettingsError, "choose it with --event K"),
             ({"tracks_above": 3.0}, SettingsError, "tracks are written with --tracks FILE"),
             ({"energy": "5GeV-2GeV"}, SettingsError, "from a lower to a higher"),
@@ -450,6 +464,8 @@ class TestRefusals:
             with pytest.raises(OutputError, match=r"(a|t)\.h5 exists already"):
                 make(**{"output": tmp_path / "a.h5", **options})
         assert (tmp_path / "a.h5").read_text() == (tmp_path / "t.h5").read_text() == "mine"
+        with pytest.raises(OutputError, match="showers and tracks cannot both be written"):
+            make(tmp_path / "b.h5", **{**event, "tracks": tmp_path / "b.h5"})
 
 
 @pytest.mark.usefixtures("fake_geant4")

@@ -126,11 +126,11 @@ class LocalPool:
         return mine
 
     def _drop(self) -> None:
-        process: GeantProcess = self._mine.process
-        del self._mine.process
-        with self._lock:
-            self._processes.remove(process)
-        process.close()
+        process: GeantProcess | None = self._mine.__dict__.pop("process", None)
+        if process is not None:
+            with self._lock:
+                self._processes.remove(process)
+            process.close()
 
 
 class ClusterPool:

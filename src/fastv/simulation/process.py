@@ -37,6 +37,9 @@ class GeantProcess:
     Args:
         request: what to simulate.
         idle_seconds: after so long without work the process ends.
+
+    Raises:
+        ShowerError: the system starts no more processes.
     """
 
     def __init__(self, request: SimulationRequest, idle_seconds: float = 120.0) -> None:
@@ -45,9 +48,14 @@ class GeantProcess:
         environment |= {**dict.fromkeys(_THREADS, "1"), VARIABLE: str(data_folder())}
         # -P: a random.py in the user's folder must not be taken for Python's.
         command = [sys.executable, "-P", "-m", "fastv.simulation.worker", str(os.getpid()), str(idle_seconds)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
-        )
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
+            )
+        except OSError as error:  # no memory, or too many processes
+            self._log.close()
+            msg = f"no process for Geant4 can be started: {error.strerror or error}"
+            raise ShowerError(msg) from error
         self._request: str | None = request.model_dump_json()
 
     def showers(self, events: Sequence[int], on_event: Callable[[int], None] | None = None) -> Showers:
@@ -145,7 +153,7 @@ class GeantProcess:
     def _last_words(self) -> str:
         """How the process ended, and what it said about it."""
         code = self._process.wait()
-        if code == -signal.SIGKILL:
+        if code == -9:
             how = "it was killed, perhaps for want of memory"
         else:
             how = f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"

@@ -45,6 +45,10 @@ _MOST_BLOCKS = 20_000
 _FEWEST_BLOCKS = 32
 """So many can be spread evenly over the workers of one machine."""
 
+_MOST_SHOWERS = 10**8
+_MOST_WORKERS = 1000
+_LAST_EVENT = 2**62
+
 _CPU_SECONDS = "cpu_seconds"
 
 _MOST_FAILURES = 10
@@ -160,9 +164,13 @@ def simulate(
 
 
 def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, block_rows: int | None) -> None:
-    for what, number in {"showers": n, "workers": workers, "showers a block": block_rows}.items():
+    limits = {"showers": (n, _MOST_SHOWERS), "workers": (workers, _MOST_WORKERS), "showers a block": (block_rows, None)}
+    for what, (number, most) in limits.items():
         if number is not None and number < 1:
             msg = f"the number of {what} must be at least 1, got {number}"
+            raise SettingsError(msg)
+        if number is not None and most is not None and number > most:
+            msg = f"the number of {what} must be at most {most}, got {number}"
             raise SettingsError(msg)
     if workers is not None and scheduler is not None:
         msg = "--workers is for this machine, --scheduler for a cluster; give one of them"
@@ -178,8 +186,8 @@ def _check_event(event: int | None, tracks: str | Path | None, above: float, oth
         if tracks is not None:
             msg = "--tracks is for a single event; choose it with --event K"
             raise SettingsError(msg)
-    elif event < 0:
-        msg = f"events are numbered from 0 on, got {event}"
+    elif not 0 <= event <= _LAST_EVENT:
+        msg = f"events are numbered from 0 to 2**62, got {event}"
         raise SettingsError(msg)
     elif others:
         msg = f"--event simulates a single event; leave out {', '.join(others)}"
@@ -257,9 +265,10 @@ def _replay(
     force: bool,
 ) -> Production:
     started = time.perf_counter()
-    for path in (output, tracks):
-        if path is not None:
-            check_free(path, force=force)
+    check_free(output, force=force)
+    if tracks is not None and check_free(tracks, force=force).resolve() == Path(output).resolve():
+        msg = f"showers and tracks cannot both be written to {output}; choose another name for one of them"
+        raise OutputError(msg)
     with closing(_pool(request, 1, scheduler)) as pool:
         try:
             showers: Showers = pool.showers([event]).result()
