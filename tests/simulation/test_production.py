@@ -488,7 +488,7 @@ class TestCommand:
         extra = ["--position-spread", "5mm", "--production-cut", "0.5mm", "--physics", "option2", "--phi", "10deg"]
         assert cli.main([*words, str(tmp_path / "b.h5"), *extra]) == 0
         assert re.match(
-            r"3 showers in .*b\.h5\n3 simulated in .* GeV/s, Geant4 .* ms CPU/GeV\n", capsys.readouterr().out
+            r"3 showers in .*b\.h5\n3 simulated in .* [MG]eV/s, Geant4 .* ms CPU/GeV\n", capsys.readouterr().out
         )
         provenance = ShowersFile(tmp_path / "b.h5").provenance
         assert provenance["physics"] == {"em_model": "option2", "had_model": None, "cut": 0.5}
