@@ -67,3 +67,5 @@ def test_halves_match_in_energy_and_share_nothing() -> None:
     first, second = matched_halves(energies)
     assert sorted([*first, *second]) == list(range(1001))
     assert abs(np.log(energies[first]).mean() - np.log(energies[second]).mean()) < 0.01
+    pairs = np.log(energies[first[:500]]) - np.log(energies[second[:500]])
+    assert np.abs(pairs).mean() < 0.02

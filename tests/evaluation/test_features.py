@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastv.evaluation.features import feature_matrix, feature_names
+from fastv.evaluation.features import feature_matrix, feature_names, relative_features
 from fastv.evaluation.observables import observe
 from fastv.showers import Showers
 
@@ -62,3 +62,13 @@ def test_an_empty_shower_has_features(geant4: Showers) -> None:
     assert row["log10 E_tot"] == row["log10 E_layer 7"] == -8
     assert row["sparsity 7"] == 1
     assert row["EC_r 7"] == row["width_eta 7"] == 0
+
+
+def test_relative_features_hold_the_same(geant4: Showers) -> None:
+    observables = observe(geant4[:40])
+    names = np.array(feature_names(geant4.mesh))
+    absolute, relative = feature_matrix(observables), relative_features(observables)
+    energies = np.char.startswith(names, "log10 E_") & (names != "log10 E_inc")
+    assert energies.sum() == 46
+    np.testing.assert_array_equal(absolute[:, ~energies], relative[:, ~energies])
+    np.testing.assert_allclose(relative[:, energies] + relative[:, :1], absolute[:, energies], rtol=1e-12)

@@ -55,14 +55,16 @@ def boosted_auc(
 ) -> BoostedAuc:
     """Cross-validated AUC of gradient-boosted trees: 0.5 for samples that they cannot tell apart, 1 for distinct ones.
 
-    The showers are dealt into folds, stratified by sample. For each fold, trees (histogram-based gradient boosting of
-    scikit-learn with its own settings, ``iterations`` trees, no early stopping) are trained on the others, and the area
-    under the ROC curve is measured in it. The mean's error is that of DeLong for the folds together; it leaves out that
-    the trees of two folds share most of their training showers.
+    The showers are dealt into folds, the same rows of both samples into the same one. For each fold, trees
+    (histogram-based gradient boosting of scikit-learn with its own settings, ``iterations`` trees, no early stopping)
+    are trained on the others, and the area under the ROC curve is measured in it. The mean's error is that of DeLong
+    for the folds together; it leaves out that the trees of two folds share most of their training showers.
 
     Args:
-        reference: features (N, F) of full simulation, see :func:`fastv.evaluation.features.feature_matrix`.
-        generated: features (M, F).
+        reference: features (N, F) of full simulation, best :func:`fastv.evaluation.features.relative_features`: trees
+            do not see 3 % of energy in absolute ones.
+        generated: features (M, F). Where the samples have the same or matched incident energies, row i of both must be
+            a pair, as ``fastv generate --like`` and :func:`fastv.evaluation.chance.matched_halves` give them.
         folds: at least 2.
         iterations: trees.
         most: showers of either sample to use at most, evenly spaced.
@@ -79,7 +81,6 @@ def boosted_auc(
         True
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import StratifiedKFold
 
     if min(len(reference), len(generated)) < _LEAST:
         msg = f"a classifier needs at least {_LEAST} showers in each sample, got {len(reference)} and {len(generated)}"
@@ -88,10 +89,14 @@ def boosted_auc(
     features = np.concatenate([a, b])
     labels = np.arange(len(features)) < len(a)
     found: list[Measured] = []
-    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, labels)
-    for train, test in tqdm(splits, total=folds, desc=NAME, unit="fold", disable=None, leave=False):
+    # Row i of both samples is in one fold. Were one of a pair of equal energy among those trained on, trees would learn
+    # its label from its energy, and be wrong about the other one.
+    fold = np.random.default_rng(seed).permutation(np.arange(max(len(a), len(b))) % folds)
+    in_fold = np.concatenate([fold[: len(a)], fold[: len(b)]])
+    for number in tqdm(range(folds), desc=NAME, unit="fold", disable=None, leave=False):
+        test = in_fold == number
         trees = HistGradientBoostingClassifier(max_iter=iterations, early_stopping=False, random_state=seed)
-        trees.fit(features[train], labels[train])
+        trees.fit(features[~test], labels[~test])
         scores = trees.decision_function(features[test])
         found.append(area_under_curve(scores[labels[test]], scores[~labels[test]]))
     values = [each.value for each in found]

@@ -111,15 +111,15 @@ def shuffled_labels(
 
 
 def matched_halves(incident_energies: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of two halves of a sample with matched incident energies, both rising.
+    """Rows of two halves of a sample with matched incident energies, in the order of energy.
 
     Showers in the order of incident energy are dealt a, b, b, a, so that neither half gets the higher energy of every
-    pair.
+    pair. Entry i of both halves is one pair: classifiers, which split samples by position, keep pairs together.
 
     Example:
         >>> matched_halves(np.array([4.0, 1.0, 2.0, 3.0]))
-        (array([0, 1]), array([2, 3]))
+        (array([1, 0]), array([2, 3]))
     """
     order = np.argsort(incident_energies, kind="stable")
     to_first = np.isin(np.arange(len(order)) % 4, (0, 3))
-    return np.sort(order[to_first]), np.sort(order[~to_first])
+    return order[to_first], order[~to_first]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from fastv.errors import FileFormatError, SettingsError, TooFewShowersError
 from fastv.evaluation.auc import area_under_curve, chance_of_separation
 from fastv.evaluation.classifier_networks import ConvolutionalClassifier, DenseClassifier
 from fastv.evaluation.statistics import Measured
+from fastv.geometry import first_problem
 from fastv.output import written_whole
 
 F32 = NDArray[np.float32]
@@ -86,6 +87,31 @@ class ClassifierSettings(BaseModel):
         )
 
 
+def classifier_settings(changes: Sequence[str] = ()) -> ClassifierSettings:
+    """The challenge's settings with changes such as ``trainings=2``.
+
+    Raises:
+        SettingsError: a change is no KEY=VALUE, or the setting is unknown or not allowed.
+
+    Example:
+        >>> classifier_settings(["trainings=2", "epochs=5"]).epochs
+        5
+    """
+    values = {}
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign:
+            msg = f"classifiers: {change!r} is not of the form KEY=VALUE, as in trainings=2"
+            raise SettingsError(msg)
+        values[key] = value
+    try:
+        return ClassifierSettings.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(ClassifierSettings.model_fields)
+        msg = f"classifiers: {first_problem(error)}; the settings are: {known}"
+        raise SettingsError(msg) from error
+
+
 class ClassifierTraining(BaseModel):
     """One training: ``auc`` and ``jsd`` of the calibrated classifier on showers that it has not seen before.
 
@@ -142,12 +168,14 @@ def classify(
 ) -> ClassifierAuc:
     """Train a classifier, several times, and measure the area under its ROC curve.
 
-    Both samples are split into 60 % training, 20 % test and 20 % validation showers. Adam minimises the binary cross
-    entropy of the logits, with reference showers labelled 1. The epoch with the best accuracy on the test showers is
-    kept, its scores are calibrated by isotonic regression on the test showers, and AUC and JSD are those of the
-    calibrated scores on the validation showers. 0.5 means that the classifier cannot tell the samples apart.
+    Both samples are split into 60 % training, 20 % test and 20 % validation showers, by the same rows. Adam minimises
+    the binary cross entropy of the logits, with reference showers labelled 1. The epoch with the best accuracy on the
+    test showers is kept, its scores are calibrated by isotonic regression on the test showers, and AUC and JSD are
+    those of the calibrated scores on the validation showers. 0.5 means that the classifier cannot tell the samples
+    apart.
 
-    Look at the same classifier between two halves of the reference, too: that is its floor.
+    Look at the same classifier between two halves of the reference, too: that is its floor. See
+    :func:`fastv.evaluation.chance.matched_halves`.
 
     Args:
         kind: ``low`` (dense, on :func:`fastv.evaluation.voxels.low_level_inputs`), ``high`` (dense, on
@@ -155,7 +183,7 @@ def classify(
             ``low_level_inputs`` too).
         reference: inputs (N, D) of full simulation.
         generated: inputs (M, D). Of the larger sample only as many showers as the smaller one has are used, evenly
-            spaced.
+            spaced. Where the samples have the same or matched incident energies, row i of both must be a pair.
         settings: by default those of the challenge, which are meant for a GPU.
         mesh: (layer, alpha, r), for ``cnn`` only.
         keep: a JSON file that holds finished trainings: a run with the same inputs and settings takes them from there
@@ -243,20 +271,20 @@ def _spaced(sample: Floats, size: int) -> F32:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some showers of both samples, reference first; a copy is made only of what is asked for."""
+    """The same rows of both samples, reference first; a copy is made only of what is asked for."""
 
     samples: tuple[Tensor, Tensor]
-    rows: tuple[Tensor, Tensor]
+    rows: Tensor
     device: torch.device
 
     def __len__(self) -> int:
-        return len(self.rows[0]) + len(self.rows[1])
+        return 2 * len(self.rows)
 
     def take(self, which: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (n, D) and labels (n, 1)."""
-        first = len(self.rows[0])
+        first = len(self.rows)
         a, b = which[which < first], which[which >= first] - first
-        inputs = torch.cat([self.samples[0][self.rows[0][a]], self.samples[1][self.rows[1][b]]])
+        inputs = torch.cat([self.samples[0][self.rows[a]], self.samples[1][self.rows[b]]])
         labels = torch.cat([torch.ones(len(a), 1), torch.zeros(len(b), 1)])
         return inputs.to(self.device), labels.to(self.device)
 
@@ -269,13 +297,16 @@ class _Part:
 
 
 def _split(samples: tuple[Tensor, Tensor], seed: int, device: torch.device) -> tuple[_Part, _Part, _Part]:
-    """Training, test and validation showers, shuffled within each sample."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = [torch.randperm(len(sample), generator=generator) for sample in samples]
-    n = len(rows[0])
+    """Training, test and validation showers, the same rows of both samples.
+
+    Were one shower of a pair of equal energy among those trained on, and the other one not, the network could learn the
+    label of the first from its energy, and be wrong about the second.
+    """
+    n = len(samples[0])
+    rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     first, second = int(n * _TRAIN), int(n * _TRAIN) + int(n * _TEST)
-    cuts = [(r[:first], r[first:second], r[second:]) for r in rows]
-    train, test, validation = (_Part(samples, (cuts[0][i], cuts[1][i]), device) for i in range(3))
+    cuts = rows[:first], rows[first:second], rows[second:]
+    train, test, validation = (_Part(samples, cut, device) for cut in cuts)
     return train, test, validation
 
 
@@ -335,7 +366,7 @@ def _network(kind: Kind, columns: int, settings: ClassifierSettings, mesh: tuple
 def _scores(network: nn.Module, part: _Part) -> tuple[F64, NDArray[np.bool_]]:
     """Probability (n,) to be a reference shower, and whether it is one (n,)."""
     network.eval()
-    first = len(part.rows[0])
+    first = len(part.rows)
     everything = torch.arange(len(part))
     with torch.no_grad():
         logits = [
