@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import re
@@ -466,16 +465,6 @@ class TestRefusals:
         assert (tmp_path / "a.h5").read_text() == (tmp_path / "t.h5").read_text() == "mine"
         with pytest.raises(OutputError, match="showers and tracks cannot both be written"):
             make(tmp_path / "b.h5", **{**event, "tracks": tmp_path / "b.h5"})
-
-
-@pytest.mark.usefixtures("fake_geant4")
-def test_progress_goes_by_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bar = io.StringIO()
-    monkeypatch.setattr(bar, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys, "stderr", bar)
-    make(tmp_path / "a.h5")
-    last = bar.getvalue().split("\r")[-1]
-    assert re.search(rf"simulating, {N}/{N} showers: 100%.* (\S+)/\1 GeV \[\d\d:\d\d<00:00, .*GeV/s\]", last), last
 
 
 class TestCommand:

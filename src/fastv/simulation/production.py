@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv.errors import OutputError, SettingsError, SimulationError
 from fastv.geometry import Detector
@@ -30,6 +28,7 @@ from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
 from fastv.simulation.process import ShowerError
+from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.simulation.spectra import Spectrum
 from fastv.units import AngleSpec, EnergySpec
@@ -229,7 +228,7 @@ def _produce(
         raise OutputError(msg)
     check_free(output, force=force or left is not None)  # before a cluster is troubled
     energies = _energies(request, n)
-    progress = _Progress(energies)
+    progress = Progress(energies)
     with closing(_pool(request, workers, scheduler, progress.add)) as pool:
         asked: dict[str, Any] = {
             "request_sha256": _digest(request),
@@ -306,7 +305,7 @@ def _simulate_blocks(
     writer: ShowersWriter,
     pool: Pool,
     energies: NDArray[np.float64],
-    progress: _Progress,
+    progress: Progress,
     finish: Callable[[Showers], Showers],
 ) -> float:
     """Simulate what is missing, the most expensive blocks first; Geant4's processor time in seconds."""
@@ -358,55 +357,6 @@ def _finished(showers: Showers, *, provenance: dict[str, Any], keep_cpu_seconds:
 def _without_times(showers: Showers) -> Showers:
     extra = {name: column for name, column in showers.extra.items() if name != _CPU_SECONDS}
     return replace(showers, extra=extra)
-
-
-class _Progress:
-    """Finished events, and a bar that goes by energy, because time does."""
-
-    def __init__(self, energies: NDArray[np.float64]) -> None:
-        self._energies = energies
-        self._missing = np.zeros(len(energies), dtype=bool)
-        self._lock = threading.Lock()
-        self._bar: tqdm[Any] | None = None
-        self.finished = 0
-        self.energy = 0.0
-
-    @contextmanager
-    def shown(self, missing: Sequence[slice]) -> Iterator[None]:
-        """Show the bar while these events are simulated."""
-        for rows in missing:
-            self._missing[rows] = True
-        self._there = len(self._energies) - int(self._missing.sum())
-        gev = self._energies / 1e3
-        with tqdm(
-            total=gev.sum(),
-            initial=gev[~self._missing].sum(),
-            unit="GeV",
-            smoothing=0,  # blocks differ, so the latest ones tell little about the rest
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} GeV [{elapsed}<{remaining}, {rate_fmt}]",
-            disable=None,
-        ) as self._bar:
-            self._describe()
-            yield
-        self._bar = None
-
-    def add(self, event: int) -> None:
-        """Count an event, once; from any thread."""
-        with self._lock:
-            if not self._missing[event]:
-                return
-            self._missing[event] = False
-            self.finished += 1
-            self.energy += float(self._energies[event])
-            if self._bar is not None:
-                self._describe()
-                self._bar.update(self._energies[event] / 1e3)
-
-    def _describe(self) -> None:
-        if self._bar is not None:
-            self._bar.set_description(
-                f"simulating, {self._there + self.finished}/{len(self._energies)} showers", refresh=False
-            )
 
 
 def _energies(request: SimulationRequest, n: int) -> NDArray[np.float64]:
