@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import types
@@ -20,15 +19,26 @@ GEANT4 = "11.4.0"
 Fill = Callable[..., None]
 
 
+def own(path: Path) -> None:
+    """Replace the link to a folder that tests share by a copy of it."""
+    if path.is_symlink():
+        shared = path.resolve()
+        path.unlink()
+        shutil.copytree(shared, path)
+
+
 @pytest.fixture(scope="session")
 def fill() -> Fill:
-    """``fill(sets, name, file, content)``: put a file into a data set."""
+    """``fill(sets, name, file, content)``: put a file into a data set; with content None, take it away."""
 
-    def write(sets: DataSets, name: str, file: str, content: str = "1") -> None:
+    def write(sets: DataSets, name: str, file: str, content: str | None = "1") -> None:
         path = sets[name].folder / file
+        for folder in reversed(path.relative_to(sets.folder).parents[:-1]):
+            own(sets.folder / folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # it may be a link to that of another test
-        path.write_text(content)
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_text(content)
 
     return write
 
@@ -50,9 +60,12 @@ def minimal_data_sets(tmp_path_factory: pytest.TempPathFactory, fill: Fill) -> P
 
 @pytest.fixture
 def data_sets(tmp_path: Path, minimal_data_sets: Path, monkeypatch: pytest.MonkeyPatch) -> DataSets:
-    """The same in a folder that a test may change, to which the environment points."""
+    """The same in a folder that a test may change, to which the environment points: links to files and folders."""
     folder = tmp_path / "data sets"
-    shutil.copytree(minimal_data_sets, folder, copy_function=os.symlink)
+    for data_set in minimal_data_sets.iterdir():
+        (folder / data_set.name).mkdir(parents=True)
+        for entry in data_set.iterdir():
+            (folder / data_set.name / entry.name).symlink_to(entry)
     for name in OVERRIDES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(VARIABLE, str(folder))

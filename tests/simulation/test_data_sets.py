@@ -127,8 +127,8 @@ class TestCheck:
             "G4ENSDFSTATE3.0/ENSDFSTATE.dat",
         ],
     )
-    def test_a_download_that_was_interrupted(self, data_sets: DataSets, file: str) -> None:
-        (data_sets.folder / file).unlink()
+    def test_a_download_that_was_interrupted(self, data_sets: DataSets, fill: Fill, file: str) -> None:
+        fill(data_sets, file.split("/")[0].rstrip("0123456789."), file.partition("/")[2], None)
         with pytest.raises(SimulationError, match=rf"has no {file.split('/', 1)[1]}, which tells ") as raised:
             again(data_sets).check()
         name = file.split("/")[0].rstrip("0123456789.")

@@ -238,7 +238,7 @@ COMMAND = [
 class TestKills:
     def test_kill_of_the_command(self, tmp_path: Path, expected: bytes, fake_geant4: Fake) -> None:
         path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
-        fake_geant4(seconds=0.1)
+        fake_geant4(seconds=0.06)
         for blocks in (1, 4):
             with subprocess.Popen([*COMMAND, str(path), "--workers", "2"]) as command:
                 wait_for(lambda wanted=blocks: len(list(parts.glob("0*.h5"))) >= wanted)
@@ -257,7 +257,7 @@ class TestKills:
 
     def test_kill_of_workers(self, tmp_path: Path, expected: bytes, fake_geant4: Fake) -> None:
         path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
-        fake_geant4(seconds=0.1)
+        fake_geant4(seconds=0.06)
         with subprocess.Popen([*COMMAND, str(path), "--workers", "2"]) as command:
             for blocks in (1, 3):
                 wait_for(lambda wanted=blocks: len(list(parts.glob("0*.h5"))) >= wanted)
@@ -268,7 +268,7 @@ class TestKills:
 
     def test_ctrl_c(self, tmp_path: Path, expected: bytes, fake_geant4: Fake) -> None:
         path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
-        fake_geant4(seconds=0.1)
+        fake_geant4(seconds=0.06)
         command = subprocess.Popen(
             [*COMMAND, str(path), "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -287,7 +287,7 @@ class TestKills:
 
     def test_two_commands_and_one_output(self, tmp_path: Path, expected: bytes, fake_geant4: Fake) -> None:
         path, parts = tmp_path / "a.h5", tmp_path / ".a.h5.parts"
-        fake_geant4(seconds=0.1)
+        fake_geant4(seconds=0.06)
         with subprocess.Popen([*COMMAND, str(path), "--workers", "1"]) as command:
             wait_for((parts / "request.json").exists)
             for options in ({}, {"force": True}):

@@ -338,7 +338,7 @@ def _state(name: str, folder: Path) -> State:
 
 def _has_data(folder: Path) -> bool:
     """Whether any visible file in a folder, or in one below it, holds something."""
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [each for each in folders if not each.startswith(".")]
         if any(not each.startswith(".") and Path(root, each).stat().st_size for each in files):
             return True
