@@ -6,10 +6,12 @@ All errors are one standard deviation and follow from the samples alone (delta m
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.special import kolmogorov
 from scipy.stats import norm
 
 Floats = NDArray[np.floating]
@@ -93,7 +95,7 @@ def resolution_68(values: Floats) -> Measured:
     """Robust relative width: half of the central 68.27 % interval over the mean, with its error.
 
     The error of a quantile q_p is sqrt(p(1 - p)/n)/f(q_p); the density f comes from the neighbouring quantiles at
-    p +- sqrt(p(1 - p)/n). Tails do not move this figure; for a normal distribution it equals std/mean.
+    p +- 2 sqrt(p(1 - p)/n). Tails do not move this figure; for a normal distribution it equals std/mean.
 
     Args:
         values: (n,), any unit, n >= 4, with a mean above zero.
@@ -111,8 +113,11 @@ def resolution_68(values: Floats) -> Measured:
     width = float(high - low) / 2
     # By symmetry both quantiles have the same binomial step.
     step = math.sqrt(_LOWER_68 * (1 - _LOWER_68) / n)
-    around = np.quantile(x, np.clip([_LOWER_68 - step, _LOWER_68 + step, _UPPER_68 - step, _UPPER_68 + step], 0, 1))
-    error_low, error_high = (around[1] - around[0]) / 2, (around[3] - around[2]) / 2
+    # Nearer neighbours would know the density badly.
+    beside = 2 * step
+    wanted = [_LOWER_68 - beside, _LOWER_68 + beside, _UPPER_68 - beside, _UPPER_68 + beside]
+    around = np.quantile(x, np.clip(wanted, 0, 1))
+    error_low, error_high = (around[1] - around[0]) / 4, (around[3] - around[2]) / 4
     correlation = _LOWER_68 / (1 - _LOWER_68)
     variance = float(error_low**2 + error_high**2 - 2 * correlation * error_low * error_high) / 4
     if width == 0:
@@ -162,3 +167,156 @@ def allowance(comparisons: int) -> float:
         (1.96, 2.81)
     """
     return float(norm.isf(0.025 / max(1, comparisons)))
+
+
+def quantile(values: Floats, p: float) -> Measured:
+    """The quantile q_p of a sample with its error from order statistics.
+
+    The rank of the true quantile scatters binomially by sqrt(n p (1 - p)); half of the distance between the sample's
+    values at these ranks is the error. It needs n p and n (1 - p) of at least a few.
+
+    Args:
+        values: (n,), any unit.
+        p: probability below the quantile, in (0, 1).
+
+    Source: David and Nagaraja, Order Statistics, section 7.1.
+
+    Example:
+        >>> q = quantile(np.random.default_rng(0).uniform(size=10_000), 0.5)
+        >>> round(q.value, 2), round(q.error, 3)
+        (0.5, 0.006)
+    """
+    x = np.asarray(values, dtype=np.float64)
+    step = math.sqrt(p * (1 - p) / len(x))
+    low, centre, high = np.quantile(x, np.clip([p - step, p, p + step], 0, 1))
+    return Measured(value=float(centre), error=float(high - low) / 2)
+
+
+def pull(difference: Measured) -> float:
+    """A difference in units of its error; 0 for no difference, whatever the error; NaN for one that is not defined.
+
+    Example:
+        >>> pull(Measured(value=0.02, error=0.01)), pull(Measured(value=0.0, error=0.0))
+        (2.0, 0.0)
+    """
+    if difference.value == 0:
+        return 0.0
+    if math.isnan(difference.value) or math.isnan(difference.error):
+        return math.nan
+    return difference.value / difference.error if difference.error > 0 else math.copysign(math.inf, difference.value)
+
+
+def two_sided(deviations: float) -> float:
+    """Probability that a normal deviate is larger in size than ``deviations``.
+
+    Example:
+        >>> round(two_sided(1.96), 3)
+        0.05
+    """
+    return float(2 * norm.sf(abs(deviations)))
+
+
+def deviations_of(p_value: float) -> float:
+    """The size of a normal deviate that is exceeded with this probability: the inverse of :func:`two_sided`.
+
+    Example:
+        >>> round(deviations_of(0.05), 2)
+        1.96
+    """
+    return float(norm.isf(max(p_value, 1e-300) / 2)) if p_value < 1 else 0.0
+
+
+def smallest_of(p_value: float, comparisons: int) -> float:
+    """Probability that the smallest of several independent p-values is as small: 1 - (1 - p)^n.
+
+    Positive correlations make it smaller still, so this is an upper bound then.
+
+    Source: Sidak, Journal of the American Statistical Association 62 (1967) 626.
+
+    Example:
+        >>> round(smallest_of(0.01, 10), 3)
+        0.096
+    """
+    return float(-math.expm1(comparisons * math.log1p(-min(p_value, 1 - 1e-16))))
+
+
+def ks_p_value(a: Floats, b: Floats) -> float:
+    """P-value of the two-sample Kolmogorov-Smirnov test, by its asymptotic distribution.
+
+    D = max |F_a - F_b|, p = Q(D sqrt(n m/(n + m))). Equal values, as counts have, make it conservative.
+
+    Args:
+        a, b: samples (n,) and (m,), of some tens at least.
+
+    Source: Smirnov, Annals of Mathematical Statistics 19 (1948) 279.
+
+    Example:
+        >>> x = np.arange(100.0)
+        >>> ks_p_value(x, x), round(ks_p_value(x, x + 20), 3)
+        (1.0, 0.037)
+    """
+    x, y = np.sort(np.asarray(a, dtype=np.float64)), np.sort(np.asarray(b, dtype=np.float64))
+    both = np.concatenate([x, y])
+    steps = [np.searchsorted(each, both, side="right") / len(each) for each in (x, y)]
+    distance = float(np.abs(steps[0] - steps[1]).max())
+    return float(kolmogorov(distance * math.sqrt(len(x) * len(y) / (len(x) + len(y)))))
+
+
+def of_both(estimate: Callable[[Floats], Measured], a: Floats, b: Floats) -> tuple[Measured, Measured]:
+    """An estimate from each of two samples, with errors from the shape that both have in common.
+
+    The error of a width follows from the fourth moment or from the density at a quantile, which small samples know
+    badly: pulls would have long tails. The shape of both samples together, each brought to mean 0 and standard
+    deviation 1, is known better: the error for a sample of n is that of n + m values of this shape with the mean and
+    standard deviation of the sample, times sqrt((n + m)/n).
+
+    Args:
+        estimate: such as :func:`spread` or :func:`resolution_68`.
+        a, b: samples (n,) and (m,).
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x, y = of_both(spread, rng.normal(0, 1, 500), rng.normal(5, 2, 500))
+        >>> round(x.error * 1000**0.5, 1), round(y.error * 1000**0.5, 1)
+        (1.1, 2.0)
+    """
+    samples = [np.asarray(each, dtype=np.float64) for each in (a, b)]
+    moments = [(float(x.mean()), float(x.std())) for x in samples]
+    if min(width for _, width in moments) == 0:
+        return estimate(samples[0]), estimate(samples[1])
+    shape = np.concatenate([(x - centre) / width for x, (centre, width) in zip(samples, moments, strict=True)])
+    found = []
+    for x, (centre, width) in zip(samples, moments, strict=True):
+        error = estimate(centre + width * shape).error * math.sqrt(len(shape) / len(x))
+        found.append(Measured(value=estimate(x).value, error=error))
+    return found[0], found[1]
+
+
+def spreads_of_both(a: Floats, b: Floats) -> tuple[NDArray[np.float64], ...]:
+    """Standard deviations of many quantities in two samples, with errors from their common shape.
+
+    As :func:`of_both` with :func:`spread`, for the columns of (n, ...) and (m, ...).
+
+    Returns:
+        Standard deviations and errors of a, standard deviations and errors of b (...).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(1000, 2))
+        >>> s, e, t, f = spreads_of_both(x, 2 * x)
+        >>> bool(np.allclose(t, 2 * s)), bool(np.allclose(f, 2 * e))
+        (True, True)
+    """
+    samples = [np.asarray(each, dtype=np.float64) for each in (a, b)]
+    centred = [x - x.mean(axis=0) for x in samples]
+    widths = [x.std(axis=0) for x in samples]
+    total = sum(len(x) for x in samples)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fourth = sum(((x / w) ** 4).sum(axis=0) for x, w in zip(centred, widths, strict=True)) / total
+        relative = np.sqrt(np.maximum(0.0, fourth - 1) / 4)
+    # A sample without width has no shape: then that of the normal distribution.
+    relative = np.where(np.isfinite(relative), relative, math.sqrt(0.5))
+    found: list[NDArray[np.float64]] = []
+    for x in samples:
+        s = x.std(axis=0, ddof=1)
+        found += [s, s * relative / math.sqrt(len(x))]
+    return tuple(found)
