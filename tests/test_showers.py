@@ -285,6 +285,20 @@ class TestDamage:
                 with pytest.raises(FileFormatError, match=r"voxel 7 of shower 13 is .*; voxel energies must be finite"):
                     file[rows]
 
+    def test_unchecked_batches_hold_what_is_stored(
+        self, plain: Callable[..., Path], tiny_detector: Detector, make_showers: Make
+    ) -> None:
+        data = make_showers(20).energies.astype(np.float64)
+        data[13, 7], data[2, 1], data[19, 0] = np.nan, -5.0, 1e300
+        incident = make_showers(20).incident_energies[:, None].copy()
+        incident[4] = -1
+        with ShowersFile(plain(showers=data, incident_energies=incident), tiny_detector) as file:
+            parts = list(file.unchecked(6))
+        assert [len(energies) for _, energies in parts] == [6, 6, 6, 2]
+        data[19, 0] = np.inf  # beyond float32
+        np.testing.assert_array_equal(np.concatenate([energies for _, energies in parts]), data.astype(np.float32))
+        np.testing.assert_array_equal(np.concatenate([energies for energies, _ in parts]), incident[:, 0])
+
     def test_infinities_of_both_signs(self, plain: Callable[..., Path], tiny_detector: Detector) -> None:
         data = np.zeros((20, 24))
         data[3, :2] = np.inf, -np.inf

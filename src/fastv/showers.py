@@ -331,6 +331,24 @@ class ShowersFile:
         Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
         at once.
         """
+        for span in self._spans(size):
+            read = self[span]
+            yield from (read[first : first + size] for first in range(0, len(read), size))
+
+    def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+        """Incident energies (n,) and voxel energies (n, V) as they are stored, damaged ones too, ``size`` at a time.
+
+        For checks that count what :meth:`batches` refuses.
+        """
+        for span in self._spans(size):
+            incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                energies = self._read("showers", span).astype(np.float32, copy=False)
+            for first in range(0, len(energies), size):
+                yield incident[first : first + size], energies[first : first + size]
+
+    def _spans(self, size: int) -> Iterator[slice]:
+        """All rows in spans that are read at once: whole batches that, memory allowing, hold a chunk of the file."""
         if size < 1:
             msg = f"a batch must have at least one shower, got {size}"
             raise ValueError(msg)
@@ -338,11 +356,7 @@ class ShowersFile:
         if several * size * self.mesh.n_voxels * 4 > _READ_BYTES:
             several = 1
         for start in range(0, len(self), several * size):
-            read = self[start : start + several * size]
-            if several == 1:
-                yield read
-            else:
-                yield from (read[first : first + size] for first in range(0, len(read), size))
+            yield slice(start, start + several * size)
 
     def close(self) -> None:
         """Close the file."""
