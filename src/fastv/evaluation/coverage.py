@@ -223,7 +223,7 @@ def covered(reference: F64, generated: F64, k: int = 5) -> NDArray[np.bool_]:
     Example:
         >>> points = np.arange(10.0)[:, None]
         >>> covered(points, points[:5] + 0.1, k=1)
-        array([ True,  True,  True,  True,  True, False, False, False, False, False])
+        array([ True,  True,  True,  True,  True,  True, False, False, False, False])
     """
     radius = np.asarray(KDTree(reference).query(reference, k=[k + 1])[0])[:, 0]
     nearest = np.asarray(KDTree(generated).query(reference, k=[1])[0])[:, 0]
