@@ -16,7 +16,7 @@ from typing import Any
 
 from fastv.bench import bench
 from fastv.evaluation import evaluate
-from fastv.evaluation.report import deviation_text
+from fastv.evaluation.verdict import deviation_text
 from fastv.export import export
 from fastv.generation import generate_file
 from fastv.model import Model, load
@@ -32,7 +32,7 @@ def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
         n = repeat * len(file)
     generated = folder / "generated.h5"
     generate_file(model, generated, like=test, n=n, seed=1)
-    evaluation = evaluate(test, generated)
+    evaluation = evaluate(test, generated, quick=True)
     return {
         verdict.figure: {
             "worst": deviation_text(verdict, verdict.generated),

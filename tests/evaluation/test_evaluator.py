@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +12,28 @@ import pytest
 
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.evaluation import evaluate
+from fastv.evaluation.baseline import halves
 from fastv.evaluation.comparison import compare
-from fastv.evaluation.evaluator import halves
 from fastv.evaluation.observables import observe
 from fastv.geometry import Detector
 from fastv.showers import Showers
 
+quick = partial(evaluate, quick=True)
+
 
 def test_identical_samples_pass(geant4: Showers) -> None:
-    evaluation = evaluate(geant4, geant4)
+    evaluation = quick(geant4, geant4)
     assert evaluation.passed
     assert all(v.generated and v.generated.deviation.value == 0 for v in evaluation.verdicts)
 
 
 def test_geant4_never_fails_against_itself(geant4: Showers, geant4_other: Showers) -> None:
-    evaluation = evaluate(geant4, geant4_other)
+    evaluation = quick(geant4, geant4_other)
     assert all(verdict.judgement != "missed" for verdict in evaluation.verdicts)
 
 
 def test_scaled_energies_miss_their_target(geant4: Showers) -> None:
-    evaluation = evaluate(geant4, replace(geant4, energies=geant4.energies * np.float32(1.03)))
+    evaluation = quick(geant4, replace(geant4, energies=geant4.energies * np.float32(1.03)))
     judged = {verdict.figure: verdict.judgement for verdict in evaluation.verdicts}
     assert judged["mean visible fraction"] == "missed"
     assert judged["resolution, std/mean"] == "met"
@@ -41,7 +44,7 @@ def test_scaled_energies_miss_their_target(geant4: Showers) -> None:
 def test_broken_layer_misses_its_target_and_is_named(geant4: Showers) -> None:
     grid = geant4.grid.copy()
     grid[:, 10] *= 1.1
-    evaluation = evaluate(geant4, replace(geant4, energies=grid.reshape(len(grid), -1)))
+    evaluation = quick(geant4, replace(geant4, energies=grid.reshape(len(grid), -1)))
     verdict = next(v for v in evaluation.verdicts if v.figure == "layer energies")
     assert verdict.judgement == "missed"
     assert verdict.generated is not None
@@ -60,7 +63,7 @@ def test_floor_of_halves_matches_energies(geant4: Showers) -> None:
 
 def test_floor_sample_is_used_and_named(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
     geant4_other.write(tmp_path / "second.h5")
-    evaluation = evaluate(geant4, geant4, floor=tmp_path / "second.h5")
+    evaluation = quick(geant4, geant4, floor=tmp_path / "second.h5")
     assert evaluation.floor.showers_generated == len(geant4_other)
     assert "second.h5, 400 showers" in evaluation.floor_samples
     # One function makes both: the floor is what the second sample would get as a generated one.
@@ -72,36 +75,36 @@ def test_floor_sample_is_used_and_named(geant4: Showers, geant4_other: Showers, 
 
 def test_floor_is_not_the_sample(geant4: Showers) -> None:
     """A bad sample moves its own figures and leaves the floor."""
-    good = evaluate(geant4, geant4)
-    bad = evaluate(geant4, replace(geant4, energies=geant4.energies * np.float32(1.2)))
+    good = quick(geant4, geant4)
+    bad = quick(geant4, replace(geant4, energies=geant4.energies * np.float32(1.2)))
     assert good.floor == bad.floor
 
 
 def test_different_incident_energies_are_a_warning(geant4: Showers) -> None:
     high = geant4[geant4.incident_energies > 2e4]
-    evaluation = evaluate(geant4, high)
+    evaluation = quick(geant4, high)
     assert any("incident energies differ" in warning and "--like" in warning for warning in evaluation.warnings)
     assert any("fewer than 20 showers" in warning for warning in evaluation.warnings)
-    outside = evaluate(high, geant4)
+    outside = quick(high, geant4)
     assert any("outside" in warning for warning in outside.warnings)
-    assert not any("incident energies" in warning for warning in evaluate(geant4[:200], geant4[:200]).warnings)
+    assert not any("incident energies" in warning for warning in quick(geant4[:200], geant4[:200]).warnings)
 
 
 def test_json_has_no_nan(geant4: Showers) -> None:
     grid = geant4.grid.copy()
     grid[:, 30:] = 0
-    evaluation = evaluate(replace(geant4, energies=grid.reshape(len(grid), -1)), geant4)
+    evaluation = quick(replace(geant4, energies=grid.reshape(len(grid), -1)), geant4)
     text = json.dumps(evaluation.as_dict(), allow_nan=False)
     assert json.loads(text)["comparison"]["layers"][40]["energy"]["ratio"]["value"] is None
 
 
 def test_irregular_mesh(irregular: Showers) -> None:
-    evaluation = evaluate(irregular, irregular)
+    evaluation = quick(irregular, irregular)
     assert evaluation.passed
 
 
 def test_nothing_generated(geant4: Showers) -> None:
-    evaluation = evaluate(geant4, replace(geant4, energies=np.zeros_like(geant4.energies)))
+    evaluation = quick(geant4, replace(geant4, energies=np.zeros_like(geant4.energies)))
     judged = {verdict.figure: verdict.judgement for verdict in evaluation.verdicts}
     assert judged["layer energies"] == judged["voxel spectrum"] == judged["sparsity"] == "missed"
     json.dumps(evaluation.as_dict(), allow_nan=False)
@@ -109,31 +112,31 @@ def test_nothing_generated(geant4: Showers) -> None:
 
 def test_too_few_showers(geant4: Showers) -> None:
     with pytest.raises(FileFormatError, match="generated sample has 99 showers; at least 100"):
-        evaluate(geant4, geant4[:99])
+        quick(geant4, geant4[:99])
 
 
 def test_other_mesh(geant4: Showers, irregular: Showers) -> None:
     with pytest.raises(GeometryError, match="generated sample is on the mesh of irregular"):
-        evaluate(geant4, irregular)
+        quick(geant4, irregular)
     with pytest.raises(GeometryError, match="floor sample"):
-        evaluate(geant4, geant4, floor=irregular)
+        quick(geant4, geant4, floor=irregular)
 
 
 @pytest.mark.parametrize("quantity", ["energy_scale", "readout_threshold"])
 def test_other_scale_or_threshold(geant4: Showers, quantity: str) -> None:
     detector = geant4.detector.model_copy(update={quantity: 1.1 * getattr(geant4.detector, quantity)})
     with pytest.raises(GeometryError, match=quantity):
-        evaluate(geant4, replace(geant4, detector=detector))
+        quick(geant4, replace(geant4, detector=detector))
 
 
 def test_missing_file(geant4: Showers, tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="no such file"):
-        evaluate(geant4, tmp_path / "nothing.h5")
+        quick(geant4, tmp_path / "nothing.h5")
 
 
 def test_existing_output_is_refused_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
-        evaluate("nothing.h5", "nothing.h5", tmp_path)
+        quick("nothing.h5", "nothing.h5", tmp_path)
 
 
 def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -> None:
@@ -144,6 +147,6 @@ def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -
     with h5py.File(tmp_path / "plain.h5", "r+") as file:
         del file.attrs["fastv"]
     with pytest.raises(GeometryError, match="--mesh"):
-        evaluate(geant4, tmp_path / "plain.h5")
+        quick(geant4, tmp_path / "plain.h5")
     for mesh in ("par04-siw", Detector.preset("par04-siw")):
-        assert evaluate(geant4, tmp_path / "plain.h5", mesh=mesh).passed
+        assert quick(geant4, tmp_path / "plain.h5", mesh=mesh).passed

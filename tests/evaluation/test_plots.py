@@ -21,12 +21,12 @@ from fastv.showers import Showers
 
 @pytest.fixture(scope="module")
 def irregular_evaluation(irregular: Showers) -> Evaluation:
-    return evaluate(irregular, irregular[::-1])
+    return evaluate(irregular, irregular[::-1], quick=True)
 
 
 @pytest.fixture(scope="module")
 def evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
-    return evaluate(geant4, geant4_other)
+    return evaluate(geant4, geant4_other, quick=True)
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)

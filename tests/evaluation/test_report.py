@@ -11,13 +11,14 @@ import pytest
 
 from fastv.errors import OutputError
 from fastv.evaluation import Evaluation, evaluate, plots, report, write_report
-from fastv.evaluation.report import html_table, summary_table
+from fastv.evaluation.html import html_table
+from fastv.evaluation.report import summary_table
 from fastv.showers import Showers
 
 
 @pytest.fixture(scope="module")
 def evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
-    return evaluate(geant4, geant4_other)
+    return evaluate(geant4, geant4_other, quick=True)
 
 
 @pytest.fixture
@@ -50,14 +51,21 @@ def test_whole_report(geant4: Showers, geant4_other: Showers, tmp_path: Path) ->
     parser = _Balance()
     parser.feed(page)
     assert parser.open == []
-    assert len(parser.references) == len(plots.PLOTS)
-    assert all(reference.startswith("data:image/png;base64,") for reference in parser.references)
+    pictures = [reference for reference in parser.references if not reference.startswith("#")]
+    assert len(pictures) == len(plots.PLOTS)
+    assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
+    for heading in ("Verdict", "Showers side by side", "Metrics", "Physics", "Honesty", "How to reproduce"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("<script>") == 1
     for verdict in evaluation.verdicts:
         assert verdict.figure in page
     stored = json.loads((tmp_path / "report" / "report.json").read_text())
     assert stored == evaluation.as_dict()
     names = {path.stem for path in (tmp_path / "report" / "plots").iterdir()}
     assert names == {plot.name for plot in plots.PLOTS}
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert evaluation.overall[1] in text
+    assert "fastv evaluate" in text
 
 
 @pytest.mark.usefixtures("few_plots")
@@ -72,7 +80,7 @@ def test_several_samples_and_extra_sections(evaluation: Evaluation, tmp_path: Pa
     assert "Training &lt;curve&gt;" in page
     assert '<td class="n" data-label="ms">4.2</td>' in page
     assert "Two &amp; one" in page
-    assert page.index("<h2>flow</h2>") < page.index("<h2>vae</h2>") < page.index("Figures, flow")
+    assert page.index("<h2>Verdict, flow</h2>") < page.index("<h2>Verdict, vae</h2>")
     assert set(json.loads((tmp_path / "r" / "report.json").read_text())) == {"flow", "vae"}
     assert (tmp_path / "r" / "plots" / "vae" / "visible_fraction.png").exists()
 
@@ -110,5 +118,6 @@ def test_names_in_the_page_are_escaped(evaluation: Evaluation) -> None:
 
 def test_summary_for_the_terminal(evaluation: Evaluation) -> None:
     lines = summary_table(evaluation).splitlines()
-    assert lines[0] == "reference  showers in memory, 400 showers"
+    assert lines[0] == evaluation.overall[1]
+    assert lines[1] == "reference  showers in memory, 400 showers"
     assert len([line for line in lines if re.search(r"(met|missed|undecided): ", line)]) == len(evaluation.verdicts)

@@ -21,6 +21,17 @@ def add_parser(verbs: Any) -> None:
         help="second, independent sample of full simulation for the floor; default: two halves of REFERENCE",
     )
     parser.add_argument(
+        "--train", metavar="FILE", help="the showers that the generator was trained on: has it learnt them by heart?"
+    )
+    parser.add_argument(
+        "--classifiers",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="train the CaloChallenge's classifiers too (hours on a CPU); settings such as trainings=2 epochs=10 "
+        "reduce them, and the report says so",
+    )
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
+    parser.add_argument(
         "--mesh",
         metavar="M",
         help="mesh of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
@@ -31,18 +42,26 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the figures as soon as they are known, then write the report."""
+    """Print the verdict, and write the report."""
     import json
     import sys
 
-    from fastv.evaluation import evaluate, write_report
+    from fastv.evaluation import evaluate
+    from fastv.evaluation.classifiers import classifier_settings
     from fastv.evaluation.report import summary_table
-    from fastv.output import check_free
 
-    if options.output:
-        check_free(options.output, force=options.force)
-    evaluation = evaluate(options.reference, options.generated, floor=options.floor, mesh=options.mesh)
+    evaluation = evaluate(
+        options.reference,
+        options.generated,
+        options.output,
+        floor=options.floor,
+        train=options.train,
+        classifiers=None if options.classifiers is None else classifier_settings(options.classifiers),
+        mesh=options.mesh,
+        quick=options.quick,
+        announce=(lambda words: print(words, file=sys.stderr)) if sys.stderr.isatty() else None,
+        force=options.force,
+    )
     print(json.dumps(evaluation.as_dict(), allow_nan=False) if options.json else summary_table(evaluation), flush=True)
     if options.output:
-        page = write_report(options.output, evaluation, force=options.force)
-        print(f"report: {page}", file=sys.stderr)
+        print(f"report: {options.output}/report.html", file=sys.stderr)

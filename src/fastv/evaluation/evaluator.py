@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fastv.errors import FileFormatError, GeometryError
+from fastv.evaluation.baseline import Baseline
+from fastv.evaluation.classifiers import ClassifierSettings
 from fastv.evaluation.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
-from fastv.evaluation.histograms import Binning, binning
+from fastv.evaluation.histograms import Binning
+from fastv.evaluation.honesty import check_honesty
+from fastv.evaluation.metrics import measure
 from fastv.evaluation.observables import Observables, Source, observe
+from fastv.evaluation.physics import physics_figures
+from fastv.evaluation.raw import raw_batches, scan, undamaged
 from fastv.evaluation.result import Evaluation, SampleInfo
+from fastv.evaluation.statistics import mean, ratio
 from fastv.evaluation.verdict import judge
 from fastv.geometry import Detector
-from fastv.output import check_free
+from fastv.output import check_free, readable_os_errors
 from fastv.showers import Showers, ShowersFile
 
 MIN_SHOWERS = 100
+_FIRST_LOOK = 1000
+_MOST_IN_MEMORY = 20_000
+_MOST_HASHED = 2**32
+"""Bytes of a file whose digest the report tells."""
 Sample = str | Path | Showers
 """A showers file, or showers in memory."""
 
@@ -29,8 +43,12 @@ def evaluate(
     output: str | Path | None = None,
     *,
     floor: Sample | None = None,
+    train: Sample | None = None,
+    classifiers: ClassifierSettings | None = None,
     mesh: str | Detector | None = None,
     energy_bins: int = 10,
+    quick: bool = False,
+    announce: Callable[[str], None] | None = None,
     force: bool = False,
 ) -> Evaluation:
     """Evaluate a generated sample against full simulation, beside the floor.
@@ -38,11 +56,16 @@ def evaluate(
     Args:
         reference: full simulation, a file or showers in memory.
         generated: the sample to judge; ``fastv generate --like REFERENCE`` gives it the reference's incident energies.
-        output: folder of the report (``report.html``, ``report.json``, ``plots/*.png``); none is written by default.
+        output: folder of the report (``report.html``, ``report.json``, ``report.md``, ``plots/*.png``); none is written
+            by default.
         floor: a second, independent sample of full simulation, best as large as the generated one. By default the
             reference is cut into halves with matched incident energies: their floor is that of half the showers.
+        train: the showers that the generator was trained on, to see whether it has learnt them by heart.
+        classifiers: settings of the CaloChallenge's neural classifiers; None leaves them out.
         mesh: detector or its preset's name, for plain CaloChallenge files.
         energy_bins: logarithmic bins of incident energy for response and resolution.
+        quick: only what observables give at once: targets, separation powers, plots.
+        announce: called with a sentence when a first result is known.
         force: replace an existing report.
 
     Raises:
@@ -52,68 +75,174 @@ def evaluate(
 
     Example:
         >>> from fastv.sample import sample_path
-        >>> evaluation = evaluate(sample_path("test"), sample_path("train"))
+        >>> evaluation = evaluate(sample_path("test"), sample_path("train"), quick=True)
         >>> [verdict.figure for verdict in evaluation.verdicts][:2]
         ['mean visible fraction', 'resolution, std/mean']
     """
     if output is not None:
         check_free(output, force=force)
+    clock = Clock()
     with ExitStack() as stack:
-        sources = {"reference": _open(reference, mesh, stack), "generated": _open(generated, mesh, stack)}
-        if floor is not None:
-            sources["floor"] = _open(floor, mesh, stack)
-        _check(sources)
-        names = {"reference": _name(reference), "generated": _name(generated), "floor": _name(floor)}
-        ref = observe(sources["reference"], label="reference")
-        gen = observe(sources["generated"], voxel_edges=ref.voxel_edges, label="generated")
-        if floor is None:
-            first, second = halves(ref)
-            floor_samples = (
-                f"two halves of the reference, {len(first)} and {len(second)} showers of matched incident energies"
-            )
-        else:
-            first, second = ref, observe(sources["floor"], voxel_edges=ref.voxel_edges, label="floor")
-            floor_samples = f"the reference, {len(first)} showers, and {names['floor']}, {len(second)} showers"
-        infos = {name: _info(names[name], sources[name]) for name in ("reference", "generated")}
-    # Errors go with the root of 1/n + 1/m.
-    scale = math.sqrt((1 / len(first) + 1 / len(second)) / (1 / len(ref) + 1 / len(gen)))
-    floor_samples += f"; statistical errors {scale:.2g} times those of reference against generated"
-    edges = binning(ref, energy_bins)
-    comparison, floor_comparison = compare(ref, gen, edges), compare(first, second, edges)
-    evaluation = Evaluation(
-        reference=infos["reference"],
-        generated=infos["generated"],
-        floor_samples=floor_samples,
-        comparison=comparison,
-        floor=floor_comparison,
-        verdicts=tuple(judge(comparison, floor_comparison)),
-        warnings=tuple(_warnings(comparison, floor_comparison, edges, gen)),
-        edges=edges,
-        reference_observables=ref,
-        generated_observables=gen,
-    )
-    if output is not None:
-        from fastv.evaluation.report import write_report
+        sources = {"reference": open_sample(reference, mesh, stack), "generated": open_sample(generated, mesh, stack)}
+        for name, sample in (("floor", floor), ("training", train)):
+            if sample is not None:
+                sources[name] = open_sample(sample, mesh, stack)
+        check_comparable(sources)
+        if announce is not None:
+            announce(_first_look(sources["reference"], sources["generated"]))
+        baseline = Baseline(
+            sources["reference"], sources.get("floor"), floor_name=name_of(floor), energy_bins=energy_bins
+        )
+        keep = None if output is None else _kept_classifiers(Path(output), classifiers)
+        names = name_of(reference), name_of(generated), name_of(train)
+        evaluation, judged = evaluate_against(
+            baseline,
+            sources["generated"],
+            names=names,
+            train=sources.get("training"),
+            classifiers=classifiers,
+            keep=keep,
+            quick=quick,
+            clock=clock,
+        )
+        if output is not None:
+            from fastv.evaluation.report import write_report
 
-        write_report(output, evaluation, force=force)
+            write_report(output, evaluation, showers=(sources["reference"], judged), force=force)
     return evaluation
 
 
-def halves(sample: Observables) -> tuple[Observables, Observables]:
-    """Two halves of a sample with matched incident energies.
+def evaluate_against(
+    baseline: Baseline,
+    generated: Source,
+    *,
+    names: tuple[str, str, str],
+    train: Source | None = None,
+    classifiers: ClassifierSettings | None = None,
+    keep: Path | None = None,
+    quick: bool = False,
+    clock: Clock | None = None,
+) -> tuple[Evaluation, Source]:
+    """Evaluate one sample against a baseline that may serve several.
 
-    Showers sorted by incident energy are dealt a, b, b, a, so that neither half gets the higher energy of every pair.
+    Args:
+        baseline: full simulation and its floor.
+        generated: the sample to judge.
+        names: of reference, generated sample and training file.
+        train, classifiers, quick: see :func:`evaluate`.
+        keep: a folder for finished trainings of the classifiers.
+        clock: times each part.
+
+    Returns:
+        The evaluation, and the sample without damaged showers.
     """
-    order = np.argsort(sample.incident_energies, kind="stable")
-    to_first = np.isin(np.arange(len(order)) % 4, (0, 3))
-    return sample[np.sort(order[to_first])], sample[np.sort(order[~to_first])]
+    clock = clock or Clock()
+    ref = baseline.observables
+    judged: Source = generated
+    damage: tuple[str, ...] = ()
+    try:
+        gen = observe(judged, voxel_edges=ref.voxel_edges, label="generated")
+    except FileFormatError:
+        judged, damage = _undamaged(judged)
+        gen = observe(judged, voxel_edges=ref.voxel_edges, label="generated")
+    comparison = compare(ref, gen, baseline.edges)
+    floor = baseline.comparison
+    clock.lap("observables")
+    further: dict[str, Any] = {}
+    if not quick:
+        further["physics"] = physics_figures(ref, gen, label="physics")
+        further["physics_floor"] = baseline.physics
+        clock.lap("physics")
+        further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
+        further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
+        clock.lap("metrics")
+        observables = None if damage else (ref, gen)
+        further["honesty"] = check_honesty(baseline.source, generated, train=train, observables=observables)
+        clock.lap("honesty")
+    evaluation = Evaluation(
+        reference=_info(names[0], baseline.source),
+        generated=_info(names[1], generated),
+        floor_samples=baseline.words(gen),
+        comparison=comparison,
+        floor=floor,
+        verdicts=tuple(judge(comparison, floor)),
+        warnings=(*damage, *_warnings(comparison, floor, baseline.edges, gen)),
+        edges=baseline.edges,
+        reference_observables=ref,
+        generated_observables=gen,
+        trained_on=names[2],
+        seconds=clock.seconds,
+        **further,
+    )
+    return evaluation, judged
 
 
-def _open(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
+class Clock:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """The time since the last lap was that of a part."""
+        now = time.perf_counter()
+        self.seconds[part] = round(now - self._last, 2)
+        self._last = now
+
+
+def _first_look(reference: Source, generated: Source) -> str:
+    """Response of the first showers of both samples, in a sentence."""
+    fractions = []
+    for source in (reference, generated):
+        batch = next(raw_batches(source, rows=_FIRST_LOOK))
+        with np.errstate(invalid="ignore"):
+            fractions.append(batch.energies.sum(axis=1, dtype=np.float64) / batch.incident_energies)
+    a, b = (mean(values[np.isfinite(values)]) for values in fractions)
+    difference = ratio(b, a) - 1
+    return (
+        f"first look, {len(fractions[0])} and {len(fractions[1])} showers: mean visible fraction "
+        f"{100 * difference.value:+.2f} ± {100 * difference.error:.2f} %"
+    )
+
+
+def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
+    """A sample without its damaged showers, and a warning if there are any; the honesty checks count them."""
+    scanned = scan(source, label="generated: scan")
+    bad = int((~scanned.good).sum())
+    if not bad:
+        return source, ()
+    if len(source) - bad < MIN_SHOWERS:
+        msg = (
+            f"the generated sample has {bad} damaged showers of {len(source)} (voxels that are NaN, infinite or "
+            f"negative); at least {MIN_SHOWERS} others are needed"
+        )
+        raise FileFormatError(msg)
+    left = undamaged(source, scanned, most=_MOST_IN_MEMORY)
+    warning = (
+        f"{bad} of {len(source)} generated showers have voxels that are NaN, infinite or negative; all figures but the "
+        f"honesty checks are of the other {len(left)}"
+    )
+    return left, (warning,)
+
+
+def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> Path | None:
+    """A folder beside the report, where finished trainings outlive a kill."""
+    if classifiers is None:
+        return None
+    folder = output.with_name(f".{output.name}.classifiers")
+    with readable_os_errors(folder):
+        (folder / "floor").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
+    """Showers as they are, a file opened until the stack ends."""
     return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh))
 
 
-def _name(sample: Sample | None) -> str:
+def name_of(sample: Sample | None) -> str:
+    """The name of a file, for reports."""
     return "showers in memory" if isinstance(sample, Showers) else Path(sample or "").name
 
 
@@ -125,10 +254,23 @@ def _info(name: str, source: Source) -> SampleInfo:
         lowest_energy=float(source.incident_energies.min()),
         highest_energy=float(source.incident_energies.max()),
         provenance=dict(source.provenance),
+        sha256=None if isinstance(source, Showers) else _digest(source.path),
     )
 
 
-def _check(sources: dict[str, Source]) -> None:
+def _digest(path: Path) -> str | None:
+    if path.stat().st_size > _MOST_HASHED:
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_comparable(sources: dict[str, Source]) -> None:
+    """Refuse samples that are too small or not of one mesh, scale and threshold.
+
+    Raises:
+        FileFormatError, GeometryError: see :func:`evaluate`.
+    """
     expected = sources["reference"].detector
     for role, source in sources.items():
         if len(source) < MIN_SHOWERS:

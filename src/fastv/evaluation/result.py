@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from fastv._version import __version__
 from fastv.evaluation.comparison import Comparison
 from fastv.evaluation.histograms import Binning
+from fastv.evaluation.honesty import Honesty
+from fastv.evaluation.lights import Light, Line, lines, overall
+from fastv.evaluation.metrics import Metrics
 from fastv.evaluation.observables import Observables
+from fastv.evaluation.physics import Physics
 from fastv.evaluation.verdict import Verdict
 
 
 class SampleInfo(BaseModel):
-    """What a sample is: where it came from, its size, its incident energies in MeV."""
+    """What a sample is: where it came from, its size, its incident energies in MeV, the SHA-256 of its file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +32,7 @@ class SampleInfo(BaseModel):
     lowest_energy: float
     highest_energy: float
     provenance: dict[str, Any]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,11 @@ class Evaluation:
         warnings: what limits the meaning of the figures.
         edges: the binning of all histograms.
         reference_observables, generated_observables: per-shower observables, for plots.
+        physics, physics_floor: the physics figures, and those of the floor; None in a quick evaluation.
+        metrics, metrics_floor: FPD, KPD, PRDC and classifiers; None in a quick evaluation.
+        honesty: the honesty checks; None in a quick evaluation.
+        trained_on: name of the training file, where it was given.
+        seconds: how long each part took.
     """
 
     reference: SampleInfo
@@ -52,6 +65,23 @@ class Evaluation:
     edges: Binning
     reference_observables: Observables
     generated_observables: Observables
+    physics: Physics | None = None
+    physics_floor: Physics | None = None
+    metrics: Metrics | None = None
+    metrics_floor: Metrics | None = None
+    honesty: Honesty | None = None
+    trained_on: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """The verdict line by line, with traffic lights."""
+        return lines(self)
+
+    @property
+    def overall(self) -> tuple[Light, str]:
+        """One light and one sentence for all lines."""
+        return overall(self.lines)
 
     @property
     def passed(self) -> bool:
@@ -66,12 +96,25 @@ class Evaluation:
             "comparison": self.comparison,
             "floor": self.floor,
         }
+        further: dict[str, BaseModel | None] = {
+            "physics": self.physics,
+            "physics_floor": self.physics_floor,
+            "metrics": self.metrics,
+            "metrics_floor": self.metrics_floor,
+        }
+        records |= {name: record for name, record in further.items() if record is not None}
+        light, words = self.overall
         return {
-            "format_version": 1,
+            "format_version": 2,
+            "fastv_version": __version__,
+            "verdict": {"light": light, "words": words, "lines": [line.model_dump() for line in self.lines]},
             "units": {"energy": "MeV", "length": "mm"},
             "passed": self.passed,
             "verdicts": [json.loads(verdict.model_dump_json()) for verdict in self.verdicts],
             "warnings": list(self.warnings),
             "floor_samples": self.floor_samples,
+            "trained_on": self.trained_on,
+            "seconds": dict(self.seconds),
+            **({} if self.honesty is None else {"honesty": self.honesty.as_dict()}),
             **{name: json.loads(record.model_dump_json()) for name, record in records.items()},
         }

@@ -78,6 +78,25 @@ def judge(comparison: Comparison, floor: Comparison | None = None) -> list[Verdi
     return verdicts
 
 
+def deviation_text(verdict: Verdict, worst: Worst | None) -> str:
+    """A deviation with its error, in the unit of its figure."""
+    if worst is None:
+        return "none"
+    value, error = worst.deviation.value, worst.deviation.error
+    if verdict.figure == "voxel spectrum":
+        return f"{value:.3g} (chance {error:.1g})"
+    if not math.isfinite(value):
+        return "no value"
+    if verdict.relative:
+        return f"{100 * value:+.2f} ± {100 * error:.2f} %"
+    return f"{value:+.4f} ± {error:.4f}"
+
+
+def target_text(verdict: Verdict) -> str:
+    """The target of a verdict, in the unit of its figure."""
+    return f"{100 * verdict.target:g} %" if verdict.relative else f"{verdict.target:g}"
+
+
 Deviation = tuple[str, Measured]
 
 

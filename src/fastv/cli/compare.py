@@ -1,0 +1,45 @@
+"""``fastv compare``: several generators against full simulation, ranked."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(verbs: Any) -> None:
+    """Describe the options of ``fastv compare``."""
+    parser = verbs.add_parser(
+        "compare", help="rank several generated samples against full simulation in one table and one set of plots"
+    )
+    parser.add_argument("reference", metavar="REFERENCE", help="showers file of full simulation")
+    parser.add_argument("generated", metavar="GENERATED", nargs="+", help="showers files to rank, two or more")
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.html, report.json and plots")
+    parser.add_argument("--floor", metavar="FILE", help="second sample of full simulation for the floor")
+    parser.add_argument("--train", metavar="FILE", help="the showers that all generators were trained on")
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
+    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files, as in 'fastv evaluate'")
+    parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
+    parser.add_argument("--json", action="store_true", help="print machine-readable results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table, and write the report."""
+    import json
+    import sys
+
+    from fastv.evaluation.ranking import compare_generators, ranking_text
+
+    ranking = compare_generators(
+        options.reference,
+        options.generated,
+        options.output,
+        floor=options.floor,
+        train=options.train,
+        mesh=options.mesh,
+        quick=options.quick,
+        force=options.force,
+    )
+    print(json.dumps(ranking.as_dict()) if options.json else ranking_text(ranking), flush=True)
+    if options.output:
+        print(f"report: {options.output}/report.html", file=sys.stderr)

@@ -1,0 +1,85 @@
+"""Full simulation as everything is measured against: its observables, and what it gives against itself, the floor."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fastv.evaluation.chance import matched_halves
+from fastv.evaluation.classifiers import ClassifierSettings
+from fastv.evaluation.comparison import Comparison, compare
+from fastv.evaluation.histograms import Binning, binning
+from fastv.evaluation.metrics import Metrics, measure
+from fastv.evaluation.observables import Observables, Source, observe
+from fastv.evaluation.physics import Physics, physics_figures
+
+
+class Baseline:
+    """A reference with its floor; what is asked for is made once, for any number of generated samples.
+
+    Args:
+        reference: full simulation.
+        floor: a second, independent sample of it; by default the reference is cut into halves of matched energies.
+        floor_name: what the floor is called.
+        energy_bins: logarithmic bins of incident energy.
+    """
+
+    def __init__(
+        self, reference: Source, floor: Source | None = None, *, floor_name: str = "", energy_bins: int = 10
+    ) -> None:
+        self.source, self.floor = reference, floor
+        self.observables = observe(reference, label="reference")
+        if floor is None:
+            self.first, self.second = halves(self.observables)
+            self._words = (
+                f"two halves of the reference, {len(self.first)} and {len(self.second)} showers of matched incident "
+                "energies"
+            )
+        else:
+            self.first = self.observables
+            self.second = observe(floor, voxel_edges=self.observables.voxel_edges, label="floor")
+            self._words = f"the reference, {len(self.first)} showers, and {floor_name}, {len(self.second)} showers"
+        self.edges: Binning = binning(self.observables, energy_bins)
+
+    def words(self, generated: Observables) -> str:
+        """What the floor compares, and how its errors compare to those of a generated sample."""
+        # Errors go with the root of 1/n + 1/m.
+        floor = 1 / len(self.first) + 1 / len(self.second)
+        scale = math.sqrt(floor / (1 / len(self.observables) + 1 / len(generated)))
+        return f"{self._words}; statistical errors {scale:.2g} times those of reference against generated"
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The floor of every figure of :func:`compare`."""
+        return compare(self.first, self.second, self.edges)
+
+    @cached_property
+    def physics(self) -> Physics:
+        """The floor of the physics figures."""
+        return physics_figures(self.first, self.second, label="physics of the floor")
+
+    def metrics(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
+        """The floor of the metrics; arguments as :func:`measure`."""
+        if classifiers is None:
+            return self._metrics
+        return self._measure(classifiers, keep)
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        return self._measure(None, None)
+
+    def _measure(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
+        voxels = None if self.floor is None else (self.source, self.floor)
+        return measure(self.first, self.second, voxels, chance=False, classifiers=classifiers, keep=keep)
+
+
+def halves(sample: Observables) -> tuple[Observables, Observables]:
+    """Two halves of a sample with matched incident energies.
+
+    See :func:`fastv.evaluation.chance.matched_halves`.
+    """
+    first, second = matched_halves(sample.incident_energies)
+    return sample[np.sort(first)], sample[np.sort(second)]

@@ -1,0 +1,321 @@
+"""Several generators against one reference: one table, one set of plots, and which differences are significant."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fastv._version import __version__
+from fastv.display import fragment, shared_assets, shower_panel
+from fastv.errors import SettingsError
+from fastv.evaluation import sections
+from fastv.evaluation.baseline import Baseline
+from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
+from fastv.evaluation.html import embedded_png, html_table, page
+from fastv.evaluation.markdown import table
+from fastv.evaluation.observables import Source
+from fastv.evaluation.result import Evaluation
+from fastv.evaluation.statistics import Measured
+from fastv.geometry import Detector
+from fastv.output import check_free, written_whole
+
+_SIGNIFICANT = 2.0
+"""Standard deviations from which on one generator is called worse than the best."""
+
+
+class Entry(BaseModel):
+    """One figure of one generator; ``behind`` is by how many standard deviations it is worse than the best."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: Measured
+    behind: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is worse than the best by more than chance explains."""
+        return self.behind > _SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Generators in the order of their quality.
+
+    Attributes:
+        evaluations: by name, the best first: by the distance FPD of the whole samples, or, in a quick comparison, by
+            the mean separation power.
+        figures: for each figure the entries by name; smaller is better in all of them.
+        floor: the same figures of full simulation against itself.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    figures: Mapping[str, Mapping[str, Entry]]
+    floor: Mapping[str, Measured]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Names, the best first."""
+        return tuple(self.evaluations)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON data."""
+        return {
+            "format_version": 1,
+            "fastv_version": __version__,
+            "order": list(self.order),
+            "figures": {
+                figure: {
+                    name: {**entry.model_dump(), "significant": entry.significant} for name, entry in entries.items()
+                }
+                for figure, entries in self.figures.items()
+            },
+            "floor": {figure: value.model_dump() for figure, value in self.floor.items()},
+            "evaluations": {name: evaluation.as_dict() for name, evaluation in self.evaluations.items()},
+        }
+
+
+def compare_generators(
+    reference: Sample,
+    generated: Mapping[str, Sample] | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    floor: Sample | None = None,
+    train: Sample | None = None,
+    mesh: str | Detector | None = None,
+    quick: bool = False,
+    force: bool = False,
+) -> Ranking:
+    """Evaluate several generated samples against one reference and rank them.
+
+    Args:
+        reference: full simulation.
+        generated: samples by name, or files, which are called by their names without suffix.
+        output: folder of the report; none is written by default.
+        floor, train, mesh, quick, force: see :func:`fastv.evaluation.evaluate`.
+
+    Raises:
+        SettingsError: fewer than two samples, or two of one name.
+        FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     good, bad = file[:300], file[:300]
+        >>> bad.energies[:] *= 1.05
+        >>> compare_generators(sample_path("test"), {"shifted": bad, "same": good}, quick=True).order
+        ('same', 'shifted')
+    """
+    if output is not None:
+        check_free(output, force=force)
+    named = dict(generated) if isinstance(generated, Mapping) else _by_stem(generated)
+    if len(named) < 2:
+        msg = f"a comparison needs at least two generated samples, there is {len(named)}"
+        raise SettingsError(msg)
+    with ExitStack() as stack:
+        ref = open_sample(reference, mesh, stack)
+        samples = {name: open_sample(sample, mesh, stack) for name, sample in named.items()}
+        others = {name: open_sample(sample, mesh, stack) for name, sample in _given(floor=floor, training=train)}
+        check_comparable({"reference": ref, **samples, **others})
+        baseline = Baseline(ref, others.get("floor"), floor_name=name_of(floor))
+        found: dict[str, Evaluation] = {}
+        judged: dict[str, Source] = {}
+        for name, sample in samples.items():
+            names = name_of(reference), name_of(named[name]), name_of(train)
+            found[name], judged[name] = evaluate_against(
+                baseline, sample, names=names, train=others.get("training"), quick=quick
+            )
+        ranking = rank(found)
+        if output is not None:
+            _write(Path(output), ranking, ref, judged, force=force)
+    return ranking
+
+
+def _given(**samples: Sample | None) -> list[tuple[str, Sample]]:
+    return [(name, sample) for name, sample in samples.items() if sample is not None]
+
+
+def _by_stem(paths: Sequence[str | Path]) -> dict[str, Sample]:
+    stems = [Path(path).stem for path in paths]
+    # Files of one name in different folders are called by both.
+    names = [
+        stem if stems.count(stem) == 1 else f"{Path(path).parent.name}/{stem}"
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+    if len(set(names)) != len(names):
+        msg = f"two generated samples have the same name: {', '.join(sorted(names))}; rename one"
+        raise SettingsError(msg)
+    return dict(zip(names, paths, strict=True))
+
+
+def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
+    """Rank evaluations that have one reference."""
+    values = {name: _figures(evaluation) for name, evaluation in evaluations.items()}
+    figures: dict[str, dict[str, Entry]] = {}
+    for figure in dict.fromkeys(figure for own in values.values() for figure in own):
+        having = {name: own[figure] for name, own in values.items() if figure in own}
+        best = min(having.values(), key=lambda value: value.value)
+        figures[figure] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
+    leading = next(iter(figures))
+    order = sorted(evaluations, key=lambda name: _place(figures[leading], name))
+    first = next(iter(evaluations.values()))
+    return Ranking(
+        evaluations={name: evaluations[name] for name in order},
+        figures={figure: {name: own[name] for name in order if name in own} for figure, own in figures.items()},
+        floor=_floor(first),
+    )
+
+
+def _place(entries: Mapping[str, Entry], name: str) -> float:
+    return entries[name].value.value if name in entries else math.inf
+
+
+def _behind(value: Measured, best: Measured) -> float:
+    error = math.hypot(value.error, best.error)
+    distance = value.value - best.value
+    return distance / error if error > 0 else (math.inf if distance > 0 else 0.0)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Measured]:
+    """What generators are ranked by, the leading figure first; smaller is better."""
+    found: dict[str, Measured] = {}
+    metrics = evaluation.metrics
+    if metrics is not None and metrics.fpd is not None and metrics.fpd.chance is not None:
+        # The error is what chance moves the distance by; a larger distance moves by more, as its root.
+        chance = metrics.fpd.chance
+        size = math.sqrt(max(1.0, chance.observed / max(chance.expected, 1e-12)))
+        found["FPD x 1e3, whole samples"] = Measured(value=1e3 * chance.observed, error=1e3 * chance.spread * size)
+    if metrics is not None and metrics.kpd is not None and metrics.kpd.chance is not None:
+        chance = metrics.kpd.chance
+        found["KPD x 1e3, whole samples"] = Measured(value=1e3 * chance.observed, error=1e3 * chance.spread)
+    if metrics is not None and metrics.boosted is not None:
+        found["gradient-boosted high-level AUC"] = metrics.boosted.auc
+    separations = evaluation.comparison.separations
+    found["mean separation power x 1e3"] = Measured(
+        value=1e3 * sum(each.value for each in separations) / len(separations),
+        error=1e3 * math.sqrt(sum(each.expected**2 for each in separations)) / len(separations),
+    )
+    for verdict in evaluation.verdicts:
+        if verdict.generated is not None:
+            deviation = verdict.generated.deviation
+            found[f"{verdict.figure}, worst deviation"] = Measured(value=abs(deviation.value), error=deviation.error)
+    if evaluation.physics is not None:
+        found["physics figures that differ"] = Measured(value=float(len(evaluation.physics.standing_out)), error=0.0)
+    return found
+
+
+def _floor(evaluation: Evaluation) -> dict[str, Measured]:
+    found: dict[str, Measured] = {}
+    metrics, floor = evaluation.metrics, evaluation.metrics_floor
+    for name, chance in (
+        ("FPD x 1e3, whole samples", metrics.fpd.chance if metrics and metrics.fpd else None),
+        ("KPD x 1e3, whole samples", metrics.kpd.chance if metrics and metrics.kpd else None),
+    ):
+        if chance is not None:
+            found[name] = Measured(value=1e3 * chance.expected, error=1e3 * chance.spread)
+    if floor is not None and floor.boosted is not None:
+        found["gradient-boosted high-level AUC"] = floor.boosted.auc
+    separations = evaluation.floor.separations
+    found["mean separation power x 1e3"] = Measured(
+        value=1e3 * sum(each.value for each in separations) / len(separations),
+        error=1e3 * math.sqrt(sum(each.expected**2 for each in separations)) / len(separations),
+    )
+    for verdict in evaluation.verdicts:
+        if verdict.floor is not None:
+            deviation = verdict.floor.deviation
+            found[f"{verdict.figure}, worst deviation"] = Measured(value=abs(deviation.value), error=deviation.error)
+    if evaluation.physics_floor is not None:
+        found["physics figures that differ"] = Measured(
+            value=float(len(evaluation.physics_floor.standing_out)), error=0.0
+        )
+    return found
+
+
+def ranking_rows(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table: a line a figure, a column a generator; a star marks what is significantly behind."""
+    head = ["figure", *ranking.order, "floor"]
+    rows = [
+        [
+            figure,
+            *(_cell(entries.get(name)) for name in ranking.order),
+            _value(ranking.floor[figure]) if figure in ranking.floor else "",
+        ]
+        for figure, entries in ranking.figures.items()
+    ]
+    rows.append(["verdict", *(evaluation.overall[0] for evaluation in ranking.evaluations.values()), ""])
+    return head, rows
+
+
+def ranking_text(ranking: Ranking) -> str:
+    """The table for a terminal."""
+    head, rows = ranking_rows(ranking)
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    return "\n".join([*(line.rstrip() for line in lines), _NOTE])
+
+
+_NOTE = f"* worse than the best by more than {_SIGNIFICANT:g} standard deviations; smaller is better in every line."
+
+
+def _cell(entry: Entry | None) -> str:
+    return "" if entry is None else _value(entry.value) + (" *" if entry.significant else "")
+
+
+def _value(value: Measured) -> str:
+    return f"{value.value:.4g}" if value.error == 0 else f"{value.value:.4g} ± {value.error:.2g}"
+
+
+def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
+    import numpy as np
+
+    from fastv.evaluation.overlays import OVERLAYS
+    from fastv.evaluation.style import save
+
+    title = "Comparison of generators"
+    head, rows = ranking_rows(ranking)
+    with written_whole(directory, force=force) as temporary:
+        (temporary / "plots").mkdir(parents=True)
+        drawn = []
+        for overlay in OVERLAYS:
+            path = temporary / "plots" / f"{overlay.name}.png"
+            save(overlay.draw(ranking.evaluations), path)
+            drawn.append(
+                f"<figure>{embedded_png(path, overlay.title)}<figcaption><b>{escape(overlay.title)}.</b> "
+                f"{escape(overlay.caption)}</figcaption></figure>"
+            )
+        row = int(np.argmin(np.abs(np.log(reference.incident_energies / np.median(reference.incident_energies)))))
+        energy = reference.incident_energies[row]
+        panels = [shower_panel(reference[np.array([row])], "Reference", names=["median energy"])]
+        for name in ranking.order:
+            nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energy))))
+            panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
+        content = [
+            ("Ranking", html_table([escape(cell) for cell in head], _escaped(rows)) + f"<p>{escape(_NOTE)}</p>"),
+            ("Showers side by side", fragment(panels)),
+            ("Figures", f'<div class="figures">{"".join(drawn)}</div>'),
+            *((f"Verdict, {name}", sections.verdict(one)) for name, one in ranking.evaluations.items()),
+        ]
+        (temporary / "report.html").write_text(page(title, content, assets=shared_assets()), encoding="utf-8")
+        (temporary / "report.md").write_text(f"# {title}\n\n{table(head, rows)}\n\n{_NOTE}\n", encoding="utf-8")
+        (temporary / "report.json").write_text(json.dumps(_finite(ranking.as_dict()), indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _escaped(rows: list[list[str]]) -> list[list[str]]:
+    return [[escape(cell) for cell in row] for row in rows]

@@ -1,0 +1,96 @@
+"""The verdict line by line: planted faults turn red, Geant4 against itself does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from fastv.errors import FileFormatError
+from fastv.evaluation import Evaluation, evaluate
+from fastv.evaluation.lights import Line, overall
+from fastv.evaluation.markdown import markdown
+from fastv.showers import Showers
+
+
+@pytest.fixture(scope="module")
+def halves_of_geant4(geant4: Showers, geant4_other: Showers) -> Evaluation:
+    return evaluate(geant4, geant4_other)
+
+
+def light_of(evaluation: Evaluation, question: str) -> Line:
+    return next(line for line in evaluation.lines if line.question == question)
+
+
+def test_geant4_against_itself_has_no_red_light(halves_of_geant4: Evaluation) -> None:
+    red = [line for line in halves_of_geant4.lines if line.light == "red"]
+    assert red == []
+    assert light_of(halves_of_geant4, "physics figures").light == "green"
+    assert light_of(halves_of_geant4, "gradient-boosted high-level AUC").light == "green"
+    assert light_of(halves_of_geant4, "KPD x 1e3").light == "green"
+
+
+def test_every_question_has_words_and_the_floor_is_beside(halves_of_geant4: Evaluation) -> None:
+    for line in halves_of_geant4.lines:
+        assert line.words, line.question
+    assert light_of(halves_of_geant4, "gradient-boosted high-level AUC").floor
+    text = markdown(halves_of_geant4, "Title")
+    for line in halves_of_geant4.lines:
+        assert f"| {line.question} |" in text
+
+
+def test_planted_faults_turn_red_and_are_named(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
+    """Too much energy, copies of the training file, and damaged voxels, in one sample: evaluations take long."""
+    path = tmp_path / "faulty.h5"
+    faulty = replace(geant4_other, energies=geant4_other.energies.copy())
+    faulty.energies[:300] *= np.float32(1.08)
+    faulty.write(path)
+    with h5py.File(path, "r+") as file:
+        file["showers"][3, 100] = np.nan
+        file["showers"][7, 5] = -1.0
+    evaluation = evaluate(geant4, path, train=geant4_other)
+    light, words = evaluation.overall
+    assert light == "red"
+    assert "mean visible fraction" in words
+    assert light_of(evaluation, "physics figures").light == "amber"
+    line = light_of(evaluation, "honesty checks")
+    assert line.light == "red"
+    assert evaluation.honesty is not None
+    assert "training" in " ".join(finding.words for finding in evaluation.honesty.faults)
+    assert len(evaluation.generated_observables) == 398
+    assert any("2 of 400 generated showers" in warning for warning in evaluation.warnings)
+
+
+def test_too_many_damaged_showers_are_refused(geant4: Showers, geant4_other: Showers) -> None:
+    broken = replace(geant4_other, energies=geant4_other.energies.copy())
+    broken.energies[:350, 0] = np.nan
+    with pytest.raises(FileFormatError, match="350 damaged showers of 400"):
+        evaluate(geant4, broken, quick=True)
+
+
+def test_few_showers_are_skipped_with_the_reason(geant4: Showers, geant4_other: Showers) -> None:
+    evaluation = evaluate(geant4[:150], geant4_other[:150])
+    line = light_of(evaluation, "FPD")
+    assert line.light == "grey"
+    assert line.generated == "not measured"
+    assert "showers" in line.words
+
+
+@pytest.mark.parametrize(
+    ("lights", "expected"),
+    [
+        (["green", "amber", "red"], "red"),
+        (["green", "amber", "grey"], "amber"),
+        (["green", "grey"], "green"),
+        (["grey"], "grey"),
+    ],
+)
+def test_the_worst_light_stands_for_all(lights: list[str], expected: str) -> None:
+    lines = tuple(
+        Line.model_validate({"question": f"q{i}", "light": light, "generated": "", "floor": "", "words": ""})
+        for i, light in enumerate(lights)
+    )
+    assert overall(lines)[0] == expected
