@@ -91,10 +91,14 @@ class ShowerCoding(nn.Module):
     def encode(self, energies: Tensor, incident: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of showers; what is empty gets random codes from PyTorch's generator."""
         grid = energies.view(-1, *self.shape)
-        layers = grid.sum((2, 3))
-        codes = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
+        codes = self.encode_layers(grid.sum((2, 3)), incident, u)
         voxels = (self._scores(grid, torch.randn_like(grid)) - self.location) / self.width
         return codes, voxels
+
+    def encode_layers(self, layers: Tensor, incident: Tensor, u: Tensor) -> Tensor:
+        """Codes (N, 1 + L) of layer energies (N, L) in MeV."""
+        codes: Tensor = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
+        return codes
 
     def _profile(self, layers: Tensor, incident: Tensor, u: Tensor, normal: Tensor) -> Tensor:
         """Standardised response and layer energies (N, 1 + L)."""

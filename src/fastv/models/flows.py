@@ -31,8 +31,11 @@ Trajectory = Sequence[tuple[float, Tensor]]
 
 
 def time_features(t: Tensor) -> Tensor:
-    """Cosines and sines of times in [0, 1], (N, 1) -> (N, ``TIME_FEATURES``), with frequencies from 1 to 32."""
-    frequencies = torch.logspace(0, math.log10(32), TIME_FEATURES // 2, dtype=t.dtype, device=t.device)
+    """Cosines and sines of times in [0, 1], (N, 1) -> (N, ``TIME_FEATURES``), with frequencies from 1 to 8.
+
+    Higher ones would make the derivative in time, which the average velocity learns from, large at first.
+    """
+    frequencies = torch.logspace(0, math.log10(8), TIME_FEATURES // 2, dtype=t.dtype, device=t.device)
     return torch.cat([torch.cos(t * frequencies), torch.sin(t * frequencies)], dim=1)
 
 
@@ -224,7 +227,7 @@ class AverageFlow(Flow):
 
     whose first term is exact for data of unit variance; for s = t it is the velocity.
 
-    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6).
+    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3), (6) and, for the weights, section 4.3.
     """
 
     n_times = 2
@@ -246,17 +249,19 @@ class AverageFlow(Flow):
 
             u(z, t, s) = v + (s - t) (v . grad_z u + du/dt) ,
 
-        the right side taken as given. A part ``share`` of the rows has s > t, both logit-normal as in flow matching;
-        the others have s = t, and are flow matching.
+        the right side taken as given, and large errors weigh less, 2/(1 + e) for a mean squared error e. A part
+        ``share`` of the rows has s > t, both uniform on [-0.1, 1.1] and clipped to [0, 1], so that the ends are among
+        them; the others have s = t, and are flow matching.
         """
         noise = torch.randn_like(x)
-        moments = [torch.sigmoid(self.mean + self.scale * stratified_normal(len(x), x)) for _ in range(2)]
         n = round((1 - self.share) * len(x))
         losses = []
         if n:
-            losses.append(n * self.denoising_loss(x[:n], noise[:n], context[:n], moments[0][:n]))
+            t = torch.sigmoid(self.mean + self.scale * stratified_normal(n, x))
+            losses.append(n * self.denoising_loss(x[:n], noise[:n], context[:n], t))
         if n < len(x):
-            t, s = torch.minimum(*moments)[n:], torch.maximum(*moments)[n:]
+            drawn = [(1.2 * torch.rand_like(x.flatten(1)[n:, :1]) - 0.1).clamp(0.0, 1.0) for _ in range(2)]
+            t, s = torch.minimum(*drawn), torch.maximum(*drawn)
             losses.append((len(x) - n) * self._identity_loss(x[n:], noise[n:], context[n:], t, s))
         return torch.stack(losses).sum() / len(x)
 
@@ -270,7 +275,8 @@ class AverageFlow(Flow):
                 lambda z, t: self.average(z, context, t, s), (z, t), (velocity, torch.ones_like(t))
             )
         target = velocity + _as(x, s - t) * change.detach()
-        loss: Tensor = (_as(x, variance(t)) * (average - target).square()).mean()
+        errors = (_as(x, variance(t)) * (average - target).square()).flatten(1).mean(1)
+        loss: Tensor = (errors * (2 / (1 + errors.detach()))).mean()
         return loss
 
     def imitation_loss(self, before: Tensor, after: Tensor, context: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -308,7 +314,8 @@ def transport(noise: Tensor, x: Tensor, context: Tensor) -> Tensor:
     r"""Which noise goes with which data, so that the sum of |n_i - x_j|^2 + w |c_i - c_j|^2 is least; indices (N,).
 
     Noise i comes with the context c_i of its own row: without the second term noise would tell of the context, and be
-    drawn from the wrong distribution at generation. w is the mean of |n_i - x_j|^2 over that of |c_i - c_j|^2.
+    drawn from the wrong distribution at generation. w is ten times the mean of |n_i - x_j|^2 over that of
+    |c_i - c_j|^2, so that only rows of similar context change places.
 
     Source: Tong et al., arXiv 2302.00482, section 3.2.3 (transport within a batch); Cheng and Schwing, arXiv
     2503.10636, equation (9) (the term of the conditions).
@@ -321,7 +328,7 @@ def transport(noise: Tensor, x: Tensor, context: Tensor) -> Tensor:
     with torch.no_grad():
         cost = torch.cdist(noise.flatten(1).float(), x.flatten(1).float()).square()
         apart = torch.cdist(context.float(), context.float()).square()
-        cost = cost + apart * (cost.mean() / apart.mean().clamp(min=1e-9))
+        cost = cost + apart * (10 * cost.mean() / apart.mean().clamp(min=1e-9))
     rows, columns = linear_sum_assignment(cost.cpu().numpy())
     order = torch.empty(len(x), dtype=torch.long)
     order[torch.from_numpy(columns)] = torch.from_numpy(rows)

@@ -72,7 +72,7 @@ class MeanFlow(TwoStages):
             msg = f"the family {self.family!r} learns from flows in two stages, not from {teacher.family!r}"
             raise ModelError(msg)
         self.coding.load_state_dict(teacher.coding.state_dict())
-        self.level.load_state_dict(teacher.level.state_dict())
+        self.voxel_coding.load_state_dict(teacher.voxel_coding.state_dict())
         for mine, given in ((self.layers, teacher.layers), (self.voxels, teacher.voxels)):
             _copy_weights(given.network, mine.network)
         # In a tuple, so that it is no part of this module and of its weights.

@@ -24,7 +24,7 @@ from fastv.models.contract import (
 from fastv.models.flows import TIME_FEATURES, Flow
 from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
 from fastv.models.networks import MLP
-from fastv.preprocessing import LevelScale
+from fastv.voxel_coding import VoxelCoding
 
 _STUDENT_TRAINING: dict[str, Any] = {
     "optimizer": "adamw",
@@ -56,12 +56,13 @@ class TwoStageSettings(GeneratorSettings):
 
 
 class TwoStages(Generator):
-    r"""Layer codes, then voxel codes, of :class:`~fastv.coding.ShowerCoding`, each by a flow from noise to data.
+    r"""Codes of the layers, then codes of the voxels, each by a flow from noise to data.
 
     The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
     layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
-    Voxel codes are standardised by :class:`~fastv.preprocessing.LevelScale`, so that the flow has only to learn what
-    the energy of the layer does not tell.
+    The codes y are those of :class:`~fastv.coding.ShowerCoding`, x those of :class:`~fastv.voxel_coding.VoxelCoding`.
+    Both are standard normal number by number: with no flow at all, independent noise gives the right spectra, and a
+    flow has only to learn what the numbers of a shower have to do with each other.
 
     The order, layers first: Krause and Shih, arXiv 2106.05285.
 
@@ -85,7 +86,7 @@ class TwoStages(Generator):
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.coding = ShowerCoding(detector)
         self.shape = detector.mesh.shape
-        self.level = LevelScale(self.shape)
+        self.voxel_coding = VoxelCoding(detector)
         n, size = self.shape[0], self.scaler.size
         self.codes = 1 + n
         self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
@@ -110,26 +111,22 @@ class TwoStages(Generator):
         scaled = self.scaler(batch.conditions)
         incident, u = batch.conditions[:, :1], scaled[:, :1]
         self.coding.fit(batch.energies, incident, u)
-        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
-        self.level.fit(self.coding.encode(batch.energies, incident, u)[1], self._levels(layers))
-
-    def _levels(self, layers: Tensor) -> Tensor:
-        """log(1 + E_l / threshold), (N, L)."""
-        return torch.log1p(layers / self.coding.threshold)
+        self.voxel_coding.fit(batch.energies.view(-1, *self.shape))
 
     def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
         """What the voxels are given, (N, 2 L + 1 + size): levels first, then standardised layers and the response."""
         incident = conditions[:, :1]
         response = self.coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
         profile = self.coding.layers(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
-        return torch.cat([self._levels(layers) / 4 - 2, profile, response, scaled], dim=1)
+        return torch.cat([self.voxel_coding.levels(layers) / 4 - 2, profile, response, scaled], dim=1)
 
     def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What each of the two stages learns: data and context of the layers, data and context of the voxels."""
         scaled = self.scaler(batch.conditions)
-        codes, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
-        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
-        voxels = self.level(voxels, self._levels(layers))[:, None]
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        codes = self.coding.encode_layers(layers, batch.conditions[:, :1], scaled[:, :1])
+        voxels = self.voxel_coding.encode(grid)[:, None]
         return (codes, scaled), (voxels, self._context(layers, batch.conditions, scaled))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -157,8 +154,7 @@ class TwoStages(Generator):
         context = self._context(layers, conditions, scaled)
         start = noise[:, self.codes :].reshape(-1, 1, *self.shape)
         voxels = self.voxels.trajectory(start, context)[-1][1][:, 0]
-        voxels = self.level.inverse(voxels.clamp(-20.0, 20.0), self._levels(layers))
-        return self.coding.decode_voxels(voxels, layers)
+        return self.voxel_coding.decode(voxels, layers)
 
 
 class VectorNetwork(nn.Module):
