@@ -735,7 +735,8 @@ class _Description(BaseModel):
 
 def _read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | None, dict[str, Any]]:
     if "fastv" not in file.attrs:
-        return None, None, {name: str(value) for name, value in file.attrs.items()}
+        # What `fastv convert` notes in foreign files is for its own way back.
+        return None, None, {name: str(value) for name, value in file.attrs.items() if name != "fastv_conversion"}
     try:
         content = json.loads(file.attrs["fastv"])
     except (TypeError, ValueError, RecursionError) as error:

@@ -13,10 +13,40 @@ import sys
 from collections.abc import Sequence
 
 from fastv._version import __version__
-from fastv.cli import bench, demo, doctor, evaluate, export, generate, info, models, simulate, train, view
+from fastv.cli import (
+    bench,
+    compare,
+    convert,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    info,
+    models,
+    simulate,
+    train,
+    view,
+)
 from fastv.errors import FastVError
 
-VERBS = (demo, simulate, info, train, generate, evaluate, view, export, bench, models, doctor)
+VERBS = (
+    demo,
+    simulate,
+    info,
+    convert,
+    train,
+    distill,
+    generate,
+    evaluate,
+    compare,
+    view,
+    export,
+    bench,
+    models,
+    doctor,
+)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,72 @@
+"""Files of other projects: one file a format, and this registry.
+
+A format's module has ``recognises(layout)``, ``read(path, asked)`` and ``written(path, plan)``; see
+:mod:`fastv.formats.contract`. It is imported when it is asked for, so that the names of all formats cost nothing.
+:func:`fastv.formats.conversion.convert` joins any two of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from fastv.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fastv.formats.contract import FormatModule
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of showers files.
+
+    Attributes:
+        name: as in ``--from`` and ``--to``.
+        title: what it is, in a few words.
+        suffixes: of its files; none for a folder.
+        visible: whether its voxel energies are visible energy, as the detector's sensitive material sees it; otherwise
+            they are the visible energy divided by the detector's energy scale.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    visible: bool = True
+
+    def load(self) -> FormatModule:
+        """Import the module of the format."""
+        return cast("FormatModule", import_module(f"fastv.formats.{self.name.replace('-', '_')}"))
+
+
+_HDF5 = (".h5", ".hdf5")
+
+FORMATS: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format("fastv", "our own showers file", _HDF5, visible=False),
+        Format("calochallenge", "plain CaloChallenge file", _HDF5, visible=False),
+        Format("par04-root", "ntuples of the Geant4 example Par04", (".root",)),
+        Format("lemurs", "LEMURS data sets", _HDF5),
+        Format("par04-h5", "Par04's HDF5, (N, r, alpha, z)", _HDF5),
+        Format("zenodo-vae", "folders of the original VAE data (Zenodo 6082201)", ()),
+        Format("showerdata", "point clouds of the showerdata library", _HDF5),
+    )
+}
+"""Every format by name, in the order in which a file is recognised."""
+
+
+def named(name: str) -> Format:
+    """A format by its name.
+
+    Raises:
+        SettingsError: the name is unknown; the message lists the known ones.
+
+    Example:
+        >>> named("par04-root").suffixes
+        ('.root',)
+    """
+    if name not in FORMATS:
+        msg = f"unknown format {name!r}; known: {', '.join(FORMATS)}"
+        raise SettingsError(msg)
+    return FORMATS[name]

@@ -1,0 +1,303 @@
+"""What a format's module offers: recognise a file, read it in batches, write one.
+
+Voxel energies pass between reader and writer as :class:`~fastv.showers.Showers`, flattened (layer, alpha, r), divided
+by the energy scale that each side tells: a reader yields what its file holds, a writer gets what its file shall hold.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.errors import FileFormatError, GeometryError, MissingExtraError, SettingsError
+from fastv.geometry import PRESETS, Detector
+from fastv.showers import Showers
+
+
+@dataclass(frozen=True)
+class Item:
+    """One data set of an HDF5 file: its shape, and the kind of its numbers as numpy calls it (``O``: lists)."""
+
+    shape: tuple[int, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What can be told of a file without reading its data.
+
+    Attributes:
+        path: the file or folder.
+        kind: of the container.
+        items: data sets at the top of an HDF5 file.
+        attributes: names of the attributes of an HDF5 file.
+        noted: the format that FastV itself noted when it wrote the file.
+    """
+
+    path: Path
+    kind: Literal["hdf5", "root", "folder", "other"]
+    items: Mapping[str, Item] = field(default_factory=dict)
+    attributes: frozenset[str] = frozenset()
+    noted: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of an input that does not tell it.
+
+    Attributes:
+        mesh: detector, or its name as :meth:`fastv.geometry.Detector.named` takes it.
+        energy_scale: what the visible energy was divided by.
+    """
+
+    mesh: Detector | str | None = None
+    energy_scale: float | None = None
+
+
+@dataclass
+class Outside:
+    """Deposits that a file has outside the mesh, and their energy in the units of the file."""
+
+    deposits: int = 0
+    energy: float = 0.0
+
+
+class Reader(ABC):
+    """An open file of some format, read in batches.
+
+    Attributes:
+        path: the file.
+        detector: whose mesh the voxels are of.
+        energy_scale: what the visible energy was divided by before it was written.
+        described: whether the file itself tells detector and energy scale, since FastV wrote it.
+        provenance: how the showers were made, as far as the file tells.
+        not_kept: names of what the file holds and a showers file cannot.
+        outside: deposits outside the mesh that were read so far and left out.
+    """
+
+    path: Path
+    detector: Detector
+    energy_scale: float
+    described: bool
+    provenance: Mapping[str, Any]
+    not_kept: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.outside = Outside()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of showers."""
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[Showers]:
+        """All showers in order, at most ``size`` at a time, checked to be physical.
+
+        Raises:
+            FileFormatError: the file is damaged, or a value is not physical.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a writer needs to know before the first shower.
+
+    Attributes:
+        total: number of showers that will come.
+        detector: of the showers.
+        energy_scale: what the visible energy of the showers is divided by.
+        provenance: how the showers were made, and the conversion.
+        force: replace an existing output.
+    """
+
+    total: int
+    detector: Detector
+    energy_scale: float
+    provenance: Mapping[str, Any]
+    force: bool = False
+
+
+class Writer(Protocol):
+    """Takes the showers of a file, one batch after another."""
+
+    def __call__(self, showers: Showers) -> None:
+        """Write one batch; the columns of all batches are the same.
+
+        Raises:
+            OutputError: the format cannot hold these showers, or the disk is full.
+        """
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Names of columns that the format has no place for."""
+
+
+class FormatModule(Protocol):
+    """The module of a format."""
+
+    recognises: Callable[[Layout], bool]
+    """Whether a file is of this format."""
+    read: Callable[[Path, Asked], Reader]
+    """Open a file for reading."""
+    written: Callable[[Path, Plan], AbstractContextManager[Writer]]
+    """Write a file, which appears under its name when the block ends without an error."""
+
+
+@contextmanager
+def needs_extra(what: str, packages: str, extra: str) -> Iterator[None]:
+    """Turn a failed import into the error that names the extra to install.
+
+    Raises:
+        MissingExtraError: the block raised an ImportError.
+
+    Example:
+        >>> with needs_extra("par04-root", "uproot and awkward", "root"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        fastv.errors.MissingExtraError: par04-root needs uproot and awkward; pip install 'fastv-hep[root]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        msg = f"{what} needs {packages}; pip install 'fastv-hep[{extra}]'"
+        raise MissingExtraError(msg) from error
+
+
+def resolve_detector(
+    path: Path,
+    asked: Detector | str | None,
+    *,
+    stored: Detector | None = None,
+    shape: tuple[int, int, int] | None = None,
+    hint: str = "",
+) -> Detector:
+    """The detector of a file: what it tells itself, what the user names, or the one that its name can only mean.
+
+    Args:
+        path: the file, for messages.
+        asked: what the user names.
+        stored: what the file tells itself.
+        shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
+        hint: part of the name of the detector, where a format tells it.
+
+    Raises:
+        GeometryError: the mesh is not known, ambiguous, or does not fit the file.
+
+    Example:
+        >>> resolve_detector(Path("a.h5"), None, shape=(45, 50, 18), hint="SiW").name
+        'par04-siw-fine'
+        >>> resolve_detector(Path("a.h5"), None, shape=(1, 2, 3))
+        Traceback (most recent call last):
+        fastv.errors.GeometryError: a.h5 does not tell its detector; name it with --mesh (no preset has ...
+    """
+    named = Detector.named(asked) if isinstance(asked, str) else asked
+    if stored and named and stored.mesh != named.mesh:
+        msg = f"{path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
+        raise GeometryError(msg)
+    detector = stored or named
+    if detector is None:
+        fitting = [
+            one for one in PRESETS.values() if shape is None or (one.mesh.is_regular and one.mesh.shape == shape)
+        ]
+        meant = [one for one in fitting if hint and hint.lower() in one.name]
+        if len(meant) == 1:
+            return meant[0]
+        names = " or ".join(one.name for one in meant or fitting)
+        cells = "" if shape is None else f"r x alpha x z = {' x '.join(map(str, shape[::-1]))}"
+        known = f"{cells + ' fits ' if cells else ''}{names}" if names else f"no preset has {cells}"
+        msg = f"{path} does not tell its detector; name it with --mesh ({known})"
+        raise GeometryError(msg)
+    if shape is not None and detector.mesh.shape != shape:
+        wanted = detector.mesh.shape
+        reason = "; its axes are in the reverse order" if shape[::-1] == wanted else ""
+        msg = (
+            f"{path}: showers of r x alpha x z = {' x '.join(map(str, shape[::-1]))} cells{reason}; "
+            f"the mesh of {detector.name} has {' x '.join(map(str, wanted[::-1]))}"
+        )
+        raise GeometryError(msg)
+    return detector
+
+
+def resolve_scale(path: Path, asked: float | None, *, stored: float | None, default: float) -> float:
+    """The energy scale of a file: what it tells itself, what the user says, or what is usual for its format.
+
+    Raises:
+        SettingsError: the user says what the file tells otherwise.
+    """
+    if asked is not None and stored is not None and asked != stored:
+        msg = f"{path} tells its energy scale itself, {stored:g}; leave --input-scale out, it says {asked:g}"
+        raise SettingsError(msg)
+    return next(scale for scale in (stored, asked, default) if scale is not None)
+
+
+def scaled(energies: NDArray[Any], factor: float) -> NDArray[np.float32]:
+    """Energies times a factor, multiplied in double precision and rounded once to float32.
+
+    Example:
+        >>> scaled(np.array([[1.0, 2.0]], dtype=np.float32), 0.5).tolist()
+        [[0.5, 1.0]]
+    """
+    if factor == 1.0:
+        return energies.astype(np.float32, copy=False)
+    out = np.empty(energies.shape, dtype=np.float32)
+    np.multiply(energies, factor, out=out, dtype=np.float64, casting="same_kind")
+    return out
+
+
+def checked(showers: Showers, path: Path, start: int = 0) -> Showers:
+    """The same showers, if all of their values are physical.
+
+    Args:
+        showers: a batch.
+        path: the file that it came from.
+        start: number of its first shower.
+
+    Raises:
+        FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, or an angle is not
+            in rad; the message names file, shower and voxel.
+    """
+    incident, energies = showers.incident_energies, showers.energies
+    largest = np.finfo(np.float32).max  # of what any of the formats can hold
+    if (bad := ~((incident > 0) & (incident <= largest))).any():
+        row = int(np.argmax(bad))
+        msg = (
+            f"{path}: incident energy of shower {start + row} is {incident[row]} MeV; it must be finite and above zero"
+        )
+        raise FileFormatError(msg)
+    # One pass over the data decides the usual case: the sum is finite only if every voxel is.
+    with np.errstate(invalid="ignore"):
+        fine = not energies.size or (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0)
+    if not fine:
+        row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
+        msg = (
+            f"{path}: voxel {voxel} of shower {start + row} is {energies[row, voxel]} MeV; "
+            "voxel energies must be finite and not negative"
+        )
+        raise FileFormatError(msg)
+    for name, angle, low, high in (("theta", showers.theta, 0.0, np.pi), ("phi", showers.phi, -2 * np.pi, 2 * np.pi)):
+        if angle is not None and (bad := ~((angle >= low - 1e-6) & (angle <= high + 1e-6))).any():
+            row = int(np.argmax(bad))
+            msg = (
+                f"{path}: {name} of shower {start + row} is {angle[row]}; "
+                f"angles are in rad, from {low:.4g} to {high:.4g}"
+            )
+            raise FileFormatError(msg)
+    return showers

@@ -1,0 +1,520 @@
+"""Conversion between any two formats: one reads in batches, the other writes them, and neither has all in memory.
+
+What happens on the way is the same for all: voxel energies are brought from the energy scale of the input to that of
+the output, the readout threshold is applied where the input does not come from a readout, and columns that the input
+lacks are filled with what the user says. All of it is told in the result and in the provenance of the output.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fastv._version import __version__
+from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
+from fastv.formats import FORMATS, Format, named
+from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
+from fastv.formats.hdf5 import layout_of
+from fastv.geometry import Detector
+from fastv.output import check_free
+from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.showers import BLOCK_ROWS, Showers
+from fastv.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
+
+_BATCH_BYTES = 2**25
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        input, output: the files.
+        source, target: names of their formats.
+        detected: whether the format of the input was found from its content.
+        showers: number of showers.
+        detector: name of the detector.
+        mesh: its mesh in words.
+        input_scale, output_scale: what the visible energy is divided by in the input and in the output.
+        threshold: readout threshold that was applied, in MeV of visible energy, or None.
+        below_threshold: voxels that were above zero and below the threshold, and are zero now.
+        below_threshold_energy: their share of the energy.
+        outside_mesh: deposits of the input outside the mesh, which are left out.
+        outside_mesh_energy: their share of the energy.
+        filled: columns that the input lacks, and the value that the user gave.
+        not_kept: columns that have no place in the output.
+        seconds: of the whole conversion.
+        bytes: size of the output.
+    """
+
+    input: str
+    output: str
+    source: str
+    target: str
+    detected: bool
+    showers: int
+    detector: str
+    mesh: str
+    input_scale: float
+    output_scale: float
+    threshold: float | None
+    below_threshold: int
+    below_threshold_energy: float
+    outside_mesh: int
+    outside_mesh_energy: float
+    filled: Mapping[str, float]
+    not_kept: tuple[str, ...]
+    seconds: float
+    bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON data."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The result in words."""
+        found = ", found from its content" if self.detected else ""
+        lines = [
+            f"{self.input} ({self.source}{found}) -> {self.output} ({self.target}): "
+            f"{self.showers} showers of {self.detector}, {self.mesh}, {self.seconds:.1f} s",
+            f"energies: {_scale_text(self.input_scale)} in the input, {_scale_text(self.output_scale)} in the output",
+        ]
+        if self.threshold is not None:
+            lines.append(
+                f"threshold {_energy_text(self.threshold)} of visible energy: {self.below_threshold} voxels below it "
+                f"set to zero, {self.below_threshold_energy:.2e} of the energy"
+            )
+        if self.outside_mesh:
+            lines.append(
+                f"left out: {self.outside_mesh} deposits outside the mesh, {self.outside_mesh_energy:.2e} of the energy"
+            )
+        if self.filled:
+            lines.append("filled in: " + ", ".join(f"{name} {value:.6g}" for name, value in self.filled.items()))
+        if self.not_kept:
+            lines.append(f"not kept, for {self.target} has no place for it: {', '.join(self.not_kept)}")
+        return lines
+
+
+def _scale_text(scale: float) -> str:
+    return "visible energy" if scale == 1 else f"visible energy / {scale:g}"
+
+
+def _energy_text(energy: float) -> str:
+    return format_energy(energy, 4, space=" ") if energy else "0"
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    from_format: str | None = None,
+    to_format: str | None = None,
+    mesh: Detector | str | None = None,
+    input_scale: float | None = None,
+    output_scale: float | None = None,
+    threshold: float | str | None = None,
+    theta: float | str | None = None,
+    phi: float | str | None = None,
+    particle: str | None = None,
+    force: bool = False,
+) -> Conversion:
+    """Convert a file from one format to another, a batch of showers in memory at a time.
+
+    Args:
+        source: the file, or the folder of the format ``zenodo-vae``.
+        output: the file or folder to write; it appears when it is complete.
+        from_format: of the input; by default found from its content.
+        to_format: of the output; by default told by its suffix, if that can mean one format only. A suffix of HDF5
+            means our own file, unless the input is one.
+        mesh: detector, or its name, where the input does not tell it.
+        input_scale: what the visible energy was divided by in the input, where it does not tell it. By default 1, or
+            for CaloChallenge the energy scale of the detector.
+        output_scale: what to divide the visible energy by in the output. By default 1, or for our own file and
+            CaloChallenge the energy scale of the detector.
+        threshold: voxels below this visible energy are set to zero: MeV, or a text such as ``"0.5keV"``, or ``"none"``.
+            By default the threshold of the detector, for formats of visible energy that FastV did not write.
+        theta, phi: rad, or a text such as ``"90deg"``, of all showers, where the input does not tell it.
+        particle: name or PDG code of all particles, where the input does not tell it.
+        force: replace an existing output.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileFormatError: the input is missing, damaged, of no known format, or not of the one named.
+        GeometryError: the mesh is not known, does not fit, or the output format cannot hold it.
+        MissingExtraError: a format needs a package that is not installed.
+        OutputError: the output is in the way, the output format cannot hold the showers, or the disk is full.
+        SettingsError: a format is unknown or ambiguous, or an option has a value that is not allowed.
+
+    Example:
+        >>> import tempfile
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     file[:5].write(folder / "ours.h5")
+        >>> result = convert(folder / "ours.h5", folder / "par04.h5", to_format="par04-h5")
+        >>> result.showers, result.input_scale, result.output_scale
+        (5, 0.033, 1.0)
+        >>> convert(folder / "par04.h5", folder / "back.h5").source
+        'par04-h5'
+    """
+    with _printable_errors():
+        return _convert(
+            Path(source),
+            check_free(output, force=force),
+            named(from_format) if from_format else None,
+            named(to_format) if to_format else None,
+            Asked(mesh, input_scale),
+            _Settings.of(threshold, theta, phi, particle, output_scale),
+            force=force,
+        )
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """What a damaged file says of itself must not break the line of a message, nor move the cursor of a terminal."""
+    try:
+        yield
+    except FastVError as error:
+        text = str(error)
+        if text.isprintable():
+            raise
+        raise type(error)("".join(c if c.isprintable() else "?" for c in text)) from error
+
+
+def _convert(
+    source: Path,
+    output: Path,
+    origin: Format | None,
+    target: Format | None,
+    asked: Asked,
+    settings: _Settings,
+    *,
+    force: bool,
+) -> Conversion:
+    started = time.perf_counter()
+    _check_apart(source, output)
+    _check_scale("--input-scale", asked.energy_scale)
+    detected = origin is None
+    origin = origin or recognise(source)
+    target = target or _by_suffix(output, origin)
+    _check_suffix(output, target)
+    with origin.load().read(_existing(source), asked) as reader:
+        if not len(reader):
+            msg = f"{source}: the file holds no showers"
+            raise FileFormatError(msg)
+        plan, applied = _plan(reader, origin, target, settings, force)
+        work = _Work(reader, plan, settings, applied)
+        with target.load().written(output, plan) as write:
+            work.run(write)
+    return Conversion(
+        input=str(source),
+        output=str(output),
+        source=origin.name,
+        target=target.name,
+        detected=detected,
+        showers=plan.total,
+        detector=plan.detector.name,
+        mesh=plan.detector.mesh.describe(),
+        input_scale=reader.energy_scale,
+        output_scale=plan.energy_scale,
+        threshold=applied,
+        below_threshold=work.below,
+        below_threshold_energy=work.share(work.below_energy),
+        outside_mesh=reader.outside.deposits,
+        outside_mesh_energy=work.share(work.outside_energy),
+        filled=settings.columns,
+        not_kept=tuple(dict.fromkeys((*reader.not_kept, *work.not_kept))),
+        seconds=round(time.perf_counter() - started, 3),
+        bytes=_size(output),
+    )
+
+
+def recognise(path: str | Path) -> Format:
+    """The format of a file, found from its content.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or of no known format.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> recognise(sample_path("train")).name
+        'fastv'
+    """
+    layout = _look(_existing(Path(path)))
+    if layout.noted in FORMATS:
+        return FORMATS[layout.noted]
+    for each in FORMATS.values():
+        if each.load().recognises(layout):
+            return each
+    if layout.kind == "folder":
+        found = "a folder without files SiW_angle_<degrees>.h5 or SciPb_angle_<degrees>.h5"
+    elif layout.kind == "hdf5":
+        told = [f"{name} {item.shape}" for name, item in layout.items.items()]
+        found = f"an HDF5 file with {', '.join(told[:12]) or 'no data sets'}"
+    else:
+        found = "neither HDF5 nor ROOT"
+    msg = f"{path}: of no known format, it is {found}; known: {', '.join(FORMATS)}"
+    raise FileFormatError(msg)
+
+
+def _existing(path: Path) -> Path:
+    try:
+        exists = path.exists()
+    except OSError as error:
+        msg = f"{path}: cannot open: {error.strerror or error}"
+        raise FileFormatError(msg) from error
+    if not exists:
+        msg = f"{path}: no such file"
+        raise FileFormatError(msg)
+    return path
+
+
+def _look(path: Path) -> Layout:
+    if path.is_dir():
+        return Layout(path, "folder")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        msg = f"{path}: cannot open: {error.strerror or error}"
+        raise FileFormatError(msg) from error
+    if head[:4] == b"root":
+        return Layout(path, "root")
+    return layout_of(path) if head == b"\x89HDF\r\n\x1a\n" else Layout(path, "other")
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    """Refuse to write over what is being read."""
+    try:
+        overlap = source.resolve().is_relative_to(output.resolve())
+    except OSError:
+        return  # whoever opens it tells what is wrong
+    if overlap:
+        msg = f"{output} would replace {source}, which is being read; choose another name for the output"
+        raise OutputError(msg)
+
+
+def _by_suffix(output: Path, origin: Format) -> Format:
+    suffix = output.suffix.lower()
+    fitting = [each for each in FORMATS.values() if suffix in each.suffixes]
+    if len(fitting) == 1:
+        return fitting[0]
+    ours = FORMATS["fastv"]
+    if ours in fitting and origin != ours:
+        return ours
+    choice = ", ".join(each.name for each in fitting or FORMATS.values() if each != origin)
+    what = f"the suffix {suffix!r} can mean several formats" if fitting else "no suffix tells the format"
+    msg = f"{output}: {what}; choose one with --to: {choice}"
+    raise SettingsError(msg)
+
+
+def _check_suffix(output: Path, target: Format) -> None:
+    suffix = output.suffix.lower()
+    others = [each.name for each in FORMATS.values() if suffix in each.suffixes]
+    if others and target.name not in others:
+        allowed = f"a name that ends in {' or '.join(target.suffixes)}" if target.suffixes else "the name of a folder"
+        msg = f"{output}: {suffix} is for {', '.join(others)}; {target.name} needs {allowed}"
+        raise SettingsError(msg)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What the user says of the showers: threshold in MeV, values of whole columns, energy scale of the output."""
+
+    threshold: float | None
+    columns: Mapping[str, float]
+    particle: str | None
+    output_scale: float | None
+
+    @classmethod
+    def of(
+        cls,
+        threshold: float | str | None,
+        theta: float | str | None,
+        phi: float | str | None,
+        particle: str | None,
+        output_scale: float | None,
+    ) -> _Settings:
+        _check_scale("--output-scale", output_scale)
+        columns: dict[str, float] = {}
+        for name, angle in (("theta", theta), ("phi", phi)):
+            if angle is None:
+                continue
+            if isinstance(angle, str):
+                spec = parse_angle(angle)
+                if len(spec.values) != 1:
+                    msg = f"--{name} is one angle for all showers, as in 90deg, got {angle}"
+                    raise SettingsError(msg)
+                angle = spec.values[0]
+            low, high = (0.0, math.pi) if name == "theta" else (-2 * math.pi, 2 * math.pi)
+            if not low <= angle <= high:
+                msg = f"--{name} must lie between {low:.4g} and {high:.4g} rad, got {angle:.6g} rad"
+                raise SettingsError(msg)
+            columns[name] = float(angle)
+        if particle is not None:
+            columns["pdg"] = _code(particle)
+        return cls(_threshold(threshold), columns, particle, output_scale)
+
+
+def _check_scale(option: str, scale: float | None) -> None:
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        msg = f"{option} must be a number above zero, got {scale}"
+        raise SettingsError(msg)
+
+
+def _code(particle: str) -> int:
+    if particle in PDG_CODES:
+        return PDG_CODES[particle]
+    try:
+        code = int(particle)
+    except ValueError:
+        code = 0
+    if code == 0 or abs(code) >= 2**31:
+        msg = f"unknown particle {particle!r}; known: {', '.join(PDG_CODES)}, or a PDG code"
+        raise SettingsError(msg)
+    return code
+
+
+def _threshold(threshold: float | str | None) -> float | None:
+    if isinstance(threshold, str):
+        bare = threshold.strip()
+        if bare == "none" or bare in {f"0{unit}" for unit in ("", *ENERGY_UNITS)}:
+            return 0.0
+        return parse_energy(threshold)
+    if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
+        msg = f"the threshold must be an energy in MeV, got {threshold}"
+        raise SettingsError(msg)
+    return threshold
+
+
+def _plan(
+    reader: Reader, origin: Format, target: Format, settings: _Settings, force: bool
+) -> tuple[Plan, float | None]:
+    """What to write, and the threshold to apply."""
+    detector = reader.detector
+    applied = settings.threshold
+    if applied is not None:
+        detector = detector.model_copy(update={"readout_threshold": applied})
+    elif origin.visible and not reader.described:
+        applied = detector.readout_threshold
+    scale = settings.output_scale or (1.0 if target.visible else detector.energy_scale)
+    if not target.visible:
+        detector = detector.model_copy(update={"energy_scale": scale})
+    told = reader.provenance.get("converted", [])
+    step = {
+        "from": origin.name,
+        "to": target.name,
+        "file": reader.path.name,
+        "by": f"FastV {__version__}",
+        "detector": detector.name,
+        "input_scale": reader.energy_scale,
+        "output_scale": scale,
+        "threshold": applied,
+        **({"filled": dict(settings.columns)} if settings.columns else {}),
+    }
+    provenance = {**reader.provenance, "converted": [*(told if isinstance(told, list) else [told]), step]}
+    code = settings.columns.get("pdg")
+    if code is not None:
+        provenance.setdefault("particle", PDG_NAMES.get(int(code), str(settings.particle)))
+    return Plan(len(reader), detector, scale, provenance, force), applied
+
+
+class _Work:
+    """The way of all batches from reader to writer, and what is lost on it; energies in units of the output."""
+
+    def __init__(self, reader: Reader, plan: Plan, settings: _Settings, threshold: float | None) -> None:
+        self._reader, self._plan, self._settings = reader, plan, settings
+        self._factor = reader.energy_scale / plan.energy_scale
+        # A float32 voxel at the threshold itself is not below it.
+        self._threshold = np.float32((threshold or 0.0) / plan.energy_scale * (1 - 1e-6))
+        self.below = 0
+        self.below_energy = 0.0
+        self.not_kept: tuple[str, ...] = ()
+        self._kept_energy = 0.0
+
+    @property
+    def outside_energy(self) -> float:
+        """Energy outside the mesh."""
+        return self._reader.outside.energy * self._factor
+
+    def share(self, energy: float) -> float:
+        """Some energy as a share of all energy of the input."""
+        total = self._kept_energy + self.below_energy + self.outside_energy
+        return energy / total if total > 0 else 0.0
+
+    def run(self, write: Writer) -> None:
+        """Convert all batches."""
+        size = max(1, min(BLOCK_ROWS, _BATCH_BYTES // (4 * self._plan.detector.mesh.n_voxels)))
+        done = 0
+        with (
+            # What is no number, or too large for single precision, is refused below; a warning would only repeat it.
+            np.errstate(invalid="ignore", over="ignore"),
+            tqdm(total=self._plan.total, unit="shower", desc="converting", disable=None) as bar,
+        ):
+            for batch in self._reader.batches(size):
+                write(self._converted(batch))
+                done += len(batch)
+                bar.update(len(batch))
+        if done != self._plan.total:
+            msg = f"{self._reader.path}: {done} showers could be read of {self._plan.total}; the file is damaged"
+            raise FileFormatError(msg)
+        if self._reader.outside.deposits and self._kept_energy + self.below_energy == 0:
+            msg = (
+                f"{self._reader.path}: all {self._reader.outside.deposits} deposits lie outside the mesh of "
+                f"{self._plan.detector.name}; name another one with --mesh"
+            )
+            raise GeometryError(msg)
+        self.not_kept = write.not_kept
+
+    def _converted(self, showers: Showers) -> Showers:
+        energies = scaled(showers.energies, self._factor)
+        if self._threshold > 0:
+            energies = self._thresholded(energies)
+        energy = float(energies.sum(dtype=np.float64))
+        if not math.isfinite(energy):
+            scale = f"{self._plan.energy_scale:g}"
+            msg = f"{self._reader.path}: divided by {scale}, a voxel is too large for single precision"
+            raise FileFormatError(msg)
+        self._kept_energy += energy
+        return replace(
+            showers,
+            energies=energies,
+            detector=self._plan.detector,
+            provenance=self._plan.provenance,
+            **self._filled(showers),
+        )
+
+    def _thresholded(self, energies: NDArray[np.float32]) -> NDArray[np.float32]:
+        below = (energies > 0) & (energies < self._threshold)
+        if not below.any():
+            return energies
+        self.below += int(below.sum())
+        self.below_energy += float(energies[below].sum(dtype=np.float64))
+        return np.where(below, np.float32(0), energies)
+
+    def _filled(self, showers: Showers) -> dict[str, Any]:
+        filled: dict[str, Any] = {}
+        for name, value in self._settings.columns.items():
+            if getattr(showers, name) is not None:
+                option = "particle" if name == "pdg" else name
+                msg = f"{self._reader.path} tells {name} of every shower itself; leave --{option} out"
+                raise SettingsError(msg)
+            filled[name] = np.full(len(showers), value, dtype=np.int32 if name == "pdg" else np.float64)
+        return filled
+
+
+def _size(path: Path) -> int:
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files)

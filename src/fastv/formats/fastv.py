@@ -1,0 +1,125 @@
+"""Our own showers file, as :mod:`fastv.showers` reads and writes it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastv.errors import OutputError, SettingsError
+from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
+from fastv.output import check_free, readable_os_errors, written_whole
+from fastv.showers import Showers, ShowersFile, ShowersWriter
+
+
+def recognises(layout: Layout) -> bool:
+    """Whether a file has our attribute."""
+    return "fastv" in layout.attributes
+
+
+class NativeReader(Reader):
+    """A showers file, or a plain CaloChallenge file with its detector named."""
+
+    def __init__(self, path: Path, file: ShowersFile, *, energy_scale: float | None = None) -> None:
+        super().__init__(path)
+        self._file = file
+        self.detector = file.detector
+        self.energy_scale = energy_scale or file.detector.energy_scale
+        self.described = True
+        self.provenance = file.provenance
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def batches(self, size: int) -> Iterator[Showers]:
+        """All showers in order."""
+        return self._file.batches(size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read(path: Path, asked: Asked) -> Reader:
+    """Open a showers file.
+
+    Raises:
+        FileFormatError: the file is missing, damaged or no showers file.
+        GeometryError: the user names another mesh than that of the file.
+        SettingsError: the user gives an energy scale, which the file tells itself.
+    """
+    if asked.energy_scale is not None:
+        msg = f"{path} tells its energy scale itself; leave --input-scale out"
+        raise SettingsError(msg)
+    return NativeReader(path, ShowersFile(path, asked.mesh))
+
+
+class _BlockWriter:
+    """Collects the showers of a block before they are written."""
+
+    not_kept: tuple[str, ...] = ()
+
+    def __init__(self, writer: ShowersWriter) -> None:
+        self._writer = writer
+        self._held: list[Showers] = []
+        self._block = 0
+
+    def __call__(self, showers: Showers) -> None:
+        while len(showers):
+            rows = self._writer.rows(self._block)
+            room = rows.stop - rows.start - sum(map(len, self._held))
+            self._held.append(showers[:room])
+            showers = showers[room:]
+            if len(self._held[-1]) == room:
+                self._writer.write_block(self._block, joined(self._held))
+                self._held.clear()
+                self._block += 1
+
+
+@contextmanager
+def written(path: Path, plan: Plan) -> Iterator[Writer]:
+    """Write a showers file, block by block.
+
+    Raises:
+        OutputError: the output is in the way, a value is not physical, or the disk is full.
+    """
+    path = check_free(path, force=plan.force)
+    with readable_os_errors(path):
+        # A conversion is repeated rather than resumed, so that its blocks go with it, whatever ends it.
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True)
+    with folder:
+        whole = Path(folder.name) / path.name
+        try:
+            with closing(ShowersWriter(whole, plan.total, {})) as writer:
+                yield _BlockWriter(writer)
+                writer.finish()
+        except OutputError as error:
+            # Our own temporary names tell a user nothing.
+            raise OutputError(str(error).replace(str(whole), str(path))) from error
+        with written_whole(path, force=plan.force, temporary=whole):
+            pass
+
+
+def joined(parts: list[Showers]) -> Showers:
+    """Several showers of the same detector and columns as one.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     len(joined([file[:2], file[5:6]]))
+        3
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    columns: dict[str, Any] = {
+        name: None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        for name in ("incident_energies", "energies", "theta", "phi", "pdg")
+    }
+    extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in first.extra}
+    return replace(first, **columns, extra=extra)
