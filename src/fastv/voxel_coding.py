@@ -103,7 +103,7 @@ class VoxelCoding(nn.Module):
 
     def _place(self, levels: Tensor) -> Tensor:
         """Levels in units of their distance in the tables."""
-        return (levels / self.highest * (self.n_levels - 1)).clamp(0.0, self.n_levels - 1)
+        return (levels / self.highest * (self.n_levels - 1)).clamp(0.0, float(self.n_levels - 1))
 
     def _weights(self, levels: Tensor) -> Tensor:
         """Weights (N, L, n_levels): 1 at each level of the tables, falling to 0 at its neighbours."""

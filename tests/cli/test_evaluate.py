@@ -32,7 +32,7 @@ def run(*arguments: str) -> None:
 
 
 def test_table(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    run(*files)
+    run(*files, "--quick")
     output = capsys.readouterr().out
     assert "mean visible fraction" in output
     assert "two halves of the reference, 100 and 100 showers" in output
@@ -42,7 +42,7 @@ def test_json_and_report(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:1])
-    run(*files, "-o", str(tmp_path / "out"), "--floor", files[1], "--json")
+    run(*files, "-o", str(tmp_path / "out"), "--floor", files[1], "--json", "--quick")
     captured = capsys.readouterr()
     assert json.loads(captured.out) == json.loads((tmp_path / "out" / "report.json").read_text())
     assert "report.html" in captured.err

@@ -79,7 +79,7 @@ class _Reader(Reader):
                 f"{self.path} holds showers of {' and '.join(detectors)}, and one file has one detector; take {folders}"
             )
             raise FileFormatError(msg)
-        self._pieces: list[tuple[h5py.Dataset, float, float | None]] = []
+        self._pieces: list[tuple[h5py.File, str, float | None]] = []
         shapes: dict[tuple[int, ...], str] = {}
         note: Note | None = None
         self.provenance = {}
@@ -93,7 +93,7 @@ class _Reader(Reader):
                     self._check(file, opened, name, dataset)
                     hdf5.check_filled(file, dataset)
                     shapes.setdefault(dataset.shape[1:], f"{name!r} of {file}")
-                    self._pieces.append((dataset, 1000.0 * int(name), math.radians(part[1]) if part else None))
+                    self._pieces.append((opened, name, math.radians(part[1]) if part else None))
         if len(shapes) > 1:
             told = " and ".join(f"{where} has {' x '.join(map(str, shape))}" for shape, where in shapes.items())
             msg = f"{self.path}: the showers differ in their cells: {told}"
@@ -124,16 +124,16 @@ class _Reader(Reader):
             raise FileFormatError(msg)
 
     def __len__(self) -> int:
-        return sum(int(dataset.shape[0]) for dataset, _, _ in self._pieces)
+        return sum(int(file[name].shape[0]) for file, name, _ in self._pieces)
 
     def batches(self, size: int) -> Iterator[Showers]:
         """All showers, by rising angle and energy."""
         start = 0
-        for dataset, energy, theta in self._pieces:
-            for _, energies in hdf5.grid_batches(self.path, dataset, size):
+        for file, name, theta in self._pieces:
+            for _, energies in hdf5.grid_batches(self.path, file[name], size):
                 n = len(energies)
                 batch = Showers(
-                    incident_energies=np.full(n, energy),
+                    incident_energies=np.full(n, 1000.0 * int(name)),
                     energies=energies,
                     detector=self.detector,
                     theta=None if theta is None else np.full(n, theta),
