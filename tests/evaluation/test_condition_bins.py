@@ -73,11 +73,12 @@ def test_errors_of_stratified_means_are_their_scatter(sample: Observables) -> No
     rng = np.random.default_rng(2)
     bins = energy_bins(sample, sample)
     trend = np.log10(sample.incident_energies)
-    found = [stratified(bins, trend + rng.normal(0, 0.3, len(trend)), trend) for _ in range(200)]
-    noise = np.std([float(f[0]) for f in found])
+    noise = rng.normal(0, 0.3, (200, 2, len(trend)))
+    found = [stratified(bins, trend + a, trend + b) for a, b in noise]
+    scatter = np.std([float(f[0]) for f in found])
     # The scatter of the trend within a bin is in the error, as it would be in another sample.
     within = np.mean([trend[each.reference].var() for each in bins])
-    expected = np.sqrt(noise**2 + within / len(trend))
+    expected = np.sqrt(scatter**2 + within / len(trend))
     assert np.mean([float(f[1]) for f in found]) == pytest.approx(expected, rel=0.1)
 
 

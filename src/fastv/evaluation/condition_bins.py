@@ -140,8 +140,8 @@ def stratified(
 ) -> tuple[F64, F64, F64, F64]:
     """Means over bins with the reference's share of showers as weights, so that different spectra do no harm.
 
-    m = sum_b w_b m_b with w_b = n_b/sum_b n_b of the reference in both samples, and errors from the scatter within the
-    bins.
+    m = sum_b w_b m_b with w_b = n_b/sum_b n_b of the reference in both samples, and errors from the scatter of both
+    samples together within the bins.
 
     Args:
         bins: those that are not filled are left out.
@@ -159,10 +159,13 @@ def stratified(
     weights /= weights.sum()
     sums = np.zeros((4, *shape))
     for weight, each in zip(weights, filled, strict=True):
-        for k, values in ((0, reference[each.reference]), (2, generated[each.generated])):
-            x = np.asarray(values, dtype=np.float64)
-            sums[k] += weight * x.mean(axis=0)
-            sums[k + 1] += weight**2 * x.var(axis=0, ddof=1) / len(x)
+        x, y = (np.asarray(v, dtype=np.float64) for v in (reference[each.reference], generated[each.generated]))
+        n, m = len(x), len(y)
+        # A sample without the rarest showers would underestimate its error.
+        variance = ((n - 1) * x.var(axis=0, ddof=1) + (m - 1) * y.var(axis=0, ddof=1)) / (n + m - 2)
+        sums += np.stack(
+            [weight * x.mean(axis=0), weight**2 * variance / n, weight * y.mean(axis=0), weight**2 * variance / m]
+        )
     return sums[0], np.sqrt(sums[1]), sums[2], np.sqrt(sums[3])
 
 

@@ -70,7 +70,7 @@ class Figure(_Record):
         size = f"{100 * worst.difference.value:+.3g} %" if self.relative else f"{worst.difference.value:+.3g}"
         unit = f" {self.unit}" if self.unit and not self.relative else ""
         values = f"{worst.generated.value:.4g} against {worst.reference.value:.4g}"
-        values += f" {self.unit}" if self.unit else ""
+        values += f" {self.unit}" if self.unit and self.relative else ""
         return f"{self.title}: {worst.where}: {size}{unit} ({values}, {abs(worst.pull):.1f} standard deviations)"
 
 
