@@ -60,7 +60,7 @@ def main() -> None:
 
 def measure(metric: str, folder: Path) -> dict[str, float]:
     from fastv.evaluation.boosted import boosted_auc
-    from fastv.evaluation.features import feature_matrix, relative_features
+    from fastv.evaluation.features import feature_matrix, tree_features
     from fastv.evaluation.fpd import fpd
     from fastv.evaluation.kpd import kpd
     from fastv.evaluation.observables import observe
@@ -76,7 +76,7 @@ def measure(metric: str, folder: Path) -> dict[str, float]:
             samples = [log_voxels(source)[0] for source in (reference, generated)]
         else:
             observed = [observe(source) for source in (reference, generated)]
-            samples = [(relative_features if metric == "boosted" else feature_matrix)(each) for each in observed]
+            samples = [(tree_features if metric == "boosted" else feature_matrix)(each) for each in observed]
     loaded, processor = time.perf_counter(), time.process_time()
     if metric == "features":
         for each in observed:

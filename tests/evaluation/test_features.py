@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastv.evaluation.features import feature_matrix, feature_names, relative_features
+from fastv.evaluation.features import feature_matrix, feature_names, tree_features
 from fastv.evaluation.observables import observe
 from fastv.showers import Showers
 
@@ -64,11 +64,11 @@ def test_an_empty_shower_has_features(geant4: Showers) -> None:
     assert row["EC_r 7"] == row["width_eta 7"] == 0
 
 
-def test_relative_features_hold_the_same(geant4: Showers) -> None:
+def test_trees_get_energies_relative_to_the_incident_one(geant4: Showers) -> None:
     observables = observe(geant4[:40])
     names = np.array(feature_names(geant4.mesh))
-    absolute, relative = feature_matrix(observables), relative_features(observables)
+    features = tree_features(observables)
+    assert features.shape == (40, 362 + 46)
+    np.testing.assert_array_equal(features[:, :362], feature_matrix(observables))
     energies = np.char.startswith(names, "log10 E_") & (names != "log10 E_inc")
-    assert energies.sum() == 46
-    np.testing.assert_array_equal(absolute[:, ~energies], relative[:, ~energies])
-    np.testing.assert_allclose(relative[:, energies] + relative[:, :1], absolute[:, energies], rtol=1e-12)
+    np.testing.assert_allclose(features[:, 362:] + features[:, :1], features[:, :362][:, energies], rtol=1e-12)

@@ -61,8 +61,8 @@ def boosted_auc(
     for the folds together; it leaves out that the trees of two folds share most of their training showers.
 
     Args:
-        reference: features (N, F) of full simulation, best :func:`fastv.evaluation.features.relative_features`: trees
-            do not see 3 % of energy in absolute ones.
+        reference: features (N, F) of full simulation, best :func:`fastv.evaluation.features.tree_features`: in the bare
+            feature vector, trees do not see 3 % of energy.
         generated: features (M, F). Where the samples have the same or matched incident energies, row i of both must be
             a pair, as ``fastv generate --like`` and :func:`fastv.evaluation.chance.matched_halves` give them.
         folds: at least 2.

@@ -58,12 +58,12 @@ def feature_matrix(observables: Observables) -> F64:
     return np.concatenate(blocks, axis=1, dtype=np.float64)
 
 
-def relative_features(observables: Observables) -> F64:
-    """The same features (N, F) with every energy as a fraction of the incident one, for classifiers made of trees.
+def tree_features(observables: Observables) -> F64:
+    """The features (N, F + L + 1), and beside them every energy as a fraction of the incident one, for trees.
 
-    log10 E_layer and log10 E_tot less log10 E_inc, all else as in :func:`feature_matrix`. The change can be undone, so
-    a classifier learns nothing that the feature vector does not hold; but a tree cuts one column at a time, and does
-    not see a response that is wrong by 1 % as long as the column spans three decades of incident energy.
+    The columns of :func:`feature_matrix`, then log10 E_layer - log10 E_inc of the L layers, then log10 E_tot -
+    log10 E_inc. They hold nothing that the feature vector does not; but a tree cuts one column at a time, and does not
+    see a response that is wrong by 1 % in a column that spans three decades of incident energy.
 
     Example:
         >>> from fastv.evaluation.observables import observe
@@ -71,16 +71,14 @@ def relative_features(observables: Observables) -> F64:
         >>> from fastv.showers import ShowersFile
         >>> with ShowersFile(sample_path("test")) as file:
         ...     observables = observe(file[:20])
-        >>> names = feature_names(observables.detector.mesh)
-        >>> total = relative_features(observables)[:, names.index("log10 E_tot")]
-        >>> np.allclose(10**total, observables.visible_fraction)
-        True
+        >>> features = tree_features(observables)
+        >>> features.shape, np.allclose(10 ** features[:, -1], observables.visible_fraction)
+        ((20, 408), True)
     """
     matrix = feature_matrix(observables)
     names = feature_names(observables.detector.mesh)
     energies = [i for i, name in enumerate(names) if name.startswith(("log10 E_layer", "log10 E_tot"))]
-    matrix[:, energies] -= matrix[:, :1]
-    return matrix
+    return np.concatenate([matrix, matrix[:, energies] - matrix[:, :1]], axis=1)
 
 
 def _logarithm(energies: NDArray[np.floating]) -> F64:
