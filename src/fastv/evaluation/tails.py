@@ -17,7 +17,7 @@ from fastv.evaluation.statistics import Measured, deviations_of, ks_p_value, mea
 F64 = NDArray[np.float64]
 
 PROBABILITIES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
-VOXEL_PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+VOXEL_PROBABILITIES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 _LEAST_BEYOND = 5
 """Showers that must lie beyond a quantile of the smaller sample."""
 _LEAST = 100
@@ -107,7 +107,7 @@ def response_quantiles(reference: Observables, generated: Observables) -> Figure
 
 
 def voxel_quantiles(reference: Observables, generated: Observables) -> Figure:
-    """Quantiles of the energies of all voxels with a signal, from 1 % to 99.9 %, relative difference.
+    """Quantiles of the energies of all voxels with a signal, from 0.1 % to 99.9 %, relative difference.
 
     From the voxel spectrum: within a bin of it entries are spread evenly in log E. Voxels of one shower are
     correlated, so the error of the fraction F below a cut is that of a ratio of sums over showers,
