@@ -75,10 +75,19 @@ class ShapeSpace:
         """Turns by whole cells that leave the mesh as it is."""
 
     @property
+    def voxels(self) -> int:
+        """Voxels V of a shape."""
+        return len(self._order)
+
+    @property
+    def dimensions(self) -> int:
+        """Amplitudes D of a shape."""
+        return sum((cells // 2 + 1) * self._width(cells, part) for cells, part in self._groups)
+
+    @property
     def bytes_per_shower(self) -> int:
         """Memory of one shape and its amplitudes."""
-        amplitudes = sum((cells // 2 + 1) * self._width(cells, part) for cells, part in self._groups)
-        return 4 * (len(self._order) + amplitudes)
+        return 4 * (self.voxels + self.dimensions)
 
     @staticmethod
     def _width(cells: int, part: slice) -> int:
@@ -177,7 +186,14 @@ class Shapes:
         )
 
 
-def read_shapes(source: Source, space: ShapeSpace, *, most: int | None = None, label: str = "shapes") -> Shapes:
+def read_shapes(
+    source: Source,
+    space: ShapeSpace,
+    *,
+    most: int | None = None,
+    also: Callable[[RawBatch], None] | None = None,
+    label: str = "shapes",
+) -> Shapes:
     """Shapes of a sample, or of ``most`` of its showers spread evenly over it.
 
     No more are read than fit into 512 MiB. Showers without energy and those with damaged voxels or incident energies
@@ -187,21 +203,21 @@ def read_shapes(source: Source, space: ShapeSpace, *, most: int | None = None, l
         source: an open file or showers in memory.
         space: mesh and symmetries, the same for all samples that are compared.
         most: number of showers at most.
+        also: called with every batch of the sample.
         label: what the progress bar on standard error says.
     """
-    n = min(len(source), most or len(source), max(1, MEMORY // space.bytes_per_shower))
-    wanted = np.arange(n) * len(source) // n if n else np.empty(0, dtype=np.int64)
-    parts = list(_shapes_of(source, space, wanted, label))
-    if not parts:
-        empty = np.zeros((0, source.detector.mesh.n_voxels), dtype=np.float32)
-        return Shapes(space, wanted[:0], np.empty(0), np.empty(0), empty, space.amplitudes(empty))
-    return Shapes(
-        space,
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("rows", "log_energies", "totals", "shapes", "amplitudes")
-        ),
-    )
+    n = min(len(source), len(source) if most is None else most, max(1, MEMORY // space.bytes_per_shower))
+    wanted = np.arange(n) * len(source) // max(1, n)
+    rows, log_energies, totals = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
+    shapes = np.empty((n, space.voxels), dtype=np.float32)
+    amplitudes = np.empty((n, space.dimensions), dtype=np.float32)
+    stop = 0
+    for part in _shapes_of(source, space, wanted, label, also=also):
+        here = slice(stop, stop + len(part))
+        stop = here.stop
+        rows[here], log_energies[here], totals[here] = part.rows, part.log_energies, part.totals
+        shapes[here], amplitudes[here] = part.shapes, part.amplitudes
+    return Shapes(space, rows, log_energies, totals, shapes, amplitudes)[:stop]
 
 
 def _shapes_of(
@@ -362,7 +378,7 @@ def _chunks(
     bank: Source | Shapes, space: ShapeSpace, label: str, also: Callable[[RawBatch], None] | None
 ) -> Iterator[Shapes]:
     """The bank in pieces of some 128 MiB, without their shapes, sorted by incident energy."""
-    most = max(256, _BANK_BYTES // (space.bytes_per_shower - 4 * len(space._order)))
+    most = max(256, _BANK_BYTES // (4 * space.dimensions))
     if isinstance(bank, Shapes):
         with tqdm(total=len(bank), desc=label, unit="shower", disable=None, leave=False) as progress:
             for start in range(0, len(bank), most):
@@ -392,13 +408,19 @@ def _chunks(
 
 
 def _joined(parts: Sequence[Shapes]) -> Shapes:
-    rows, log_energies, totals, amplitudes = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("rows", "log_energies", "totals", "amplitudes")
-    )
+    """Pieces without shapes, as one that is sorted by incident energy."""
+    log_energies = np.concatenate([part.log_energies for part in parts])
     order = np.argsort(log_energies, kind="stable")
-    empty = np.empty((len(order), 0), dtype=np.float32)
-    return Shapes(parts[0].space, rows[order], log_energies[order], totals[order], empty, amplitudes[order])
+    rows, totals = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("rows", "totals"))
+    amplitudes = np.empty((len(order), parts[0].amplitudes.shape[1]), dtype=np.float32)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    start = 0
+    for part in parts:
+        amplitudes[place[start : start + len(part)]] = part.amplitudes
+        start += len(part)
+    bare = np.empty((len(order), 0), dtype=np.float32)
+    return Shapes(parts[0].space, rows, log_energies[order], totals, bare, amplitudes)
 
 
 class _Search:
@@ -486,11 +508,14 @@ def _exact(
             pairs = by_row[start : min(start + _PAIRS, int(last))]
             at = np.searchsorted(piece.rows, flat[pairs])
             own = pairs // k
-            owner = np.searchsorted(starts, own, side="right") - 1
-            left = np.empty((len(pairs), piece.shapes.shape[1]), dtype=np.float32)
-            for i, q in enumerate(queries):
-                mine = owner == i
-                left[mine] = q.shapes[own[mine] - starts[i]]
+            if len(queries) == 1:
+                left = queries[0].shapes[own]
+            else:
+                owner = np.searchsorted(starts, own, side="right") - 1
+                left = np.empty((len(pairs), space.voxels), dtype=np.float32)
+                for i, q in enumerate(queries):
+                    mine = owner == i
+                    left[mine] = q.shapes[own[mine] - starts[i]]
             similarity[pairs], turn[pairs], mirrored[pairs] = space.similarity(left, piece.shapes[at])
             totals[pairs] = piece.totals[at]
     shape = (n, k)
