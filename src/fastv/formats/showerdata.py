@@ -53,6 +53,8 @@ _BATCH_BYTES = 2**24
 _MARGIN = 2**20
 _HEAP_BYTES = 4096 + 64
 """Space that HDF5 may take for a list besides its numbers."""
+_REOPEN_ROWS = 5000
+"""HDF5 keeps what it knows of every list until the file is closed."""
 _ROW_BYTES = 64
 """A shower in the data sets that get the space for all of their rows at the first one."""
 
@@ -79,10 +81,10 @@ class _Reader(Reader):
 
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
-        library = _library()
+        self._library = _library()
         hdf5.open_hdf5(path).close()  # for its clear errors
         with hdf5.damage_named(path):
-            self._file = library.ShowerDataFile(path)
+            self._file = self._library.ShowerDataFile(path)
         try:
             with hdf5.damage_named(path):
                 self._read_head(asked)
@@ -124,9 +126,7 @@ class _Reader(Reader):
         self.energy_scale = resolve_scale(path, asked.energy_scale, stored=stored, default=1.0)
         self._read_angles()
         known = {*_DATASETS, *_ANGLES}
-        self._extra = hdf5.extra_columns(file, rows, known)
-        if not self.described:
-            self._extra["shower_ids"] = file["shower_ids"]
+        self._extra = [*hdf5.extra_columns(file, rows, known), *(() if self.described else ("shower_ids",))]
         self._has_pdg = bool(np.any(file["pdg"][...] != 0))
         self.not_kept = ("time",) if self._features == 5 else ()
 
@@ -158,6 +158,9 @@ class _Reader(Reader):
         for start in range(0, self._rows, size):
             rows = slice(start, min(start + size, self._rows))
             with hdf5.damage_named(self.path):
+                if start // _REOPEN_ROWS > (start - size) // _REOPEN_ROWS:
+                    self._file.close()
+                    self._file = self._library.ShowerDataFile(self.path)
                 cloud = self._file[rows]
                 energies = self._bin(cloud.points, start)
             yield checked(
@@ -168,7 +171,7 @@ class _Reader(Reader):
                     theta=None if self._theta is None else self._theta[rows],
                     phi=None if self._phi is None else self._phi[rows],
                     pdg=cloud.pdg if self._has_pdg else None,
-                    extra={name: hdf5.read_column(self.path, data, rows) for name, data in self._extra.items()},
+                    extra={name: hdf5.read_column(self.path, self._file.file[name], rows) for name in self._extra},
                     provenance=self.provenance,
                 ),
                 self.path,
