@@ -147,6 +147,7 @@ def test_batches_change_nothing(
 
     monkeypatch.setattr(conversion._Work, "_converted", watched)
     monkeypatch.setattr(conversion, "_BATCH_BYTES", 4 * 7 * grid_detector.mesh.n_voxels)
+    monkeypatch.setattr("fastv.formats.showerdata._REOPEN_ROWS", 10)
     pieces = through(tmp_path, showers, format_name)
     assert max(sizes) <= 7
     assert sum(sizes) == 2 * 61
