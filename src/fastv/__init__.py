@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastv.display import view as view
     from fastv.errors import FastVError as FastVError
     from fastv.evaluation import evaluate as evaluate
+    from fastv.formats.conversion import convert as convert
     from fastv.geometry import Detector as Detector
     from fastv.geometry import ReadoutMesh as ReadoutMesh
     from fastv.model import Model as Model
@@ -31,6 +32,7 @@ _HOMES = {
     "ReadoutMesh": "fastv.geometry",
     "Showers": "fastv.showers",
     "ShowersFile": "fastv.showers",
+    "convert": "fastv.formats.conversion",
     "evaluate": "fastv.evaluation",
     "load": "fastv.model",
     "sample_path": "fastv.sample",
