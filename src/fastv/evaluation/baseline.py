@@ -40,7 +40,7 @@ class Baseline:
             )
         else:
             self.first = self.observables
-            self.second = observe(floor, voxel_edges=self.observables.voxel_edges, label="floor")
+            self.second = observe(floor, like=self.observables, label="floor")
             self._words = f"the reference, {len(self.first)} showers, and {floor_name}, {len(self.second)} showers"
         self.edges: Binning = binning(self.observables, energy_bins)
 

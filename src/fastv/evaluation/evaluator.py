@@ -141,10 +141,10 @@ def evaluate_against(
     judged: Source = generated
     damage: tuple[str, ...] = ()
     try:
-        gen = observe(judged, voxel_edges=ref.voxel_edges, label="generated")
+        gen = observe(judged, like=ref, label="generated")
     except FileFormatError:
         judged, damage = _undamaged(judged)
-        gen = observe(judged, voxel_edges=ref.voxel_edges, label="generated")
+        gen = observe(judged, like=ref, label="generated")
     comparison = compare(ref, gen, baseline.edges)
     floor = baseline.comparison
     clock.lap("observables")
