@@ -225,7 +225,7 @@ class TestDescription:
     @pytest.mark.parametrize(
         ("edit", "message"),
         [
-            (lambda c: c.update(family="gan"), "unknown family 'gan'; known: fastv, vae"),
+            (lambda c: c.update(family="oracle"), "unknown family 'oracle'; known: autoencoder, "),
             (lambda c: c.update(family=None), "bad value at family: Input should be a valid string"),
             (
                 lambda c: c["settings"].update(latent=-1),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,16 @@ def expected(fake_geant4: Fake, made: dict[str, bytes], tmp_path: Path) -> bytes
 
 
 def processes_of(parent: int) -> list[int]:
-    """Living children of a process."""
+    """Living children of a process that run Geant4."""
     children = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(pid) for file in children for pid in file.read_text().split()]
+    pids = [int(pid) for file in children for pid in file.read_text().split()]
+    return [pid for pid in pids if b"fastv.simulation.worker" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    with suppress(OSError):  # it may end at any moment
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def none_of(pids: list[int]) -> bool:
