@@ -91,7 +91,7 @@ def check_honesty(
     """Run all honesty checks.
 
     Without ``train`` all but those against the training file are made. With 10,000 showers of 6480 voxels in each
-    sample peak memory is about 2 GB with a training file of whatever size, and 1.5 GB without.
+    sample peak memory is about 2 GB with a training file of whatever size, and 1 GB without.
 
     Args:
         reference: full simulation that the generator was not trained on.
