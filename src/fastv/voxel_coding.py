@@ -33,10 +33,10 @@ class VoxelCoding(nn.Module):
 
     The logit of p is piecewise linear between ``n_levels`` equidistant levels, for each layer and ring. So are the
     quantiles of F, and between quantiles s is linear in (-log(1 - F))^(1/3): fine at the threshold, wide in the tail.
-    The quantiles are those of the training showers near each level, moved there along the slope of their mean, and drawn
-    towards those of all layers where the voxels are few. Phi is taken as a logistic function of a cubic polynomial, so
-    that both directions are short. Decoding scales voxels to their layer; ``decode(encode(x))`` is x to float32
-    rounding.
+    The quantiles are those of the training showers near each level, moved there along the slope of their mean, and
+    drawn towards those of all layers where the voxels are few. Phi is taken as a logistic function of a cubic
+    polynomial, so that both directions are short. Decoding scales voxels to their layer; ``decode(encode(x))`` is x to
+    float32 rounding.
 
     Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; codes (N, L, alpha, r).
 
