@@ -161,13 +161,13 @@ class VoxelCoding(nn.Module):
 
 def _tail() -> Tensor:
     """Minus the logarithm of the part of voxels above each quantile, (K,)."""
-    tail: Tensor = torch.linspace(0, _REACH, _PIECES + 1, dtype=torch.float64).pow(3)
-    return tail
+    return torch.linspace(0, _REACH, _PIECES + 1, dtype=torch.float64).pow(3)
 
 
 def _normal_quantiles() -> Tensor:
     """Those of a normal distribution."""
-    return torch.special.ndtri(1 - torch.exp(-_tail() - 1e-3)).float()
+    quantiles: Tensor = torch.special.ndtri(1 - torch.exp(-_tail() - 1e-3))
+    return quantiles.float()
 
 
 def _score_of_logit(logit: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.boosted import BoostedAuc, boosted_auc
 from fastv.evaluation.classifiers import ClassifierAuc, ClassifierSettings, Kind, classify
-from fastv.evaluation.features import feature_matrix
+from fastv.evaluation.features import feature_matrix, tree_features
 from fastv.evaluation.fpd import Fpd, fpd
 from fastv.evaluation.kpd import Kpd, kpd
 from fastv.evaluation.observables import Observables, Source
@@ -85,7 +85,7 @@ def measure(
 
     found_fpd = tried("fpd", lambda: fpd(a, b, relabellings=50 if chance else 0, energies=energies, seed=seed))
     found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
-    boosted = tried("boosted", lambda: boosted_auc(a, b))
+    boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated)))
     found_prdc = None
     if voxels is not None:
         (x, e), (y, f) = (log_voxels(source, MOST_VOXELS) for source in voxels)
