@@ -11,7 +11,8 @@ import pytest
 
 from fastv.errors import FileFormatError
 from fastv.evaluation import Evaluation, evaluate
-from fastv.evaluation.lights import Line, overall
+from fastv.evaluation.chance import Chance
+from fastv.evaluation.lights import Line, _distance, overall
 from fastv.evaluation.markdown import markdown
 from fastv.showers import Showers
 
@@ -72,6 +73,24 @@ def test_few_showers_are_skipped_with_the_reason(geant4: Showers, geant4_other: 
     assert line.light == "grey"
     assert line.generated == "not measured"
     assert "showers" in line.words
+
+
+@pytest.mark.parametrize(
+    ("observed", "p_value", "expected"), [(1.02, 0.3, "green"), (1.8, 0.02, "amber"), (9.0, 0.02, "red")]
+)
+def test_distances_far_from_chance_are_seen_though_few_labellings_give_no_small_p_value(
+    observed: float, p_value: float, expected: str
+) -> None:
+    chance = Chance(
+        observed=observed,
+        expected=1.0,
+        spread=0.1,
+        pull=(observed - 1) / 0.1,
+        p_value=p_value,
+        relabellings=50,
+        within_energies=True,
+    )
+    assert _distance("FPD x 1e3", observed, chance, "").light == expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,8 @@ Light = Literal["green", "amber", "red", "grey"]
 
 _LIKELY = 0.01
 """A p-value from which on chance is a good explanation."""
+_UNLIKELY_PULL = 4.0
+"""A pull from which on it is not: few labellings give no small p-value, however large the difference."""
 _SMALL_AUC = 0.6
 _SMALL_FACTOR = 5.0
 """A distance of up to so many times that of chance is small: published generators lie at 2 to 500 times."""
@@ -143,11 +146,13 @@ def _distance(question: str, value: float, chance: Chance | None, floor: str) ->
     words = "no chance level known"
     if chance is not None:
         near = chance.observed < _SMALL_FACTOR * max(chance.expected + 2 * chance.spread, 0.0)
-        light = "green" if chance.p_value > _LIKELY else ("amber" if near else "red")
+        pull = math.inf if chance.pull is None else chance.pull
+        likely = chance.p_value > _LIKELY and pull < _UNLIKELY_PULL
+        light = "green" if likely else ("amber" if near else "red")
         ratio = f", {chance.observed / chance.expected:.3g} times" if chance.expected > 0 else ""
         words = (
             f"whole samples {1e3 * chance.observed:.3g}, by chance {1e3 * chance.expected:.3g} "
-            f"± {1e3 * chance.spread:.2g}{ratio} (p = {chance.p_value:.2g})"
+            f"± {1e3 * chance.spread:.2g}{ratio} (p = {chance.p_value:.2g}, pull {pull:.1f})"
         )
     return Line(question=question, light=light, generated=f"{1e3 * value:.4g}", floor=floor, words=words)
 

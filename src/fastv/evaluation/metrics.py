@@ -27,7 +27,7 @@ F64 = NDArray[np.float64]
 
 MOST_NEIGHBOURS = 4_000
 """Showers among which neighbours are looked for; the time goes with its square."""
-MOST_FOR_TREES = 4_000
+MOST_FOR_TREES = 3_000
 """Showers of either sample that trees learn from; half as many for a floor, where the answer is known."""
 MOST_VOXELS = 10_000
 """Showers whose voxels are held in memory at once."""
