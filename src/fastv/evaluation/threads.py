@@ -75,12 +75,17 @@ def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
         42
     """
     future: Future[Result] = Future()
+    patience = sys.getswitchinterval()
 
     def run() -> None:
+        # Array operations of the caller are short: it must not wait long for its turn after each.
+        sys.setswitchinterval(min(patience, 2e-4))
         try:
             future.set_result(work())
         except BaseException as error:
             future.set_exception(error)
+        finally:
+            sys.setswitchinterval(patience)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
