@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.evaluation import evaluate
+from fastv.evaluation import evaluate, evaluator
 from fastv.evaluation.baseline import halves
+from fastv.evaluation.classifier_records import classifier_settings
 from fastv.evaluation.comparison import compare
 from fastv.evaluation.observables import observe
+from fastv.evaluation.sections import reproducing_command
 from fastv.geometry import Detector
 from fastv.showers import Showers
 
@@ -150,3 +152,13 @@ def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -
         quick(geant4, tmp_path / "plain.h5")
     for mesh in ("par04-siw", Detector.preset("par04-siw")):
         assert quick(geant4, tmp_path / "plain.h5", mesh=mesh).passed
+
+
+def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other: Showers) -> None:
+    evaluation = evaluate(geant4[:200], geant4[200:], floor=geant4_other[:200], quick=True)
+    command = reproducing_command(evaluation)
+    assert command.endswith("--floor 'showers in memory' --quick")
+    settings = classifier_settings(["trainings=2", "device=cpu", "cnn_widths=[4, 8, 8, 8]"])
+    options = evaluator._options(None, settings, quick=False)
+    assert options[0] == "--classifiers"
+    assert classifier_settings(options[1:]) == settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from fastv.errors import SettingsError
@@ -76,7 +77,7 @@ def classifier_settings(changes: Sequence[str] = ()) -> ClassifierSettings:
         if not sign:
             msg = f"classifiers: {change!r} is not of the form KEY=VALUE, as in trainings=2"
             raise SettingsError(msg)
-        values[key] = value
+        values[key] = yaml.safe_load(value)
     try:
         return ClassifierSettings.model_validate(values)
     except ValidationError as error:

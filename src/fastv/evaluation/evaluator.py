@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -119,6 +120,7 @@ def evaluate(
             clock=clock,
             on_comparison=None if output is None else draw,
         )
+        evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
         if output is not None:
             from fastv.evaluation.report import write_report
 
@@ -244,6 +246,15 @@ def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
         f"honesty checks are of the other {len(left)}"
     )
     return left, (warning,)
+
+
+def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> tuple[str, ...]:
+    """What the command line needs beside the files to give the same figures."""
+    words = [] if floor is None else ["--floor", name_of(floor)]
+    if classifiers is not None:
+        changed = classifiers.model_dump(mode="json", exclude_defaults=True)
+        words += ["--classifiers", *(f"{key}={json.dumps(value)}" for key, value in changed.items())]
+    return (*words, "--quick") if quick else tuple(words)
 
 
 def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> Path | None:

@@ -207,6 +207,7 @@ def reproducing_command(evaluation: Evaluation) -> str:
     words = ["fastv", "evaluate", evaluation.reference.source, evaluation.generated.source, "-o", "report"]
     if evaluation.trained_on:
         words += ["--train", evaluation.trained_on]
+    words += evaluation.options
     return shlex.join(words)
 
 
