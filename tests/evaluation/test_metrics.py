@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastv.evaluation.baseline import Baseline
+from fastv.evaluation.classifier_records import NAMES, ClassifierSettings
 from fastv.evaluation.metrics import Metrics, measure
 from fastv.evaluation.observables import observe
 from fastv.showers import Showers
@@ -38,3 +40,11 @@ def test_too_few_showers_are_told(geant4: Showers) -> None:
     assert "80" in found.skipped["boosted"]
     assert "724" in found.skipped["fpd"]
     assert found.boosted is None
+
+
+def test_halves_are_the_floor_of_classifiers_that_see_voxels(geant4: Showers) -> None:
+    tiny = ClassifierSettings(trainings=1, epochs=1, width=4, cnn_widths=(1, 1, 1, 1), device="cpu")
+    floor = Baseline(geant4[:300]).metrics(tiny, None)
+    assert [each.classifier for each in floor.classifiers] == [NAMES[kind] for kind in ("high", "low", "cnn")]
+    assert {each.showers_reference for each in floor.classifiers} == {150}
+    assert floor.prdc is not None

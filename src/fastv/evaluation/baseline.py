@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastv.evaluation.chance import matched_halves
 from fastv.evaluation.classifier_records import ClassifierSettings
 from fastv.evaluation.comparison import Comparison, compare
 from fastv.evaluation.histograms import Binning, binning
-from fastv.evaluation.metrics import Metrics, measure
+from fastv.evaluation.metrics import MOST_VOXELS, Metrics, measure
 from fastv.evaluation.observables import Observables, Source, observe
 from fastv.evaluation.physics import Physics, physics_figures
 
@@ -72,8 +73,24 @@ class Baseline:
         return self._measure(None, None)
 
     def _measure(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
-        voxels = None if self.floor is None else (self.source, self.floor)
+        voxels: tuple[Source, Source] | None = None
+        if self.floor is not None:
+            voxels = self.source, self.floor
+        elif classifiers is not None:  # those that see voxels need the halves themselves
+            first, second = (self._spread(rows) for rows in half_rows(self.observables))
+            voxels = self.source[first], self.source[second]
         return measure(self.first, self.second, voxels, chance=False, classifiers=classifiers, keep=keep)
+
+    def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As many of the rows as are held in memory at once."""
+        spread: NDArray[np.int64] = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_VOXELS)).astype(int)]
+        return spread
+
+
+def half_rows(sample: Observables) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rising row numbers of the two :func:`halves`."""
+    first, second = matched_halves(sample.incident_energies)
+    return np.sort(first), np.sort(second)
 
 
 def halves(sample: Observables) -> tuple[Observables, Observables]:
@@ -81,5 +98,5 @@ def halves(sample: Observables) -> tuple[Observables, Observables]:
 
     See :func:`fastv.evaluation.chance.matched_halves`.
     """
-    first, second = matched_halves(sample.incident_energies)
-    return sample[np.sort(first)], sample[np.sort(second)]
+    first, second = half_rows(sample)
+    return sample[first], sample[second]
