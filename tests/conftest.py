@@ -12,6 +12,8 @@ from fastv.errors import FastVError
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
+pytest_plugins = ["browser"]
+
 # The same examples in every run, and no clock: a busy machine must not fail a test.
 settings.register_profile(
     "fastv",

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
-from fastv.voxel_coding import VoxelCoding, _log_above
+from fastv.voxel_coding import _BEND, _SLOPE, VoxelCoding, _score_of_logit
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,11 @@ def independent(coding: VoxelCoding, grid: Tensor) -> Tensor:
 def test_decoding_inverts_encoding(coding: VoxelCoding, grid: Tensor) -> None:
     torch.manual_seed(1)
     decoded = coding.decode(coding.encode(grid), grid.sum((2, 3)))
-    torch.testing.assert_close(decoded, grid.flatten(1), rtol=1e-3, atol=1e-3)
+    expected = grid.flatten(1)
+    # Rounding may take a voxel across the threshold that lies within a few per cent of it.
+    doubtful = ((expected > 0) != (decoded > 0)) & (expected < 1.05 * coding.threshold)
+    assert int(doubtful.sum()) < 1e-5 * expected.numel()
+    torch.testing.assert_close(decoded[~doubtful], expected[~doubtful], rtol=1e-3, atol=1e-3)
 
 
 def test_codes_of_real_showers_are_standard_normal(coding: VoxelCoding, grid: Tensor) -> None:
@@ -98,9 +102,10 @@ def test_energy_rises_with_the_code(coding: VoxelCoding) -> None:
 
 
 @given(st.floats(-6, 6))
-def test_logarithm_of_the_tail_probability(z: float) -> None:
-    expected = math.log(math.erfc(z / math.sqrt(2)) / 2)
-    assert float(_log_above(torch.tensor(z))) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+def test_logit_is_nearly_that_of_the_normal_distribution_and_is_inverted(z: float) -> None:
+    logit = z * (_SLOPE + _BEND * z * z)
+    assert 1 / (1 + math.exp(-logit)) == pytest.approx(math.erfc(-z / math.sqrt(2)) / 2, abs=2e-4)
+    assert float(_score_of_logit(torch.tensor(logit, dtype=torch.float64))) == pytest.approx(z, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["empty", "one voxel", "all alike", "one shower"])
@@ -116,7 +121,11 @@ def test_odd_samples_give_finite_codes_and_energies(kind: str) -> None:
     codes = coding.encode(grid)
     assert bool(codes.isfinite().all())
     decoded = coding.decode(codes, grid.sum((2, 3)))
-    torch.testing.assert_close(decoded, grid.flatten(1), rtol=1e-3, atol=1e-3)
+    expected = grid.flatten(1)
+    # Rounding may take a voxel across the threshold that lies within a few per cent of it.
+    doubtful = ((expected > 0) != (decoded > 0)) & (expected < 1.05 * coding.threshold)
+    assert int(doubtful.sum()) < 1e-5 * expected.numel()
+    torch.testing.assert_close(decoded[~doubtful], expected[~doubtful], rtol=1e-3, atol=1e-3)
     extreme = coding.decode(torch.full((2, 3, 4, 2), 50.0), torch.full((2, 3), 1e6))
     assert bool(extreme.isfinite().all())
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
 from fastv.preprocessing import EnergyScore, above_threshold
 
-_TAIL = (0.0, 0.002, 0.01, 0.04, 0.1, 0.2, 0.35, 0.55, 0.8, 1.1, 1.5, 2.0, 2.6, 3.4, 4.5, 6.0, 8.0)
-"""Where the quantiles of energies are kept, as minus the logarithm of the part of voxels above."""
+_REACH = 2.0
+_PIECES = 16
+_NEAR = 1e-5
+"""How far below the edge a code still counts as filled: float32 cannot tell it from the edge."""
+_SLOPE, _BEND = 1.5976, 0.070566
+"""Of the logit of the normal distribution: log(Phi(z) / Phi(-z)) is 1.5976 z + 0.070566 z^3, to 2e-4 in Phi."""
 
 
 class VoxelCoding(nn.Module):
@@ -27,10 +31,12 @@ class VoxelCoding(nn.Module):
     and voxels of the right distribution, but independent of each other, are the same as standard normal codes. What is
     left to learn is what the voxels of a shower have to do with each other.
 
-    Phi^-1(1 - p) and the quantiles of F are piecewise linear between ``n_levels`` equidistant levels, for each layer
-    and ring, and codes between quantiles. The quantiles are those of the training showers near each level, moved there
-    along the slope of their mean, and drawn towards those of all layers where the voxels are few. Decoding scales
-    voxels to their layer; ``decode(encode(x))`` is x to float32 rounding.
+    The logit of p is piecewise linear between ``n_levels`` equidistant levels, for each layer and ring. So are the
+    quantiles of F, and between quantiles s is linear in (-log(1 - F))^(1/3): fine at the threshold, wide in the tail.
+    The quantiles are those of the training showers near each level, moved there along the slope of their mean, and
+    drawn towards those of all layers where the voxels are few. Phi is taken as a logistic function of a cubic
+    polynomial, so that both directions are short. Decoding scales voxels to their layer; ``decode(encode(x))`` is x to
+    float32 rounding.
 
     Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; codes (N, L, alpha, r).
 
@@ -60,10 +66,9 @@ class VoxelCoding(nn.Module):
         self.n_levels = n_levels
         self.score = EnergyScore()
         layers, _, rings = self.shape
-        # Phi^-1(1 - p), and the quantiles of F.
+        # The logit of 1 - p, and the quantiles of F.
         self.register_buffer("edge", torch.zeros(layers, n_levels, rings))
-        normal = torch.special.ndtri(1 - torch.exp(-torch.tensor(_TAIL) - 1e-3))
-        self.register_buffer("quantiles", normal[:, None].repeat(layers, n_levels, 1, rings))
+        self.register_buffer("quantiles", _normal_quantiles()[:, None].repeat(layers, n_levels, 1, rings))
         self.register_buffer("highest", torch.ones(()))
 
     def levels(self, layers: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ class VoxelCoding(nn.Module):
         weights = self._weights(levels).double()
         count = filled.double().sum(2)
         occupancy = _local_means(weights, count, torch.full_like(count, self.shape[1]))
-        self.edge.copy_(-torch.special.ndtri(occupancy.clamp(1e-4, 1 - 1e-4)))
+        self.edge.copy_(-torch.logit(occupancy.clamp(1e-4, 1 - 1e-4)))
         score = torch.where(filled, self.score(torch.where(filled, grid, 1.0)), torch.inf)
         mean = _local_means(weights, torch.where(filled, score, 0.0).double().sum(2), count)
         slope = torch.gradient(mean, dim=1)[0].to(grid.dtype)
@@ -110,17 +115,17 @@ class VoxelCoding(nn.Module):
         numbers = torch.arange(self.n_levels, device=levels.device, dtype=levels.dtype)
         return (1 - (self._place(levels)[:, :, None] - numbers).abs()).clamp(min=0.0)
 
-    def _at(self, levels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Phi^-1(1 - p) and the quantiles at the levels, each (N, L, 1, r)."""
+    def _at(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logit of 1 - p (N, L, 1, r) and the quantiles (N, L, K, r) at the levels."""
         layers, _, rings = self.shape
         tables = torch.cat([self.edge[:, :, None], self.quantiles], dim=2).flatten(2)
         mixed = (self._weights(levels).transpose(0, 1) @ tables).transpose(0, 1)
-        edge, *quantiles = mixed.reshape(-1, layers, 1, 1 + len(_TAIL), rings).unbind(3)
-        return edge, quantiles
+        mixed = mixed.reshape(-1, layers, _PIECES + 2, rings)
+        return mixed[:, :, :1], mixed[:, :, 1:]
 
     def edges(self, layers: Tensor) -> Tensor:
         """The codes (N, L, 1, r) below which a voxel is empty, at layer energies (N, L)."""
-        return self._at(self.levels(layers))[0]
+        return _score_of_logit(self._at(self.levels(layers))[0])
 
     def encode(self, grid: Tensor, layers: Tensor | None = None, uniform: Tensor | None = None) -> Tensor:
         """Codes of voxel energies; what is empty gets random codes.
@@ -131,22 +136,34 @@ class VoxelCoding(nn.Module):
         edge, quantiles = self._at(self.levels(grid.sum((2, 3)) if layers is None else layers))
         uniform = torch.rand_like(grid) if uniform is None else uniform
         filled = grid > 0
-        tail = _through(self.score(torch.where(filled, grid, 1.0)), quantiles, _TAIL)
-        above = torch.special.ndtr(-edge) * torch.exp(-tail.clamp(1e-5, 18.0))
-        below = torch.special.ndtr(edge) * uniform.clamp(min=1e-6)
-        codes: Tensor = torch.where(filled, -torch.special.ndtri(above), torch.special.ndtri(below))
+        score = self.score(torch.where(filled, grid, 1.0))
+        by_ring = quantiles.transpose(2, 3).contiguous()
+        piece = torch.searchsorted(by_ring, score.transpose(2, 3).contiguous()).transpose(2, 3) - 1
+        piece = piece.clamp(0, _PIECES - 1)
+        low, high = quantiles.gather(2, piece), quantiles.gather(2, piece + 1)
+        place = (piece + (score - low) / (high - low)).clamp(min=0.0)
+        tail = (place * (_REACH / _PIECES)).pow(3).clamp(max=20.0)
+        # The logit of what lies below: above it is p exp(-tail), and below it, if empty, u (1 - p).
+        above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
+        below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
+        codes: Tensor = _score_of_logit(torch.where(filled, above, below))
         return codes.clamp(-6.0, 6.0)
 
     def energies(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, L, alpha r) in MeV from codes, at layer energies (N, L), but not scaled to them."""
         edge, quantiles = self._at(self.levels(layers))
         codes = codes.clamp(-6.0, 6.0)
-        flat = (codes - edge).flatten(2)
+        logit = codes * (_SLOPE + _BEND * codes * codes)
+        flat = (logit - edge).flatten(2)
         # The highest voxel of a filled layer stays, whatever its code.
-        filled = flat >= flat.amax(2, keepdim=True).clamp(max=0.0)
-        tail = (_log_above(edge) - _log_above(codes)).clamp(min=0.0)
-        score = _through(tail, _TAIL, quantiles).clamp(min=-6.0).flatten(2)
-        energies: Tensor = self.score.energy(score) * filled.to(score.dtype)
+        filled = flat >= flat.amax(2, keepdim=True).clamp(max=-_NEAR)
+        tail = (F.softplus(logit) - F.softplus(edge)).clamp(min=0.0)
+        place = tail.pow(1 / 3) * (_PIECES / _REACH)
+        piece = place.floor().clamp(max=float(_PIECES - 1))
+        index = piece.long()
+        low = quantiles.gather(2, index)
+        score = low + (place - piece) * (quantiles.gather(2, index + 1) - low)
+        energies: Tensor = self.score.energy(score.flatten(2)) * filled.to(score.dtype)
         return energies
 
     def decode(self, codes: Tensor, layers: Tensor) -> Tensor:
@@ -156,54 +173,41 @@ class VoxelCoding(nn.Module):
         return above_threshold(energies.flatten(1), self.threshold)
 
 
+def _tail() -> Tensor:
+    """Minus the logarithm of the part of voxels above each quantile, (K,)."""
+    return torch.linspace(0, _REACH, _PIECES + 1, dtype=torch.float64).pow(3)
+
+
+def _normal_quantiles() -> Tensor:
+    """Those of a normal distribution."""
+    quantiles: Tensor = torch.special.ndtri(1 - torch.exp(-_tail() - 1e-3))
+    return quantiles.float()
+
+
+def _score_of_logit(logit: Tensor) -> Tensor:
+    """The z with _SLOPE z + _BEND z^3 = logit."""
+    root = math.sqrt(_SLOPE / (3 * _BEND))
+    return 2 * root * torch.sinh(torch.asinh(logit * (1.5 / (_SLOPE * root))) / 3)
+
+
 def _quantiles(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantiles (K, r) at the parts ``_TAIL`` above of scores (n, alpha, r), and their numbers (r,).
+    """Quantiles (K, r) of scores (n, alpha, r), and their numbers (r,).
 
     Empty voxels are infinite. None of the quantiles are equal. Where the voxels are too few, they go on as the tail of
     a normal distribution does.
     """
     ordered = scores.permute(2, 0, 1).flatten(1).double().sort(dim=1).values
     n = ordered.isfinite().sum(1)
-    tail = torch.tensor(_TAIL, dtype=torch.float64)
     if not int(n.max()):
-        return torch.special.ndtri(1 - torch.exp(-tail - 1e-3))[:, None].expand(-1, len(n)).to(scores.dtype), n
+        return _normal_quantiles()[:, None].expand(-1, len(n)).to(scores.dtype), n
+    tail = _tail()
     place = ((1 - torch.exp(-tail)) * (n[:, None] - 1).clamp(min=0)).long()
-    quantiles = ordered.gather(1, place)
-    quantiles = torch.where(n[:, None] > 0, quantiles, 0.0)
+    quantiles = torch.where(n[:, None] > 0, ordered.gather(1, place), 0.0)
     rise = torch.diff(quantiles, dim=1)
-    middle = slice(_TAIL.index(0.8), _TAIL.index(2.6))
-    slope = rise[:, middle].sum(1, keepdim=True) / (_TAIL[middle.stop] - _TAIL[middle.start])
-    beyond = slope.clamp(min=0.05) * torch.diff(tail) * torch.sqrt(1.5 / tail[1:]).clamp(max=1.0)
+    middle = (tail[1:] > 0.6) & (tail[1:] < 2.5)
     few = tail[1:] > torch.log(n.clamp(min=1)[:, None] / 4)
-    rise = torch.where(few, beyond, rise).maximum(0.01 * torch.diff(tail))
+    rise = torch.where(few, rise[:, middle].mean(1, keepdim=True), rise).clamp(min=2e-3)
     return torch.cat([quantiles[:, :1], quantiles[:, :1] + rise.cumsum(1)], dim=1).T.to(scores.dtype), n
-
-
-def _through(x: Tensor, start: Sequence[float | Tensor], end: Sequence[float | Tensor]) -> Tensor:
-    """The line through points (start, end), both rising, at x; its last piece goes on, below its first it is level."""
-    y = end[0] + 0 * x
-    for i in range(len(start) - 1):
-        slope = (end[i + 1] - end[i]) / (start[i + 1] - start[i])
-        inside = (x - start[i]).clamp(min=0.0)
-        if i < len(start) - 2:
-            width = start[i + 1] - start[i]
-            inside = inside.clamp(max=width) if isinstance(width, float) else torch.minimum(inside, width)
-        y = y + inside * slope
-    return y
-
-
-def _log_above(z: Tensor) -> Tensor:
-    """log Phi(-z) for \\|z\\| up to 6, of operations that an exported graph has.
-
-    Beyond 3 by the continued fraction of Mills' ratio: 1 - erf is all rounding there.
-    """
-    far = z.clamp(min=3.0)
-    fraction = far
-    for k in (6, 5, 4, 3, 2, 1):
-        fraction = far + k / fraction
-    tail = -far.square() / 2 - math.log(2 * math.pi) / 2 - torch.log(fraction)
-    near = torch.log((1 - torch.erf(z.clamp(max=3.0) / math.sqrt(2))) / 2)
-    return torch.where(z > 3.0, tail, near)
 
 
 def _local_means(weights: Tensor, totals: Tensor, counts: Tensor, prior: float = 30.0) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.evaluation import Evaluation, evaluate
 from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
@@ -22,6 +23,12 @@ def geant4_other() -> Showers:
     """400 other Geant4 showers."""
     with ShowersFile(sample_path("test")) as file:
         return file[400:800]
+
+
+@pytest.fixture(scope="session")
+def whole_evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
+    """Everything that is measured, of Geant4 against Geant4."""
+    return evaluate(geant4, geant4_other)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from torch import nn
 from fastv.errors import FileFormatError, SettingsError, TooFewShowersError
 from fastv.evaluation import classifiers as module
 from fastv.evaluation.classifier_networks import ConvolutionalClassifier, DenseClassifier
-from fastv.evaluation.classifiers import ClassifierSettings, classify
+from fastv.evaluation.classifier_records import ClassifierSettings
+from fastv.evaluation.classifiers import classify
 from fastv.evaluation.voxels import low_level_inputs
 from fastv.showers import Showers
 

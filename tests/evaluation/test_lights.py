@@ -16,29 +16,24 @@ from fastv.evaluation.markdown import markdown
 from fastv.showers import Showers
 
 
-@pytest.fixture(scope="module")
-def halves_of_geant4(geant4: Showers, geant4_other: Showers) -> Evaluation:
-    return evaluate(geant4, geant4_other)
-
-
 def light_of(evaluation: Evaluation, question: str) -> Line:
     return next(line for line in evaluation.lines if line.question == question)
 
 
-def test_geant4_against_itself_has_no_red_light(halves_of_geant4: Evaluation) -> None:
-    red = [line for line in halves_of_geant4.lines if line.light == "red"]
+def test_geant4_against_itself_has_no_red_light(whole_evaluation: Evaluation) -> None:
+    red = [line for line in whole_evaluation.lines if line.light == "red"]
     assert red == []
-    assert light_of(halves_of_geant4, "physics figures").light == "green"
-    assert light_of(halves_of_geant4, "gradient-boosted high-level AUC").light == "green"
-    assert light_of(halves_of_geant4, "KPD x 1e3").light == "green"
+    assert light_of(whole_evaluation, "physics figures").light == "green"
+    assert light_of(whole_evaluation, "gradient-boosted high-level AUC").light == "green"
+    assert light_of(whole_evaluation, "KPD x 1e3").light == "green"
 
 
-def test_every_question_has_words_and_the_floor_is_beside(halves_of_geant4: Evaluation) -> None:
-    for line in halves_of_geant4.lines:
+def test_every_question_has_words_and_the_floor_is_beside(whole_evaluation: Evaluation) -> None:
+    for line in whole_evaluation.lines:
         assert line.words, line.question
-    assert light_of(halves_of_geant4, "gradient-boosted high-level AUC").floor
-    text = markdown(halves_of_geant4, "Title")
-    for line in halves_of_geant4.lines:
+    assert light_of(whole_evaluation, "gradient-boosted high-level AUC").floor
+    text = markdown(whole_evaluation, "Title")
+    for line in whole_evaluation.lines:
         assert f"| {line.question} |" in text
 
 

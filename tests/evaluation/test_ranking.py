@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fastv.errors import GeometryError, SettingsError
-from fastv.evaluation.ranking import Ranking, compare_generators, ranking_text
+from fastv.evaluation import Evaluation, evaluate
+from fastv.evaluation.ranking import Ranking, compare_generators, rank, ranking_text
 from fastv.showers import Showers
 
 
@@ -69,3 +70,16 @@ def test_bad_requests(geant4: Showers, irregular: Showers, tmp_path: Path) -> No
         compare_generators(geant4, {"one": geant4, "two": irregular}, quick=True)
     with pytest.raises(SettingsError, match="same name"):
         compare_generators(geant4, [tmp_path / "a.h5", tmp_path / "a.h5"], quick=True)
+
+
+def test_the_order_is_by_a_figure_that_all_have(
+    whole_evaluation: Evaluation, geant4: Showers, geant4_other: Showers
+) -> None:
+    faulty = replace(geant4_other[:150], energies=geant4_other[:150].energies * np.float32(1.2))
+    small, worse = (evaluate(geant4, sample, quick=True) for sample in (geant4_other[:150], faulty))
+    ranking = rank({"worse": worse, "small": small, "whole": whole_evaluation})
+    assert "small" not in ranking.figures["KPD x 1e3, whole samples"]
+    separations = ranking.figures["mean separation power x 1e3"]
+    assert list(ranking.order) == sorted(separations, key=lambda name: separations[name].value.value)
+    assert ranking.order[-1] == "worse"
+    assert "differ in size (" in ranking_text(ranking)

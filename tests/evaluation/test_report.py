@@ -45,9 +45,9 @@ class _Balance(HTMLParser):
 
 
 @pytest.mark.usefixtures("few_plots")
-def test_whole_report(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
-    evaluation = evaluate(geant4, geant4_other, tmp_path / "report")
-    page = (tmp_path / "report" / "report.html").read_text()
+def test_whole_report(whole_evaluation: Evaluation, geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
+    evaluation = whole_evaluation
+    page = write_report(tmp_path / "report", evaluation, showers=(geant4, geant4_other)).read_text()
     parser = _Balance()
     parser.feed(page)
     assert parser.open == []

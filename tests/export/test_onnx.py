@@ -26,14 +26,14 @@ from fastv.showers import ShowersFile
 FLOW: dict[str, object] = {
     "network": {"kind": "transformer", "width": 8, "blocks": 1, "heads": 2},
     "layer_hidden": (16,),
-    "layer_steps": 2,
+    "layer_steps": 1,
 }
 SMALL: dict[str, dict[str, object]] = {
     # The direction of students; that of teachers takes a pass for each voxel, and is refused.
     "caloflow": {"direction": "sampling", "hidden": (24,), "features": 4, "layer_hidden": (16,), "context": 16},
     "diffusion": {**FLOW, "steps": 2},
     "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},
-    "flow-matching": {**FLOW, "steps": 2},
+    "flow-matching": {**FLOW, "steps": 1},
     "mean-flow": {**FLOW, "steps": 2},
     "vae": {"hidden": (16, 8), "latent": 4},
 }

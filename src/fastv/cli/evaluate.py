@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from fastv.evaluation import evaluate
-    from fastv.evaluation.classifiers import classifier_settings
+    from fastv.evaluation.classifier_records import classifier_settings
     from fastv.evaluation.report import summary_table
 
     evaluation = evaluate(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastv.evaluation.chance import matched_halves
-from fastv.evaluation.classifiers import ClassifierSettings
+from fastv.evaluation.classifier_records import ClassifierSettings
 from fastv.evaluation.comparison import Comparison, compare
 from fastv.evaluation.histograms import Binning, binning
 from fastv.evaluation.metrics import Metrics, measure

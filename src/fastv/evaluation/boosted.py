@@ -7,16 +7,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from tqdm import tqdm
+from threadpoolctl import threadpool_limits
 
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.auc import area_under_curve, chance_of_separation
 from fastv.evaluation.statistics import Measured
+from fastv.evaluation.threads import each_in_threads
 
 F64 = NDArray[np.float64]
 
 NAME = "gradient-boosted high-level AUC"
-_MOST = 10_000
+_MOST = 4_000
 _LEAST = 100
 
 
@@ -56,9 +57,10 @@ def boosted_auc(
     """Cross-validated AUC of gradient-boosted trees: 0.5 for samples that they cannot tell apart, 1 for distinct ones.
 
     The showers are dealt into folds, the same rows of both samples into the same one. For each fold, trees
-    (histogram-based gradient boosting of scikit-learn with its own settings, ``iterations`` trees, no early stopping)
-    are trained on the others, and the area under the ROC curve is measured in it. The mean's error is that of DeLong
-    for the folds together; it leaves out that the trees of two folds share most of their training showers.
+    (histogram-based gradient boosting of scikit-learn with its own settings, but 63 bins a column, three columns in
+    ten at each cut, ``iterations`` trees and no early stopping) are trained on the others, and the area under the ROC
+    curve is measured in it. The mean's error is that of DeLong for the folds together; it leaves out that the trees of
+    two folds share most of their training showers.
 
     Args:
         reference: features (N, F) of full simulation, best :func:`fastv.evaluation.features.tree_features`: in the bare
@@ -93,12 +95,24 @@ def boosted_auc(
     # its label from its energy, and be wrong about the other one.
     fold = np.random.default_rng(seed).permutation(np.arange(max(len(a), len(b))) % folds)
     in_fold = np.concatenate([fold[: len(a)], fold[: len(b)]])
-    for number in tqdm(range(folds), desc=NAME, unit="fold", disable=None, leave=False):
+
+    def fold_auc(number: int) -> Measured:
         test = in_fold == number
-        trees = HistGradientBoostingClassifier(max_iter=iterations, early_stopping=False, random_state=seed)
-        trees.fit(features[~test], labels[~test])
-        scores = trees.decision_function(features[test])
-        found.append(area_under_curve(scores[labels[test]], scores[~labels[test]]))
+        trees = HistGradientBoostingClassifier(
+            max_iter=iterations,
+            early_stopping=False,
+            max_bins=63,
+            max_features=0.3,
+            max_leaf_nodes=15,
+            random_state=seed,
+        )
+        # Trees share their work among threads thousands of times: on a busy machine each time waits for all.
+        with threadpool_limits(limits=1, user_api="openmp"):
+            trees.fit(features[~test], labels[~test])
+            scores = trees.decision_function(features[test])
+        return area_under_curve(scores[labels[test]], scores[~labels[test]])
+
+    each_in_threads(fold_auc, range(folds), found.append, total=folds, label=NAME)
     values = [each.value for each in found]
     auc = Measured(value=float(np.mean(values)), error=math.sqrt(sum(each.error**2 for each in found)) / folds)
     pull, p_value = chance_of_separation(auc)

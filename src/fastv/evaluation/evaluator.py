@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastv.errors import FileFormatError, GeometryError
 from fastv.evaluation.baseline import Baseline
-from fastv.evaluation.classifiers import ClassifierSettings
+from fastv.evaluation.classifier_records import ClassifierSettings
 from fastv.evaluation.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
 from fastv.evaluation.histograms import Binning
 from fastv.evaluation.honesty import check_honesty
@@ -23,10 +25,14 @@ from fastv.evaluation.physics import physics_figures
 from fastv.evaluation.raw import raw_batches, scan, undamaged
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics import mean, ratio
+from fastv.evaluation.threads import in_background
 from fastv.evaluation.verdict import judge
 from fastv.geometry import Detector
 from fastv.output import check_free, readable_os_errors
 from fastv.showers import Showers, ShowersFile
+
+if TYPE_CHECKING:
+    from fastv.evaluation.report import Pictures
 
 MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
@@ -95,6 +101,13 @@ def evaluate(
         )
         keep = None if output is None else _kept_classifiers(Path(output), classifiers)
         names = name_of(reference), name_of(generated), name_of(train)
+        pictures: list[Future[Pictures]] = []
+
+        def draw(evaluation: Evaluation) -> None:
+            from fastv.evaluation.report import draw_plots
+
+            pictures.append(in_background(lambda: draw_plots(evaluation), "plots"))
+
         evaluation, judged = evaluate_against(
             baseline,
             sources["generated"],
@@ -104,11 +117,13 @@ def evaluate(
             keep=keep,
             quick=quick,
             clock=clock,
+            on_comparison=None if output is None else draw,
         )
         if output is not None:
             from fastv.evaluation.report import write_report
 
-            write_report(output, evaluation, showers=(sources["reference"], judged), force=force)
+            drawn = pictures[0].result()
+            write_report(output, evaluation, showers=(sources["reference"], judged), pictures=drawn, force=force)
     return evaluation
 
 
@@ -122,6 +137,7 @@ def evaluate_against(
     keep: Path | None = None,
     quick: bool = False,
     clock: Clock | None = None,
+    on_comparison: Callable[[Evaluation], None] | None = None,
 ) -> tuple[Evaluation, Source]:
     """Evaluate one sample against a baseline that may serve several.
 
@@ -132,6 +148,7 @@ def evaluate_against(
         train, classifiers, quick: see :func:`evaluate`.
         keep: a folder for finished trainings of the classifiers.
         clock: times each part.
+        on_comparison: called with the evaluation when targets and separations are known, and nothing else yet.
 
     Returns:
         The evaluation, and the sample without damaged showers.
@@ -148,17 +165,6 @@ def evaluate_against(
     comparison = compare(ref, gen, baseline.edges)
     floor = baseline.comparison
     clock.lap("observables")
-    further: dict[str, Any] = {}
-    if not quick:
-        further["physics"] = physics_figures(ref, gen, label="physics")
-        further["physics_floor"] = baseline.physics
-        clock.lap("physics")
-        further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
-        further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
-        clock.lap("metrics")
-        observables = None if damage else (ref, gen)
-        further["honesty"] = check_honesty(baseline.source, generated, train=train, observables=observables)
-        clock.lap("honesty")
     evaluation = Evaluation(
         reference=_info(names[0], baseline.source),
         generated=_info(names[1], generated),
@@ -172,9 +178,23 @@ def evaluate_against(
         generated_observables=gen,
         trained_on=names[2],
         seconds=clock.seconds,
-        **further,
     )
-    return evaluation, judged
+    further: dict[str, Any] = {}
+    if not quick:
+        further["physics"] = physics_figures(ref, gen, label="physics")
+        further["physics_floor"] = baseline.physics
+        clock.lap("physics")
+    if on_comparison is not None:
+        on_comparison(evaluation)
+    if quick:
+        return evaluation, judged
+    further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
+    further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
+    clock.lap("metrics")
+    observables = None if damage else (ref, gen)
+    further["honesty"] = check_honesty(baseline.source, generated, train=train, observables=observables)
+    clock.lap("honesty")
+    return replace(evaluation, **further, seconds=clock.seconds), judged
 
 
 class Clock:

@@ -24,6 +24,7 @@ from fastv.evaluation.novelty import RelativeDistances, copies, data_copying, re
 from fastv.evaluation.observables import Observables, Source, observe
 from fastv.evaluation.raw import RawBatch, RawScan, RawScanner, undamaged
 from fastv.evaluation.rotation import AlphaHarmonics, AlphaScanner, alpha_flatness
+from fastv.evaluation.threads import each_in_threads
 from fastv.showers import Showers
 
 MOST_SHOWERS = 10_000
@@ -117,8 +118,9 @@ def check_honesty(
     _check_meshes(reference, generated, train)
     most = (MOST_WITHOUT_TRAIN if train is None else MOST_SHOWERS) if most is None else most
     space = ShapeSpace(reference.detector.mesh)
-    ref, ref_alpha, shapes_ref = _scan(reference, space, most, "reference: scan")
-    gen, gen_alpha, shapes_gen = _scan(generated, space, most, "generated: scan")
+    scans: list[tuple[RawScan, AlphaHarmonics, Shapes]] = []
+    each_in_threads(lambda source: _scan(source, space, most), (reference, generated), scans.append)
+    (ref, ref_alpha, shapes_ref), (gen, gen_alpha, shapes_gen) = scans
     findings: list[Finding] = [
         damaged_voxels(gen, ref),
         below_threshold(gen, ref),
@@ -179,7 +181,7 @@ def _check_meshes(reference: Source, generated: Source, train: Source | None) ->
             raise GeometryError(msg)
 
 
-def _scan(source: Source, space: ShapeSpace, most: int, label: str) -> tuple[RawScan, AlphaHarmonics, Shapes]:
+def _scan(source: Source, space: ShapeSpace, most: int) -> tuple[RawScan, AlphaHarmonics, Shapes]:
     """Everything that one pass over a sample gives."""
     detector = source.detector
     scanner, alpha = RawScanner(detector), AlphaScanner(detector.mesh, len(source), detector.threshold)
@@ -188,7 +190,7 @@ def _scan(source: Source, space: ShapeSpace, most: int, label: str) -> tuple[Raw
         scanner.add(batch)
         alpha.add(batch)
 
-    shapes = read_shapes(source, space, most=most, also=look, label=label)
+    shapes = read_shapes(source, space, most=most, also=look, label="scan")
     return scanner.result(), alpha.result(), shapes
 
 

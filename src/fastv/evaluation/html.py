@@ -104,7 +104,7 @@ small { color: #555; }
 .verdict.green { border-color: #00815a; } .verdict.amber { border-color: #e0a100; }
 .verdict.red { border-color: #b3261e; } .verdict.grey { border-color: #888; }
 pre { background: #f5f5f5; padding: .6rem .8rem; overflow-x: auto; } code { overflow-wrap: anywhere; }
-nav a { margin-right: 1rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 .warning { border-left: 4px solid #d55e00; padding: .2rem .8rem; background: #fdf3ea; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.2rem; }
 .figures { grid-auto-flow: dense; }
@@ -115,7 +115,7 @@ footer { margin-top: 2rem; color: #555; font-size: .85rem; }
 @media (max-width: 45rem) {
   .stacked thead { display: none; } .stacked table, .stacked tbody, .stacked tr, .stacked td { display: block; }
   .stacked tr { padding: .5rem 0; border-bottom: 1px solid #ccc; }
-  .stacked td { border: 0; padding: .1rem 0; }
+  .stacked td { border: 0; padding: .1rem 0; white-space: normal; overflow-wrap: anywhere; }
   .stacked td.t { font-weight: 600; }
   .stacked td.n::before { content: attr(data-label) ": "; color: #555; }
   .stacked br { display: none; } .stacked small::before { content: " "; }

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.boosted import BoostedAuc, boosted_auc
-from fastv.evaluation.classifiers import ClassifierAuc, ClassifierSettings, Kind, classify
-from fastv.evaluation.features import feature_matrix
+from fastv.evaluation.classifier_records import ClassifierAuc, ClassifierSettings, Kind
+from fastv.evaluation.features import feature_matrix, tree_features
 from fastv.evaluation.fpd import Fpd, fpd
 from fastv.evaluation.kpd import Kpd, kpd
 from fastv.evaluation.observables import Observables, Source
@@ -25,6 +25,10 @@ from fastv.geometry import ReadoutMesh
 _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]
 
+MOST_NEIGHBOURS = 4_000
+"""Showers among which neighbours are looked for; the time goes with its square."""
+MOST_FOR_TREES = 4_000
+"""Showers of either sample that trees learn from; half as many for a floor, where the answer is known."""
 MOST_VOXELS = 10_000
 """Showers whose voxels are held in memory at once."""
 
@@ -57,7 +61,7 @@ def measure(
     Args:
         reference, generated: observables of (N,) and (M,) showers.
         voxels: the samples themselves, for precision, recall, density, coverage and for classifiers that see voxels;
-            of more than 10,000 showers, so many spread over the sample are taken.
+            of more than 4000 and 10,000 showers, so many spread over the sample are taken.
         chance: whether to find what shuffled labels give; it takes longer.
         classifiers: settings of the challenge's classifiers; None leaves them out.
         keep: a folder for finished trainings of the classifiers, to be continued.
@@ -83,16 +87,19 @@ def measure(
             skipped[name] = str(error)
             return None
 
+    trees = MOST_FOR_TREES if chance else MOST_FOR_TREES // 2
     found_fpd = tried("fpd", lambda: fpd(a, b, relabellings=50 if chance else 0, energies=energies, seed=seed))
     found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
-    boosted = tried("boosted", lambda: boosted_auc(a, b))
+    boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
     found_prdc = None
     if voxels is not None:
-        (x, e), (y, f) = (log_voxels(source, MOST_VOXELS) for source in voxels)
-        found_prdc = tried("prdc", lambda: prdc(x, y, relabellings=100 if chance else 0, energies=(e, f), seed=seed))
+        (x, e), (y, f) = (log_voxels(source, MOST_NEIGHBOURS) for source in voxels)
+        found_prdc = tried("prdc", lambda: prdc(x, y, relabellings=50 if chance else 0, energies=(e, f), seed=seed))
         del x, y
     trained: list[ClassifierAuc] = []
     if classifiers is not None:
+        from fastv.evaluation.classifiers import classify
+
         for kind, inputs in _classifier_inputs(a, b, reference.detector.mesh, voxels):
             path = None if keep is None else keep / f"classifier-{kind}.json"
             shape = reference.detector.mesh.shape if kind == "cnn" else None

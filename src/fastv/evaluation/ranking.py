@@ -50,8 +50,8 @@ class Ranking:
     """Generators in the order of their quality.
 
     Attributes:
-        evaluations: by name, the best first: by the distance FPD of the whole samples, or, in a quick comparison, by
-            the mean separation power.
+        evaluations: by name, the best first: by the first of the figures that all of them have. That is the distance
+            FPD of the whole samples; in a quick comparison, or where a sample is too small for it, a later one.
         figures: for each figure the entries by name; smaller is better in all of them.
         floor: the same figures of full simulation against itself.
     """
@@ -164,7 +164,7 @@ def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
         having = {name: own[figure] for name, own in values.items() if figure in own}
         best = min(having.values(), key=lambda value: value.value)
         figures[figure] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
-    leading = next(iter(figures))
+    leading = next(figure for figure, having in figures.items() if len(having) == len(evaluations))
     order = sorted(evaluations, key=lambda name: _place(figures[leading], name))
     first = next(iter(evaluations.values()))
     return Ranking(
@@ -259,7 +259,19 @@ def ranking_text(ranking: Ranking) -> str:
     head, rows = ranking_rows(ranking)
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join([*(line.rstrip() for line in lines), _NOTE])
+    return "\n".join([*(line.rstrip() for line in lines), *_notes(ranking)])
+
+
+def _notes(ranking: Ranking) -> list[str]:
+    """What the table does not say by itself."""
+    sizes = {name: evaluation.generated.showers for name, evaluation in ranking.evaluations.items()}
+    notes = [_NOTE]
+    if max(sizes.values()) > 1.1 * min(sizes.values()):
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        notes.append(
+            f"The samples differ in size ({told}): distances and separations of the smaller are larger by chance."
+        )
+    return notes
 
 
 _NOTE = f"* worse than the best by more than {_SIGNIFICANT:g} standard deviations; smaller is better in every line."
@@ -298,13 +310,19 @@ def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping
             nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energy))))
             panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
         content = [
-            ("Ranking", html_table([escape(cell) for cell in head], _escaped(rows)) + f"<p>{escape(_NOTE)}</p>"),
+            (
+                "Ranking",
+                html_table([escape(cell) for cell in head], _escaped(rows))
+                + "".join(f"<p>{escape(note)}</p>" for note in _notes(ranking)),
+            ),
             ("Showers side by side", fragment(panels)),
             ("Figures", f'<div class="figures">{"".join(drawn)}</div>'),
             *((f"Verdict, {name}", sections.verdict(one)) for name, one in ranking.evaluations.items()),
         ]
         (temporary / "report.html").write_text(page(title, content, assets=shared_assets()), encoding="utf-8")
-        (temporary / "report.md").write_text(f"# {title}\n\n{table(head, rows)}\n\n{_NOTE}\n", encoding="utf-8")
+        (temporary / "report.md").write_text(
+            f"# {title}\n\n{table(head, rows)}\n\n{' '.join(_notes(ranking))}\n", encoding="utf-8"
+        )
         (temporary / "report.json").write_text(json.dumps(_finite(ranking.as_dict()), indent=1) + "\n")
 
 

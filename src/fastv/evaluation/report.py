@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from fastv.output import written_whole
 
 Pair = tuple[Source, Source]
 """Reference and generated sample."""
+Pictures = Mapping[str, bytes]
+"""PNG files by the names of their plots."""
 
 
 def write_report(
@@ -33,6 +36,7 @@ def write_report(
     *,
     title: str = "Evaluation of generated showers",
     showers: Pair | None = None,
+    pictures: Pictures | None = None,
     force: bool = False,
 ) -> Path:
     """Write ``report.html``, ``report.json``, ``report.md`` and ``plots/*.png``; the folder appears when complete.
@@ -43,6 +47,7 @@ def write_report(
         extra_sections: (title, HTML) pairs that follow the figures. The HTML goes in as it is: escape foreign text.
         title: heading of the page.
         showers: reference and generated sample, to show some of their showers in 3D (with one evaluation).
+        pictures: what :func:`draw_plots` gave for this evaluation (with one evaluation); drawn here by default.
         force: replace an existing folder.
 
     Returns:
@@ -66,7 +71,7 @@ def write_report(
         texts: list[str] = []
         for name, one in named.items():
             folder = temporary / "plots" / _folder(name)
-            drawn = _draw_all(one, folder, name)
+            drawn = _embedded(draw_plots(one, name) if pictures is None else pictures, folder)
             content += _sections(one, name, drawn, folder, None if isinstance(evaluation, Mapping) else showers)
             texts.append(markdown(one, f"{title}, {name}" if name else title))
         content += extra_sections
@@ -111,21 +116,33 @@ def _folder(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip(".")
 
 
-def _draw_all(evaluation: Evaluation, folder: Path, name: str) -> str:
-    """Draw every plot into the folder; the figures as HTML."""
+def draw_plots(evaluation: Evaluation, name: str = "") -> Pictures:
+    """Draw every plot; they need the comparison only, not metrics, physics or honesty checks."""
     from fastv.evaluation.plots import PLOTS
     from fastv.evaluation.style import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
+    pictures = {}
     for plot in tqdm(PLOTS, desc=f"plots {name}".strip(), unit="plot", disable=None, leave=False):
+        file = BytesIO()
+        save(plot.draw(evaluation), file)
+        pictures[plot.name] = file.getvalue()
+    return pictures
+
+
+def _embedded(pictures: Pictures, folder: Path) -> str:
+    """The plots as files of the folder, and the figures as HTML."""
+    from fastv.evaluation.plots import PLOTS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for plot in PLOTS:
         path = folder / f"{plot.name}.png"
-        save(plot.draw(evaluation), path)
-        drawn.append(
+        path.write_bytes(pictures[plot.name])
+        figures.append(
             f"<figure{' class=wide' if plot.wide else ''}>{embedded_png(path, plot.title)}"
             f"<figcaption><b>{escape(plot.title)}.</b> {escape(plot.caption)}</figcaption></figure>"
         )
-    return "".join(drawn)
+    return "".join(figures)
 
 
 def _section(title: str, content: str, name: str) -> Section:

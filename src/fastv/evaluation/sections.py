@@ -9,7 +9,7 @@ from html import escape
 
 from fastv._version import __version__
 from fastv.evaluation.chance import Chance
-from fastv.evaluation.classifiers import ClassifierAuc
+from fastv.evaluation.classifier_records import ClassifierAuc
 from fastv.evaluation.figure import Difference, Figure
 from fastv.evaluation.findings import Judgement
 from fastv.evaluation.html import html_table

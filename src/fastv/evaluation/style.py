@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 140) -> None:
-    """Write a figure in the style it was drawn in; the suffix gives the format."""
+def save(figure: Figure, file: str | Path | BytesIO, dpi: int = 140) -> None:
+    """Write a figure in the style it was drawn in; the suffix of a path gives the format."""
     with paper_style():
-        figure.savefig(path, dpi=dpi, facecolor="white")
+        figure.savefig(file, dpi=dpi, facecolor="white")
 
 
 def grid(

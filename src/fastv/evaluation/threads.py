@@ -7,6 +7,8 @@ machine. Here every thread solves problems of its own, and the matrix library ke
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,12 +21,69 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class _OneMatrixThread:
+    """Keeps the matrix library to one thread for as long as anybody is inside.
+
+    The limit is the process's, not the thread's: only the last one to leave may take it away.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._threads = 1
+        self._limits: threadpool_limits | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._threads = _matrix_threads()
+                self._limits = threadpool_limits(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._limits is not None:
+                self._limits.restore_original_limits()
+
+    def threads(self) -> int:
+        """Threads that the matrix library has when nobody is inside."""
+        with self._lock:
+            return self._threads if self._inside else _matrix_threads()
+
+
+def _matrix_threads() -> int:
+    pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return min(pools, default=sys.maxsize)
+
+
+_ONE_THREAD = _OneMatrixThread()
+
+
 def matrix_threads() -> int:
     """Threads to use: those of the matrix library, so that ``OMP_NUM_THREADS`` counts, and no more than cores here."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    pools = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return max(1, min([cores, *pools]))
+    return max(1, min(cores, _ONE_THREAD.threads()))
+
+
+def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
+    """Start ``work`` in a thread of its own, beside the caller; a program that is interrupted does not wait for it.
+
+    Example:
+        >>> in_background(lambda: 6 * 7, "product").result()
+        42
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def each_in_threads(
@@ -58,7 +117,7 @@ def each_in_threads(
     count = threads or matrix_threads()
     waiting: deque[Future[Result]] = deque()
     bar = tqdm(total=total, desc=label, disable=True if total is None else None, leave=False)
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool, bar:
+    with _ONE_THREAD, ThreadPoolExecutor(count) as pool, bar:
         try:
             for task in tasks:
                 waiting.append(pool.submit(work, task))

@@ -171,9 +171,9 @@ class CaloFlow(Generator):
         n, kind = energies.shape[0], {"dtype": energies.dtype, "device": energies.device}
         of_factors = torch.rand(n, 1 + self.n_layers, **kind)  # type: ignore[arg-type]
         of_layers = torch.rand(n, self.n_layers, **kind)  # type: ignore[arg-type]
-        # The coding knows none below 1e-6.
+        # The coding knows those between 1e-6 and 1 - 1e-4.
         return of_factors, *(
-            1e-6 + (1 - 1e-6) * u for u in (of_layers, torch.rand_like(energies).view(-1, *self.shape))
+            1e-6 + (1 - 1.01e-4) * u for u in (of_layers, torch.rand_like(energies).view(-1, *self.shape))
         )
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
