@@ -25,20 +25,21 @@ def energies_of(showers: Showers) -> tuple[Tensor, Tensor]:
 def coding(showers: Showers) -> LayerCoding:
     layers, incident = energies_of(showers)
     coding = LayerCoding(showers.detector)
-    coding.fit(layers, layers, incident)
+    factors = torch.exp(0.2 * torch.rand(len(layers), 1, generator=torch.Generator().manual_seed(1)))
+    coding.fit(layers, factors * layers, incident)
     return coding
 
 
 def test_comes_back_whatever_the_factor(coding: LayerCoding, showers: Showers) -> None:
     layers, incident = energies_of(showers)
-    for factor in (1.0, 1.2):
+    for factor in (1.0, 1.1):
         codes = coding.encode(layers, factor * layers, incident, torch.rand_like(layers))
         back = coding.decode(codes, incident)
         assert torch.equal(back > 0, layers > 0)
         torch.testing.assert_close(back.sum(1), layers.sum(1), rtol=1e-5, atol=1e-2)
-        # Codes are cut at 6 deviations.
-        inside = codes[:, 1:].amax(1) < 5.99
-        assert float(inside.float().mean()) > 0.97
+        # Codes far out are cut.
+        inside = codes[:, 1:].amax(1) < 5.4
+        assert float(inside.float().mean()) > 0.98
         torch.testing.assert_close(back[inside], layers[inside], rtol=1e-2, atol=1e-4)
 
 

@@ -79,7 +79,7 @@ class TestDensity:
         self, shower: int, make_showers: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """All filled energies and random numbers in use against all codes, by automatic differentiation."""
-        showers = make_showers(60)
+        showers = make_showers(400)
         if shower >= 3:
             showers.energies[:, :8] = 0.0  # an empty layer
         generator = shaken(showers).double()

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +25,10 @@ Make = Callable[..., Showers]
 with_latent = [name for name in FAMILIES if family_class(name).log_likelihood is not Generator.log_likelihood]
 
 
+DRAWS = ((1, 15), (5, 10), (40, 3))
+"""How many draws of latent variables, and how often."""
+
+
 def of(family: str, showers: Showers, **settings: Any) -> tuple[Generator, Batch]:
     """A generator in double precision with weights that make a difference, and its batch."""
     torch.manual_seed(1)
@@ -33,8 +36,11 @@ def of(family: str, showers: Showers, **settings: Any) -> tuple[Generator, Batch
     batch = Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers))
     generator.fit(batch)
     with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+        for name, parameter in generator.named_parameters():
+            # Much in the flows, little elsewhere; and wide posteriors, or the weights would have heavy tails.
+            parameter.add_((0.2 if "prior" in name else 0.02) * torch.randn_like(parameter))
+            if name.endswith("log_scale.bias"):
+                parameter.add_(1.0)
     return generator.double().eval(), Batch(batch.energies.double(), batch.conditions.double())
 
 
@@ -94,7 +100,7 @@ class TestLinearGaussian:
 
 def integral(log_integrand: Callable[[Tensor], Tensor], n: int) -> Tensor:
     """log of the integral over one latent number, for each of n showers, by the trapezoidal rule."""
-    axis = torch.linspace(-9, 9, 1201).double()
+    axis = torch.linspace(-7, 7, 281).double()
     with torch.no_grad():
         values = torch.stack([log_integrand(z.expand(n, 1)) for z in axis])
     return torch.logsumexp(values, dim=0) + torch.log(axis[1] - axis[0])
@@ -108,7 +114,7 @@ def test_vae_against_quadrature(prior: str, covariance: str, make_showers: Make)
     scaled, target, _, _ = vae._encode(batch)
     exact = integral(lambda z: vae.prior.log_prob(z, scaled) - vae._reconstruction(target, z, scaled), 20)
     with torch.no_grad():
-        torch.testing.assert_close(vae.log_likelihood(batch, 3000), exact, atol=0.05, rtol=1e-3)
+        torch.testing.assert_close(vae.log_likelihood(batch, 600), exact, atol=0.15, rtol=0)
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "flow"])
@@ -130,7 +136,7 @@ def test_fastv_against_quadrature(prior: str, make_showers: Make) -> None:
 
     with torch.no_grad():
         exact = fastv.response.log_prob(response, scaled) + integral(of_profile, 10) + integral(of_voxels, 10)
-        torch.testing.assert_close(fastv.log_likelihood(batch, 3000), exact, atol=0.15, rtol=2e-3)
+        torch.testing.assert_close(fastv.log_likelihood(batch, 400), exact, atol=0.3, rtol=0)
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "flow"])
@@ -138,14 +144,15 @@ def test_fastv_against_quadrature(prior: str, make_showers: Make) -> None:
 def test_is_above_the_bound_of_the_loss_and_rises(family: str, prior: str, make_showers: Make) -> None:
     generator, batch = of(family, make_showers(60), prior=prior, importance_samples=5)
     with torch.no_grad():
-        losses = [generator.loss(batch)["loss"] for _ in range(20)]
-        means = [np.mean([float(generator.log_likelihood(batch, k).mean()) for _ in range(10)]) for k in (1, 5, 50)]
+        losses = torch.stack([-generator.loss(batch)["loss"] for _ in range(15)])
+        bounds = [torch.stack([generator.log_likelihood(batch, k).mean() for _ in range(n)]) for k, n in DRAWS]
         validation = generator.validation(batch)
     # One draw is the bound whose negative is the loss.
-    spread = float(torch.stack(losses).std()) / math.sqrt(5)
-    assert means[0] == pytest.approx(-float(torch.stack(losses).mean()), abs=4 * spread + 1e-6 * abs(means[0]))
-    assert means[0] < means[1] < means[2]
-    assert float(validation["log_likelihood"]) == pytest.approx(means[1], abs=0.3 * (means[2] - means[0]))
+    error = math.hypot(float(losses.std()) / math.sqrt(len(losses)), float(bounds[0].std()) / math.sqrt(DRAWS[0][1]))
+    first, second, third = (float(bound.mean()) for bound in bounds)
+    assert first == pytest.approx(float(losses.mean()), abs=4 * error)
+    assert first < second < third
+    assert float(validation["log_likelihood"]) == pytest.approx(second, abs=6 * float(bounds[1].std()))
 
 
 @pytest.mark.parametrize("family", with_latent)

@@ -85,8 +85,8 @@ class CaloFlow(Generator):
     over draws is p(x | c), the density of the energies of these voxels times the probability that they are the filled
     ones; and the mean of log p(x, u) is a lower bound of its logarithm. Layers without energy pass the second flow by:
     their codes are standard normal. Not counted is what a generation mends after the flows: a filled layer without a
-    filled voxel, and voxels that scaling takes below the threshold. A code that is cut, at 6 deviations, is given a
-    slope of 1e-8.
+    filled voxel, and voxels that scaling takes below the threshold. Codes beyond about 5.5 deviations are cut, and
+    given a slope of 1e-8.
 
     **Directions.** The ``density`` direction is trained by maximum likelihood and gives densities in one pass, showers
     in one for each voxel. Its :meth:`student` has the ``sampling`` direction, learns the same map, and makes showers
@@ -171,10 +171,7 @@ class CaloFlow(Generator):
         n, kind = energies.shape[0], {"dtype": energies.dtype, "device": energies.device}
         of_factors = torch.rand(n, 1 + self.n_layers, **kind)  # type: ignore[arg-type]
         of_layers = torch.rand(n, self.n_layers, **kind)  # type: ignore[arg-type]
-        # The coding knows those between 1e-6 and 1 - 1e-4.
-        return of_factors, *(
-            1e-6 + (1 - 1.01e-4) * u for u in (of_layers, torch.rand_like(energies).view(-1, *self.shape))
-        )
+        return of_factors, of_layers, torch.rand_like(energies).view(-1, *self.shape)
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scaled conditions, layer energies (N, L), their codes (N, 1 + L), and codes of the voxels (N, L, cells)."""
@@ -182,8 +179,8 @@ class CaloFlow(Generator):
         layers = grid.sum((2, 3))
         of_factors, of_layers, of_voxels = self._uniform(batch.energies)
         factors = self._factors(of_factors)
-        codes = self.layer_coding.encode(layers, layers * factors[:, :1], batch.conditions[:, :1], of_layers)
-        voxels = self.voxel_coding.encode(grid * factors[:, 1:, None, None], layers, of_voxels)
+        codes = self.layer_coding.encode(layers, layers * factors[:, :1], batch.conditions[:, :1], _inside(of_layers))
+        voxels = self.voxel_coding.encode(grid * factors[:, 1:, None, None], layers, _inside(of_voxels))
         return self.scaler(batch.conditions), layers, codes, voxels.flatten(2)
 
     def _local_of_layers(self, incident: Tensor) -> Tensor:
@@ -268,8 +265,10 @@ class CaloFlow(Generator):
             for tensor in moved:
                 tensor.requires_grad_()
             response = self.layer_coding.encode_response(fraction, incident)
-            codes = torch.cat([response, self.layer_coding.encode_layers(moved_layers, incident, of_layers)], dim=1)
-            voxels = self.voxel_coding.encode(moved_voxels, layers, of_voxels)
+            codes = torch.cat(
+                [response, self.layer_coding.encode_layers(moved_layers, incident, _inside(of_layers))], dim=1
+            )
+            voxels = self.voxel_coding.encode(moved_voxels, layers, _inside(of_voxels))
             slopes = torch.autograd.grad(codes.sum() + voxels.sum(), moved)
         volume = (
             _log(slopes[0][:, 0])
@@ -293,12 +292,12 @@ class CaloFlow(Generator):
         edges, levels = self._edges(layers), self.voxel_coding.levels(layers)
         start = noise[:, 1 + n :].reshape(-1, n, self.cells)
         weights = self.voxels.weights()
-        shower = self.told.of_shower(scaled, codes, levels)
+        shower, window = self.told.of_shower(scaled, codes, levels), self.told.window(levels)
         before = [torch.zeros_like(start[:, 0])] * len(_DECAYS)
         voxels = []
         for layer in range(n):
             averages = torch.stack(before, dim=1)
-            context = self.told.of_layer(shower, layer, levels, averages)
+            context = self.told.of_layer(shower, layer, window[:, layer], averages)
             local = torch.cat([edges[:, layer, None], averages], dim=1).transpose(1, 2)
             voxels.append(self.voxels.to_data(start[:, layer], context, local, weights))
             above = _above(voxels[-1], edges[:, layer], layers[:, layer])
@@ -367,15 +366,15 @@ class LayerContext(nn.Module):
         shared: Tensor = self.shower(torch.cat([scaled, codes, levels / 4 - 2], dim=1))
         return shared
 
-    def _window(self, levels: Tensor) -> Tensor:
+    def window(self, levels: Tensor) -> Tensor:
         """Levels of the layers around each, (N, L, 2 window + 1)."""
         edge = torch.zeros_like(levels[:, :1]).expand(-1, _WINDOW)
         padded = torch.cat([edge, levels, edge], dim=1) / 4 - 2
         return torch.stack([padded[:, i : i + self.n_layers] for i in range(2 * _WINDOW + 1)], dim=2)
 
-    def of_layer(self, shower: Tensor, layer: int, levels: Tensor, before: Tensor) -> Tensor:
-        """The context (N, width) of one layer, before (N, decays, cells)."""
-        near = self.near(torch.cat([self._window(levels)[:, layer], before.flatten(1)], dim=1))
+    def of_layer(self, shower: Tensor, layer: int, window: Tensor, before: Tensor) -> Tensor:
+        """The context (N, width) of one layer, its window (N, 2 window + 1), before (N, decays, cells)."""
+        near = self.near(torch.cat([window, before.flatten(1)], dim=1))
         context: Tensor = self.mix(shower + self.depth[layer] + near)
         return context
 
@@ -383,7 +382,7 @@ class LayerContext(nn.Module):
         """The contexts (rows, width) of some layers, rows being their numbers in N L; before (N, L, decays, cells)."""
         shower = self.of_shower(scaled, codes, levels)
         shower_of, layer_of = torch.div(rows, self.n_layers, rounding_mode="floor"), rows % self.n_layers
-        given = torch.cat([self._window(levels).flatten(0, 1)[rows], before.flatten(0, 1)[rows].flatten(1)], dim=1)
+        given = torch.cat([self.window(levels).flatten(0, 1)[rows], before.flatten(0, 1)[rows].flatten(1)], dim=1)
         context: Tensor = self.mix(shower[shower_of] + self.depth[layer_of] + self.near(given))
         return context
 
@@ -396,6 +395,11 @@ def _above(voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
 def _local(edges: Tensor, before: Tensor, rows: Tensor) -> Tensor:
     """What is told about each voxel of some layers, (rows, cells, 1 + decays)."""
     return torch.cat([edges[:, :, None], before], dim=2).flatten(0, 1)[rows].transpose(1, 2)
+
+
+def _inside(uniform: Tensor) -> Tensor:
+    """Uniform numbers in the range that the codings know."""
+    return 1e-6 + (1 - 1.01e-4) * uniform
 
 
 def _log(slope: Tensor) -> Tensor:
