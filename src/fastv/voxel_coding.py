@@ -58,9 +58,9 @@ class VoxelCoding(nn.Module):
     quantiles: Tensor
     highest: Tensor
 
-    def __init__(self, detector: Detector, n_levels: int = 17) -> None:
+    def __init__(self, detector: Detector, n_levels: int = 17, shape: tuple[int, int, int] | None = None) -> None:
         super().__init__()
-        self.shape = detector.mesh.shape
+        self.shape = shape or detector.mesh.shape
         # Without a threshold the smallest float32 worth reading stands for it.
         self.threshold = detector.threshold or 1e-6
         self.n_levels = n_levels
@@ -76,12 +76,12 @@ class VoxelCoding(nn.Module):
         return torch.log1p(layers / self.threshold)
 
     @torch.no_grad()
-    def fit(self, grid: Tensor) -> None:
-        """Fit to training showers (N, L, alpha, r), some thousands of them."""
+    def fit(self, grid: Tensor, layers: Tensor | None = None) -> None:
+        """Fit to training showers (N, L, alpha, r), some thousands of them; layer energies as in :meth:`encode`."""
         grid = grid[:5000]
         filled = grid > 0
         self.score.fit(grid[filled])
-        levels = self.levels(grid.sum((2, 3)))
+        levels = self.levels(grid.sum((2, 3)) if layers is None else layers[:5000])
         self.highest.copy_(levels.max().clamp(min=1.0))
         weights = self._weights(levels).double()
         count = filled.double().sum(2)
@@ -123,9 +123,18 @@ class VoxelCoding(nn.Module):
         mixed = mixed.reshape(-1, layers, _PIECES + 2, rings)
         return mixed[:, :, :1], mixed[:, :, 1:]
 
-    def encode(self, grid: Tensor) -> Tensor:
-        """Codes of voxel energies; what is empty gets random codes from PyTorch's generator."""
-        edge, quantiles = self._at(self.levels(grid.sum((2, 3))))
+    def edges(self, layers: Tensor) -> Tensor:
+        """The codes (N, L, 1, r) below which a voxel is empty, at layer energies (N, L)."""
+        return _score_of_logit(self._at(self.levels(layers))[0])
+
+    def encode(self, grid: Tensor, layers: Tensor | None = None, uniform: Tensor | None = None) -> Tensor:
+        """Codes of voxel energies; what is empty gets random codes.
+
+        ``layers`` are the layer energies that the codes go with, by default the sums of the voxels; ``uniform`` random
+        numbers of the shape of the grid, by default from PyTorch's generator.
+        """
+        edge, quantiles = self._at(self.levels(grid.sum((2, 3)) if layers is None else layers))
+        uniform = torch.rand_like(grid) if uniform is None else uniform
         filled = grid > 0
         score = self.score(torch.where(filled, grid, 1.0))
         by_ring = quantiles.transpose(2, 3).contiguous()
@@ -136,12 +145,12 @@ class VoxelCoding(nn.Module):
         tail = (place * (_REACH / _PIECES)).pow(3).clamp(max=20.0)
         # The logit of what lies below: above it is p exp(-tail), and below it, if empty, u (1 - p).
         above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
-        below = torch.logit(torch.sigmoid(edge) * torch.rand_like(grid).clamp(1e-6, 1 - 1e-4))
+        below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
         codes: Tensor = _score_of_logit(torch.where(filled, above, below))
         return codes.clamp(-6.0, 6.0)
 
-    def decode(self, codes: Tensor, layers: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV from codes, scaled to layer energies (N, L)."""
+    def energies(self, codes: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, L, alpha r) in MeV from codes, at layer energies (N, L), but not scaled to them."""
         edge, quantiles = self._at(self.levels(layers))
         codes = codes.clamp(-6.0, 6.0)
         logit = codes * (_SLOPE + _BEND * codes * codes)
@@ -154,7 +163,12 @@ class VoxelCoding(nn.Module):
         index = piece.long()
         low = quantiles.gather(2, index)
         score = low + (place - piece) * (quantiles.gather(2, index + 1) - low)
-        energies = self.score.energy(score.flatten(2)) * filled.to(score.dtype)
+        energies: Tensor = self.score.energy(score.flatten(2)) * filled.to(score.dtype)
+        return energies
+
+    def decode(self, codes: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV from codes, scaled to layer energies (N, L)."""
+        energies = self.energies(codes, layers)
         energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
         return above_threshold(energies.flatten(1), self.threshold)
 

@@ -29,6 +29,8 @@ FLOW: dict[str, object] = {
     "layer_steps": 1,
 }
 SMALL: dict[str, dict[str, object]] = {
+    # The direction of students; that of teachers takes a pass for each voxel, and is refused.
+    "caloflow": {"direction": "sampling", "hidden": (24,), "features": 4, "layer_hidden": (16,), "context": 16},
     "diffusion": {**FLOW, "steps": 2},
     "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},
     "flow-matching": {**FLOW, "steps": 1},

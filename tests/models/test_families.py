@@ -30,6 +30,8 @@ FLOW: dict[str, Any] = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
+    # Voxels in three groups: one by one they would take a pass each.
+    "caloflow": {"hidden": [24], "features": 4, "layer_hidden": [24], "pieces": 4, "context": 16, "passes": 3},
     "diffusion": {**FLOW, "solver": "heun", "steps": 3},
     "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
     "flow-matching": {**FLOW, "steps": 2},

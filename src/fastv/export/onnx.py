@@ -78,12 +78,13 @@ def export(model: Model, output: str | Path, *, contract: str = "fastv", force: 
     Raises:
         SettingsError: the contract is unknown.
         OutputError: the file exists and ``force`` is false, or the disk is full.
-        ModelError: the graph does not give the showers of the model; nothing is written.
+        ModelError: the graph would be too large, or does not give the showers of the model; nothing is written.
     """
     if contract not in CONTRACTS:
         msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
         raise SettingsError(msg)
     check_free(output, force=force)
+    model.generator.check_export()
     with torch.no_grad():
         graph = _graph(model, CONTRACTS[contract](model.generator).eval())
     _describe(graph, model, contract)

@@ -19,6 +19,7 @@ _S = TypeVar("_S", bound=BaseModel)
 
 FAMILIES: dict[str, str] = {
     "autoencoder": "fastv.models.autoencoder:Autoencoder",
+    "caloflow": "fastv.models.caloflow:CaloFlow",
     "diffusion": "fastv.models.diffusion:Diffusion",
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastv.coding import ShowerCoding
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings, Shape
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.networks import MLP
@@ -24,12 +26,14 @@ class AutoencoderSettings(GeneratorSettings):
 
     ``network``: ``dense`` sees the whole shower and has a ``code`` of that many numbers; ``layerwise`` codes each layer
     of the detector by itself, with the same weights and ``code`` numbers a layer. ``hidden`` are the widths of the
-    encoder, mirrored in the decoder. ``regulariser`` and its ``strength``, and ``sparsity`` and ``corruption``, are
+    encoder, mirrored in the decoder. A grid network, by its ``kind`` and settings, takes the place of the dense ones:
+    it sees the whole shower, too, and the first of ``hidden`` is the width behind it. ``regulariser`` and its
+    ``strength``, and ``sparsity`` and ``corruption``, are
     described with the family. ``density_components`` principal components of the code get a mixture of
     ``density_parts`` Gaussians.
     """
 
-    network: Literal["dense", "layerwise"] = "dense"
+    network: Literal["dense", "layerwise"] | NetworkSettings = "dense"
     code: PositiveInt = 16
     hidden: tuple[PositiveInt, ...] = (512, 128)
     regulariser: Regulariser = "none"
@@ -87,7 +91,7 @@ class Autoencoder(Generator):
         self.layers, alpha, rings = detector.mesh.shape
         self.numbers = 1 + self.layers + detector.mesh.n_voxels
         conditions, widths = self.scaler.size, settings.hidden
-        if settings.network == "dense":
+        if settings.network != "layerwise":
             self.size, self.tokens = settings.code, 1
             inputs = self.numbers
         else:
@@ -100,8 +104,14 @@ class Autoencoder(Generator):
                 "a model.regulariser (l1, kl, contractive, denoising)"
             )
             raise SettingsError(msg)
-        self.encoder = MLP(inputs + conditions + 1, widths, settings.code)
-        self.decoder = MLP(settings.code + conditions + 1, widths[::-1], inputs)
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if isinstance(settings.network, str):
+            self.encoder = MLP(inputs + conditions + 1, widths, settings.code)
+            self.decoder = MLP(settings.code + conditions + 1, widths[::-1], inputs)
+        else:
+            self.encoder = _NumbersEncoder(settings.network, detector.mesh.shape, conditions + 1, settings)
+            self.decoder = _NumbersDecoder(settings.network, detector.mesh.shape, conditions + 1, settings)
         self.register_buffer("depth", torch.linspace(-1, 1, self.tokens)[None, :, None], persistent=False)
         k = min(settings.density_components, self.size)
         self.mixture = ConditionalMixture(k, conditions, settings.density_parts)
@@ -119,14 +129,14 @@ class Autoencoder(Generator):
     def _numbers(self, batch: Batch, scaled: Tensor) -> Tensor:
         """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
         layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
-        if self.settings.network == "dense":
+        if self.settings.network != "layerwise":
             return torch.cat([layers, voxels.flatten(1)], dim=1)[:, None]
         response = layers[:, :1, None].expand(-1, self.layers, -1)
         return torch.cat([response, layers[:, 1:, None], voxels.flatten(2)], dim=2)
 
     def _flat(self, tokens: Tensor) -> Tensor:
         """The numbers of showers (N, 1 + L + V) from tokens."""
-        if self.settings.network == "dense":
+        if self.settings.network != "layerwise":
             return tokens[:, 0]
         return torch.cat([tokens[:, :, 0].mean(1, keepdim=True), tokens[:, :, 1], tokens[:, :, 2:].flatten(1)], dim=1)
 
@@ -219,3 +229,37 @@ class Autoencoder(Generator):
         numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
         grid = numbers[:, 1 + self.layers :].reshape(-1, *self.detector.mesh.shape)
         return self.coding.decode(numbers[:, : 1 + self.layers], grid, conditions[:, :1], scaled[:, :1])
+
+
+class _NumbersEncoder(nn.Module):
+    """Numbers of showers and conditions (N, 1, 1 + L + V + K) to codes (N, 1, code), the voxels by a grid network."""
+
+    def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
+        super().__init__()
+        self.parts = [1 + shape[0], math.prod(shape), conditions]
+        self.shape = shape
+        width = settings.hidden[0] if settings.hidden else settings.code
+        self.grid = GridEncoder(network, shape, 1 + shape[0] + conditions, width)
+        self.activation = nn.SiLU()
+        self.code = nn.Linear(width + 1 + shape[0] + conditions, settings.code)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        layers, voxels, conditions = torch.split(tokens[:, 0], self.parts, dim=1)
+        context = torch.cat([layers, conditions], dim=1)
+        hidden = self.activation(self.grid(voxels.reshape(-1, 1, *self.shape), context))
+        code: Tensor = self.code(torch.cat([hidden, context], dim=1))
+        return code[:, None]
+
+
+class _NumbersDecoder(nn.Module):
+    """Codes and conditions (N, 1, code + K) to numbers (N, 1, 1 + L + V), the voxels by a grid network."""
+
+    def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
+        super().__init__()
+        self.parts = [settings.code, conditions]
+        self.layers = MLP(settings.code + conditions, settings.hidden[:1], 1 + shape[0])
+        self.grid = GridDecoder(network, shape, settings.code, conditions)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        code, conditions = torch.split(tokens[:, 0], self.parts, dim=1)
+        return torch.cat([self.layers(tokens[:, 0]), self.grid(code, conditions).flatten(1)], dim=1)[:, None]

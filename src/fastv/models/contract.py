@@ -229,6 +229,14 @@ class Generator(nn.Module, ABC):
         """How often each network is asked for a shower, for the families that ask more than once."""
         return {}
 
+    def check_export(self) -> None:
+        """Refuse an export that cannot work; by default there is nothing against it.
+
+        Raises:
+            ModelError: a graph of this model would be too large; the message says what to export instead.
+        """
+        return
+
     def student(self, steps: int) -> Student:
         """A recipe for a model that learns from this one and needs about ``steps`` evaluations.
 
@@ -256,6 +264,19 @@ class Generator(nn.Module, ABC):
         """
         del batch
         msg = f"the family {self.family!r} has no tractable density"
+        raise ModelError(msg)
+
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        """A lower bound of the log-likelihood of each shower, shape (N,), from ``samples`` draws of latent variables.
+
+        The mean over draws rises with their number, towards the log-likelihood itself; the families that have it say
+        which likelihood it is.
+
+        Raises:
+            ModelError: the family has no latent variables, or has a density: :meth:`log_prob`.
+        """
+        del batch, samples
+        msg = f"the family {self.family!r} has no bound of the log-likelihood by importance sampling"
         raise ModelError(msg)
 
     def anomaly(self, batch: Batch) -> Tensor:

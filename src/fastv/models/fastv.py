@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.importance import importance_bound
 from fastv.models.likelihoods import (
     sinh_arcsinh_log_prob,
     sinh_arcsinh_sample,
@@ -20,7 +22,9 @@ from fastv.models.likelihoods import (
 )
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
-from fastv.models.vae import warmup
+from fastv.models.priors import LatentPrior, Prior
+from fastv.models.splines import normal_log_prob
+from fastv.models.vae import warmup, with_likelihood
 from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
 
 
@@ -30,13 +34,15 @@ class FastVSettings(GeneratorSettings):
     ``profile_latent`` and ``lateral_latent`` are the sizes of the two latent vectors, ``layer_latent`` that of the
     latent variables each layer has of its own. ``width`` is that of a layer's token, ``depth_blocks`` the number of
     convolutions along the axis, ``depth_kernel`` how many layers each of them sees, ``hidden`` the width of the dense
-    layers. ``kl_warmup_epochs`` as in the ``vae``.
+    layers. ``prior`` is that of the first two. ``kl_weight``, ``kl_warmup_epochs`` and ``importance_samples`` as in the
+    ``vae``.
     """
 
     profile_latent: PositiveInt = 16
     lateral_latent: PositiveInt = 8
     layer_latent: NonNegativeInt = 2
     covariance: Covariance = "full"
+    prior: Prior = "gaussian"
     width: PositiveInt = 48
     depth_blocks: NonNegativeInt = 1
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -45,6 +51,7 @@ class FastVSettings(GeneratorSettings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     kl_weight: NonNegativeFloat = 1.0
     kl_warmup_epochs: NonNegativeFloat = 20.0
+    importance_samples: NonNegativeInt = 0
 
 
 class FastV(Generator):
@@ -60,6 +67,9 @@ class FastV(Generator):
     * p(x | z_l, e, t, c): each voxel is empty with some probability, else the normal score of its energy is skew
       logistic; voxels are independent given z_l. z_l has a part for the whole shower and a part for each layer. Sampled
       voxels are scaled to their layer's energy; a filled layer has at least one filled voxel.
+
+    p(z_p) and p(z_l) are unit Gaussians; with the setting ``prior`` the first, and the part of the second for the whole
+    shower, are flows given t and c (:class:`~fastv.models.priors.LatentPrior`).
 
     Both integrals have the usual bound with Gaussian posteriors, so the loss, in nats a shower, is
 
@@ -115,20 +125,42 @@ class FastV(Generator):
         self.profile.scale.fit(layers, incident, u)
         self.lateral.fit(voxels)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats a shower."""
+    def _standardised(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Scaled conditions, response, context (both), voxels and layers in MeV, standardised layers."""
         incident = batch.conditions[:, :1]
         scaled = self.scaler(batch.conditions)
         voxels, layers = self._split(batch.energies)
         response = self.response.scale(layers.sum(1, keepdim=True) / incident, incident)
         context = torch.cat([scaled, response], dim=1)
-        profile = self.profile.scale(layers, incident, scaled[:, :1])
-        terms = {"response": self.response.loss(response, scaled)}
+        return scaled, response, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats a shower."""
+        scaled, response, context, voxels, layers, profile = self._standardised(batch)
+        terms = {"response": -self.response.log_prob(response, scaled).mean()}
         terms["profile"], terms["profile_kl"] = self.profile.loss(profile, layers > 0, context)
         terms["lateral"], terms["lateral_kl"] = self.lateral.loss(voxels, layers, profile, context)
         weight = self.settings.kl_weight * warmup(batch.epoch, self.settings.kl_warmup_epochs)
         loss = terms["response"] + terms["profile"] + terms["lateral"]
         return {"loss": loss + weight * (terms["profile_kl"] + terms["lateral_kl"]), **terms}
+
+    def validation(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, and with ``importance_samples`` the mean ``log_likelihood``."""
+        return with_likelihood(self, self.loss(batch), batch, self.settings.importance_samples)
+
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        """A lower bound of log p(x | c), (N,), each integral by importance sampling with ``samples`` draws; nats.
+
+        Densities are those of the standardised response, of the standardised logarithms of layer energies and of the
+        voxels' scores, times the probabilities of which layers and voxels are filled. The model takes them for numbers
+        of their own; that layers add up to the response, and voxels to their layer, it does not know, so this is no
+        density of voxel energies in MeV. It compares models of this family that were fitted to the same showers.
+        """
+        scaled, response, context, voxels, layers, profile = self._standardised(batch)
+        of_profile = self.profile.log_weights(profile, layers > 0, context)
+        of_voxels = self.lateral.log_weights(voxels, layers, profile, context)
+        bounds = importance_bound(of_profile, samples) + importance_bound(of_voxels, samples)
+        return self.response.log_prob(response, scaled) + bounds
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
@@ -182,11 +214,10 @@ class Response(nn.Module):
         location, log_scale, skew, log_tail = self.shape(scaled).split(1, dim=1)
         return location, torch.exp(log_scale), skew, torch.exp(log_tail)
 
-    def loss(self, response: Tensor, scaled: Tensor) -> Tensor:
-        """Minus the mean log density of standardised responses (N, 1), nats."""
+    def log_prob(self, response: Tensor, scaled: Tensor) -> Tensor:
+        """Log density of standardised responses (N, 1), nats, (N,)."""
         # A shower that leaves most of its energy elsewhere lies tens of deviations away: bound its pull on the bulk.
-        log_prob = sinh_arcsinh_log_prob(response.clamp(-8.0, 8.0), *self._parameters_of(scaled))
-        return -log_prob.mean()
+        return sinh_arcsinh_log_prob(response.clamp(-8.0, 8.0), *self._parameters_of(scaled))[:, 0]
 
     def sample(self, noise: Tensor, scaled: Tensor) -> Tensor:
         """Standardised responses (N, 1) from normal noise (N, 1)."""
@@ -203,6 +234,7 @@ class Profile(nn.Module):
         latent, hidden = settings.profile_latent, settings.hidden
         self.encoder = MLP(2 * layers + conditions + 1, (hidden, hidden), hidden, settings.dropout)
         self.posterior = GaussianPosterior(hidden, latent, settings.covariance)
+        self.prior = LatentPrior(settings.prior, latent, conditions + 1)
         self.decoder = MLP(latent + conditions + 1, (hidden, hidden), 3 * layers)
         # Most of the variation is linear in the latent vector: give it a direct way.
         self.linear = nn.Linear(latent, layers, bias=False)
@@ -214,19 +246,41 @@ class Profile(nn.Module):
         location = location + self.linear(latent)
         return filled, (location, torch.exp(log_scale.clamp(-5.0, 2.0)), self.skew, torch.exp(self.log_tail))
 
-    def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and divergence, means over the batch, nats; profile and filled (N, L)."""
-        on = filled.to(profile.dtype)
-        mean, scale = self.posterior(self.encoder(torch.cat([profile, on, context], dim=1)))
-        latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
+    def _encode(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale of the posterior."""
+        mean, scale = self.posterior(self.encoder(torch.cat([profile, filled.to(profile.dtype), context], dim=1)))
+        return mean, scale
+
+    def _reconstruction(self, latent: Tensor, profile: Tensor, filled: Tensor, context: Tensor) -> Tensor:
+        """-log p(e | z_p, t, c), (N,)."""
         logits, shape = self._decode(latent, context)
         log_prob = torch.where(filled, sinh_arcsinh_log_prob(profile, *shape), 0.0)
-        occupancy = F.binary_cross_entropy_with_logits(logits, on, reduction="none")
-        return (occupancy - log_prob).sum(1).mean(), self.posterior.kl(mean, scale).mean()
+        occupancy = F.binary_cross_entropy_with_logits(logits, filled.to(profile.dtype), reduction="none")
+        return (occupancy - log_prob).sum(1)
+
+    def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and divergence, means over the batch, nats; profile and filled (N, L)."""
+        mean, scale = self._encode(profile, filled, context)
+        noise = torch.randn_like(mean)
+        latent = self.posterior.sample(mean, scale, noise)
+        kl = self.prior.kl(self.posterior, mean, scale, noise, latent, context)
+        return self._reconstruction(latent, profile, filled, context).mean(), kl.mean()
+
+    def log_weights(self, profile: Tensor, filled: Tensor, context: Tensor) -> Callable[[], Tensor]:
+        """What draws z_p and gives log p(e, z_p | t, c) - log q(z_p | e, t, c), (N,)."""
+        mean, scale = self._encode(profile, filled, context)
+
+        def draw() -> Tensor:
+            noise = torch.randn_like(mean)
+            latent = self.posterior.sample(mean, scale, noise)
+            log_ratio = self.prior.log_prob(latent, context) - self.posterior.log_prob(noise, scale)
+            return log_ratio - self._reconstruction(latent, profile, filled, context)
+
+        return draw
 
     def sample(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised layer energies (N, L) and which layers are filled, from noise of these shapes."""
-        logits, shape = self._decode(latent, context)
+        logits, shape = self._decode(self.prior.sample(latent, context), context)
         # At least one layer is filled: the likeliest.
         filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
         return sinh_arcsinh_sample(normal, *shape).clamp(-6.0, 6.0), filled
@@ -251,6 +305,7 @@ class Lateral(nn.Module):
         self.encoder_pool = nn.Linear(wide, 16)
         self.encoder = MLP(16 * layers + conditions + 1, (hidden,), hidden, settings.dropout)
         self.posterior = GaussianPosterior(hidden, self.shower_latent, settings.covariance)
+        self.prior = LatentPrior(settings.prior, self.shower_latent, conditions + 1)
         self.layer_posterior = GaussianPosterior(wide, max(self.layer_latent, 1))
         self.shared = MLP(self.shower_latent + conditions + 1, (hidden,), layers * self._SHARED)
         self.input = nn.Linear(self._SHARED + self._FEATURES + self.layer_latent, width)
@@ -294,29 +349,65 @@ class Lateral(nn.Module):
             torch.exp(self.log_shape(rows).clamp(-2.0, 2.0)).view(grid),
         )
 
-    def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and divergence, means over the batch, nats; voxels and layers in MeV."""
+    def _encode(self, voxels: Tensor, features: Tensor, context: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Mean and scale of the shower's posterior, and the tokens (N, L, width) of those of the layers."""
         filled = voxels > 0
         scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0)
-        on = filled.to(voxels.dtype)
-        features = self._features(layers, profile)
-        tokens = self.encoder_input(torch.cat([on, scores, features], dim=2)) + self.encoder_layer
+        tokens = self.encoder_input(torch.cat([filled.to(voxels.dtype), scores, features], dim=2)) + self.encoder_layer
         tokens = self.activation(self.encoder_mixer(tokens))
         pooled = self.encoder(torch.cat([self.encoder_pool(tokens).flatten(1), context], dim=1))
-        mean, scale = self.posterior(pooled)
-        latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
-        kl = self.posterior.kl(mean, scale).mean()
-        own = None
-        if self.layer_latent:
-            own_mean, own_scale = self.layer_posterior(tokens.flatten(0, 1))
-            own = self.layer_posterior.sample(own_mean, own_scale, torch.randn_like(own_mean))
-            own = own.view(len(voxels), self.layers, self.layer_latent)
-            kl = kl + self.layer_posterior.kl(own_mean, own_scale).sum() / len(voxels)
+        return self.posterior(pooled), tokens
+
+    def _reconstruction(
+        self, latent: Tensor, own: Tensor | None, voxels: Tensor, features: Tensor, context: Tensor
+    ) -> Tensor:
+        """-log p(x | z_l, e, t, c), (N,)."""
+        filled = voxels > 0
         logits, *of_scores = self._decode(latent, own, features, context)
         # An empty layer is settled by the profile: its voxels say nothing.
-        occupancy = F.binary_cross_entropy_with_logits(logits, on, reduction="none") * features[:, :, :1]
-        log_prob = skew_logistic_log_prob(scores[filled], *(parameter[filled] for parameter in of_scores))
-        return (occupancy.sum() - log_prob.sum()) / len(voxels), kl
+        occupancy = F.binary_cross_entropy_with_logits(logits, filled.to(voxels.dtype), reduction="none")
+        scores = self.score(voxels[filled])
+        log_prob = skew_logistic_log_prob(scores, *(parameter[filled] for parameter in of_scores))
+        shower = filled.flatten(1).nonzero()[:, 0]
+        return (occupancy * features[:, :, :1]).sum((1, 2)).index_add(0, shower, log_prob, alpha=-1)
+
+    def _draw_own(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latent variables (N, L, layer_latent) of the layers; their noise, mean and scale, (N L, layer_latent)."""
+        mean, scale = self.layer_posterior(tokens.flatten(0, 1))
+        noise = torch.randn_like(mean)
+        own = self.layer_posterior.sample(mean, scale, noise)
+        return own.view(-1, self.layers, self.layer_latent), noise, mean, scale
+
+    def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and divergence, means over the batch, nats; voxels and layers in MeV."""
+        features = self._features(layers, profile)
+        (mean, scale), tokens = self._encode(voxels, features, context)
+        noise = torch.randn_like(mean)
+        latent = self.posterior.sample(mean, scale, noise)
+        kl = self.prior.kl(self.posterior, mean, scale, noise, latent, context).mean()
+        own = None
+        if self.layer_latent:
+            own, _, own_mean, own_scale = self._draw_own(tokens)
+            kl = kl + self.layer_posterior.kl(own_mean, own_scale).sum() / len(voxels)
+        return self._reconstruction(latent, own, voxels, features, context).mean(), kl
+
+    def log_weights(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> Callable[[], Tensor]:
+        """What draws z_l and gives log p(x, z_l | e, t, c) - log q(z_l | x, e, t, c), (N,)."""
+        features = self._features(layers, profile)
+        (mean, scale), tokens = self._encode(voxels, features, context)
+
+        def draw() -> Tensor:
+            noise = torch.randn_like(mean)
+            latent = self.posterior.sample(mean, scale, noise)
+            log_ratio = self.prior.log_prob(latent, context) - self.posterior.log_prob(noise, scale)
+            own = None
+            if self.layer_latent:
+                own, of_own, _, own_scale = self._draw_own(tokens)
+                of_layers = normal_log_prob(own.flatten(0, 1)) - self.layer_posterior.log_prob(of_own, own_scale)
+                log_ratio = log_ratio + of_layers.view(-1, self.layers).sum(1)
+            return log_ratio - self._reconstruction(latent, own, voxels, features, context)
+
+        return draw
 
     def sample(
         self, layers: Tensor, profile: Tensor, latent: Tensor, own: Tensor, uniform: Tensor, context: Tensor
@@ -324,7 +415,7 @@ class Lateral(nn.Module):
         """Voxel energies (N, L, cells), not yet scaled to their layers, from normal and uniform noise."""
         of_layers = own.view(-1, self.layers, self.layer_latent) if self.layer_latent else None
         features = self._features(layers, profile)
-        logits, *of_scores = self._decode(latent, of_layers, features, context)
+        logits, *of_scores = self._decode(self.prior.sample(latent, context), of_layers, features, context)
         # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
         upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)

@@ -213,6 +213,43 @@ class CylindricalNetwork(nn.Module):
         return out
 
 
+class GridEncoder(nn.Module):
+    """A grid network, and a dense layer from its grid to ``features`` numbers.
+
+    Shapes: x (N, 1, layers, alpha, r), context (N, K) -> (N, features).
+    """
+
+    def __init__(self, settings: NetworkSettings, shape: Shape, context: int, features: int) -> None:
+        super().__init__()
+        self.network = grid_network(settings, shape, 1, 1, context)
+        self.output = nn.Linear(math.prod(shape), features)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Grid to vector; the grid itself goes past its network, which starts at zero."""
+        out: Tensor = self.output((x + self.network(x, context)).flatten(1))
+        return out
+
+
+class GridDecoder(nn.Module):
+    """A dense layer from a vector to a grid, and a grid network that has the vector in its context as well.
+
+    Shapes: z (N, latent), context (N, K) -> (N, 1, layers, alpha, r).
+    """
+
+    def __init__(self, settings: NetworkSettings, shape: Shape, latent: int, context: int) -> None:
+        super().__init__()
+        self.grid = (1, *shape)
+        self.input = nn.Linear(latent + context, math.prod(shape))
+        self.network = grid_network(settings, shape, 1, 1, latent + context)
+
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
+        """Vector to grid."""
+        told = torch.cat([z, context], dim=1)
+        first = self.input(told).view(-1, *self.grid)
+        out: Tensor = first + self.network(first, told)
+        return out
+
+
 class _ResidualBlock(nn.Module):
     def __init__(self, channels: int, context: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()

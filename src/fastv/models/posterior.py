@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -61,6 +62,11 @@ class GaussianPosterior(nn.Module):
         if self.covariance == "diagonal":
             return mean + scale * noise
         return mean + torch.einsum("nij,nj->ni", scale, noise)
+
+    def log_prob(self, noise: Tensor, scale: Tensor) -> Tensor:
+        """log q of the draws that ``noise`` gave, shape (N,), nats."""
+        deviations = scale if self.covariance == "diagonal" else torch.diagonal(scale, dim1=1, dim2=2)
+        return -0.5 * noise.square().sum(1) - deviations.log().sum(1) - self.latent * math.log(2 * math.pi) / 2
 
     def kl(self, mean: Tensor, scale: Tensor) -> Tensor:
         """KL divergence from the unit Gaussian, shape (N,), nats."""

@@ -6,23 +6,36 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
+from fastv.models.importance import importance_bound
 from fastv.models.posterior import Covariance, GaussianPosterior
+from fastv.models.priors import LatentPrior, Prior
 from fastv.preprocessing import above_threshold
 
 
 class VAESettings(GeneratorSettings):
-    """Settings of :class:`VAE`; the defaults are the published recipe."""
+    """Settings of :class:`VAE`; the defaults are the published recipe.
+
+    ``hidden`` are the widths of the dense encoder, mirrored in the decoder; with a ``network`` both are grid networks
+    instead, and the first of ``hidden`` is how many numbers the encoder makes of its grid. ``kl_weight`` is the beta of
+    a beta-VAE. ``prior`` is that of the latent vector; ``importance_samples`` above 0 adds ``log_likelihood`` to the
+    validation.
+    """
 
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (100, 50, 20, 14)
+    network: NetworkSettings | None = None
     latent: PositiveInt = 10
     covariance: Covariance = "diagonal"
+    prior: Prior = "gaussian"
     kl_weight: NonNegativeFloat = 1.0
     kl_warmup_epochs: NonNegativeFloat = 0.0
+    importance_samples: NonNegativeInt = 0
 
 
 class VAE(Generator):
@@ -31,17 +44,21 @@ class VAE(Generator):
     Each voxel energy E_v is an intensity x_v = E_v / E_inc, clipped to [0, 1]. The encoder turns (x, c) into the mean
     and the covariance of a Gaussian posterior; the decoder turns a draw z and c into intensities y in [0, 1]. The loss:
 
-        mean over the batch of [ - sum_v (x_v log y_v + (1 - x_v) log(1 - y_v)) + w KL(q(z | x, c) || N(0, 1)) ]
+        mean over the batch of [ - sum_v (x_v log y_v + (1 - x_v) log(1 - y_v)) + w KL(q(z | x, c) || p(z | c)) ]
 
-    with w rising linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``. Generation draws z from the unit Gaussian,
-    multiplies y by E_inc and sets voxels below the readout threshold to zero. Conditions are scaled as E / E_max,
-    angles to [-1, 1], detectors one-hot. Hidden layers are linear, leaky ReLU, then batch normalisation; the decoder
-    mirrors the encoder and ends in a sigmoid.
+    with w rising linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``; other values than 1 make a beta-VAE. The
+    prior is the unit Gaussian, or a flow given c (:class:`~fastv.models.priors.LatentPrior`). Generation draws z from
+    the prior, multiplies y by E_inc and sets voxels below the readout threshold to zero. Conditions are scaled as
+    E / E_max, angles to [-1, 1], detectors one-hot. Hidden layers are linear, leaky ReLU, then batch normalisation; the
+    decoder mirrors the encoder and ends in a sigmoid. With ``network`` both are grid networks.
 
     Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
-    Geant4 example Par04 (hidden 100-50-20-14, latent 10).
+    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, latent), all normal.
+
+    Raises:
+        SettingsError: a ``network`` for a mesh that has layers of different segmentation.
     """
 
     family: ClassVar[str] = "vae"
@@ -53,35 +70,92 @@ class VAE(Generator):
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain, linear_energy=True)
         self.noise = NoiseSpec(normal=settings.latent)
-        voxels = detector.mesh.n_voxels
-        self.encoder = _stack(voxels + self.scaler.size, settings.hidden)
-        self.posterior = GaussianPosterior(settings.hidden[-1], settings.latent, settings.covariance)
-        self.decoder = _stack(settings.latent + self.scaler.size, settings.hidden[::-1])
-        self.intensity = nn.Linear(settings.hidden[0], voxels)
+        voxels, conditions = detector.mesh.n_voxels, self.scaler.size
+        if settings.network is None:
+            self.encoder: nn.Module = _stack(voxels + conditions, settings.hidden)
+            self.posterior = GaussianPosterior(settings.hidden[-1], settings.latent, settings.covariance)
+            self.decoder: nn.Module = _stack(settings.latent + conditions, settings.hidden[::-1])
+            self.intensity = nn.Linear(settings.hidden[0], voxels)
+        else:
+            if not detector.mesh.is_regular:
+                msg = "model.network needs a mesh whose layers all have the same cells; leave it out for this one"
+                raise SettingsError(msg)
+            self.shape, features = detector.mesh.shape, settings.hidden[0]
+            self.encoder = GridEncoder(settings.network, self.shape, conditions, features)
+            self.posterior = GaussianPosterior(features, settings.latent, settings.covariance)
+            self.decoder = GridDecoder(settings.network, self.shape, settings.latent, conditions)
+        self.prior = LatentPrior(settings.prior, settings.latent, conditions)
 
     def fit(self, batch: Batch) -> None:
         """Nothing to fit: every scaling is fixed by the domain."""
 
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scaled conditions, intensities, and mean and scale of the posterior."""
+        scaled = self.scaler(batch.conditions)
+        target = (batch.energies / batch.conditions[:, :1]).clamp(0.0, 1.0)
+        if self.settings.network is None:
+            features = self.encoder(torch.cat([target, scaled], dim=1))
+        else:
+            # Intensities are small: of order one where a shower is dense.
+            features = self.encoder((100 * target).log1p().view(-1, 1, *self.shape), scaled)
+        return scaled, target, *self.posterior(features)
+
     def _intensities(self, latent: Tensor, scaled: Tensor) -> Tensor:
+        """Logits of the intensities (N, V)."""
+        if self.settings.network is not None:
+            grid: Tensor = self.decoder(latent, scaled).flatten(1)
+            return grid
         logits: Tensor = self.intensity(self.decoder(torch.cat([latent, scaled], dim=1)))
         return logits
 
+    def _reconstruction(self, target: Tensor, latent: Tensor, scaled: Tensor) -> Tensor:
+        """Binary cross-entropy of each shower, (N,)."""
+        logits = self._intensities(latent, scaled)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``reconstruction`` and ``kl`` in nats a shower, and their weighted sum ``loss``."""
-        scaled = self.scaler(batch.conditions)
-        target = (batch.energies / batch.conditions[:, :1]).clamp(0.0, 1.0)
-        mean, scale = self.posterior(self.encoder(torch.cat([target, scaled], dim=1)))
-        latent = self.posterior.sample(mean, scale, torch.randn_like(mean))
-        logits = self._intensities(latent, scaled)
-        reconstruction = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
-        kl = self.posterior.kl(mean, scale).mean()
+        scaled, target, mean, scale = self._encode(batch)
+        noise = torch.randn_like(mean)
+        latent = self.posterior.sample(mean, scale, noise)
+        reconstruction = self._reconstruction(target, latent, scaled).mean()
+        kl = self.prior.kl(self.posterior, mean, scale, noise, latent, scaled).mean()
         weight = self.settings.kl_weight * warmup(batch.epoch, self.settings.kl_warmup_epochs)
         return {"loss": reconstruction + weight * kl, "reconstruction": reconstruction, "kl": kl}
 
+    def validation(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, and with ``importance_samples`` the mean ``log_likelihood``."""
+        return with_likelihood(self, self.loss(batch), batch, self.settings.importance_samples)
+
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        r"""A lower bound of log int p(x | z, c) p(z | c) dz, (N,), by importance sampling; nats.
+
+        With the p(x | z, c) of the loss, prod_v y_v^x_v (1 - y_v)^(1 - x_v). That is a probability for intensities of 0
+        or 1. For those between, it is no normalised density of x: it is the geometric mean of the probabilities of
+        showers that are drawn from x, each voxel 1 with probability x_v and else 0. So compare models of this family
+        with it, and no others. Its constant is missing for any x in between; Loaiza-Ganem and Cunningham,
+        arXiv 1907.06845, give it.
+        """
+        scaled, target, mean, scale = self._encode(batch)
+
+        def log_weight() -> Tensor:
+            noise = torch.randn_like(mean)
+            latent = self.posterior.sample(mean, scale, noise)
+            log_joint = self.prior.log_prob(latent, scaled) - self._reconstruction(target, latent, scaled)
+            return log_joint - self.posterior.log_prob(noise, scale)
+
+        return importance_bound(log_weight, samples)
+
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
-        intensities = torch.sigmoid(self._intensities(noise, self.scaler(conditions)))
+        scaled = self.scaler(conditions)
+        intensities = torch.sigmoid(self._intensities(self.prior.sample(noise, scaled), scaled))
         return above_threshold(intensities * conditions[:, :1], self.detector.threshold)
+
+
+def with_likelihood(generator: Generator, terms: dict[str, Tensor], batch: Batch, samples: int) -> dict[str, Tensor]:
+    """Terms of a validation, with the mean bound of the log-likelihood where ``samples`` are asked for."""
+    return {**terms, "log_likelihood": generator.log_likelihood(batch, samples).mean()} if samples else terms
 
 
 def warmup(epoch: float, epochs: float) -> float:

@@ -1,0 +1,79 @@
+"""Layer energies of a shower as normal scores given the incident energy, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastv.geometry import Detector
+from fastv.preprocessing import QuantileMap, ResponseScale, above_threshold
+from fastv.voxel_coding import VoxelCoding
+
+
+class LayerCoding(nn.Module):
+    r"""Code the L layer energies of a shower as 1 + L numbers: its response, and the layers' scores.
+
+    * response: t = E_tot / E_inc by :class:`~fastv.preprocessing.ResponseScale`, then mapped to normal scores.
+    * layers: as the voxels of one large layer, by :class:`~fastv.voxel_coding.VoxelCoding`, with the incident energy in
+      the place of the layer's: below a code that depends on the incident energy a layer is empty.
+
+    Decoding scales layers to t E_inc. So a common factor g on all of them changes nothing, and encoding takes any:
+    with a random one the layers do not tell the response, and their codes can have a density.
+
+    Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
+
+    Example:
+        >>> from fastv import ShowersFile, sample_path
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     showers = file[:100]
+        >>> incident = torch.from_numpy(showers.incident_energies)[:, None].float()
+        >>> layers = torch.from_numpy(showers.grid).sum((2, 3))
+        >>> coding = LayerCoding(showers.detector)
+        >>> coding.fit(layers, layers, incident)
+        >>> codes = coding.encode(layers, 1.1 * layers, incident, torch.rand_like(layers))
+        >>> tuple(codes.shape)
+        (100, 46)
+        >>> bool(torch.allclose(coding.decode(codes, incident), layers, rtol=1e-2, atol=1e-3))
+        True
+    """
+
+    def __init__(self, detector: Detector, n_levels: int = 33) -> None:
+        super().__init__()
+        self.response = ResponseScale()
+        self.quantiles = QuantileMap(1)
+        self.shares = VoxelCoding(detector, n_levels, shape=(1, 1, detector.mesh.shape[0]))
+
+    @torch.no_grad()
+    def fit(self, layers: Tensor, scaled: Tensor, incident: Tensor) -> None:
+        """Fit to layer energies of training showers, and the same with random factors, ``scaled``."""
+        fraction = layers.sum(1, keepdim=True) / incident
+        self.response.fit(fraction, incident)
+        self.quantiles.fit(self.response(fraction, incident))
+        self.shares.fit(scaled[:, None, None], incident)
+
+    def encode_response(self, fraction: Tensor, incident: Tensor) -> Tensor:
+        """Codes (N, 1) of visible fractions t."""
+        code: Tensor = self.quantiles(self.response(fraction, incident))
+        return code
+
+    def encode_layers(self, scaled: Tensor, incident: Tensor, uniform: Tensor) -> Tensor:
+        """Codes (N, L) of layer energies times any factor; those of empty layers from uniform numbers (N, L)."""
+        return self.shares.encode(scaled[:, None, None], incident, uniform[:, None, None])[:, 0, 0]
+
+    def encode(self, layers: Tensor, scaled: Tensor, incident: Tensor, uniform: Tensor) -> Tensor:
+        """Codes (N, 1 + L) of layer energies, given the same times any factor."""
+        fraction = layers.sum(1, keepdim=True) / incident
+        return torch.cat(
+            [self.encode_response(fraction, incident), self.encode_layers(scaled, incident, uniform)], dim=1
+        )
+
+    def edges(self, incident: Tensor) -> Tensor:
+        """The codes (N, L) below which a layer is empty."""
+        return self.shares.edges(incident)[:, 0, 0]
+
+    def decode(self, codes: Tensor, incident: Tensor) -> Tensor:
+        """Layer energies (N, L) in MeV, that add up to t E_inc; one at least is filled."""
+        fraction = self.response.fraction(self.quantiles.inverse(codes[:, :1].clamp(-50.0, 50.0)), incident)
+        layers = self.shares.energies(codes[:, None, None, 1:], incident)[:, 0]
+        layers = layers * (fraction * incident / layers.sum(1, keepdim=True).clamp(min=1e-9))
+        return above_threshold(layers, self.shares.threshold)

@@ -1,0 +1,407 @@
+"""CaloFlow: spline flows for the layer energies, then for the voxels layer by layer; densities, and fast students."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from fastv.errors import ModelError, SettingsError
+from fastv.geometry import Detector
+from fastv.layer_coding import LayerCoding
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
+from fastv.models.networks import MLP
+from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
+from fastv.voxel_coding import VoxelCoding
+
+_DECAYS = (0.0, 0.6, 0.9)
+"""How much of a moving average along the axis is left from one layer to the next; 0 is the last layer alone."""
+_WINDOW = 2
+"""A layer's flow is told the energies of so many layers on either side directly."""
+_LONGEST_GRAPH = 1000
+"""Passes through a network that an exported graph may hold, one after the other."""
+_STUDENT_TRAINING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "gradient_clip": 1.0,
+    "batch_size": 64,
+    "average": 0.995,
+    "epochs": 20,
+}
+
+
+class CaloFlowSettings(GeneratorSettings):
+    """Settings of :class:`CaloFlow`.
+
+    ``direction`` is which one is fast: ``density`` for training and likelihoods, ``sampling`` for generation.
+    ``transforms``, ``hidden`` and ``features`` describe the flow of the voxels, ``layer_transforms`` and
+    ``layer_hidden`` that of the layer energies, ``pieces`` the splines of both and ``head`` the network that makes
+    their parameters; ``context`` is the width of what a layer's flow is told. ``passes`` takes the voxels of a layer in
+    so many groups that do not see each other; by default they come one by one. ``spread`` is the largest logarithm of
+    the random factor on a layer's voxels. ``layers_a_step`` of each shower are drawn for a step of the training; by
+    default all are taken.
+    """
+
+    direction: Direction = "density"
+    transforms: PositiveInt = 1
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256)
+    features: PositiveInt = 12
+    layer_transforms: PositiveInt = 2
+    layer_hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (96, 96)
+    pieces: Annotated[int, Field(ge=2)] = 8
+    head: PositiveInt = 32
+    context: PositiveInt = 128
+    passes: PositiveInt | None = None
+    spread: PositiveFloat = 0.2
+    layers_a_step: PositiveInt | None = None
+
+
+class CaloFlow(Generator):
+    r"""Two normalizing flows of rational-quadratic splines: layer energies, then voxels, layer by layer.
+
+    With e the layer energies, x_l the voxels of layer l and c the conditions,
+
+        p(x | c) = p(e | c) prod_l p(x_l | x_1, ..., x_(l-1), e, c) .
+
+    The second flow is the same for all layers. It is told the conditions, all energies, those around the layer
+    directly, the depth, and of the layers before their moving averages: the last layer, and means that forget slowly.
+    Both flows are chains of :class:`~fastv.models.splines.AutoregressiveSpline`, inner rings first, in the codes y of
+    :class:`~fastv.layer_coding.LayerCoding` and z of :class:`~fastv.voxel_coding.VoxelCoding`; these are about
+    standard normal number by number, and an untrained flow is near the identity.
+
+    **The density.** What has no place in a continuous space gets random numbers u, uniform on [0, 1]: an empty layer an
+    energy below the threshold, an empty voxel a code below that of the threshold, and the voxels x_l of a filled layer
+    a common factor g = exp(``spread`` u), for else their sum would be the layer energy already told, and their density
+    singular. Decoding scales them to their layer, so g falls out again. :meth:`log_prob` is
+
+        log p(x, u | c) = log p(y, z | c) + log|d(y, z)/d(x, u)| ,
+
+    the joint density of the filled voxels' energies in MeV and of one draw of u. As u is uniform, the mean of p(x, u)
+    over draws is p(x | c), the density of the energies of these voxels times the probability that they are the filled
+    ones; and the mean of log p(x, u) is a lower bound of its logarithm. Layers without energy pass the second flow by:
+    their codes are standard normal. Not counted is what a generation mends after the flows: a filled layer without a
+    filled voxel, and voxels that scaling takes below the threshold. Codes beyond about 5.5 deviations are cut, and
+    given a slope of 1e-8.
+
+    **Directions.** The ``density`` direction is trained by maximum likelihood and gives densities in one pass, showers
+    in one for each voxel. Its :meth:`student` has the ``sampling`` direction, learns the same map, and makes showers
+    with one pass a layer; its densities take one for each voxel.
+
+    Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
+    (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
+
+    Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+    """
+
+    family: ClassVar[str] = "caloflow"
+    Settings: ClassVar[type[GeneratorSettings]] = CaloFlowSettings
+    settings: CaloFlowSettings
+    decay: Tensor
+    _teacher: tuple[CaloFlow, ...] = ()
+
+    def __init__(self, settings: CaloFlowSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = "the family 'caloflow' needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            raise SettingsError(msg)
+        s = self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.shape = detector.mesh.shape
+        self.n_layers, alpha, rings = self.shape
+        self.cells = alpha * rings
+        self.layer_coding = LayerCoding(detector)
+        self.voxel_coding = VoxelCoding(detector)
+        self.noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
+        alike: dict[str, Any] = {"direction": s.direction, "pieces": s.pieces, "head": s.head, "features": s.features}
+        self.layers = SplineFlow(
+            1 + self.n_layers,
+            self.scaler.size,
+            transforms=s.layer_transforms,
+            hidden=s.layer_hidden,
+            local=1,
+            **alike,
+        )
+        self.told = LayerContext(self.n_layers, self.cells, self.scaler.size, s.context)
+        # Rings from the inside: of voxel (alpha, r) this is the place in the order.
+        order = torch.arange(self.cells).view(rings, alpha).T.flatten()
+        self.voxels = SplineFlow(
+            self.cells,
+            s.context,
+            transforms=s.transforms,
+            hidden=s.hidden,
+            local=1 + len(_DECAYS),
+            order=order,
+            passes=s.passes,
+            **alike,
+        )
+        # Moving averages of all layers at once, (decays, L, L): the last layers weigh most, the own one nothing.
+        apart = torch.arange(self.n_layers)[:, None] - torch.arange(self.n_layers) - 1
+        rates = torch.tensor(_DECAYS)[:, None, None]
+        weights = torch.where(apart >= 0, (1 - rates) * rates ** apart.clamp(min=0), 0.0)
+        self.register_buffer("decay", weights, persistent=False)
+
+    @property
+    def evaluations(self) -> dict[str, int]:
+        """How many passes through each network a shower takes."""
+        return {"layers": self.layers.passes("data"), "voxels": self.n_layers * self.voxels.passes("data")}
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Fit both codings."""
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        uniform = torch.rand(len(grid), 1 + self.n_layers, generator=torch.Generator().manual_seed(1)).to(layers)
+        factors = self._factors(uniform)
+        self.layer_coding.fit(layers, layers * factors[:, :1], batch.conditions[:, :1])
+        self.voxel_coding.fit(grid * factors[:, 1:, None, None], layers)
+
+    def _factors(self, uniform: Tensor) -> Tensor:
+        return torch.exp(self.settings.spread * uniform)
+
+    def _uniform(self, energies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Random numbers for the factors of the shower and its layers, for empty layers, and for empty voxels."""
+        n, kind = energies.shape[0], {"dtype": energies.dtype, "device": energies.device}
+        of_factors = torch.rand(n, 1 + self.n_layers, **kind)  # type: ignore[arg-type]
+        of_layers = torch.rand(n, self.n_layers, **kind)  # type: ignore[arg-type]
+        return of_factors, of_layers, torch.rand_like(energies).view(-1, *self.shape)
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scaled conditions, layer energies (N, L), their codes (N, 1 + L), and codes of the voxels (N, L, cells)."""
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        of_factors, of_layers, of_voxels = self._uniform(batch.energies)
+        factors = self._factors(of_factors)
+        codes = self.layer_coding.encode(layers, layers * factors[:, :1], batch.conditions[:, :1], _inside(of_layers))
+        voxels = self.voxel_coding.encode(grid * factors[:, 1:, None, None], layers, _inside(of_voxels))
+        return self.scaler(batch.conditions), layers, codes, voxels.flatten(2)
+
+    def _local_of_layers(self, incident: Tensor) -> Tensor:
+        """What is told about each layer, (N, 1 + L, 1): the code below which it is empty. The response has none."""
+        return F.pad(self.layer_coding.edges(incident), (1, 0))[:, :, None]
+
+    def _edges(self, layers: Tensor) -> Tensor:
+        """Codes (N, L, cells) below which voxels are empty."""
+        edges = self.voxel_coding.edges(layers).expand(-1, -1, self.shape[1], -1)
+        return edges.flatten(2)
+
+    def _before(self, voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
+        """What the layers before held, (N, L, decays, cells): moving averages of how far codes are above the edge."""
+        return torch.einsum("dlk,nkv->nldv", self.decay, _above(voxels, edges, layers))
+
+    def _rows(self, layers: Tensor) -> tuple[Tensor, float]:
+        """Numbers of the layers (in N L) that a loss takes, and how many filled ones each of them stands for.
+
+        Empty layers are left out: the flow of the voxels is not asked for them.
+        """
+        filled = (layers > 0).flatten().nonzero()[:, 0]
+        wanted = self.settings.layers_a_step
+        if wanted is None or not self.training or len(filled) <= wanted * len(layers):
+            return filled, 1.0
+        chosen = filled[torch.randperm(len(filled), device=filled.device)[: wanted * len(layers)]]
+        return chosen, len(filled) / len(chosen)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Without a teacher ``layers`` and ``voxels``, minus log-likelihoods of the codes in nats a shower.
+
+        They are relative to independent standard normal codes: what is below zero has been learned. With a teacher
+        ``data`` and ``latent``, mean squared distances of the voxels' codes on either side, and ``layers``, the sum of
+        both for the layer energies.
+        """
+        scaled, layers, codes, voxels = self._encode(batch)
+        edges = self._edges(layers)
+        before = self._before(voxels, edges, layers)
+        rows, weight = self._rows(layers)
+        local = _local(edges, before, rows)
+        x = voxels.flatten(0, 1)[rows]
+        context = self.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
+        edge = self._local_of_layers(batch.conditions[:, :1])
+        if self._teacher:
+            (teacher,) = self._teacher
+            with torch.no_grad():
+                of_teacher = teacher.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
+            of_layers = torch.stack(distillation_loss(self.layers, teacher.layers, codes, scaled, scaled, edge)).sum()
+            data, latent = distillation_loss(self.voxels, teacher.voxels, x, context, of_teacher, local)
+            return {"loss": of_layers + data + latent, "layers": of_layers, "data": data, "latent": latent}
+        n = len(layers)
+        terms = {
+            "layers": -self.layers.gain(codes, scaled, edge).sum() / n,
+            "voxels": -weight * self.voxels.gain(x, context, local).sum() / n,
+        }
+        return {"loss": terms["layers"] + terms["voxels"], **terms}
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p(x, u | c) for one draw of u from PyTorch's generator, (N,); nats, energies in MeV."""
+        scaled, layers, codes, voxels, volume = self._encode_with_volume(batch)
+        edges = self._edges(layers)
+        before = self._before(voxels, edges, layers)
+        rows = (layers > 0).flatten().nonzero()[:, 0]
+        context = self.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
+        of_rows = self.voxels.gain(voxels.flatten(0, 1)[rows], context, _local(edges, before, rows))
+        gains = voxels.new_zeros(layers.numel()).index_copy(0, rows, of_rows)
+        of_voxels = normal_log_prob(voxels.flatten(1)) + gains.view_as(layers).sum(1)
+        of_layers = self.layers.log_prob(codes, scaled, self._local_of_layers(batch.conditions[:, :1]))
+        return of_layers + of_voxels + volume
+
+    def _encode_with_volume(self, batch: Batch) -> tuple[Tensor, ...]:
+        """As :meth:`_encode`, and log|d(y, z)/d(x, u)|, (N,)."""
+        with torch.inference_mode(False), torch.enable_grad():
+            energies, conditions = batch.energies.clone(), batch.conditions.clone()
+            incident, grid = conditions[:, :1], energies.view(-1, *self.shape)
+            layers = grid.sum((2, 3))
+            of_factors, of_layers, of_voxels = self._uniform(energies)
+            factors = self._factors(of_factors)
+            # Each code is a function of one of these: so slopes are all there is.
+            fraction = layers.sum(1, keepdim=True) / incident
+            moved_layers, moved_voxels = layers * factors[:, :1], grid * factors[:, 1:, None, None]
+            moved = (fraction, moved_layers, of_layers, moved_voxels, of_voxels)
+            for tensor in moved:
+                tensor.requires_grad_()
+            response = self.layer_coding.encode_response(fraction, incident)
+            codes = torch.cat(
+                [response, self.layer_coding.encode_layers(moved_layers, incident, _inside(of_layers))], dim=1
+            )
+            voxels = self.voxel_coding.encode(moved_voxels, layers, _inside(of_voxels))
+            slopes = torch.autograd.grad(codes.sum() + voxels.sum(), moved)
+        volume = (
+            _log(slopes[0][:, 0])
+            + _log(torch.where(layers > 0, slopes[1], slopes[2])).sum(1)
+            + _log(torch.where(grid > 0, slopes[3], slopes[4])).flatten(1).sum(1)
+        )
+        # k parts x of a sum S that get a factor g(u): |d(S, g x)/d(x, u)| = spread g^k S; so for the shower of its
+        # layers, and for each layer of its voxels.
+        counts = torch.cat([(layers > 0).sum(1, keepdim=True), (grid > 0).sum((2, 3))], dim=1)
+        sums = torch.cat([fraction.detach(), layers], dim=1)
+        of_sums = torch.log(self.settings.spread * sums.clamp(min=1e-30)) + counts * torch.log(factors)
+        volume = volume + torch.where(sums > 0, of_sums, 0.0).sum(1)
+        return self.scaler(conditions), layers, codes.detach(), voxels.detach().flatten(2), volume
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        scaled = self.scaler(conditions)
+        n = self.n_layers
+        codes = self.layers.to_data(noise[:, : 1 + n], scaled, self._local_of_layers(conditions[:, :1]))
+        layers = self.layer_coding.decode(codes, conditions[:, :1])
+        edges, levels = self._edges(layers), self.voxel_coding.levels(layers)
+        start = noise[:, 1 + n :].reshape(-1, n, self.cells)
+        weights = self.voxels.weights()
+        shower, window = self.told.of_shower(scaled, codes, levels), self.told.window(levels)
+        before = [torch.zeros_like(start[:, 0])] * len(_DECAYS)
+        voxels = []
+        for layer in range(n):
+            averages = torch.stack(before, dim=1)
+            context = self.told.of_layer(shower, layer, window[:, layer], averages)
+            local = torch.cat([edges[:, layer, None], averages], dim=1).transpose(1, 2)
+            voxels.append(self.voxels.to_data(start[:, layer], context, local, weights))
+            above = _above(voxels[-1], edges[:, layer], layers[:, layer])
+            before = [rate * old + (1 - rate) * above for rate, old in zip(_DECAYS, before, strict=True)]
+        return self.voxel_coding.decode(torch.stack(voxels, dim=1).view(-1, *self.shape), layers)
+
+    def check_export(self) -> None:
+        """Refuse what takes a pass for each voxel: its graph would have a million nodes."""
+        passes = sum(self.evaluations.values())
+        if passes > _LONGEST_GRAPH:
+            msg = (
+                f"a 'caloflow' of direction {self.settings.direction!r} takes {passes} passes one after the other, too "
+                f"many for a graph (most: {_LONGEST_GRAPH}); export its student: fastv distill MODEL -o STUDENT"
+            )
+            raise ModelError(msg)
+
+    def student(self, steps: int) -> Student:
+        """The same flows in the direction of sampling."""
+        if self.settings.direction == "sampling":
+            msg = "this 'caloflow' is of direction 'sampling': it is a student already"
+            raise ModelError(msg)
+        if steps != 1:
+            msg = f"the student of a 'caloflow' makes a shower in one step, got --steps {steps}"
+            raise ModelError(msg)
+        model = {**self.settings.model_dump(mode="json"), "direction": "sampling"}
+        return Student(family=self.family, model=model, training=dict(_STUDENT_TRAINING))
+
+    def learn_from(self, teacher: Generator) -> None:
+        """Take over codings and weights of a flow of direction ``density``, and learn its map from now on."""
+        if not (isinstance(teacher, CaloFlow) and teacher.settings.direction == "density"):
+            msg = (
+                f"the family {self.family!r} learns from a 'caloflow' of direction 'density', not from "
+                f"{teacher.family!r}" + (" of direction 'sampling'" if isinstance(teacher, CaloFlow) else "")
+            )
+            raise ModelError(msg)
+        if self.settings.direction != "sampling":
+            msg = "model.direction: what learns from a 'caloflow' is of direction 'sampling'"
+            raise SettingsError(msg)
+        for name in ("transforms", "layer_transforms", "spread"):
+            mine, given = getattr(self.settings, name), getattr(teacher.settings, name)
+            if mine != given:
+                msg = f"model.{name}: a student has that of its teacher, {given}, got {mine}"
+                raise SettingsError(msg)
+        # Near the identity both sides are alike: the teacher's weights are a good start, where networks are as large.
+        own, weights = self.state_dict(), teacher.state_dict()
+        self.load_state_dict(
+            {name: weights[name] if weights[name].shape == tensor.shape else tensor for name, tensor in own.items()}
+        )
+        # In a tuple, so that it is no part of this module and of its weights.
+        self._teacher = (teacher,)
+
+
+class LayerContext(nn.Module):
+    """What the flow of a layer's voxels is told about the shower, its depth, and the layers before; width columns."""
+
+    def __init__(self, layers: int, cells: int, conditions: int, width: int) -> None:
+        super().__init__()
+        self.n_layers = layers
+        self.shower = MLP(conditions + 2 * layers + 1, (width,), width)
+        self.depth = nn.Parameter(0.1 * torch.randn(layers, width))
+        self.near = nn.Linear(2 * _WINDOW + 1 + len(_DECAYS) * cells, width)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def of_shower(self, scaled: Tensor, codes: Tensor, levels: Tensor) -> Tensor:
+        """The part that all layers share, (N, width), from conditions, codes of layer energies and their levels."""
+        shared: Tensor = self.shower(torch.cat([scaled, codes, levels / 4 - 2], dim=1))
+        return shared
+
+    def window(self, levels: Tensor) -> Tensor:
+        """Levels of the layers around each, (N, L, 2 window + 1)."""
+        edge = torch.zeros_like(levels[:, :1]).expand(-1, _WINDOW)
+        padded = torch.cat([edge, levels, edge], dim=1) / 4 - 2
+        return torch.stack([padded[:, i : i + self.n_layers] for i in range(2 * _WINDOW + 1)], dim=2)
+
+    def of_layer(self, shower: Tensor, layer: int, window: Tensor, before: Tensor) -> Tensor:
+        """The context (N, width) of one layer, its window (N, 2 window + 1), before (N, decays, cells)."""
+        near = self.near(torch.cat([window, before.flatten(1)], dim=1))
+        context: Tensor = self.mix(shower + self.depth[layer] + near)
+        return context
+
+    def forward(self, scaled: Tensor, codes: Tensor, levels: Tensor, before: Tensor, rows: Tensor) -> Tensor:
+        """The contexts (rows, width) of some layers, rows being their numbers in N L; before (N, L, decays, cells)."""
+        shower = self.of_shower(scaled, codes, levels)
+        shower_of, layer_of = torch.div(rows, self.n_layers, rounding_mode="floor"), rows % self.n_layers
+        given = torch.cat([self.window(levels).flatten(0, 1)[rows], before.flatten(0, 1)[rows].flatten(1)], dim=1)
+        context: Tensor = self.mix(shower[shower_of] + self.depth[layer_of] + self.near(given))
+        return context
+
+
+def _above(voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
+    """How far codes are above the edge, of order one; 0 for empty voxels and in empty layers."""
+    return (voxels - edges).clamp(min=0.0) * (layers > 0).to(voxels.dtype)[..., None] / 2
+
+
+def _local(edges: Tensor, before: Tensor, rows: Tensor) -> Tensor:
+    """What is told about each voxel of some layers, (rows, cells, 1 + decays)."""
+    return torch.cat([edges[:, :, None], before], dim=2).flatten(0, 1)[rows].transpose(1, 2)
+
+
+def _inside(uniform: Tensor) -> Tensor:
+    """Uniform numbers in the range that the codings know."""
+    return 1e-6 + (1 - 1.01e-4) * uniform
+
+
+def _log(slope: Tensor) -> Tensor:
+    """Where a code is cut the slope is 0: a small number keeps densities finite."""
+    return torch.log(slope.clamp(min=1e-8))
