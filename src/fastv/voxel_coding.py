@@ -130,6 +130,12 @@ class VoxelCoding(nn.Module):
 
     def decode(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from codes, scaled to layer energies (N, L)."""
+        energies = self.unscaled(codes, layers)
+        energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
+        return above_threshold(energies.flatten(1), self.threshold)
+
+    def unscaled(self, codes: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, L, cells) in MeV as the codes tell them, which need not add up to those of the layers."""
         edge, quantiles = self._at(self.levels(layers))
         codes = codes.clamp(-6.0, 6.0)
         flat = (codes - edge).flatten(2)
@@ -137,9 +143,7 @@ class VoxelCoding(nn.Module):
         filled = flat >= flat.amax(2, keepdim=True).clamp(max=0.0)
         tail = (_log_above(edge) - _log_above(codes)).clamp(min=0.0)
         score = _through(tail, _TAIL, quantiles).clamp(min=-6.0).flatten(2)
-        energies = self.score.energy(score) * filled.to(score.dtype)
-        energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
-        return above_threshold(energies.flatten(1), self.threshold)
+        return self.score.energy(score) * filled.to(score.dtype)
 
 
 def _quantiles(scores: Tensor) -> tuple[Tensor, Tensor]:
