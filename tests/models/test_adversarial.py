@@ -70,6 +70,9 @@ class TestPenalties:
         showers = make_showers(40)
         for family in FAMILIES:
             generator = made(family, showers, gradient_penalty=3.0)
+            with torch.no_grad():
+                for parameter in generator.critics.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))  # gates start at zero
             terms = generator.loss(batch_of(generator, showers, "critic"))
             parts = [terms[f"{stage}_critic"] + 3 * terms[f"{stage}_penalty"] for stage in ("layers", "voxels")]
             torch.testing.assert_close(terms["critic"], torch.stack(parts).sum())
@@ -246,8 +249,7 @@ class TestConstrainer:
             optimizer.step()
             losses.append(float(terms["constrainer"].detach()))
         # About the stochastic resolution, which is the unit; no better than that can it be told.
-        assert losses[-1] < 1.5
-        assert losses[-1] < losses[0]
+        assert losses[-1] < min(1.5, losses[0])
         voxels = layers.view(200, 45, 1)
         assert float(generator.constraints(batch, Made(layers, voxels))["constraint"]) == pytest.approx(0, abs=1e-5)
         wrong = generator.constraints(batch, Made(1.2 * layers, voxels))["constraint"]

@@ -43,21 +43,23 @@ class LevelScale(nn.Module):
         self.highest.copy_(levels.max().clamp(min=1.0))
         if values.dim() == 3:
             values = values[:, :, None]
-        weights = self._weights(levels) * (levels > 0).T[:, :, None]
-        values = values.transpose(0, 1)  # (L, N, cells, K)
-        count = weights.sum(1)[:, :, None] * values.shape[2]
+        weights = (self._weights(levels) * (levels > 0).T[:, :, None]).double()
+        gram = weights.transpose(1, 2) @ weights
+        eye = torch.eye(self.knots, dtype=torch.float64, device=weights.device)
 
-        def mean(x: Tensor) -> Tensor:
-            total = torch.einsum("lnk,lncj->lkj", weights, x)
-            shared = total.sum(0) / count.sum(0).clamp(min=1.0)
-            return (total + 20 * shared) / (count + 20)
+        def smooth(x: Tensor) -> Tensor:
+            """Least squares for the knots of x (N, L, K), drawn towards those of all layers together."""
+            projected = weights.transpose(1, 2) @ x.transpose(0, 1).double()
+            shared = torch.linalg.solve(gram.sum(0) + eye, projected.sum(0))
+            solution: Tensor = torch.linalg.solve(gram + 5 * eye, projected + 5 * shared)
+            return solution.to(values.dtype)
 
-        self.mean.copy_(mean(values))
-        around = self._at(self.mean, levels)
-        square = mean((values - around).square())
-        overall = square.mean((0, 1)).sqrt().clamp(min=1e-6)
+        self.mean.copy_(smooth(values.mean(2)))
+        away = values - self._at(self.mean, levels).transpose(0, 1)
+        square = smooth(away.square().mean(2))
+        overall = away[levels > 0].square().mean((0, 1)).sqrt().clamp(min=1e-6) if bool((levels > 0).any()) else 1.0
         # Where values hardly vary a spread of its own size would blow up what is rounding.
-        self.width.copy_(square.sqrt().maximum(0.05 * overall))
+        self.width.copy_(square.clamp(min=0.0).sqrt().maximum(0.05 * torch.as_tensor(overall).to(square)))
 
     def _at(self, table: Tensor, levels: Tensor) -> Tensor:
         """A table at levels, (L, N, 1, K)."""

@@ -144,6 +144,8 @@ class Constrainer(nn.Module):
     def __init__(self, layers: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
         self.network = MLP(layers, hidden, 1)
+        for parameter in self.network[-1].parameters():
+            nn.init.zeros_(parameter)
         self.register_buffer("mean", torch.ones(()))
         self.register_buffer("stochastic", torch.ones(()))
 
