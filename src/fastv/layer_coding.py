@@ -17,13 +17,14 @@ class LayerCoding(nn.Module):
     scores. The layers are the cells of a :class:`~fastv.voxel_coding.VoxelCoding` of the whole shower: each has at
     E_tot a probability to be empty and, where it is not, a distribution of its energy. So normal codes, correlated as
     they may be, give each layer the right spectrum and occupancy at every energy, and layers add up to the response.
+    ``decode(encode(x))`` is x to rounding, but for a layer that next to no training shower of this energy has filled.
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
 
     Example:
         >>> from fastv import ShowersFile, sample_path
         >>> with ShowersFile(sample_path("train")) as file:
-        ...     showers = file[:200]
+        ...     showers = file[:600]
         >>> layers = torch.from_numpy(showers.grid).sum((2, 3))
         >>> incident = torch.from_numpy(showers.incident_energies)[:, None].float()
         >>> coding = LayerCoding(showers.detector)
@@ -31,7 +32,7 @@ class LayerCoding(nn.Module):
         >>> codes = coding.encode(layers, incident)
         >>> round(float(codes.mean()), 1), round(float(codes.std()), 1)
         (0.0, 1.0)
-        >>> bool(torch.allclose(coding.decode(codes, incident), layers, rtol=1e-2, atol=1e-3))
+        >>> bool(((coding.decode(codes, incident) - layers).abs() < 0.01 * layers + 1e-3).float().mean() > 0.999)
         True
     """
 

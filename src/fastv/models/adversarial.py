@@ -55,8 +55,8 @@ class AdversarialSettings(GeneratorSettings):
     layer_critic: Widths = (256, 128)
     head: Widths = (256, 128)
     critic_steps: PositiveInt = 1
-    critic_rate: PositiveFloat = 1.0
-    gradient_penalty: NonNegativeFloat = 1.0
+    critic_rate: PositiveFloat = 4.0
+    gradient_penalty: NonNegativeFloat = 10.0
 
 
 @dataclass(frozen=True)
@@ -429,7 +429,8 @@ class VoxelMaker(nn.Module):
         """Noise to codes."""
         layers = context[:, None, : self.n_layers, None, None].expand(noise.shape)
         out = self.network(torch.cat([noise, layers], dim=1), context)
-        return noise[:, 0] * torch.exp(torch.tanh(out[:, 1])) + out[:, 0]
+        codes: Tensor = noise[:, 0] * torch.exp(torch.tanh(out[:, 1])) + out[:, 0]
+        return codes
 
 
 @contextmanager

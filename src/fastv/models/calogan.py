@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -32,10 +33,10 @@ class CaloGAN(GAN):
     **Layer by layer.** The network proposes a picture h_l of each layer. What is made is a mixture of it and of the
     layer before, taken over by a map T of cells to cells,
 
-        x_l = (g_l h_l + (1 - g_l) T x_(l-1)) / sqrt(g_l^2 + (1 - g_l)^2) ,  g_l = sigmoid(w . (h_l, T x_(l-1)) + v) ,
+        x_l = cos(phi_l) h_l + sin(phi_l) T x_(l-1) ,    phi_l = pi/2 sigmoid(w_l . (h_l, T x_(l-1)) + v_l) ,
 
-    with a gate g for each cell: attention to the layer before, so that particles go on where they came from. The
-    division keeps the spread of what is mixed.
+    with an angle phi for each cell: attention to the layer before, so that particles go on where they came from. With
+    cosine and sine for its weights, which CaloGAN has as g and 1 - g, the mixture keeps the spread of its parts.
 
     **Minibatch discrimination.** The discriminators see how close the showers of a batch are to each other, and so
     notice when they become too equal: see :class:`~fastv.models.critics.Companions`.
@@ -99,17 +100,18 @@ class LayerByLayer(nn.Module):
         self.gate = nn.Parameter(torch.zeros(shape[0], 3))
         with torch.no_grad():
             # At first little is carried over.
-            self.gate[:, 2] = 3.0
+            self.gate[:, 2] = -3.0
 
     def forward(self, noise: Tensor, context: Tensor) -> Tensor:
         """Noise to codes."""
         pictures = self.pictures(noise, context).flatten(2)
+        own, other, constant = self.gate.unbind(1)
+        asked = pictures * own[:, None] + constant[:, None]
         before = pictures[:, 0]
         made = [before]
         for layer in range(1, self.shape[0]):
-            picture, carried = pictures[:, layer], self.carry(before)
-            own, other, constant = self.gate[layer].unbind()
-            gate = torch.sigmoid(own * picture + other * carried + constant)
-            before = (gate * picture + (1 - gate) * carried) * torch.rsqrt(gate.square() + (1 - gate).square())
+            carried = self.carry(before)
+            angle = math.pi / 2 * torch.sigmoid(asked[:, layer] + other[layer] * carried)
+            before = torch.cos(angle) * pictures[:, layer] + torch.sin(angle) * carried
             made.append(before)
         return torch.stack(made, dim=1).view(-1, *self.shape)
