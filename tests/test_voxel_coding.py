@@ -101,6 +101,16 @@ def test_energy_rises_with_the_code(coding: VoxelCoding) -> None:
     assert float(ratio[-1]) > float(ratio[0]) == 0.0
 
 
+def test_gradients_are_finite_even_at_the_edge(coding: VoxelCoding, grid: Tensor) -> None:
+    layers = grid[:20].sum((2, 3))
+    edges = coding.edges(layers).detach().expand(-1, -1, 16, -1)
+    for codes in (edges, edges - 1.0, edges + 1.0, torch.full_like(edges, 50.0), torch.full_like(edges, -50.0)):
+        codes = codes.clone().requires_grad_()
+        coding.energies(codes, layers).sum().backward()  # type: ignore[no-untyped-call]
+        assert codes.grad is not None
+        assert bool(codes.grad.isfinite().all())
+
+
 @given(st.floats(-6, 6))
 def test_logit_is_nearly_that_of_the_normal_distribution_and_is_inverted(z: float) -> None:
     logit = z * (_SLOPE + _BEND * z * z)

@@ -17,8 +17,12 @@ class LayerCoding(nn.Module):
     * layers: as the voxels of one large layer, by :class:`~fastv.voxel_coding.VoxelCoding`, with the incident energy in
       the place of the layer's: below a code that depends on the incident energy a layer is empty.
 
-    Decoding scales layers to t E_inc. So a common factor g on all of them changes nothing, and encoding takes any:
-    with a random one the layers do not tell the response, and their codes can have a density.
+    So standard normal codes, correlated as they may be, give each layer the right spectrum and occupancy at every
+    energy.
+
+    Decoding scales layers to t E_inc, which changes nothing for the codes of a shower, and brings together what was
+    generated. So a common factor on all layers falls out again, and encoding takes any: with a random one the layers do
+    not tell the response, and their codes can have a density.
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
 
@@ -29,8 +33,8 @@ class LayerCoding(nn.Module):
         >>> incident = torch.from_numpy(showers.incident_energies)[:, None].float()
         >>> layers = torch.from_numpy(showers.grid).sum((2, 3))
         >>> coding = LayerCoding(showers.detector)
-        >>> coding.fit(layers, layers, incident)
-        >>> codes = coding.encode(layers, 1.1 * layers, incident, torch.rand_like(layers))
+        >>> coding.fit(layers, incident)
+        >>> codes = coding.encode(layers, incident)
         >>> tuple(codes.shape)
         (100, 46)
         >>> bool(torch.allclose(coding.decode(codes, incident), layers, rtol=1e-2, atol=1e-3))
@@ -44,28 +48,34 @@ class LayerCoding(nn.Module):
         self.shares = VoxelCoding(detector, n_levels, shape=(1, 1, detector.mesh.shape[0]))
 
     @torch.no_grad()
-    def fit(self, layers: Tensor, scaled: Tensor, incident: Tensor) -> None:
-        """Fit to layer energies of training showers, and the same with random factors, ``scaled``."""
+    def fit(self, layers: Tensor, incident: Tensor, scaled: Tensor | None = None) -> None:
+        """Fit to training showers; ``scaled`` are their layer energies times the factors that encoding will take."""
         fraction = layers.sum(1, keepdim=True) / incident
         self.response.fit(fraction, incident)
         self.quantiles.fit(self.response(fraction, incident))
-        self.shares.fit(scaled[:, None, None], incident)
+        self.shares.fit((layers if scaled is None else scaled)[:, None, None], incident)
 
     def encode_response(self, fraction: Tensor, incident: Tensor) -> Tensor:
         """Codes (N, 1) of visible fractions t."""
         code: Tensor = self.quantiles(self.response(fraction, incident))
         return code
 
-    def encode_layers(self, scaled: Tensor, incident: Tensor, uniform: Tensor) -> Tensor:
-        """Codes (N, L) of layer energies times any factor; those of empty layers from uniform numbers (N, L)."""
-        return self.shares.encode(scaled[:, None, None], incident, uniform[:, None, None])[:, 0, 0]
+    def encode_layers(self, scaled: Tensor, incident: Tensor, uniform: Tensor | None = None) -> Tensor:
+        """Codes (N, L) of layer energies times any factor; for ``uniform`` see :meth:`encode`."""
+        uniform = None if uniform is None else uniform[:, None, None]
+        return self.shares.encode(scaled[:, None, None], incident, uniform)[:, 0, 0]
 
-    def encode(self, layers: Tensor, scaled: Tensor, incident: Tensor, uniform: Tensor) -> Tensor:
-        """Codes (N, 1 + L) of layer energies, given the same times any factor."""
-        fraction = layers.sum(1, keepdim=True) / incident
-        return torch.cat(
-            [self.encode_response(fraction, incident), self.encode_layers(scaled, incident, uniform)], dim=1
-        )
+    def encode(
+        self, layers: Tensor, incident: Tensor, scaled: Tensor | None = None, uniform: Tensor | None = None
+    ) -> Tensor:
+        """Codes (N, 1 + L) of layer energies; what is empty gets random codes.
+
+        ``scaled`` are the layer energies times any factor, by default 1; ``uniform`` random numbers (N, L), by default
+        from PyTorch's generator.
+        """
+        response = self.encode_response(layers.sum(1, keepdim=True) / incident, incident)
+        shares = self.encode_layers(layers if scaled is None else scaled, incident, uniform)
+        return torch.cat([response, shares], dim=1)
 
     def edges(self, incident: Tensor) -> Tensor:
         """The codes (N, L) below which a layer is empty."""

@@ -213,7 +213,9 @@ class _Run:
             if name.startswith(objective.parameters)
         }
         kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        optimizer = kinds[how.optimizer](named.values(), lr=how.learning_rate, weight_decay=how.weight_decay)
+        optimizer = kinds[how.optimizer](
+            named.values(), lr=how.learning_rate, betas=objective.betas, weight_decay=how.weight_decay
+        )
         for name, parameter in named.items():
             if entries := _under(self.optimizer_state, f"{name}/"):
                 optimizer.state[parameter] = dict(entries)

@@ -157,7 +157,8 @@ class VoxelCoding(nn.Module):
         flat = (logit - edge).flatten(2)
         # The highest voxel of a filled layer stays, whatever its code.
         filled = flat >= flat.amax(2, keepdim=True).clamp(max=-_NEAR)
-        tail = (F.softplus(logit) - F.softplus(edge)).clamp(min=0.0)
+        # The root has no slope at zero: this much keeps gradients finite, and is below rounding.
+        tail = (F.softplus(logit) - F.softplus(edge)).clamp(min=1e-9)
         place = tail.pow(1 / 3) * (_PIECES / _REACH)
         piece = place.floor().clamp(max=float(_PIECES - 1))
         index = piece.long()

@@ -20,13 +20,16 @@ _S = TypeVar("_S", bound=BaseModel)
 FAMILIES: dict[str, str] = {
     "autoencoder": "fastv.models.autoencoder:Autoencoder",
     "caloflow": "fastv.models.caloflow:CaloFlow",
+    "calogan": "fastv.models.calogan:CaloGAN",
     "diffusion": "fastv.models.diffusion:Diffusion",
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",
+    "gan": "fastv.models.gan:GAN",
     "library": "fastv.models.library:ShowerLibrary",
     "mean-flow": "fastv.models.mean_flow:MeanFlow",
     "pca": "fastv.models.pca:PCA",
     "vae": "fastv.models.vae:VAE",
+    "wgan": "fastv.models.wgan:WGAN",
 }
 """Name of each family and where its class is; the class is imported when it is asked for."""
 

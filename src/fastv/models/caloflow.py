@@ -160,7 +160,7 @@ class CaloFlow(Generator):
         layers = grid.sum((2, 3))
         uniform = torch.rand(len(grid), 1 + self.n_layers, generator=torch.Generator().manual_seed(1)).to(layers)
         factors = self._factors(uniform)
-        self.layer_coding.fit(layers, layers * factors[:, :1], batch.conditions[:, :1])
+        self.layer_coding.fit(layers, batch.conditions[:, :1], layers * factors[:, :1])
         self.voxel_coding.fit(grid * factors[:, 1:, None, None], layers)
 
     def _factors(self, uniform: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class CaloFlow(Generator):
         layers = grid.sum((2, 3))
         of_factors, of_layers, of_voxels = self._uniform(batch.energies)
         factors = self._factors(of_factors)
-        codes = self.layer_coding.encode(layers, layers * factors[:, :1], batch.conditions[:, :1], _inside(of_layers))
+        codes = self.layer_coding.encode(layers, batch.conditions[:, :1], layers * factors[:, :1], _inside(of_layers))
         voxels = self.voxel_coding.encode(grid * factors[:, 1:, None, None], layers, _inside(of_voxels))
         return self.scaler(batch.conditions), layers, codes, voxels.flatten(2)
 

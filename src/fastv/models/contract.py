@@ -141,12 +141,14 @@ class Objective:
         parameters: beginnings of the names of its parameters; the empty one means all.
         every: batches from one of its steps to the next.
         learning_rate: factor on the learning rate of the training.
+        betas: decays of the moving averages of the gradient and of its square in Adam.
     """
 
     term: str = "loss"
     parameters: tuple[str, ...] = ("",)
     every: int = 1
     learning_rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 @dataclass(frozen=True)

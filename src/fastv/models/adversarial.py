@@ -1,0 +1,496 @@
+"""What adversarial families share: two generators, two critics, what the critics see, and an honest validation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from fastv.errors import SettingsError
+from fastv.geometry import Detector
+from fastv.layer_coding import LayerCoding
+from fastv.models.contract import (
+    Batch,
+    ConditionScaler,
+    Domain,
+    Generator,
+    GeneratorSettings,
+    NoiseSpec,
+    Objective,
+)
+from fastv.models.critics import Critic, LayerCritic, Seen, ShowerCritic
+from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettings, grid_network
+from fastv.models.linear import least_squares, powers
+from fastv.models.networks import MLP
+from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
+from fastv.preprocessing import above_threshold
+from fastv.voxel_coding import VoxelCoding
+
+STAGES = ("layers", "voxels")
+ADAM = (0.0, 0.99)
+"""No momentum: it goes on in a direction in which the other player is no longer."""
+PENALISED = 4
+"""One of so many showers of a batch is asked for the slope: it costs three times as much as the score."""
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class AdversarialSettings(GeneratorSettings):
+    """Settings that all adversarial families have.
+
+    ``network`` makes the voxels, ``critic`` judges them; ``layer_hidden`` and ``layer_critic`` are the widths of the
+    dense networks that make and judge the layer energies, ``head`` those of the last part of the critic of the voxels.
+    The critics take ``critic_steps`` steps for one of the generators, with a learning rate of ``critic_rate`` times
+    that of the training. ``gradient_penalty`` is the weight of the penalty on the slope of the critics.
+    """
+
+    network: NetworkSettings = TransformerSettings(width=64, blocks=2, heads=4, expansion=2)
+    critic: NetworkSettings = TransformerSettings(width=64, blocks=2, heads=4, expansion=2)
+    layer_hidden: Widths = (128, 128)
+    layer_critic: Widths = (256, 128)
+    head: Widths = (256, 128)
+    critic_steps: PositiveInt = 1
+    critic_rate: PositiveFloat = 4.0
+    gradient_penalty: NonNegativeFloat = 10.0
+
+
+@dataclass(frozen=True)
+class Game:
+    """One stage of a batch: the same conditions, once with true showers and once with generated ones."""
+
+    real: Seen
+    fake: Seen
+    context: Tensor
+
+    def some(self, nth: int) -> Game:
+        """Every ``nth`` row."""
+        return Game(tuple(x[::nth] for x in self.real), tuple(x[::nth] for x in self.fake), self.context[::nth])
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the generators made of a batch: layer energies (N, L) given the conditions; and voxels given the true ones.
+
+    ``unscaled`` are voxel energies (N, L, cells) before they were scaled to their layers. All in MeV.
+    """
+
+    layers: Tensor
+    unscaled: Tensor
+
+
+class Adversarial(Generator):
+    r"""Generators against critics, in two stages.
+
+    The first stage makes the codes y of response and layers, :class:`~fastv.layer_coding.LayerCoding`, given the
+    conditions u; the second those of voxels x, :class:`~fastv.voxel_coding.VoxelCoding`, given the layer energies e,
+
+        y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) .
+
+    With F = a = b = 0, where all trainings start, the first is the linear regression of the codes with its correlated
+    Gaussian residuals, and the second has the right spectrum and occupancy of each voxel, but voxels that do not know
+    of each other. So generators start where a linear model ends, and critics begin with what is difficult.
+
+    Each stage has its critic. That of the layers sees layer energies and conditions; that of the voxels sees voxels,
+    layer energies and conditions, and is given the *true* layer energies with both true and generated voxels, so that
+    neither has to learn the mistakes of the other stage. Both see decoded showers, in the continuous form of
+    :class:`~fastv.models.shower_view.LayerView` and
+    :class:`~fastv.models.shower_view.ShowerView`, not codes: what an empty voxel's code is, is noise of our own, nine
+    tenths of all numbers at low energy, and a critic of codes wastes itself on it.
+
+    Families say what critics and generators minimise. The loss of a generator says little about quality: validation
+    takes the distance of generated from true showers, see :meth:`validation`.
+
+    Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
+
+    Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+    """
+
+    settings: AdversarialSettings
+    score_mean: Tensor
+    score_width: Tensor
+
+    def __init__(
+        self, settings: AdversarialSettings, detector: Detector, domain: Domain, *, companions: int = 0
+    ) -> None:
+        super().__init__(settings, detector, domain)
+        if not detector.mesh.is_regular:
+            msg = (
+                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            )
+            raise SettingsError(msg)
+        self.settings = settings
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.layer_coding = LayerCoding(detector)
+        self.voxel_coding = VoxelCoding(detector)
+        self.layer_view = LayerView(detector)
+        self.view = ShowerView(detector)
+        self.shape = detector.mesh.shape
+        n, size = self.shape[0], self.scaler.size
+        self.codes = 1 + n
+        self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
+        context = n + self.layer_view.size + size
+        self.generators = nn.ModuleDict(
+            {
+                "layers": LayerMaker(self.codes, settings.layer_hidden, size),
+                "voxels": self.make_voxels(settings.network, context),
+            }
+        )
+        self.critics = nn.ModuleDict(
+            {
+                "layers": LayerCritic(self.layer_view.size, size, head=settings.layer_critic, companions=companions),
+                "voxels": ShowerCritic(
+                    settings.critic, self.shape, 2, OBSERVABLES, context, head=settings.head, companions=companions
+                ),
+            }
+        )
+        self.register_buffer("score_mean", torch.zeros(1 + 3 * size, len(STAGES)))
+        self.register_buffer("score_width", torch.ones(len(STAGES)))
+
+    def make_voxels(self, network: NetworkSettings, context: int) -> nn.Module:
+        """The network of the second stage: noise (N, 1, L, alpha, r) and context to codes (N, L, alpha, r)."""
+        return VoxelMaker(network, self.shape, context)
+
+    def _critic(self, stage: str) -> Critic:
+        critic = self.critics[stage]
+        if not isinstance(critic, Critic):
+            raise TypeError(type(critic))
+        return critic
+
+    @abstractmethod
+    def critic_term(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What a critic minimises, of its scores (N, 1) of true and generated showers."""
+
+    @abstractmethod
+    def generator_term(self, fake: Tensor) -> Tensor:
+        """What a generator minimises, of the critic's scores (N, 1) of its showers."""
+
+    @abstractmethod
+    def penalty(self, critic: nn.Module, game: Game) -> Tensor:
+        """The penalty on the slope of a critic, before its weight."""
+
+    def constraints(self, batch: Batch, made: Made) -> dict[str, Tensor]:
+        """Further terms of the generators, each with its weight."""
+        del batch, made
+        return {}
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The critics' step, then that of the generators."""
+        s = self.settings
+        return (
+            Objective("critic", ("critics.",), learning_rate=s.critic_rate, betas=ADAM),
+            Objective("loss", ("generators.",), every=s.critic_steps, betas=ADAM),
+        )
+
+    @torch.no_grad()
+    def fit(self, batch: Batch) -> None:
+        """Fit the codings, the critics' view, and the linear part of the first stage."""
+        scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        self.layer_coding.fit(layers, incident)
+        self.voxel_coding.fit(grid)
+        self.layer_view.fit(layers)
+        self.view.fit(grid)
+        self.generators["layers"].fit(self.layer_coding.encode(layers, incident), scaled)  # type: ignore[operator]
+
+    def _see_layers(self, layers: Tensor, incident: Tensor) -> Tensor:
+        """Layer energies as their critic sees them."""
+        response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident)
+        seen: Tensor = self.layer_view(layers, response)
+        return seen
+
+    def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
+        """What voxels are given: the levels of their layers first, then all that is to be seen of these."""
+        levels = self.voxel_coding.levels(layers) / 4 - 2
+        return torch.cat([levels, self._see_layers(layers, conditions[:, :1]), scaled], dim=1)
+
+    def _make_layers(self, conditions: Tensor, scaled: Tensor, noise: Tensor) -> Tensor:
+        """Layer energies (N, L) in MeV."""
+        codes = self.generators["layers"](noise, scaled)
+        return self.layer_coding.decode(codes, conditions[:, :1])
+
+    def _make_voxels(self, layers: Tensor, context: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, L, cells) in MeV, not yet scaled to the layers."""
+        codes = self.generators["voxels"](noise.view(-1, 1, *self.shape), context)
+        return self.voxel_coding.energies(codes, layers)
+
+    def _scaled(self, unscaled: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV that add up to those of the layers."""
+        energies = unscaled * (layers / unscaled.sum(2).clamp(min=1e-9))[:, :, None]
+        return above_threshold(energies.flatten(1), self.voxel_coding.threshold)
+
+    def play(self, batch: Batch) -> tuple[dict[str, Game], Made]:
+        """True and generated showers of a batch as the critics see them; noise is PyTorch's."""
+        conditions, scaled = batch.conditions, self.scaler(batch.conditions)
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        made_layers = self._make_layers(conditions, scaled, torch.randn_like(layers[:, :1].expand(-1, self.codes)))
+        context = self._context(layers, conditions, scaled)
+        unscaled = self._make_voxels(layers, context, torch.randn_like(batch.energies))
+        generated = self._scaled(unscaled, layers).view_as(grid)
+        games = {
+            "layers": Game(
+                real=(self._see_layers(layers, conditions[:, :1]),),
+                fake=(self._see_layers(made_layers, conditions[:, :1]),),
+                context=scaled,
+            ),
+            "voxels": Game(real=self.view(grid, layers), fake=self.view(generated, layers), context=context),
+        }
+        return games, Made(made_layers, unscaled)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``critic`` or ``loss``, by the objective of the batch, and what they are made of.
+
+        Of the critics also: ``*_penalty``, and ``*_accuracy``, how often they score a true shower above the generated
+        one of the same conditions, which falls towards 0.5 as the generators become good.
+        """
+        if batch.objective == "critic":
+            return self._critic_loss(batch)
+        with frozen(self.critics):
+            games, made = self.play(batch)
+            terms = {
+                f"{stage}_generator": self.generator_term(self.critics[stage](game.fake, game.context))
+                for stage, game in games.items()
+            }
+            terms |= self.constraints(batch, made)
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _critic_loss(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            games, _ = self.play(batch)
+        terms, total = {}, []
+        for stage, game in games.items():
+            critic = self.critics[stage]
+            real, fake = critic(game.real, game.context), critic(game.fake, game.context)
+            terms[f"{stage}_critic"] = self.critic_term(real, fake)
+            total.append(terms[f"{stage}_critic"])
+            if self.settings.gradient_penalty:
+                terms[f"{stage}_penalty"] = self.penalty(critic, game.some(PENALISED))
+                total.append(self.settings.gradient_penalty * terms[f"{stage}_penalty"])
+            terms |= self.watched(stage, real.detach(), fake.detach())
+        return {"critic": torch.stack(total).sum(), **terms}
+
+    def watched(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What tells of convergence, from the scores of true and generated showers."""
+        return {f"{stage}_accuracy": (real > fake).to(real.dtype).mean() + (real == fake).to(real.dtype).mean() / 2}
+
+    def validation(self, batch: Batch) -> dict[str, Tensor]:
+        """``loss``, the energy distance of generated from true showers, in percent: the sum of that of the layers and
+        that of what is in them, with generated layers, standardised as the critics see them; and the watched terms.
+        """
+        games, _ = self.play(batch)
+        terms: dict[str, Tensor] = {}
+        for stage, game in games.items():
+            scores = [self.critics[stage](seen, game.context) for seen in (game.real, game.fake)]
+            terms |= self.watched(stage, *scores)
+        conditions = batch.conditions.repeat(2, 1)
+        scaled = self.scaler(conditions)
+        showers = self.sample(conditions, torch.randn_like(batch.energies[:1, :1].expand(len(scaled), self.noise.size)))
+        true, drawn = (
+            self._features(x, c, s)
+            for x, c, s in (
+                (batch.energies, batch.conditions, self.scaler(batch.conditions)),
+                (showers, conditions, scaled),
+            )
+        )
+        for i, stage in enumerate(STAGES):
+            terms[f"{stage}_distance"] = 100 * energy_distance(true[i], drawn[i])
+        return {"loss": terms["layers_distance"] + terms["voxels_distance"], **terms}
+
+    def _features(self, energies: Tensor, conditions: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """What showers are compared by, of layers and of voxels, and the conditions with both."""
+        grid = energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        seen = self._see_layers(layers, conditions[:, :1])
+        _, observables = self.view(grid, layers)
+        given = 3 * scaled
+        return torch.cat([seen, given], dim=1), torch.cat([observables.flatten(1), given], dim=1)
+
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Fit where the critics' scores of training showers lie, for :meth:`anomaly`."""
+        few = Batch(batch.energies[:1000], batch.conditions[:1000])
+        for stage, (seen, context) in self._shown(few).items():
+            self._critic(stage).settle(seen, context)
+        scores = torch.cat([self.scores(part) for part in _parts(batch)])
+        scaled = self.scaler(batch.conditions)
+        self.score_mean.copy_(least_squares(powers(scaled, 3), scores))
+        self.score_width.copy_((scores - powers(scaled, 3) @ self.score_mean).std(0, correction=0).clamp(min=1e-6))
+
+    def _shown(self, batch: Batch) -> dict[str, tuple[Seen, Tensor]]:
+        """What each critic sees of true showers, and its context."""
+        conditions, scaled = batch.conditions, self.scaler(batch.conditions)
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        return {
+            "layers": ((self._see_layers(layers, conditions[:, :1]),), scaled),
+            "voxels": (self.view(grid, layers), self._context(layers, conditions, scaled)),
+        }
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Scores of the critics of layers and voxels, (N, 2): high for what they take for a true shower."""
+        shown = self._shown(batch)
+        return torch.cat([self._critic(stage)(*shown[stage], alone=True) for stage in STAGES], dim=1)
+
+    @torch.no_grad()
+    def anomaly(self, batch: Batch) -> Tensor:
+        """How far the critics' scores of each shower lie below those of training showers of its conditions, (N,).
+
+        In units of their spread, the mean of both stages. Critics have learned to tell true from *generated* showers;
+        what is odd in a way that no generator ever was they have not seen, and at the perfect end of a training they
+        can tell nothing.
+        """
+        scores = torch.cat([self.scores(part) for part in _parts(batch)])
+        below = powers(self.scaler(batch.conditions), 3) @ self.score_mean - scores
+        return (below / self.score_width).mean(1)
+
+    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        scaled = self.scaler(conditions)
+        layers = self._make_layers(conditions, scaled, noise[:, : self.codes])
+        context = self._context(layers, conditions, scaled)
+        return self._scaled(self._make_voxels(layers, context, noise[:, self.codes :]), layers)
+
+
+class LayerMaker(nn.Module):
+    """Codes of response and layers: a linear model with correlated residuals, and what a network adds to it.
+
+    The correlations, those of a shower's depth above all, change with energy: their triangles are fitted at the lowest,
+    the middle and the highest, and mixed between.
+
+    Shapes: noise (N, codes), scaled conditions (N, C), the energy first -> (N, codes).
+    """
+
+    mean: Tensor
+    log_width: Tensor
+    triangles: Tensor
+
+    def __init__(self, codes: int, hidden: tuple[int, ...], conditions: int) -> None:
+        super().__init__()
+        self.network = MLP(codes + conditions, hidden, codes)
+        for parameter in self.network[-1].parameters():
+            nn.init.zeros_(parameter)
+        self.register_buffer("mean", torch.zeros(1 + 3 * conditions, codes))
+        self.register_buffer("log_width", torch.zeros(1 + conditions, codes))
+        self.register_buffer("triangles", torch.eye(codes).repeat(3, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, codes: Tensor, scaled: Tensor) -> None:
+        """Fit the linear part."""
+        self.mean.copy_(least_squares(powers(scaled, 3), codes))
+        rest = codes - powers(scaled, 3) @ self.mean
+        self.log_width.copy_(0.5 * least_squares(powers(scaled, 1), torch.log(rest.square() + 1e-2)))
+        unit = (rest / torch.exp(powers(scaled, 1) @ self.log_width)).double()
+        # The logarithm of a mean is not the mean of the logarithm: what is left of the scale is put right here.
+        scale = unit.square().mean(0).sqrt().clamp(min=1e-3)
+        self.log_width[0] += torch.log(scale).to(self.log_width)
+        unit = unit / scale
+        covariance = (unit.T @ unit + 10 * torch.eye(unit.shape[1])) / (len(unit) + 10)
+        for knot, weight in enumerate(self._weights(scaled).double().unbind(1)):
+            near = (unit.T * weight) @ unit
+            self.triangles[knot] = torch.linalg.cholesky((near + 50 * covariance) / (weight.sum() + 50))
+
+    def _weights(self, scaled: Tensor) -> Tensor:
+        """Weights (N, 3) of the triangles."""
+        u = scaled[:, :1].clamp(-1.0, 1.0)
+        return torch.cat([(-u).clamp(min=0.0), 1 - u.abs(), u.clamp(min=0.0)], dim=1)
+
+    def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
+        """Noise to codes."""
+        each = noise[None] @ self.triangles.transpose(1, 2)  # (3, N, codes)
+        weights = self._weights(scaled).T[:, :, None]
+        unit = (weights * each).sum(0)
+        codes = powers(scaled, 3) @ self.mean + torch.exp(powers(scaled, 1) @ self.log_width) * unit
+        out: Tensor = codes + self.network(torch.cat([unit, scaled], dim=1))
+        return out
+
+
+class VoxelMaker(nn.Module):
+    """Codes of voxels: noise, scaled and shifted by what a grid network makes of all of it.
+
+    Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
+    """
+
+    def __init__(self, network: NetworkSettings, shape: Shape, context: int) -> None:
+        super().__init__()
+        self.n_layers = shape[0]
+        self.network = grid_network(network, shape, 2, 2, context)
+
+    def forward(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Noise to codes."""
+        layers = context[:, None, : self.n_layers, None, None].expand(noise.shape)
+        out = self.network(torch.cat([noise, layers], dim=1), context)
+        codes: Tensor = noise[:, 0] * torch.exp(torch.tanh(out[:, 1])) + out[:, 0]
+        return codes
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients for the parameters of a module, only through it."""
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def slopes(critic: nn.Module, seen: Seen, context: Tensor) -> Tensor:
+    """Squared norm of the gradient of a critic's score with respect to what it sees, (N,), differentiable.
+
+    Example:
+        >>> class Linear(nn.Module):
+        ...     def forward(self, seen, context):
+        ...         return 3 * seen[0][:, :1] + 4 * seen[0][:, 1:]
+        >>> slopes(Linear(), (torch.zeros(2, 2),), torch.zeros(2, 1)).tolist()
+        [25.0, 25.0]
+    """
+    points = tuple(part.detach().requires_grad_() for part in seen)
+    # The other kernels of attention have no second derivative.
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        score = critic(points, context)
+        gradients = torch.autograd.grad(score.sum(), points, create_graph=True)
+    return torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+
+
+def energy_distance(first: Tensor, second: Tensor) -> Tensor:
+    r"""Energy distance of two samples, as a part of the mean distance within the first.
+
+    2 E|x - y| - E|x - x'| - E|y - y'| is zero only for equal distributions; without the pairs of a row with itself
+    the estimate has no bias, so it may lie below zero.
+
+    Source: Szekely and Rizzo, J. Stat. Plan. Inference 143 (2013) 1249, equation (2.1).
+
+    Shapes: (N, F) and (M, F), at least two rows each for a meaningful value.
+
+    Example:
+        >>> x = torch.randn(500, 3, generator=torch.manual_seed(1))
+        >>> y = torch.randn(500, 3, generator=torch.manual_seed(2))
+        >>> bool(energy_distance(x, y).abs() < 0.01), bool(energy_distance(x, 2 + y) > 0.5)
+        (True, True)
+    """
+
+    def within(sample: Tensor) -> Tensor:
+        n = len(sample)
+        return torch.cdist(sample, sample).sum() / max(1, n * (n - 1))
+
+    first_own, second_own = within(first), within(second)
+    between = torch.cdist(first, second).mean()
+    return (2 * between - first_own - second_own) / first_own.clamp(min=1e-6)
+
+
+def _parts(batch: Batch, size: int = 500) -> Iterator[Batch]:
+    for start in range(0, len(batch.energies), size):
+        rows = slice(start, start + size)
+        yield Batch(batch.energies[rows], batch.conditions[rows])

@@ -1,0 +1,117 @@
+"""The layered GAN for calorimeters: each layer made with an eye on the one before."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
+from torch import Tensor, nn
+
+from fastv.geometry import Detector
+from fastv.models.adversarial import Made, VoxelMaker
+from fastv.models.contract import Batch, Domain, GeneratorSettings
+from fastv.models.gan import GAN, GANSettings
+from fastv.models.grid_networks import NetworkSettings, Shape
+
+
+class CaloGANSettings(GANSettings):
+    """Settings of :class:`CaloGAN`, beside those of :class:`~fastv.models.gan.GANSettings`.
+
+    ``companions`` is how many numbers of minibatch discrimination the discriminators have; 0 leaves it out.
+    ``energy_weight`` is the weight of the energy constraint.
+    """
+
+    companions: NonNegativeInt = 16
+    energy_weight: NonNegativeFloat = 1.0
+
+
+class CaloGAN(GAN):
+    r"""The GAN of :class:`~fastv.models.gan.GAN`, and what CaloGAN adds to it for a calorimeter of several layers.
+
+    **Layer by layer.** The network proposes a picture h_l of each layer. What is made is a mixture of it and of the
+    layer before, taken over by a map T of cells to cells,
+
+        x_l = cos(phi_l) h_l + sin(phi_l) T x_(l-1) ,    phi_l = pi/2 sigmoid(w_l . (h_l, T x_(l-1)) + v_l) ,
+
+    with an angle phi for each cell: attention to the layer before, so that particles go on where they came from. With
+    cosine and sine for its weights, which CaloGAN has as g and 1 - g, the mixture keeps the spread of its parts.
+
+    **Minibatch discrimination.** The discriminators see how close the showers of a batch are to each other, and so
+    notice when they become too equal: see :class:`~fastv.models.critics.Companions`.
+
+    **Energy constraint.** The voxels of a layer should add up to its energy before they are scaled to it,
+
+        energy_weight  mean over filled layers of |log(sum_v E_v / E_l)| .
+
+    CaloGAN takes the sum over the calorimeter and the incident energy; there all of it is seen. Here the response is
+    made in the first stage, with its spread, which such a term would take away.
+
+    Stages, networks and what is seen: :class:`~fastv.models.adversarial.Adversarial`.
+
+    Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
+
+    Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation.
+
+    Example:
+        >>> from fastv.models import build
+        >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
+        >>> build("calogan", {"companions": 8}, Detector.preset("par04-siw"), domain).noise.normal
+        6526
+    """
+
+    family: ClassVar[str] = "calogan"
+    Settings: ClassVar[type[GeneratorSettings]] = CaloGANSettings
+    settings: CaloGANSettings
+
+    def __init__(self, settings: CaloGANSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain, companions=settings.companions)
+
+    def make_voxels(self, network: NetworkSettings, context: int) -> nn.Module:
+        """Layer by layer."""
+        return LayerByLayer(network, self.shape, context)
+
+    def constraints(self, batch: Batch, made: Made) -> dict[str, Tensor]:
+        """``energy``: voxels add up to their layers."""
+        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
+        filled = (layers > 0).to(layers.dtype)
+        tiny = self.voxel_coding.threshold
+        off = torch.log(made.unscaled.sum(2).clamp(min=tiny) / layers.clamp(min=tiny)).abs()
+        return {"energy": self.settings.energy_weight * (off * filled).sum() / filled.sum().clamp(min=1.0)}
+
+
+class LayerByLayer(nn.Module):
+    """A picture of each layer by a grid network, then along the axis the gated mixture with the layer before.
+
+    Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
+    """
+
+    def __init__(self, network: NetworkSettings, shape: Shape, context: int) -> None:
+        super().__init__()
+        self.shape = shape
+        cells = shape[1] * shape[2]
+        self.pictures = VoxelMaker(network, shape, context)
+        self.carry = nn.Linear(cells, cells, bias=False)
+        nn.init.eye_(self.carry.weight)
+        self.gate = nn.Parameter(torch.zeros(shape[0], 3))
+        with torch.no_grad():
+            # At first little is carried over.
+            self.gate[:, 2] = -3.0
+
+    def forward(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Noise to codes."""
+        pictures = self.pictures(noise, context).flatten(2)
+        own, other, constant = self.gate.unbind(1)
+        asked = pictures * own[:, None] + constant[:, None]
+        before = pictures[:, 0]
+        made = [before]
+        for layer in range(1, self.shape[0]):
+            carried = self.carry(before)
+            angle = math.pi / 2 * torch.sigmoid(asked[:, layer] + other[layer] * carried)
+            before = torch.cos(angle) * pictures[:, layer] + torch.sin(angle) * carried
+            made.append(before)
+        return torch.stack(made, dim=1).view(-1, *self.shape)

@@ -1,0 +1,200 @@
+"""A shower as critics see it: continuous at the threshold, and standardised over seven decades."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastv.geometry import Detector
+
+OBSERVABLES = 7
+"""Of each layer: centre and width in x, y and r, and how many of its cells are filled."""
+
+
+class LevelScale(nn.Module):
+    """Standardise values of layers by their mean and spread at the layer's energy.
+
+    Both are piecewise linear in the level, the logarithm of the layer energy, between ``knots`` equidistant ones, for
+    each layer; where there are few showers, those of all layers help out.
+
+    Shapes: values (N, L, K), or (N, L, cells, K) with one scale for all cells; levels (N, L).
+    """
+
+    highest: Tensor
+    mean: Tensor
+    width: Tensor
+
+    def __init__(self, layers: int, columns: int, knots: int = 9) -> None:
+        super().__init__()
+        self.knots = knots
+        self.register_buffer("highest", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(layers, knots, columns))
+        self.register_buffer("width", torch.ones(layers, knots, columns))
+
+    def _weights(self, levels: Tensor) -> Tensor:
+        """Weights (L, N, knots) of the knots."""
+        place = (levels / self.highest * (self.knots - 1)).clamp(0.0, self.knots - 1.0)
+        numbers = torch.arange(self.knots, device=levels.device, dtype=levels.dtype)
+        return (1 - (place[:, :, None] - numbers).abs()).clamp(min=0.0).transpose(0, 1)
+
+    @torch.no_grad()
+    def fit(self, values: Tensor, levels: Tensor) -> None:
+        """Fit to the filled layers, those with a level above zero."""
+        self.highest.copy_(levels.max().clamp(min=1.0))
+        if values.dim() == 3:
+            values = values[:, :, None]
+        weights = (self._weights(levels) * (levels > 0).T[:, :, None]).double()
+        gram = weights.transpose(1, 2) @ weights
+        eye = torch.eye(self.knots, dtype=torch.float64, device=weights.device)
+
+        def smooth(x: Tensor) -> Tensor:
+            """Least squares for the knots of x (N, L, K), drawn towards those of all layers together."""
+            projected = weights.transpose(1, 2) @ x.transpose(0, 1).double()
+            shared = torch.linalg.solve(gram.sum(0) + eye, projected.sum(0))
+            solution: Tensor = torch.linalg.solve(gram + 5 * eye, projected + 5 * shared)
+            return solution.to(values.dtype)
+
+        self.mean.copy_(smooth(values.mean(2)))
+        away = values - self._at(self.mean, levels).transpose(0, 1)
+        square = smooth(away.square().mean(2))
+        overall = away[levels > 0].square().mean((0, 1)).sqrt().clamp(min=1e-6) if bool((levels > 0).any()) else 1.0
+        # Where values hardly vary a spread of its own size would blow up what is rounding.
+        self.width.copy_(square.clamp(min=0.0).sqrt().maximum(0.05 * torch.as_tensor(overall).to(square)))
+
+    def _at(self, table: Tensor, levels: Tensor) -> Tensor:
+        """A table at levels, (L, N, 1, K)."""
+        return (self._weights(levels) @ table)[:, :, None]
+
+    def forward(self, values: Tensor, levels: Tensor) -> Tensor:
+        """Standardised values."""
+        mean, width = (self._at(table, levels).transpose(0, 1) for table in (self.mean, self.width))
+        if values.dim() == 3:
+            return (values - mean[:, :, 0]) / width[:, :, 0]
+        return (values - mean) / width
+
+
+class LayerView(nn.Module):
+    r"""What a critic of layer energies is shown, (N, 2 L + 4), and the context of the voxels.
+
+    log(E_l / E_0) of each layer, 0 where it is empty; the shares E_l / E_tot; mean and width of the depth and the
+    number of filled layers, each counted from 0 at the threshold E_0 to 1 at twice of it; and the response. The latter
+    by its :class:`~fastv.preprocessing.ResponseScale`, all others by :class:`LevelScale` at the visible energy.
+
+    Shapes: layer energies (N, L) MeV, standardised responses (N, 1).
+    """
+
+    depth: Tensor
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.threshold = detector.threshold or 1e-6
+        n = detector.mesh.n_layers
+        self.size = 2 * n + 4
+        self.scale = LevelScale(1, self.size - 1)
+        self.register_buffer("depth", torch.linspace(0, 1, n), persistent=False)
+
+    def _values(self, layers: Tensor) -> tuple[Tensor, Tensor]:
+        total = layers.sum(1, keepdim=True)
+        heights = torch.log((layers / self.threshold).clamp(min=1.0))
+        shares = layers / total.clamp(min=self.threshold)
+        mean = shares @ self.depth
+        width = torch.sqrt((shares @ self.depth.square() - mean.square()).clamp(min=0.0) + 1e-6)
+        filled = (heights / 0.7).clamp(max=1.0).sum(1)
+        whole = torch.stack([mean, width, filled], dim=1)
+        return torch.cat([heights, shares, whole], dim=1)[:, None], torch.log1p(total / self.threshold)
+
+    @torch.no_grad()
+    def fit(self, layers: Tensor) -> None:
+        """Fit the scales to training showers."""
+        self.scale.fit(*self._values(layers))
+
+    def forward(self, layers: Tensor, response: Tensor) -> Tensor:
+        """Layers as they are shown."""
+        seen = torch.cat([self.scale(*self._values(layers))[:, 0], response], dim=1)
+        return seen.clamp(-12.0, 12.0)
+
+
+class ShowerView(nn.Module):
+    r"""What a critic of voxels is shown of a shower whose layer energies are given.
+
+    * an image of two channels: log(E_v / E_0) where a voxel has more than the threshold E_0, 0 where it is empty, and
+      the share E_v / E_l of its layer. The first is for the many small ones; in the second, centres and widths are
+      linear.
+    * observables of each layer: centre and width in x, y, r, weighted with energy, and how many cells are filled, each
+      counted from 0 at the threshold to 1 at twice of it.
+
+    All are standardised by :class:`LevelScale`, so that what is unusual at 1 TeV is as large as at 1 GeV. All are
+    continuous where a voxel passes the threshold, so a generator that is taught through them learns occupancy, too:
+    the mean over its noise has a gradient, even though that of an empty voxel is zero.
+
+    Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; image (N, 2, L, alpha, r), observables
+    (N, L, 7).
+
+    Example:
+        >>> from fastv import ShowersFile, sample_path
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     showers = file[:100]
+        >>> grid = torch.from_numpy(showers.grid)
+        >>> view = ShowerView(showers.detector)
+        >>> view.fit(grid)
+        >>> image, observables = view(grid, grid.sum((2, 3)))
+        >>> tuple(image.shape), tuple(observables.shape)
+        ((100, 2, 45, 16, 9), (100, 45, 7))
+    """
+
+    x: Tensor
+    y: Tensor
+    r: Tensor
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.shape = detector.mesh.shape
+        self.threshold = detector.threshold or 1e-6
+        layers, alpha, rings = self.shape
+        centres = torch.from_numpy(detector.mesh.voxel_centres[: alpha * rings]).float()
+        radius = torch.from_numpy(detector.mesh.voxel_r[: alpha * rings]).float()
+        size = float(radius.max())
+        for name, values in (("x", centres[:, 0]), ("y", centres[:, 1]), ("r", radius)):
+            self.register_buffer(name, values / size, persistent=False)
+        self.image_scale = LevelScale(layers, 2 * rings)
+        self.scale = LevelScale(layers, OBSERVABLES)
+
+    @torch.no_grad()
+    def fit(self, grid: Tensor) -> None:
+        """Fit the scales to training showers, some thousands of them."""
+        grid = grid[:5000]
+        layers = grid.sum((2, 3))
+        levels = self._levels(layers)
+        shares, heights = self._parts(grid, layers)
+        self.image_scale.fit(torch.cat([heights, shares], dim=3), levels)
+        self.scale.fit(self._observables(shares, heights), levels)
+
+    def _levels(self, layers: Tensor) -> Tensor:
+        return torch.log1p(layers / self.threshold)
+
+    def _parts(self, grid: Tensor, layers: Tensor) -> tuple[Tensor, Tensor]:
+        shares = grid / layers.clamp(min=self.threshold)[:, :, None, None]
+        return shares, torch.log((grid / self.threshold).clamp(min=1.0))
+
+    def _observables(self, shares: Tensor, heights: Tensor) -> Tensor:
+        flat = shares.flatten(2)
+        columns = []
+        for place in (self.x, self.y, self.r):
+            centre = flat @ place
+            spread = (flat @ place.square() - centre.square()).clamp(min=0.0)
+            columns += [centre, torch.sqrt(spread + 1e-4)]
+        columns.append((heights / 0.7).clamp(max=1.0).mean((2, 3)))
+        return torch.stack(columns, dim=2)
+
+    def forward(self, grid: Tensor, layers: Tensor) -> tuple[Tensor, Tensor]:
+        """Image and observables; all of an empty layer are 0."""
+        n, (n_layers, alpha, rings) = len(grid), self.shape
+        levels = self._levels(layers)
+        shares, heights = self._parts(grid, layers)
+        image = self.image_scale(torch.cat([heights, shares], dim=3), levels)
+        image = image.view(n, n_layers, alpha, 2, rings).permute(0, 3, 1, 2, 4)
+        observables = self.scale(self._observables(shares, heights), levels)
+        filled = (levels > 0).to(observables.dtype)
+        # Beyond twelve spreads nothing more is to be learned from how far.
+        image = image.clamp(-12.0, 12.0) * filled[:, None, :, None, None]
+        return image, observables.clamp(-12.0, 12.0) * filled[:, :, None]
