@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from fastv.geometry import Detector
 from fastv.layer_coding import LayerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
 from fastv.models.networks import MLP
+from fastv.models.recurrence import along_layers
 from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
 from fastv.voxel_coding import VoxelCoding
 
@@ -293,16 +295,20 @@ class CaloFlow(Generator):
         start = noise[:, 1 + n :].reshape(-1, n, self.cells)
         weights = self.voxels.weights()
         shower, window = self.told.of_shower(scaled, codes, levels), self.told.window(levels)
-        before = [torch.zeros_like(start[:, 0])] * len(_DECAYS)
-        voxels = []
-        for layer in range(n):
-            averages = torch.stack(before, dim=1)
-            context = self.told.of_layer(shower, layer, window[:, layer], averages)
-            local = torch.cat([edges[:, layer, None], averages], dim=1).transpose(1, 2)
-            voxels.append(self.voxels.to_data(start[:, layer], context, local, weights))
-            above = _above(voxels[-1], edges[:, layer], layers[:, layer])
-            before = [rate * old + (1 - rate) * above for rate, old in zip(_DECAYS, before, strict=True)]
-        return self.voxel_coding.decode(torch.stack(voxels, dim=1).view(-1, *self.shape), layers)
+
+        def step(before: Tensor, of_layer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+            start, edges, energies, window, depth = of_layer
+            context = self.told.of_layer(shower, depth, window, before)
+            local = torch.cat([edges[:, None], before], dim=1).transpose(1, 2)
+            voxels = self.voxels.to_data(start, context, local, weights)
+            above = _above(voxels, edges, energies)
+            averages = [rate * before[:, i] + (1 - rate) * above for i, rate in enumerate(_DECAYS)]
+            return torch.stack(averages, dim=1), voxels
+
+        none = torch.zeros_like(start[:, :1]).expand(-1, len(_DECAYS), -1)
+        each = (start, edges, layers, window)
+        voxels = along_layers(step, none, (*(x.transpose(0, 1) for x in each), self.told.depth))
+        return self.voxel_coding.decode(voxels.transpose(0, 1).reshape(-1, *self.shape), layers)
 
     def check_export(self) -> None:
         """Refuse what takes a pass for each voxel: its graph would have a million nodes."""
@@ -372,10 +378,10 @@ class LayerContext(nn.Module):
         padded = torch.cat([edge, levels, edge], dim=1) / 4 - 2
         return torch.stack([padded[:, i : i + self.n_layers] for i in range(2 * _WINDOW + 1)], dim=2)
 
-    def of_layer(self, shower: Tensor, layer: int, window: Tensor, before: Tensor) -> Tensor:
-        """The context (N, width) of one layer, its window (N, 2 window + 1), before (N, decays, cells)."""
+    def of_layer(self, shower: Tensor, depth: Tensor, window: Tensor, before: Tensor) -> Tensor:
+        """The context (N, width) of one layer: depth (width,), window (N, 2 window + 1), before (N, decays, cells)."""
         near = self.near(torch.cat([window, before.flatten(1)], dim=1))
-        context: Tensor = self.mix(shower + self.depth[layer] + near)
+        context: Tensor = self.mix(shower + depth + near)
         return context
 
     def forward(self, scaled: Tensor, codes: Tensor, levels: Tensor, before: Tensor, rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from fastv.models.adversarial import Made, VoxelMaker
 from fastv.models.contract import Batch, Domain, GeneratorSettings
 from fastv.models.gan import GAN, GANSettings
 from fastv.models.grid_networks import NetworkSettings, Shape
+from fastv.models.recurrence import along_layers
 
 
 class CaloGANSettings(GANSettings):
@@ -104,14 +106,16 @@ class LayerByLayer(nn.Module):
 
     def forward(self, noise: Tensor, context: Tensor) -> Tensor:
         """Noise to codes."""
-        pictures = self.pictures(noise, context).flatten(2)
-        own, other, constant = self.gate.unbind(1)
-        asked = pictures * own[:, None] + constant[:, None]
-        before = pictures[:, 0]
-        made = [before]
-        for layer in range(1, self.shape[0]):
+        pictures = self.pictures(noise, context).flatten(2).transpose(0, 1)
+        own, other, constant = self.gate[1:].unbind(1)
+        asked = pictures[1:] * own[:, None, None] + constant[:, None, None]
+
+        def step(before: Tensor, of_layer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+            picture, asked, other = of_layer
             carried = self.carry(before)
-            angle = math.pi / 2 * torch.sigmoid(asked[:, layer] + other[layer] * carried)
-            before = torch.cos(angle) * pictures[:, layer] + torch.sin(angle) * carried
-            made.append(before)
-        return torch.stack(made, dim=1).view(-1, *self.shape)
+            angle = math.pi / 2 * torch.sigmoid(asked + other * carried)
+            made = torch.cos(angle) * picture + torch.sin(angle) * carried
+            return made, made
+
+        following = along_layers(step, pictures[0], (pictures[1:], asked, other))
+        return torch.cat([pictures[:1], following]).transpose(0, 1).reshape(-1, *self.shape)
