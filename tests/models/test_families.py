@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -56,13 +57,23 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 with_covariance = [name for name in FAMILIES if "covariance" in family_class(name).Settings.model_fields]
 
 
+_FITTED: dict[str, tuple[Showers, Generator]] = {}
+
+
 def untrained(family: str, showers: Showers, domain: Domain | None = None, **settings: Any) -> Generator:
     """A generator with fitted preprocessing and random weights."""
-    torch.manual_seed(1)
-    domain = domain or Domain.of(showers)
-    generator = build(family, {**SMALL.get(family, {}), **settings}, showers.detector, domain)
-    generator.fit(batch_of(generator, showers))
-    return generator.eval()
+    plain = domain is None and not settings
+    kept, generator = _FITTED.get(family, (None, None))
+    if not (plain and kept is showers and generator is not None):
+        torch.manual_seed(1)
+        made = build(family, {**SMALL.get(family, {}), **settings}, showers.detector, domain or Domain.of(showers))
+        made.fit(batch_of(made, showers))
+        generator = made.eval()
+        if plain:
+            # Most tests want this one again; each gets a copy of its own.
+            _FITTED[family] = showers, deepcopy(generator)
+    torch.manual_seed(2)
+    return deepcopy(generator)
 
 
 def batch_of(generator: Generator, showers: Showers, epoch: float = float("inf")) -> Batch:
