@@ -3,6 +3,8 @@
 .PHONY: help demo test lint
 
 PYTHON ?= python3
+# Processes of the tests; each takes about a gigabyte.
+JOBS ?= 2
 STAMP := .venv/.installed
 
 help:  ## say what there is
@@ -25,7 +27,7 @@ demo: $(STAMP)
 	@.venv/bin/fastv demo -o fastv-demo --force
 
 test: $(STAMP)
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	@.venv/bin/ruff check

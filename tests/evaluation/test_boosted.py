@@ -43,7 +43,7 @@ def test_distinct_samples_are_told_apart() -> None:
     assert found.classifier == NAME == "gradient-boosted high-level AUC"
     assert found.auc.value > 0.99
     assert found.p_value < 1e-10
-    assert len(found.folds) == 5
+    assert len(found.folds) == 4
     assert found.spread < 0.02
     assert (found.showers_reference, found.showers_generated, found.columns) == (300, 250, 5)
 

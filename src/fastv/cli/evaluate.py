@@ -48,7 +48,6 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.evaluation import evaluate
     from fastv.evaluation.classifier_records import classifier_settings
-    from fastv.evaluation.report import summary_table
 
     evaluation = evaluate(
         options.reference,
@@ -62,6 +61,9 @@ def run(options: argparse.Namespace) -> None:
         announce=(lambda words: print(words, file=sys.stderr)) if sys.stderr.isatty() else None,
         force=options.force,
     )
+    # Where a report is written, its modules have been loaded beside the evaluation by now.
+    from fastv.evaluation.report import summary_table
+
     print(json.dumps(evaluation.as_dict(), allow_nan=False) if options.json else summary_table(evaluation), flush=True)
     if options.output:
         print(f"report: {options.output}/report.html", file=sys.stderr)

@@ -49,7 +49,7 @@ def boosted_auc(
     reference: F64,
     generated: F64,
     *,
-    folds: int = 5,
+    folds: int = 4,
     iterations: int = 100,
     most: int = _MOST,
     seed: int = 0,

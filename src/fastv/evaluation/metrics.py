@@ -88,7 +88,8 @@ def measure(
             return None
 
     trees = MOST_FOR_TREES if chance else MOST_FOR_TREES // 2
-    found_fpd = tried("fpd", lambda: fpd(a, b, relabellings=50 if chance else 0, energies=energies, seed=seed))
+    draws, relabellings = (20, 50) if chance else (10, 0)
+    found_fpd = tried("fpd", lambda: fpd(a, b, draws=draws, relabellings=relabellings, energies=energies, seed=seed))
     found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
     boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
     found_prdc = None

@@ -47,7 +47,7 @@ def log_voxels(source: Source, most: int | None = 10_000) -> tuple[F32, F64]:
     voxels, energies = np.empty((n, source.detector.mesh.n_voxels), dtype=np.float32), np.empty(n)
     for here, values, hit, incident in _read(source, runs):
         energies[here] = incident
-        voxels[here] = np.log10(np.where(hit, values, np.float32(ZERO_VOXEL)))
+        voxels[here] = np.log10(values, where=hit, out=np.full_like(values, np.log10(ZERO_VOXEL)))
     return voxels, energies
 
 
