@@ -169,7 +169,10 @@ class VoxelCoding(nn.Module):
 
     def decode(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from codes, scaled to layer energies (N, L)."""
-        energies = self.energies(codes, layers)
+        return self.scaled(self.energies(codes, layers), layers)
+
+    def scaled(self, energies: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, V) that add up to those of the layers, from any (N, L, alpha r)."""
         energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
         return above_threshold(energies.flatten(1), self.threshold)
 

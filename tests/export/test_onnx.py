@@ -94,6 +94,12 @@ def test_the_graph_is_the_model(exported: tuple[Model, Path], rows: int) -> None
     assert np.mean(np.abs(energies - expected) > 1e-3 + 1e-3 * expected) < 1e-3
 
 
+def test_what_goes_from_layer_to_layer_is_one_node(exported: tuple[Model, Path]) -> None:
+    model, path = exported
+    scans = [node for node in onnx.load(path).graph.node if node.op_type == "Scan"]
+    assert len(scans) == (model.description.family in ("caloflow", "calogan"))
+
+
 def test_metadata_tell_how_to_use_it(exported: tuple[Model, Path]) -> None:
     model, path = exported
     graph = onnx.load(path)

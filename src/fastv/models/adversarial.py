@@ -29,7 +29,6 @@ from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettin
 from fastv.models.linear import least_squares, powers
 from fastv.models.networks import MLP
 from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
-from fastv.preprocessing import above_threshold
 from fastv.voxel_coding import VoxelCoding
 
 STAGES = ("layers", "voxels")
@@ -223,11 +222,6 @@ class Adversarial(Generator):
         codes = self.generators["voxels"](noise.view(-1, 1, *self.shape), context)
         return self.voxel_coding.energies(codes, layers)
 
-    def _scaled(self, unscaled: Tensor, layers: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV that add up to those of the layers."""
-        energies = unscaled * (layers / unscaled.sum(2).clamp(min=1e-9))[:, :, None]
-        return above_threshold(energies.flatten(1), self.voxel_coding.threshold)
-
     def play(self, batch: Batch) -> tuple[dict[str, Game], Made]:
         """True and generated showers of a batch as the critics see them; noise is PyTorch's."""
         conditions, scaled = batch.conditions, self.scaler(batch.conditions)
@@ -236,7 +230,7 @@ class Adversarial(Generator):
         made_layers = self._make_layers(conditions, scaled, torch.randn_like(layers[:, :1].expand(-1, self.codes)))
         context = self._context(layers, conditions, scaled)
         unscaled = self._make_voxels(layers, context, torch.randn_like(batch.energies))
-        generated = self._scaled(unscaled, layers).view_as(grid)
+        generated = self.voxel_coding.scaled(unscaled, layers).view_as(grid)
         games = {
             "layers": Game(
                 real=(self._see_layers(layers, conditions[:, :1]),),
@@ -358,7 +352,7 @@ class Adversarial(Generator):
         scaled = self.scaler(conditions)
         layers = self._make_layers(conditions, scaled, noise[:, : self.codes])
         context = self._context(layers, conditions, scaled)
-        return self._scaled(self._make_voxels(layers, context, noise[:, self.codes :]), layers)
+        return self.voxel_coding.scaled(self._make_voxels(layers, context, noise[:, self.codes :]), layers)
 
 
 class LayerMaker(nn.Module):

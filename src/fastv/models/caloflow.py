@@ -170,9 +170,8 @@ class CaloFlow(Generator):
 
     def _uniform(self, energies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Random numbers for the factors of the shower and its layers, for empty layers, and for empty voxels."""
-        n, kind = energies.shape[0], {"dtype": energies.dtype, "device": energies.device}
-        of_factors = torch.rand(n, 1 + self.n_layers, **kind)  # type: ignore[arg-type]
-        of_layers = torch.rand(n, self.n_layers, **kind)  # type: ignore[arg-type]
+        of_factors = torch.rand_like(energies[:, :1].expand(-1, 1 + self.n_layers))
+        of_layers = torch.rand_like(energies[:, :1].expand(-1, self.n_layers))
         return of_factors, of_layers, torch.rand_like(energies).view(-1, *self.shape)
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

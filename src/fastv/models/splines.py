@@ -42,7 +42,7 @@ def spline(parameters: Tensor) -> Any:
         ([0.30000001192092896, 7.0], 0.0)
     """
     pieces = (parameters.shape[-1] + 1) // 3
-    return MonotonicRQSTransform(*torch.split(parameters, (pieces, pieces, pieces - 1), dim=-1), bound=BOUND)
+    return MonotonicRQSTransform(*torch.split(parameters, [pieces, pieces, pieces - 1], dim=-1), bound=BOUND)
 
 
 def spline_inverse(transform: Any, y: Tensor) -> Tensor:
