@@ -153,13 +153,13 @@ class TestBeginning:
             torch.testing.assert_close(drawn[part].mean(0), codes[part].mean(0), atol=0.1, rtol=0)
             torch.testing.assert_close(torch.cov(drawn[part].T), torch.cov(codes[part].T), atol=0.15, rtol=0.1)
 
-    def test_voxels_begin_with_the_right_occupancy(self, real_showers: Showers) -> None:
-        generator = made("gan", real_showers).eval()
+    def test_voxels_begin_with_the_right_occupancy(self, coarse_showers: Showers) -> None:
+        generator = made("gan", coarse_showers).eval()
         with torch.inference_mode():
-            energies = generator.sample(generator.conditions_of(real_showers), generator.noise.draw(200, 1))
-        generated = (energies.view(-1, 45, 16, 9) > 0).float().mean((0, 1, 2))
+            energies = generator.sample(generator.conditions_of(coarse_showers), generator.noise.draw(200, 1))
+        generated = (energies.view(-1, 15, 4, 9) > 0).float().mean((0, 1, 2))
         torch.testing.assert_close(
-            generated, torch.from_numpy(real_showers.grid > 0).float().mean((0, 1, 2)), rtol=0.1, atol=0.01
+            generated, torch.from_numpy(coarse_showers.grid > 0).float().mean((0, 1, 2)), rtol=0.1, atol=0.01
         )
 
 
@@ -178,9 +178,9 @@ class TestValidation:
         assert np.mean(small) == pytest.approx(0, abs=float(4 * np.std(small) / 20))
 
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_worse_generators_have_a_larger_loss(self, family: str, real_showers: Showers) -> None:
-        generator = made(family, real_showers[:150]).eval()
-        batch = batch_of(generator, real_showers[150:])
+    def test_worse_generators_have_a_larger_loss(self, family: str, coarse_showers: Showers) -> None:
+        generator = made(family, coarse_showers[:150]).eval()
+        batch = batch_of(generator, coarse_showers[150:])
 
         def loss() -> float:
             torch.manual_seed(2)
@@ -198,10 +198,10 @@ class TestValidation:
         shifted = loss()
         assert min(collapsed, shifted) > begin + 0.5
 
-    def test_terms_that_tell_of_convergence_are_there(self, real_showers: Showers) -> None:
+    def test_terms_that_tell_of_convergence_are_there(self, coarse_showers: Showers) -> None:
         for family, names in (("gan", ("accuracy", "right_real", "right_fake")), ("wgan", ("accuracy", "wasserstein"))):
-            generator = made(family, real_showers)
-            batch = batch_of(generator, real_showers[:60])
+            generator = made(family, coarse_showers)
+            batch = batch_of(generator, coarse_showers[:60])
             with torch.no_grad():
                 validation = generator.validation(batch)
             training = generator.loss(replace(batch, objective="critic"))
@@ -212,34 +212,34 @@ class TestValidation:
 
 class TestScore:
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_training_showers_have_none_and_noise_has(self, family: str, real_showers: Showers) -> None:
-        generator = made(family, real_showers).train()
+    def test_training_showers_have_none_and_noise_has(self, family: str, coarse_showers: Showers) -> None:
+        generator = made(family, coarse_showers).train()
         critics = torch.optim.Adam(generator.critics.parameters(), lr=3e-3)
         for step in range(12):
             rows = slice(50 * (step % 3), 50 * (step % 3) + 50)
             critics.zero_grad()
-            generator.loss(batch_of(generator, real_showers[rows], "critic"))["critic"].backward()
+            generator.loss(batch_of(generator, coarse_showers[rows], "critic"))["critic"].backward()
             critics.step()
         generator.eval()
-        generator.calibrate(batch_of(generator, real_showers))
-        true = generator.anomaly(batch_of(generator, real_showers))
+        generator.calibrate(batch_of(generator, coarse_showers))
+        true = generator.anomaly(batch_of(generator, coarse_showers))
         assert float(true.mean().abs()) < 0.1
         assert 0.3 < float(true.std()) < 1.1
         with torch.inference_mode():
-            drawn = generator.sample(generator.conditions_of(real_showers), generator.noise.draw(200, 1))
-        fake = generator.anomaly(Batch(drawn, generator.conditions_of(real_showers)))
+            drawn = generator.sample(generator.conditions_of(coarse_showers), generator.noise.draw(200, 1))
+        fake = generator.anomaly(Batch(drawn, generator.conditions_of(coarse_showers)))
         assert float(fake.mean()) > 0.3
-        few = generator.anomaly(batch_of(generator, real_showers[:3]))
+        few = generator.anomaly(batch_of(generator, coarse_showers[:3]))
         torch.testing.assert_close(few, true[:3], atol=1e-3, rtol=1e-3)
 
 
 class TestConstrainer:
-    def test_reconstructs_the_energy_and_asks_the_same_of_generated_showers(self, real_showers: Showers) -> None:
-        generator = made("wgan", real_showers, constraint=2.0)
+    def test_reconstructs_the_energy_and_asks_the_same_of_generated_showers(self, coarse_showers: Showers) -> None:
+        generator = made("wgan", coarse_showers, constraint=2.0)
         assert isinstance(generator, WGAN)
         assert generator.constrainer is not None
-        layers = torch.from_numpy(real_showers.grid).sum((2, 3))
-        batch = batch_of(generator, real_showers)
+        layers = torch.from_numpy(coarse_showers.grid).sum((2, 3))
+        batch = batch_of(generator, coarse_showers)
         optimizer = torch.optim.Adam(generator.constrainer.parameters(), lr=3e-3)
         losses = []
         for _ in range(60):
@@ -250,7 +250,7 @@ class TestConstrainer:
             losses.append(float(terms["constrainer"].detach()))
         # About the stochastic resolution, which is the unit; no better than that can it be told.
         assert losses[-1] < min(1.5, losses[0])
-        voxels = layers.view(200, 45, 1)
+        voxels = layers.view(200, 15, 1)
         assert float(generator.constraints(batch, Made(layers, voxels))["constraint"]) == pytest.approx(0, abs=1e-5)
         wrong = generator.constraints(batch, Made(1.2 * layers, voxels))["constraint"]
         assert float(wrong) > 2.0
@@ -265,10 +265,10 @@ class TestConstrainer:
 
 
 class TestCaloGAN:
-    def test_energy_constraint_is_the_logarithm_of_the_ratio(self, real_showers: Showers) -> None:
-        generator = made("calogan", real_showers, energy_weight=2.0)
-        batch = batch_of(generator, real_showers[:20])
-        true = torch.from_numpy(real_showers.grid[:20]).flatten(2)
+    def test_energy_constraint_is_the_logarithm_of_the_ratio(self, coarse_showers: Showers) -> None:
+        generator = made("calogan", coarse_showers, energy_weight=2.0)
+        batch = batch_of(generator, coarse_showers[:20])
+        true = torch.from_numpy(coarse_showers.grid[:20]).flatten(2)
         assert float(generator.constraints(batch, Made(true.sum(2), true))["energy"]) == pytest.approx(0, abs=1e-4)
         # Most layers are far above the threshold, where nothing is cut off.
         off = float(generator.constraints(batch, Made(true.sum(2), 1.1 * true))["energy"])

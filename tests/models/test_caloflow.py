@@ -230,7 +230,7 @@ class TestStudents:
         assert recipe.training.epochs == 2
 
     def test_learn_the_showers_of_their_teacher(self, make_showers: Make) -> None:
-        showers = make_showers(200)
+        showers = make_showers(100)
         teacher = shaken(showers)
         student = fitted(showers, **{**teacher.student(1).model, "hidden": [48, 48]})
         student.learn_from(teacher)
@@ -245,7 +245,7 @@ class TestStudents:
         before = distance()
         optimizer = torch.optim.Adam(student.parameters(), lr=5e-3)
         student.train()
-        for _ in range(60):
+        for _ in range(50):
             terms = student.loss(batch_of(student, showers))
             assert set(terms) == {"loss", "layers", "data", "latent"}
             optimizer.zero_grad()

@@ -25,7 +25,7 @@ Make = Callable[..., Showers]
 with_latent = [name for name in FAMILIES if family_class(name).log_likelihood is not Generator.log_likelihood]
 
 
-DRAWS = ((1, 15), (5, 10), (40, 3))
+DRAWS = ((1, 10), (5, 6), (40, 2))
 """How many draws of latent variables, and how often."""
 
 
@@ -100,14 +100,15 @@ class TestLinearGaussian:
 
 def integral(log_integrand: Callable[[Tensor], Tensor], n: int) -> Tensor:
     """log of the integral over one latent number, for each of n showers, by the trapezoidal rule."""
-    axis = torch.linspace(-7, 7, 281).double()
+    axis = torch.linspace(-7, 7, 113).double()
     with torch.no_grad():
         values = torch.stack([log_integrand(z.expand(n, 1)) for z in axis])
     return torch.logsumexp(values, dim=0) + torch.log(axis[1] - axis[0])
 
 
-@pytest.mark.parametrize("prior", ["gaussian", "flow"])
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize(
+    ("prior", "covariance"), [("gaussian", "diagonal"), ("gaussian", "full"), ("flow", "diagonal")]
+)
 def test_vae_against_quadrature(prior: str, covariance: str, make_showers: Make) -> None:
     vae, batch = of("vae", make_showers(20), hidden=[8], latent=1, prior=prior, covariance=covariance)
     assert isinstance(vae, VAE)
@@ -142,9 +143,9 @@ def test_fastv_against_quadrature(prior: str, make_showers: Make) -> None:
 @pytest.mark.parametrize("prior", ["gaussian", "flow"])
 @pytest.mark.parametrize("family", with_latent)
 def test_is_above_the_bound_of_the_loss_and_rises(family: str, prior: str, make_showers: Make) -> None:
-    generator, batch = of(family, make_showers(60), prior=prior, importance_samples=5)
+    generator, batch = of(family, make_showers(30), prior=prior, importance_samples=5)
     with torch.no_grad():
-        losses = torch.stack([-generator.loss(batch)["loss"] for _ in range(15)])
+        losses = torch.stack([-generator.loss(batch)["loss"] for _ in range(10)])
         bounds = [torch.stack([generator.log_likelihood(batch, k).mean() for _ in range(n)]) for k, n in DRAWS]
         validation = generator.validation(batch)
     # One draw is the bound whose negative is the loss.
