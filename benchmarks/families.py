@@ -1,0 +1,240 @@
+"""Every family: trained, its showers judged against the test part, its speed measured; prints JSON.
+
+    python benchmarks/families.py -o DIR [--data FILE ...] [--only NAME ...] [--table docs/families.md]
+
+Each preset is trained on the shipped training part, and on ``--data`` if that is given; students learn from the models
+that were trained before. Everything lies in ``DIR``, and what is there is not made again: the same command continues
+where it was stopped. Every model draws as many showers as the test part has, with its incident energies. The floor is
+Geant4: showers of ``--data`` (or of the training part) in the place of generated ones.
+
+Training time is the sum over epochs in the log, on the machine that trained. Speed is that of the exported graph in
+onnxruntime on one thread, of PyTorch where a model cannot be exported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastv.bench import bench
+from fastv.distillation import distill
+from fastv.errors import ModelError
+from fastv.evaluation.baseline import Baseline
+from fastv.evaluation.evaluator import evaluate_against
+from fastv.evaluation.result import Evaluation
+from fastv.generation import generate_file
+from fastv.model import Model, load
+from fastv.sample import sample_path
+from fastv.showers import Showers, ShowersFile
+from fastv.training import LOG, train
+
+PRESETS = (
+    "pca",
+    "library",
+    "autoencoder",
+    "autoencoder-sparse",
+    "fastv-original",
+    "beta-vae",
+    "fastv",
+    "gan",
+    "wgan",
+    "calogan",
+    "caloflow",
+    "flow-matching",
+    "diffusion",
+    "mean-flow",
+)
+STUDENTS = {"caloflow student": "caloflow", "flow-matching student": "flow-matching", "diffusion student": "diffusion"}
+"""Students in one step or pass, and their teachers."""
+SEPARATIONS = ("E_tot/E_inc", "layer energy", "width_r", "sparsity", "voxel energy")
+BATCHES = (1, 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test part")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PRESETS, *STUDENTS])
+    parser.add_argument("--table", type=Path, help="write the table between the marks of this page")
+    options = parser.parse_args()
+    data: dict[str, list[Path]] = {"sample": [sample_path("train")]}
+    if options.data:
+        data["all"] = options.data
+    names = options.only or [*PRESETS, *STUDENTS]
+    with ShowersFile(sample_path("test")) as test:
+        judge = partial(judged, Baseline(test))
+        rows = [floor(data, options.output, judge)]
+        for label, files in data.items():
+            rows += [measured(name, label, files, options.output, judge) for name in names]
+    print(json.dumps(rows, indent=1))
+    if options.table:
+        write_table(options.table, rows)
+
+
+Judge = Callable[[str, Showers | ShowersFile], dict[str, Any]]
+
+
+def floor(data: dict[str, list[Path]], output: Path, judge: Judge) -> dict[str, Any]:
+    """Geant4 against Geant4."""
+    path = output / "geant4.json"
+    if not path.exists():
+        file = list(data.values())[-1][0]
+        with ShowersFile(file, "par04-siw") as showers, ShowersFile(sample_path("test")) as test:
+            result = {"name": "Geant4", "data": file.name, **judge("Geant4", showers[: min(len(showers), len(test))])}
+        kept(path, result)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def measured(name: str, label: str, files: list[Path], output: Path, judge: Judge) -> dict[str, Any]:
+    """Train, generate, judge and time one model, or read what was found before."""
+    folder = output / label / name.replace(" ", "-")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model.json").exists():
+        if name in STUDENTS:
+            distill(folder.parent / STUDENTS[name], folder, data=files, mesh="par04-siw", resume=started(folder))
+        else:
+            train(name, files, folder, mesh="par04-siw", resume=started(folder))
+    path = folder.with_name(f"{folder.name}.json")
+    if path.exists():
+        known: dict[str, Any] = json.loads(path.read_text())
+        if known["weights_sha256"] == load(folder).digest():
+            return known
+    model = load(folder)
+    generated = folder.with_name(f"{folder.name}.h5")
+    start = time.perf_counter()
+    generate_file(model, generated, like=sample_path("test"), seed=1, force=True)
+    seconds = time.perf_counter() - start
+    with ShowersFile(generated) as showers:
+        figures = judge(name, showers)
+    result = {
+        "name": name,
+        "data": label,
+        "family": model.description.family,
+        "weights_sha256": model.digest(),
+        "training_showers": sum(model.description.training["showers"].values()),
+        "training_seconds": training_seconds(folder),
+        "generation_seconds": round(seconds, 1),
+        "parameters": model.n_parameters,
+        **figures,
+        **speed(folder, model),
+    }
+    kept(path, result)
+    return result
+
+
+def started(folder: Path) -> bool:
+    return folder.with_name(f".{folder.name}.training").exists()
+
+
+def kept(path: Path, result: dict[str, Any]) -> None:
+    """Write a result; a kill leaves nothing half written."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    temporary.rename(path)
+
+
+def training_seconds(folder: Path) -> float | None:
+    """What the epochs took; None for a family that is complete after its fit."""
+    log = folder / LOG
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return round(sum(line.get("seconds", 0.0) for line in lines), 1) or None
+
+
+def judged(baseline: Baseline, name: str, showers: Showers | ShowersFile) -> dict[str, Any]:
+    """The figures of the table, and what the other checks found."""
+    evaluation: Evaluation
+    evaluation, _ = evaluate_against(baseline, showers, names=("Geant4", name, ""))
+    metrics = evaluation.metrics
+    assert metrics is not None
+    assert metrics.fpd is not None
+    assert metrics.kpd is not None
+    assert metrics.boosted is not None
+    return {
+        "fpd": [metrics.fpd.fpd.value, metrics.fpd.fpd.error],
+        "fpd_whole_samples": None if metrics.fpd.chance is None else metrics.fpd.chance.model_dump(),
+        "kpd": [metrics.kpd.kpd.value, metrics.kpd.kpd.error],
+        "kpd_whole_samples": None if metrics.kpd.chance is None else metrics.kpd.chance.model_dump(),
+        "auc": [metrics.boosted.auc.value, metrics.boosted.auc.error],
+        "separations": {s.observable: [s.value, s.expected] for s in evaluation.comparison.separations},
+        "verdicts": {verdict.figure: verdict.judgement for verdict in evaluation.verdicts},
+        "physics_figures_that_differ": len(evaluation.physics.standing_out) if evaluation.physics else None,
+        "checks_failed": [each.check for each in evaluation.honesty.findings if each.judgement == "failed"]
+        if evaluation.honesty
+        else None,
+    }
+
+
+def speed(folder: Path, model: Model) -> dict[str, Any]:
+    """Milliseconds a shower at either batch size."""
+    try:
+        timings = bench(folder, batch=BATCHES, threads=1)["timings"]
+    except ModelError as error:
+        return {"ms_per_shower": dict(zip(map(str, BATCHES), eager(model), strict=True)), "no_graph": str(error)}
+    return {"ms_per_shower": {str(t["batch"]): t["ms_per_shower_median"] for t in timings}}
+
+
+def eager(model: Model) -> list[float]:
+    """The same in PyTorch, from a single call of each size."""
+    found = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for n in BATCHES:
+        start = time.perf_counter()
+        model.generate(energy=50_000.0, n=n, seed=1)
+        found.append(1000 * (time.perf_counter() - start) / n)
+    torch.set_num_threads(threads)
+    return found
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "model": lambda row: row["name"],
+    "FPD x 1e3": lambda row: f"{1e3 * row['fpd'][0]:.0f} ± {1e3 * row['fpd'][1]:.0f}",
+    "KPD x 1e3": lambda row: f"{1e3 * row['kpd'][0]:.2g}",
+    "AUC": lambda row: f"{row['auc'][0]:.3f}",
+    **{name: partial(lambda name, row: f"{row['separations'][name][0]:.2g}", name) for name in SEPARATIONS},
+    "parameters": lambda row: f"{row['parameters']:,}" if "parameters" in row else "",
+    "training": lambda row: duration(row.get("training_seconds")),
+    "ms, batch 1": lambda row: milliseconds(row, 1),
+    "ms, batch 1000": lambda row: milliseconds(row, 1000),
+}
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def milliseconds(row: dict[str, Any], batch: int) -> str:
+    return f"{row['ms_per_shower'][str(batch)]:.2g}" if "ms_per_shower" in row else ""
+
+
+def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
+    """Put the tables between the marks of a page."""
+    begin, end = "<!-- families: begin -->", "<!-- families: end -->"
+    text = page.read_text()
+    parts = []
+    for label in dict.fromkeys(row["data"] for row in rows[1:]):
+        of_data = [rows[0], *(row for row in rows[1:] if row["data"] == label)]
+        parts += [
+            f"Trained on {of_data[1]['training_showers']} showers:",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|---" * len(COLUMNS) + "|",
+            *("| " + " | ".join(make(row) for make in COLUMNS.values()) + " |" for row in of_data),
+            "",
+        ]
+    before, after = text.split(begin)[0], text.split(end)[1]
+    page.write_text("\n".join([before + begin, "", *parts]) + end + after)
+
+
+if __name__ == "__main__":
+    main()
