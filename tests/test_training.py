@@ -84,6 +84,9 @@ class TestResult:
             "covariance": "diagonal",
             "kl_weight": 1.0,
             "kl_warmup_epochs": 0.0,
+            "prior": "gaussian",
+            "importance_samples": 0,
+            "network": None,
         }
         resolved = TrainingSettings(epochs=3, seed=7, rotate=True, batch_size=16).model_dump(mode="json")
         assert told.training["settings"] == resolved

@@ -22,22 +22,24 @@ class LayerCoding(nn.Module):
 
     Decoding scales layers to t E_inc, which changes nothing for the codes of a shower, and brings together what was
     generated. So a common factor on all layers falls out again, and encoding takes any: with a random one the layers do
-    not tell the response, and their codes can have a density.
+    not tell the response, and their codes can have a density. ``decode(encode(x))`` is x to rounding, but for showers
+    with a layer far above all that training showers of this energy have: its code is cut.
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
 
     Example:
         >>> from fastv import ShowersFile, sample_path
         >>> with ShowersFile(sample_path("train")) as file:
-        ...     showers = file[:100]
+        ...     showers = file[:600]
         >>> incident = torch.from_numpy(showers.incident_energies)[:, None].float()
         >>> layers = torch.from_numpy(showers.grid).sum((2, 3))
         >>> coding = LayerCoding(showers.detector)
         >>> coding.fit(layers, incident)
         >>> codes = coding.encode(layers, incident)
         >>> tuple(codes.shape)
-        (100, 46)
-        >>> bool(torch.allclose(coding.decode(codes, incident), layers, rtol=1e-2, atol=1e-3))
+        (600, 46)
+        >>> same = torch.isclose(coding.decode(codes, incident), layers, rtol=1e-2, atol=1e-3)
+        >>> bool(same.float().mean() > 0.99)
         True
     """
 
