@@ -107,7 +107,7 @@ def test_voxels_are_told_the_energies_of_their_layers(make_showers: Make) -> Non
         noise = generator.noise.draw(40, seed=1)
         given = generator.conditions_of(showers)
         codes = generator.layers.trajectory(noise[:, :4], generator.scaler(given))[-1][1]
-        promised = generator.coding.decode_layers(codes, given, generator.scaler(given))
+        promised = generator.layer_coding.decode(generator.linear(codes, generator.scaler(given)), given)
         energies = generator.sample(given, noise).view(40, 3, 8).sum(2)
     # A voxel that scaling takes below the threshold is lost.
     torch.testing.assert_close(energies, promised, rtol=1e-3, atol=8 * showers.detector.threshold)
@@ -200,8 +200,9 @@ class TestStudents:
         assert (student.settings.steps, student.settings.features, student.settings.hidden) == (3, 2, 5)
         assert student.settings.network == teacher.settings.network
         student.learn_from(teacher)
-        for name, tensor in teacher.coding.state_dict().items():
-            assert torch.equal(student.coding.state_dict()[name], tensor), name
+        for mine, given in zip(student.preprocessing, teacher.preprocessing, strict=True):
+            for name, tensor in given.state_dict().items():
+                assert torch.equal(mine.state_dict()[name], tensor), name
         # Over no time the average velocity is the teacher's velocity.
         z, t = torch.randn(30, 1, 3, 4, 2), torch.rand(30, 1)
         context = teacher.encode(batch_of(teacher, showers))[1][1]

@@ -26,7 +26,7 @@ from fastv.models.contract import (
 )
 from fastv.models.critics import Critic, LayerCritic, Seen, ShowerCritic
 from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettings, grid_network
-from fastv.models.linear import least_squares, powers
+from fastv.models.linear import LinearGaussian, least_squares, powers
 from fastv.models.networks import MLP
 from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
 from fastv.voxel_coding import VoxelCoding
@@ -355,56 +355,22 @@ class Adversarial(Generator):
         return self.voxel_coding.scaled(self._make_voxels(layers, context, noise[:, self.codes :]), layers)
 
 
-class LayerMaker(nn.Module):
+class LayerMaker(LinearGaussian):
     """Codes of response and layers: a linear model with correlated residuals, and what a network adds to it.
-
-    The correlations, those of a shower's depth above all, change with energy: their triangles are fitted at the lowest,
-    the middle and the highest, and mixed between.
 
     Shapes: noise (N, codes), scaled conditions (N, C), the energy first -> (N, codes).
     """
 
-    mean: Tensor
-    log_width: Tensor
-    triangles: Tensor
-
     def __init__(self, codes: int, hidden: tuple[int, ...], conditions: int) -> None:
-        super().__init__()
+        super().__init__(codes, conditions)
         self.network = MLP(codes + conditions, hidden, codes)
         for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
-        self.register_buffer("mean", torch.zeros(1 + 3 * conditions, codes))
-        self.register_buffer("log_width", torch.zeros(1 + conditions, codes))
-        self.register_buffer("triangles", torch.eye(codes).repeat(3, 1, 1))
-
-    @torch.no_grad()
-    def fit(self, codes: Tensor, scaled: Tensor) -> None:
-        """Fit the linear part."""
-        self.mean.copy_(least_squares(powers(scaled, 3), codes))
-        rest = codes - powers(scaled, 3) @ self.mean
-        self.log_width.copy_(0.5 * least_squares(powers(scaled, 1), torch.log(rest.square() + 1e-2)))
-        unit = (rest / torch.exp(powers(scaled, 1) @ self.log_width)).double()
-        # The logarithm of a mean is not the mean of the logarithm: what is left of the scale is put right here.
-        scale = unit.square().mean(0).sqrt().clamp(min=1e-3)
-        self.log_width[0] += torch.log(scale).to(self.log_width)
-        unit = unit / scale
-        covariance = (unit.T @ unit + 10 * torch.eye(unit.shape[1])) / (len(unit) + 10)
-        for knot, weight in enumerate(self._weights(scaled).double().unbind(1)):
-            near = (unit.T * weight) @ unit
-            self.triangles[knot] = torch.linalg.cholesky((near + 50 * covariance) / (weight.sum() + 50))
-
-    def _weights(self, scaled: Tensor) -> Tensor:
-        """Weights (N, 3) of the triangles."""
-        u = scaled[:, :1].clamp(-1.0, 1.0)
-        return torch.cat([(-u).clamp(min=0.0), 1 - u.abs(), u.clamp(min=0.0)], dim=1)
 
     def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
         """Noise to codes."""
-        each = noise[None] @ self.triangles.transpose(1, 2)  # (3, N, codes)
-        weights = self._weights(scaled).T[:, :, None]
-        unit = (weights * each).sum(0)
-        codes = powers(scaled, 3) @ self.mean + torch.exp(powers(scaled, 1) @ self.log_width) * unit
-        out: Tensor = codes + self.network(torch.cat([unit, scaled], dim=1))
+        unit = self.correlated(noise, scaled)
+        out: Tensor = self.stretched(unit, scaled) + self.network(torch.cat([unit, scaled], dim=1))
         return out
 
 

@@ -1,9 +1,9 @@
-"""Smooth functions of the conditions by least squares: powers, their coefficients, spreads."""
+"""Smooth functions of the conditions by least squares, and the linear Gaussian model made of them."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LOG_ABS_NORMAL = -0.635
 """E[log |n|] of a standard normal n."""
@@ -33,3 +33,76 @@ def log_spread(values: Tensor, scaled: Tensor) -> Tensor:
     coefficients = least_squares(powers(scaled, 1), torch.log(values.abs().clamp(min=1e-4)))
     coefficients[0] -= LOG_ABS_NORMAL
     return coefficients
+
+
+class LinearGaussian(nn.Module):
+    r"""Numbers y as a linear Gaussian model of the conditions: y = m(u) + s(u) R(u) n, n standard normal.
+
+    u are scaled conditions. m is cubic and log s linear in each of them, by least squares. R is a triangle, the root of
+    the correlations of what is left; those of a shower's layers, of its depth above all, change with energy, so
+    triangles are fitted at its lowest, middle and highest, and mixed between.
+
+    Shapes: y and n (N, D), scaled conditions (N, C), the energy first.
+
+    Example:
+        >>> u = torch.linspace(-1, 1, 2000)[:, None]
+        >>> first = torch.randn(2000, 1, generator=torch.Generator().manual_seed(1))
+        >>> y = 2 * u + torch.cat([first, first], dim=1)
+        >>> linear = LinearGaussian(2, 1)
+        >>> linear.fit(y, u)
+        >>> n = linear.whitened(y, u)
+        >>> bool(torch.allclose(linear(n, u), y, atol=1e-4))
+        True
+    """
+
+    mean: Tensor
+    log_width: Tensor
+    triangles: Tensor
+
+    def __init__(self, size: int, conditions: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1 + 3 * conditions, size))
+        self.register_buffer("log_width", torch.zeros(1 + conditions, size))
+        self.register_buffer("triangles", torch.eye(size).repeat(3, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, values: Tensor, scaled: Tensor) -> None:
+        """Fit to values of training showers."""
+        self.mean.copy_(least_squares(powers(scaled, 3), values))
+        rest = values - powers(scaled, 3) @ self.mean
+        self.log_width.copy_(0.5 * least_squares(powers(scaled, 1), torch.log(rest.square() + 1e-2)))
+        unit = (rest / torch.exp(powers(scaled, 1) @ self.log_width)).double()
+        # The logarithm of a mean is not the mean of the logarithm: what is left of the scale is put right here.
+        scale = unit.square().mean(0).sqrt().clamp(min=1e-3)
+        self.log_width[0] += torch.log(scale).to(self.log_width)
+        unit = unit / scale
+        covariance = (unit.T @ unit + 10 * torch.eye(unit.shape[1])) / (len(unit) + 10)
+        for knot, weight in enumerate(self._weights(scaled).double().unbind(1)):
+            near = (unit.T * weight) @ unit
+            self.triangles[knot] = torch.linalg.cholesky((near + 50 * covariance) / (weight.sum() + 50))
+
+    def _weights(self, scaled: Tensor) -> Tensor:
+        """Weights (N, 3) of the triangles."""
+        u = scaled[:, :1].clamp(-1.0, 1.0)
+        return torch.cat([(-u).clamp(min=0.0), 1 - u.abs(), u.clamp(min=0.0)], dim=1)
+
+    def correlated(self, noise: Tensor, scaled: Tensor) -> Tensor:
+        """R n."""
+        each = noise[None] @ self.triangles.transpose(1, 2)  # (3, N, D)
+        weights = self._weights(scaled).T[:, :, None]
+        return (weights * each).sum(0)
+
+    def stretched(self, unit: Tensor, scaled: Tensor) -> Tensor:
+        """m + s times what is given."""
+        return powers(scaled, 3) @ self.mean + torch.exp(powers(scaled, 1) @ self.log_width) * unit
+
+    def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
+        """Noise to values."""
+        return self.stretched(self.correlated(noise, scaled), scaled)
+
+    def whitened(self, values: Tensor, scaled: Tensor) -> Tensor:
+        """Values to noise: uncorrelated numbers of unit variance, whatever is not Gaussian about them."""
+        unit = (values - powers(scaled, 3) @ self.mean) * torch.exp(-powers(scaled, 1) @ self.log_width)
+        triangles = torch.einsum("nk,kij->nij", self._weights(scaled), self.triangles)
+        solved: Tensor = torch.linalg.solve_triangular(triangles, unit[:, :, None], upper=False)
+        return solved[:, :, 0]

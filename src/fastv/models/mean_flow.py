@@ -71,10 +71,10 @@ class MeanFlow(TwoStages):
         if not isinstance(teacher, TwoStages):
             msg = f"the family {self.family!r} learns from flows in two stages, not from {teacher.family!r}"
             raise ModelError(msg)
-        self.coding.load_state_dict(teacher.coding.state_dict())
-        self.voxel_coding.load_state_dict(teacher.voxel_coding.state_dict())
-        for mine, given in ((self.layers, teacher.layers), (self.voxels, teacher.voxels)):
-            _copy_weights(given.network, mine.network)
+        for mine, given in zip(self.preprocessing, teacher.preprocessing, strict=True):
+            mine.load_state_dict(given.state_dict())
+        for flow, of_teacher in ((self.layers, teacher.layers), (self.voxels, teacher.voxels)):
+            _copy_weights(of_teacher.network, flow.network)
         # In a tuple, so that it is no part of this module and of its weights.
         self._teacher = (teacher,)
 

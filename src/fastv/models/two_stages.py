@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from fastv.coding import ShowerCoding
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
+from fastv.layer_coding import LayerCoding
 from fastv.models.contract import (
     Batch,
     ConditionScaler,
@@ -23,7 +23,9 @@ from fastv.models.contract import (
 )
 from fastv.models.flows import TIME_FEATURES, Flow
 from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
+from fastv.models.linear import LinearGaussian
 from fastv.models.networks import MLP
+from fastv.preprocessing import LayerScale
 from fastv.voxel_coding import VoxelCoding
 
 _STUDENT_TRAINING: dict[str, Any] = {
@@ -32,9 +34,9 @@ _STUDENT_TRAINING: dict[str, Any] = {
     "schedule": "cosine",
     "warmup_epochs": 1,
     "gradient_clip": 1.0,
-    "batch_size": 64,
-    "average": 0.998,
-    "epochs": 60,
+    "batch_size": 32,
+    "average": 0.995,
+    "epochs": 12,  # each costs several of the teacher's own, which has to solve its equation for every shower
 }
 
 
@@ -60,9 +62,10 @@ class TwoStages(Generator):
 
     The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
     layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
-    The codes y are those of :class:`~fastv.coding.ShowerCoding`, x those of :class:`~fastv.voxel_coding.VoxelCoding`.
-    Both are standard normal number by number: with no flow at all, independent noise gives the right spectra, and a
-    flow has only to learn what the numbers of a shower have to do with each other.
+    The codes x are those of :class:`~fastv.voxel_coding.VoxelCoding`. The codes of the layers are those of
+    :class:`~fastv.layer_coding.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves of them.
+    So with no flow at all independent noise gives the right spectra, and layers that are correlated as they should be
+    on average; a flow has only to learn what else the numbers of a shower have to do with each other.
 
     The order, layers first: Krause and Shih, arXiv 2106.05285.
 
@@ -84,11 +87,13 @@ class TwoStages(Generator):
             raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.coding = ShowerCoding(detector)
         self.shape = detector.mesh.shape
+        self.layer_coding = LayerCoding(detector)
+        self.profile = LayerScale(self.shape[0])
         self.voxel_coding = VoxelCoding(detector)
         n, size = self.shape[0], self.scaler.size
         self.codes = 1 + n
+        self.linear = LinearGaussian(self.codes, size)
         self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
         times = self.flow_class.n_times * TIME_FEATURES
         layers = VectorNetwork(self.codes, settings.layer_hidden, size + times)
@@ -101,23 +106,31 @@ class TwoStages(Generator):
         """The flow of one stage."""
 
     @property
+    def preprocessing(self) -> tuple[nn.Module, ...]:
+        """All that :meth:`fit` fits; a student takes it over from its teacher."""
+        return self.layer_coding, self.profile, self.linear, self.voxel_coding
+
+    @property
     def evaluations(self) -> dict[str, int]:
         """How often each network is asked for a shower."""
         return {"layers": self.layers.evaluations, "voxels": self.voxels.evaluations}
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Fit the coding and the scale of its voxels."""
-        scaled = self.scaler(batch.conditions)
-        incident, u = batch.conditions[:, :1], scaled[:, :1]
-        self.coding.fit(batch.energies, incident, u)
-        self.voxel_coding.fit(batch.energies.view(-1, *self.shape))
+        """Fit the codings and the linear model of the layers."""
+        scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
+        grid = batch.energies.view(-1, *self.shape)
+        layers = grid.sum((2, 3))
+        self.layer_coding.fit(layers, incident)
+        self.profile.fit(layers, incident, scaled[:, :1])
+        self.voxel_coding.fit(grid)
+        self.linear.fit(self.layer_coding.encode(layers, incident), scaled)
 
     def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
         """What the voxels are given, (N, 2 L + 1 + size): levels first, then standardised layers and the response."""
         incident = conditions[:, :1]
-        response = self.coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
-        profile = self.coding.layers(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
+        response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
+        profile = self.profile(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
         return torch.cat([self.voxel_coding.levels(layers) / 4 - 2, profile, response, scaled], dim=1)
 
     def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -125,7 +138,7 @@ class TwoStages(Generator):
         scaled = self.scaler(batch.conditions)
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
-        codes = self.coding.encode_layers(layers, batch.conditions[:, :1], scaled[:, :1])
+        codes = self.linear.whitened(self.layer_coding.encode(layers, batch.conditions[:, :1]), scaled)
         voxels = self.voxel_coding.encode(grid)[:, None]
         return (codes, scaled), (voxels, self._context(layers, batch.conditions, scaled))
 
@@ -148,9 +161,8 @@ class TwoStages(Generator):
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
-        incident, u = conditions[:, :1], scaled[:, :1]
-        codes = self.layers.trajectory(noise[:, : self.codes], scaled)[-1][1]
-        layers = self.coding.decode_layers(codes, incident, u)
+        codes = self.linear(self.layers.trajectory(noise[:, : self.codes], scaled)[-1][1], scaled)
+        layers = self.layer_coding.decode(codes, conditions[:, :1])
         context = self._context(layers, conditions, scaled)
         start = noise[:, self.codes :].reshape(-1, 1, *self.shape)
         voxels = self.voxels.trajectory(start, context)[-1][1][:, 0]
