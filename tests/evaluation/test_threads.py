@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fastv.evaluation.threads import each_in_threads, matrix_threads
+from fastv.evaluation.threads import ONE_MATRIX_THREAD, each_in_threads, in_background, matrix_threads
 
 
 def blas_threads() -> list[int]:
@@ -46,3 +47,33 @@ def test_an_error_ends_the_work() -> None:
 def test_threads_follow_the_limit_of_the_matrix_library() -> None:
     with threadpool_limits(limits=1, user_api="blas"):
         assert matrix_threads() == 1
+
+
+def test_threads_divide_work_as_before_where_the_matrix_library_is_kept_to_one() -> None:
+    before = matrix_threads()
+    with ONE_MATRIX_THREAD:
+        assert set(blas_threads()) == {1}
+        assert matrix_threads() == before
+
+
+class TestBackground:
+    def test_gives_results_and_errors_to_who_asks(self) -> None:
+        assert in_background(lambda: threading.current_thread().name, "named").result() == "named"
+        with pytest.raises(ZeroDivisionError):
+            in_background(lambda: 1 // 0, "wrong").result()
+
+    def test_turns_are_short_until_the_last_one_ends(self) -> None:
+        usual = sys.getswitchinterval()
+        first, second, started = threading.Event(), threading.Event(), threading.Event()
+        one = in_background(lambda: first.wait(10), "first")
+        two = in_background(lambda: (started.set(), second.wait(10)), "second")
+        assert started.wait(10)
+        first.set()
+        one.result()
+        assert sys.getswitchinterval() < usual
+        second.set()
+        two.result()
+        deadline = time.monotonic() + 10
+        while sys.getswitchinterval() != usual:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)

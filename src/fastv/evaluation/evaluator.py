@@ -19,14 +19,14 @@ from fastv.evaluation.baseline import Baseline
 from fastv.evaluation.classifier_records import ClassifierSettings
 from fastv.evaluation.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
 from fastv.evaluation.histograms import Binning
-from fastv.evaluation.honesty import check_honesty
+from fastv.evaluation.honesty import Honesty, check_honesty
 from fastv.evaluation.metrics import measure
 from fastv.evaluation.observables import Observables, Source, observe
 from fastv.evaluation.physics import physics_figures
 from fastv.evaluation.raw import raw_batches, scan, undamaged
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics import mean, ratio
-from fastv.evaluation.threads import in_background
+from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.evaluation.verdict import judge
 from fastv.geometry import Detector
 from fastv.output import check_free, readable_os_errors
@@ -190,12 +190,21 @@ def evaluate_against(
         on_comparison(evaluation)
     if quick:
         return evaluation, judged
-    further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
-    further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
-    clock.lap("metrics")
     observables = None if damage else (ref, gen)
-    further["honesty"] = check_honesty(baseline.source, generated, train=train, observables=observables)
-    clock.lap("honesty")
+
+    def checked() -> Honesty:
+        return check_honesty(baseline.source, generated, train=train, observables=observables)
+
+    # Metrics and checks divide their work among threads, and have parts that cannot be divided: together they fill the
+    # cores. They also add up in memory, so large samples take one after the other.
+    together = max(len(baseline.source), len(generated)) <= _MOST_IN_MEMORY
+    with ONE_MATRIX_THREAD:
+        checks = in_background(checked, "honesty checks") if together else None
+        further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
+        further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
+        clock.lap("metrics")
+        further["honesty"] = checked() if checks is None else checks.result()
+        clock.lap("honesty")
     return replace(evaluation, **further, seconds=clock.seconds), judged
 
 

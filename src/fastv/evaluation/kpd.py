@@ -176,16 +176,15 @@ def _estimates(pool: F64, weights: F64, size: int, threads: int | None, label: s
 def _kernel_sums(pool: F64, weights: F64, threads: int | None, label: str) -> tuple[F64, F64]:
     """W K W^T (S, S) for weights W (S, P) and the kernel K (P, P) of the pool, tile by tile; and diag K (P,)."""
     n, columns = pool.shape
-    gamma = 1.0 / columns
+    # One more column of ones, and all of them scaled, make x.y/F + 1 a single product.
+    scaled = np.concatenate([pool / math.sqrt(columns), np.ones((n, 1))], axis=1)
     starts = range(0, n, _TILE)
     columns_first = np.ascontiguousarray(weights.T)
     sums = np.zeros((len(weights), len(weights)))
 
     def tile(corner: tuple[int, int]) -> F64:
         rows, others = (slice(start, start + _TILE) for start in corner)
-        kernel = pool[rows] @ pool[others].T
-        kernel *= gamma
-        kernel += 1.0
+        kernel = scaled[rows] @ scaled[others].T
         np.square(kernel, out=kernel)
         np.square(kernel, out=kernel)
         found: F64 = columns_first[rows].T @ (kernel @ columns_first[others])
@@ -199,7 +198,7 @@ def _kernel_sums(pool: F64, weights: F64, threads: int | None, label: str) -> tu
         sums += found
 
     each_in_threads(tile, tiles(), add, threads=threads, total=math.comb(len(starts) + 1, 2), label=label)
-    return sums, (np.einsum("ij,ij->i", pool, pool) * gamma + 1.0) ** 4
+    return sums, np.einsum("ij,ij->i", scaled, scaled) ** 4
 
 
 def _spaced(n: int) -> NDArray[np.int64]:

@@ -38,8 +38,9 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
         'log'
     """
     with paper_style():
-        figure = Figure(figsize=(8.4, 5.4), layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(8.4, 5.4))
+        # Margins that are known need no layout engine, which would draw the figure twice.
+        axes = figure.add_axes((0.1, 0.13, 0.87, 0.84))
         for each in others:
             if each.geant4 and each.fpd:
                 axes.axhline(each.fpd, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1.2)

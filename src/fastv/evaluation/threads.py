@@ -57,14 +57,40 @@ def _matrix_threads() -> int:
     return min(pools, default=sys.maxsize)
 
 
-_ONE_THREAD = _OneMatrixThread()
+ONE_MATRIX_THREAD = _OneMatrixThread()
+"""For a ``with`` block whose work is divided among threads of its own."""
+
+
+class _ShortTurns:
+    """Short turns of the interpreter for as long as anybody works in the background."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._usual = sys.getswitchinterval()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._usual, 2e-4))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                sys.setswitchinterval(self._usual)
+
+
+_SHORT_TURNS = _ShortTurns()
 
 
 def matrix_threads() -> int:
     """Threads to use: those of the matrix library, so that ``OMP_NUM_THREADS`` counts, and no more than cores here."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, _ONE_THREAD.threads()))
+    return max(1, min(cores, ONE_MATRIX_THREAD.threads()))
 
 
 def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
@@ -75,17 +101,14 @@ def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
         42
     """
     future: Future[Result] = Future()
-    patience = sys.getswitchinterval()
 
     def run() -> None:
         # Array operations of the caller are short: it must not wait long for its turn after each.
-        sys.setswitchinterval(min(patience, 2e-4))
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            sys.setswitchinterval(patience)
+        with _SHORT_TURNS:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
@@ -122,7 +145,7 @@ def each_in_threads(
     count = threads or matrix_threads()
     waiting: deque[Future[Result]] = deque()
     bar = tqdm(total=total, desc=label, disable=True if total is None else None, leave=False)
-    with _ONE_THREAD, ThreadPoolExecutor(count) as pool, bar:
+    with ONE_MATRIX_THREAD, ThreadPoolExecutor(count) as pool, bar:
         try:
             for task in tasks:
                 waiting.append(pool.submit(work, task))
