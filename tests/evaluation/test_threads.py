@@ -66,7 +66,12 @@ class TestBackground:
         usual = sys.getswitchinterval()
         first, second, started = threading.Event(), threading.Event(), threading.Event()
         one = in_background(lambda: first.wait(10), "first")
-        two = in_background(lambda: (started.set(), second.wait(10)), "second")
+
+        def wait() -> bool:
+            started.set()
+            return second.wait(10)
+
+        two = in_background(wait, "second")
         assert started.wait(10)
         first.set()
         one.result()
