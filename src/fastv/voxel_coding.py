@@ -161,7 +161,7 @@ class VoxelCoding(nn.Module):
         tail = (F.softplus(logit) - F.softplus(edge)).clamp(min=1e-9)
         place = tail.pow(1 / 3) * (_PIECES / _REACH)
         piece = place.floor().clamp(max=float(_PIECES - 1))
-        index = piece.long()
+        index = piece.long().clamp(min=0)  # codes that are not numbers give energies that are not, and no error here
         low = quantiles.gather(2, index)
         score = low + (place - piece) * (quantiles.gather(2, index + 1) - low)
         energies: Tensor = self.score.energy(score.flatten(2)) * filled.to(score.dtype)

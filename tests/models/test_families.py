@@ -14,13 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv.errors import SettingsError
+from fastv.errors import SettingsError, TrainingError
 from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.vae import warmup
+from fastv.recipes import recipe_of
 from fastv.showers import Showers
+from fastv.training import train
 
 Make = Callable[..., Showers]
 
@@ -63,6 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Settings that keep the tests quick; a family that is not named here is tested with its defaults."""
 
+TRAINED = [name for name in FAMILIES if name not in ("library", "pca")]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 with_covariance = [name for name in FAMILIES if "covariance" in family_class(name).Settings.model_fields]
 
@@ -94,6 +97,15 @@ def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
     """One generated shower for the conditions of each given one."""
     with torch.inference_mode():
         return generator.sample(generator.conditions_of(showers), generator.noise.draw(len(showers), seed))
+
+
+@pytest.mark.parametrize("family", TRAINED)
+def test_a_training_that_diverges_says_what_to_change(family: str, coarse_showers: Showers, tmp_path: Path) -> None:
+    coarse_showers.write(tmp_path / "showers.h5")
+    training = {"learning_rate": 1e12, "epochs": 2, "batch_size": 40}
+    recipe = recipe_of({"family": family, "model": SMALL.get(family, {}), "training": training}, ())
+    with pytest.raises(TrainingError, match=r"no finite number any more in epoch .*; lower training\.learning_rate"):
+        train(recipe, [tmp_path / "showers.h5"], tmp_path / "model")
 
 
 def validation_loss(generator: Generator, batch: Batch) -> float:

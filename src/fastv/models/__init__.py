@@ -97,6 +97,8 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
             msg = f"unknown setting {path!r}; known: {known}"
+        elif first["type"] == "value_error":  # a check of our own, of several settings as a rule: its words say which
+            msg = f"bad setting {path}: {first['ctx']['error']}"
         else:
             msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
         raise SettingsError(msg) from error
