@@ -128,11 +128,15 @@ def test_weights_without_it_are_as_before(family: str, make_showers: Make) -> No
 
 class TestNetworks:
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("family", ["vae", "autoencoder"])
+    @pytest.mark.parametrize("family", ["vae", "autoencoder", "fastv"])
     def test_every_kind_trains_and_generates(self, family: str, kind: str, make_showers: Make) -> None:
         showers = make_showers(60)
-        extra = {"code": 4, "density_components": 3, "density_parts": 2} if family == "autoencoder" else {"latent": 3}
-        generator, batch = of(family, showers, network={"kind": kind, **KINDS[kind]}, hidden=[16], **extra)
+        extra = {
+            "autoencoder": {"hidden": [16], "code": 4, "density_components": 3, "density_parts": 2},
+            "fastv": {"hidden": 16, "width": 8, "encoder_width": 12},
+            "vae": {"hidden": [16], "latent": 3},
+        }
+        generator, batch = of(family, showers, network={"kind": kind, **KINDS[kind]}, **extra[family])
         optimizer = torch.optim.Adam(generator.parameters(), lr=5e-3)
         generator.train()
         losses = []

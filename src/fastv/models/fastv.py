@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
 from fastv.models.likelihoods import (
     sinh_arcsinh_log_prob,
@@ -34,8 +35,9 @@ class FastVSettings(GeneratorSettings):
     ``profile_latent`` and ``lateral_latent`` are the sizes of the two latent vectors, ``layer_latent`` that of the
     latent variables each layer has of its own. ``width`` is that of a layer's token, ``depth_blocks`` the number of
     convolutions along the axis, ``depth_kernel`` how many layers each of them sees, ``hidden`` the width of the dense
-    layers. ``prior`` is that of the first two. ``kl_weight``, ``kl_warmup_epochs`` and ``importance_samples`` as in the
-    ``vae``.
+    layers. With a ``network`` the decoder of the voxels ends in a grid network, which sees what the layers' tokens say
+    of all voxels, and corrects it. ``prior`` is that of the first two latent vectors. ``kl_weight``,
+    ``kl_warmup_epochs`` and ``importance_samples`` as in the ``vae``.
     """
 
     profile_latent: PositiveInt = 16
@@ -48,6 +50,7 @@ class FastVSettings(GeneratorSettings):
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
     hidden: PositiveInt = 128
     encoder_width: PositiveInt = 96
+    network: NetworkSettings | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     kl_weight: NonNegativeFloat = 1.0
     kl_warmup_epochs: NonNegativeFloat = 20.0
@@ -317,6 +320,10 @@ class Lateral(nn.Module):
         self.location = nn.Linear(width, self.cells)
         self.log_scale = nn.Linear(width, self.cells)
         self.log_shape = nn.Linear(width, self.cells)
+        self.network: nn.Module | None = None
+        if settings.network is not None:
+            told = self.shower_latent + conditions + 1
+            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, told)
 
     @torch.no_grad()
     def fit(self, voxels: Tensor) -> None:
@@ -341,13 +348,14 @@ class Lateral(nn.Module):
         parts = [shared, features] if own is None else [shared, features, own]
         tokens = self.mixer(self.input(torch.cat(parts, dim=2)) + self.layer)
         rows = self.activation(tokens).flatten(0, 1)
-        grid = (-1, self.layers, self.cells)
-        return (
-            self.occupancy(rows).view(grid),
-            self.location(rows).view(grid),
-            torch.exp(self.log_scale(rows).clamp(-4.0, 1.5)).view(grid),
-            torch.exp(self.log_shape(rows).clamp(-2.0, 2.0)).view(grid),
-        )
+        heads = (self.occupancy, self.location, self.log_scale, self.log_shape)
+        maps = tuple(head(rows).view(-1, self.layers, self.cells) for head in heads)
+        if self.network is not None:
+            first = torch.stack(maps, dim=1).view(-1, 4, self.layers, self.alpha, self.rings)
+            corrected = first + self.network(first, torch.cat([latent, context], dim=1))
+            maps = corrected.flatten(3).unbind(1)
+        occupancy, location, log_scale, log_shape = maps
+        return occupancy, location, torch.exp(log_scale.clamp(-4.0, 1.5)), torch.exp(log_shape.clamp(-2.0, 2.0))
 
     def _encode(self, voxels: Tensor, features: Tensor, context: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Mean and scale of the shower's posterior, and the tokens (N, L, width) of those of the layers."""
