@@ -7,8 +7,9 @@ that were trained before. Everything lies in ``DIR``, and what is there is not m
 where it was stopped. Every model draws as many showers as the test part has, with its incident energies. The floor is
 Geant4: showers of ``--data`` (or of the training part) in the place of generated ones.
 
-Training time is the sum over epochs in the log, on the machine that trained. Speed is that of the exported graph in
-onnxruntime on one thread, of PyTorch where a model cannot be exported.
+Training time is the sum over epochs in the log, on the machine that trained, whatever else that did. Speed is that of
+the exported graph in onnxruntime on one thread, of PyTorch where a model cannot be exported; ``--time-again`` measures
+it for all models in one run, for when nothing else is running.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test part")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PRESETS, *STUDENTS])
+    parser.add_argument("--time-again", action="store_true", help="time all models anew, one after the other")
     parser.add_argument("--table", type=Path, help="write the table between the marks of this page")
     options = parser.parse_args()
     data: dict[str, list[Path]] = {"sample": [sample_path("train")]}
@@ -72,7 +74,7 @@ def main() -> None:
         judge = partial(judged, Baseline(test))
         rows = [floor(data, options.output, judge)]
         for label, files in data.items():
-            rows += [measured(name, label, files, options.output, judge) for name in names]
+            rows += [measured(name, label, files, options.output, judge, again=options.time_again) for name in names]
     print(json.dumps(rows, indent=1))
     if options.table:
         write_table(options.table, rows)
@@ -93,7 +95,9 @@ def floor(data: dict[str, list[Path]], output: Path, judge: Judge) -> dict[str, 
     return found
 
 
-def measured(name: str, label: str, files: list[Path], output: Path, judge: Judge) -> dict[str, Any]:
+def measured(
+    name: str, label: str, files: list[Path], output: Path, judge: Judge, *, again: bool = False
+) -> dict[str, Any]:
     """Train, generate, judge and time one model, or read what was found before."""
     folder = output / label / name.replace(" ", "-")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +110,9 @@ def measured(name: str, label: str, files: list[Path], output: Path, judge: Judg
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text())
         if known["weights_sha256"] == load(folder).digest():
+            if again:
+                known |= speed(folder, load(folder))
+                kept(path, known)
             return known
     model = load(folder)
     generated = folder.with_name(f"{folder.name}.h5")
