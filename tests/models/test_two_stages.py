@@ -142,7 +142,7 @@ class TestOptions:
         assert with_options(generator, {"solver": "euler"}).evaluations == {"layers": 3, "voxels": 4}
         assert with_options(generator, {"layer_steps": 1, "solver": "rk4"}).evaluations == {"layers": 4, "voxels": 16}
         edm = fitted("diffusion", make_showers(20), solver="heun", steps=4)
-        assert edm.evaluations == {"layers": 5, "voxels": 7}
+        assert edm.evaluations == {"layers": 6, "voxels": 8}
         assert with_options(edm, {"solver": "dpm++2m"}).evaluations == {"layers": 3, "voxels": 4}
         assert fitted("mean-flow", make_showers(20), steps=1, layer_steps=2).evaluations == {"layers": 2, "voxels": 1}
 

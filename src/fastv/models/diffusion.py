@@ -51,7 +51,8 @@ class Diffusion(TwoStages):
         D(x + sigma n, sigma) = (x + sigma n)/(1 + sigma^2) + sigma/sqrt(1 + sigma^2) F ,
 
     with the loss |D - x|^2 (1 + sigma^2)/sigma^2. Generation solves dx/dsigma = (x - D(x, sigma))/sigma from
-    sigma_max n down to sigma = 0; noise enters at the start only. x are first the codes of the layers, then those of
+    sigma_max n down to sigma = 0, in the angle atan(sigma), in which F alone is left of it; noise enters at the start
+    only. x are first the codes of the layers, then those of
     the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
 
     Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).

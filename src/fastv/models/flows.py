@@ -179,30 +179,40 @@ class DiffusionFlow(Flow):
         return self.denoising_loss(x, torch.randn_like(x), context, 1 / (1 + sigma))
 
     def trajectory(self, noise: Tensor, context: Tensor) -> Trajectory:
-        """Solved for x = z/t in steps of sigma, dx/dsigma = (x - D)/sigma.
+        r"""Solved in the angle a = atan(sigma), for y = cos(a) x + sin(a) n, from sigma_max to 0: dy/da = -F.
+
+        This is the same way as in sigma, on which y = (x + sigma n)/sqrt(1 + sigma^2). What belongs to data of unit
+        variance drops out of the equation, and few steps do: where F is zero any solver is exact, while 10 steps of
+        Heun's method in sigma make such data a tenth too wide.
 
         At sigma_max data are as good as nothing beside the noise: the first state is noise at t = 0.
+
+        Source: the angle: Salimans and Ho, arXiv 2202.00512, section 4 and appendix D.
         """
 
-        def denoised(x: Tensor, sigma: float) -> Tensor:
-            return self.denoised(x, context, _time(context, sigma))
+        def output(y: Tensor, angle: float) -> Tensor:
+            # On the straight path z = y sqrt(q), with t = cos/(cos + sin) and sqrt(q) = 1/(cos + sin).
+            both = math.cos(angle) + math.sin(angle)
+            return self.output(y / both, context, _time(context, math.cos(angle) / both))
 
         path = Path(
-            velocity=lambda x, sigma: (x - denoised(x, sigma)) / sigma,
-            denoised=denoised,
-            signal=lambda _: 1.0,
-            noise=lambda sigma: sigma,
-            times=self.levels,
-            open_end=True,
+            velocity=lambda y, angle: -output(y, angle),
+            denoised=lambda y, angle: math.cos(angle) * y + math.sin(angle) * output(y, angle),
+            signal=math.cos,
+            noise=math.sin,
+            times=[math.atan(sigma) for sigma in self.levels],
         )
-        states = trajectory(path, self.levels[0] * noise, self.solver)
-        straight = [(1 / (1 + sigma), x / (1 + sigma)) for sigma, x in zip(self.levels, states, strict=True)]
+        states = trajectory(path, noise, self.solver)
+        straight = [
+            (1 / (1 + sigma), y * (math.sqrt(1 + sigma**2) / (1 + sigma)))
+            for sigma, y in zip(self.levels, states, strict=True)
+        ]
         return [(0.0, noise), *straight[1:]]
 
     @property
     def evaluations(self) -> int:
         """How often :meth:`trajectory` asks the network."""
-        return evaluations(self.solver, self.steps, open_end=True)
+        return evaluations(self.solver, self.steps)
 
 
 def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -24,7 +25,6 @@ class Path:
         denoised: the mean of the data given (x, t).
         signal, noise: the two factors.
         times: where the steps begin and end, from noise to data.
-        open_end: there is no velocity at the last time: a step that would ask for it there is an Euler step.
     """
 
     velocity: Callable[[Tensor, float], Tensor]
@@ -32,21 +32,16 @@ class Path:
     signal: Callable[[float], float]
     noise: Callable[[float], float]
     times: Sequence[float]
-    open_end: bool = False
 
 
-def evaluations(solver: Solver, steps: int, *, open_end: bool = False) -> int:
+def evaluations(solver: Solver, steps: int) -> int:
     """How often a solver asks the network.
 
     Example:
         >>> [evaluations(solver, 8) for solver in ("euler", "midpoint", "heun", "rk4", "dpm++2m")]
         [8, 16, 16, 32, 8]
-        >>> evaluations("heun", 18, open_end=True)
-        35
     """
     stages = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "dpm++2m": 1}[solver]
-    if open_end and solver in ("heun", "rk4"):
-        return stages * (steps - 1) + 1
     return stages * steps
 
 
@@ -79,9 +74,8 @@ def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
     if solver == "dpm++2m":
         return _multistep(path, x)
     states = [x]
-    for i, (t, end) in enumerate(zip(path.times[:-1], path.times[1:], strict=True)):
-        last = path.open_end and i == len(path.times) - 2
-        x = _step(path.velocity, x, t, end - t, "euler" if last and solver in ("heun", "rk4") else solver)
+    for t, end in pairwise(path.times):
+        x = _step(path.velocity, x, t, end - t, solver)
         states.append(x)
     return states
 
