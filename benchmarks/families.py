@@ -63,6 +63,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test part")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PRESETS, *STUDENTS])
+    parser.add_argument(
+        "--trained", action="store_true", help="only what is trained already, for a table before the end"
+    )
     parser.add_argument("--time-again", action="store_true", help="time all models anew, one after the other")
     parser.add_argument("--table", type=Path, help="write the table between the marks of this page")
     options = parser.parse_args()
@@ -74,7 +77,8 @@ def main() -> None:
         judge = partial(judged, Baseline(test))
         rows = [floor(data, options.output, judge)]
         for label, files in data.items():
-            rows += [measured(name, label, files, options.output, judge, again=options.time_again) for name in names]
+            there = [name for name in names if not options.trained or complete(folder_of(options.output, label, name))]
+            rows += [measured(name, label, files, options.output, judge, again=options.time_again) for name in there]
     print(json.dumps(rows, indent=1))
     if options.table:
         write_table(options.table, rows)
@@ -99,9 +103,9 @@ def measured(
     name: str, label: str, files: list[Path], output: Path, judge: Judge, *, again: bool = False
 ) -> dict[str, Any]:
     """Train, generate, judge and time one model, or read what was found before."""
-    folder = output / label / name.replace(" ", "-")
+    folder = folder_of(output, label, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if not (folder / "model.json").exists():
+    if not complete(folder):
         if name in STUDENTS:
             distill(folder.parent / STUDENTS[name], folder, data=files, mesh="par04-siw", resume=started(folder))
         else:
@@ -135,6 +139,14 @@ def measured(
     }
     kept(path, result)
     return result
+
+
+def folder_of(output: Path, label: str, name: str) -> Path:
+    return output / label / name.replace(" ", "-")
+
+
+def complete(folder: Path) -> bool:
+    return (folder / "model.json").exists()
 
 
 def started(folder: Path) -> bool:
