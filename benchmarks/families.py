@@ -63,9 +63,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test part")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PRESETS, *STUDENTS])
-    parser.add_argument(
-        "--trained", action="store_true", help="only what is trained already, for a table before the end"
-    )
+    parser.add_argument("--trained", action="store_true", help="only what is trained already")
     parser.add_argument("--time-again", action="store_true", help="time all models anew, one after the other")
     parser.add_argument("--table", type=Path, help="write the table between the marks of this page")
     options = parser.parse_args()
