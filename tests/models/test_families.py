@@ -515,7 +515,7 @@ class TestAutoencoder:
             batch = batch_of(generator, showers)
             batch = Batch(batch.energies.double(), batch.conditions.double())
             scaled = generator.scaler(batch.conditions)
-            tokens = generator._numbers(batch, scaled)
+            tokens = generator._numbers(batch)
             code = generator._encode(tokens, scaled)
             penalty = float(generator._penalty(tokens, code, scaled).detach())
             if regulariser == "l1":

@@ -9,14 +9,15 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from fastv.coding import ShowerCoding
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
+from fastv.layer_coding import LayerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings, Shape
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.networks import MLP
+from fastv.voxel_coding import VoxelCoding
 
 Regulariser = Literal["none", "l1", "kl", "contractive", "denoising"]
 
@@ -45,9 +46,11 @@ class AutoencoderSettings(GeneratorSettings):
 
 
 class Autoencoder(Generator):
-    r"""Autoencoder of the code of :class:`~fastv.coding.ShowerCoding`, and a density of its hidden code.
+    r"""Autoencoder of the numbers of a shower, and a density of its hidden code.
 
-    With x the numbers of a shower, h = f(x, c) the hidden code and g its decoder, the loss is
+    The numbers x of a shower are the codes of its layers, :class:`~fastv.layer_coding.LayerCoding`, and of its voxels,
+    :class:`~fastv.voxel_coding.VoxelCoding`: standard normal number by number, so what a decoder leaves out is noise
+    that may be drawn. With h = f(x, c) the hidden code and g its decoder, the loss is
 
         mean over numbers of (x - g(h, c))^2 + strength * penalty
 
@@ -87,7 +90,8 @@ class Autoencoder(Generator):
             raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.coding = ShowerCoding(detector)
+        self.layer_coding = LayerCoding(detector)
+        self.voxel_coding = VoxelCoding(detector)
         self.layers, alpha, rings = detector.mesh.shape
         self.numbers = 1 + self.layers + detector.mesh.n_voxels
         conditions, widths = self.scaler.size, settings.hidden
@@ -123,12 +127,16 @@ class Autoencoder(Generator):
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Fit the coding."""
-        self.coding.fit(batch.energies, batch.conditions[:, :1], self.scaler(batch.conditions)[:, :1])
+        """Fit the codings."""
+        grid = batch.energies.view(-1, *self.detector.mesh.shape)
+        self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
+        self.voxel_coding.fit(grid)
 
-    def _numbers(self, batch: Batch, scaled: Tensor) -> Tensor:
+    def _numbers(self, batch: Batch) -> Tensor:
         """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
-        layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
+        grid = batch.energies.view(-1, *self.detector.mesh.shape)
+        layers = self.layer_coding.encode(grid.sum((2, 3)), batch.conditions[:, :1])
+        voxels = self.voxel_coding.encode(grid)
         if self.settings.network != "layerwise":
             return torch.cat([layers, voxels.flatten(1)], dim=1)[:, None]
         response = layers[:, :1, None].expand(-1, self.layers, -1)
@@ -157,7 +165,7 @@ class Autoencoder(Generator):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``reconstruction``, the mean squared error of the numbers, and the ``penalty``."""
         scaled = self.scaler(batch.conditions)
-        tokens = self._numbers(batch, scaled)
+        tokens = self._numbers(batch)
         seen = tokens
         if self.settings.regulariser == "denoising" and self.training:
             seen = tokens + self.settings.corruption * torch.randn_like(tokens)
@@ -187,7 +195,7 @@ class Autoencoder(Generator):
     def anomaly(self, batch: Batch) -> Tensor:
         """Mean squared error of reconstruction of each shower, (N,): large where it is unlike the training showers."""
         scaled = self.scaler(batch.conditions)
-        tokens = self._numbers(batch, scaled)
+        tokens = self._numbers(batch)
         return (self._decode(self._encode(tokens, scaled), scaled) - tokens).square().mean((1, 2))
 
     @torch.no_grad()
@@ -212,7 +220,7 @@ class Autoencoder(Generator):
         self.spread.copy_((away - scores @ self.components).std(0))
 
     def _encode_and_rest(self, batch: Batch, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self._numbers(batch, scaled)
+        tokens = self._numbers(batch)
         code = self._encode(tokens, scaled)
         return code.flatten(1), self._flat(tokens - self._decode(code, scaled))
 
@@ -227,8 +235,8 @@ class Autoencoder(Generator):
             code = code.clamp(0.0, 1.0)
         numbers = self._flat(self._decode(code.reshape(-1, self.tokens, self.settings.code), scaled))
         numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
-        grid = numbers[:, 1 + self.layers :].reshape(-1, *self.detector.mesh.shape)
-        return self.coding.decode(numbers[:, : 1 + self.layers], grid, conditions[:, :1], scaled[:, :1])
+        layers = self.layer_coding.decode(numbers[:, : 1 + self.layers], conditions[:, :1])
+        return self.voxel_coding.decode(numbers[:, 1 + self.layers :].reshape(-1, *self.detector.mesh.shape), layers)
 
 
 class _NumbersEncoder(nn.Module):
