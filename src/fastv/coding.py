@@ -1,4 +1,4 @@
-"""Showers as standardised numbers without gaps, and back: the space in which continuous families model them."""
+"""Showers as standardised numbers without gaps, and back: the space in which the linear baseline models them."""
 
 from __future__ import annotations
 
