@@ -12,7 +12,6 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.layer_coding import LayerCoding
 from fastv.models.contract import (
@@ -120,11 +119,6 @@ class Adversarial(Generator):
         self, settings: AdversarialSettings, detector: Detector, domain: Domain, *, companions: int = 0
     ) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = (
-                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            )
-            raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.layer_coding = LayerCoding(detector)

@@ -85,9 +85,6 @@ class Autoencoder(Generator):
 
     def __init__(self, settings: AutoencoderSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = "the family 'autoencoder' needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.layer_coding = LayerCoding(detector)

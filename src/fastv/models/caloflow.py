@@ -111,9 +111,6 @@ class CaloFlow(Generator):
 
     def __init__(self, settings: CaloFlowSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = "the family 'caloflow' needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            raise SettingsError(msg)
         s = self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.shape = detector.mesh.shape

@@ -184,16 +184,26 @@ class Generator(nn.Module, ABC):
 
     A subclass declares ``family`` and ``Settings``, is built from settings, detector and domain alone (so that weights
     can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`. A family without trained
-    parameters is complete after :meth:`fit`.
+    parameters is complete after :meth:`fit`. It needs a mesh whose layers all have the same cells, unless it sets
+    ``any_mesh``.
+
+    Raises:
+        SettingsError: the detector or the domain is not one for the family or its settings.
     """
 
     family: ClassVar[str]
     Settings: ClassVar[type[GeneratorSettings]]
+    any_mesh: ClassVar[bool] = False
     settings: GeneratorSettings
     noise: NoiseSpec
 
     def __init__(self, settings: GeneratorSettings, detector: Detector, domain: Domain) -> None:
         super().__init__()
+        if not (self.any_mesh or detector.mesh.is_regular):
+            msg = (
+                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
+            )
+            raise SettingsError(msg)
         for name in ("theta", "phi"):
             if name in settings.conditions and getattr(domain, name) is None:
                 msg = f"the settings ask for the condition {name!r}, but the training showers do not tell it"

@@ -10,7 +10,6 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
@@ -96,9 +95,6 @@ class FastV(Generator):
 
     def __init__(self, settings: FastVSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = "the family 'fastv' needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.layers, alpha, self.rings = detector.mesh.shape

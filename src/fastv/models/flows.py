@@ -167,14 +167,11 @@ class DiffusionFlow(Flow):
         self.mean, self.scale = mean, scale
         self.levels = noise_levels(steps, sigma_min, sigma_max, rho)
 
-    def denoised(self, x: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
-        r"""D(x, sigma) = x / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) F, for data of unit variance."""
-        skip = 1 / (1 + sigma.square())
-        t = 1 / (1 + sigma)
-        return _as(x, skip) * x + _as(x, sigma * skip.sqrt()) * self.output(_as(x, t) * x, context, t)
-
     def loss(self, x: Tensor, context: Tensor) -> Tensor:
-        r"""Mean of |D - x|^2 (1 + sigma^2)/sigma^2, which is |F - F*|^2 at t = 1/(1 + sigma)."""
+        r"""Mean of |D - x|^2 (1 + sigma^2)/sigma^2, which is |F - F*|^2 at t = 1/(1 + sigma).
+
+        D(x, sigma) = x / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) F are the data that the network finds in x.
+        """
         sigma = torch.exp(self.mean + self.scale * stratified_normal(len(x), x))
         return self.denoising_loss(x, torch.randn_like(x), context, 1 / (1 + sigma))
 

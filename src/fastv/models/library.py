@@ -42,6 +42,7 @@ class ShowerLibrary(Generator):
 
     family: ClassVar[str] = "library"
     Settings: ClassVar[type[GeneratorSettings]] = LibrarySettings
+    any_mesh: ClassVar[bool] = True
     settings: LibrarySettings
     showers: Tensor
     conditions: Tensor

@@ -9,7 +9,6 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from fastv.coding import ShowerCoding
-from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
@@ -64,9 +63,6 @@ class PCA(Generator):
 
     def __init__(self, settings: PCASettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = "the family 'pca' needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.coding = ShowerCoding(detector)

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from fastv.errors import SettingsError
 from fastv.geometry import Detector
 from fastv.layer_coding import LayerCoding
 from fastv.models.contract import (
@@ -80,11 +79,6 @@ class TwoStages(Generator):
 
     def __init__(self, settings: TwoStageSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        if not detector.mesh.is_regular:
-            msg = (
-                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
-            )
-            raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.shape = detector.mesh.shape

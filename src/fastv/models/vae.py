@@ -63,6 +63,7 @@ class VAE(Generator):
 
     family: ClassVar[str] = "vae"
     Settings: ClassVar[type[GeneratorSettings]] = VAESettings
+    any_mesh: ClassVar[bool] = True
     settings: VAESettings
 
     def __init__(self, settings: VAESettings, detector: Detector, domain: Domain) -> None:
