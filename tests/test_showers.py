@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -180,20 +181,44 @@ class TestLayout:
 class TestLazyReading:
     @given(st.slices(130), st.integers(1, 40))
     def test_any_slice(self, full_file: Path, full_showers: Showers, rows: slice, step: int) -> None:
-        for wanted in (rows, slice(rows.start, rows.stop, step)):
+        for wanted, most in itertools.product((rows, slice(rows.start, rows.stop, step)), (0, 10**6)):
             with ShowersFile(full_file) as file:
+                file.hold(most)
                 assert_same(file[wanted], full_showers[np.arange(130)[wanted]])
 
     @given(st.lists(st.integers(-130, 129), max_size=40))
     def test_any_indices(self, full_file: Path, full_showers: Showers, rows: list[int]) -> None:
-        with ShowersFile(full_file) as file:
-            wanted = np.asarray(rows, dtype=np.int64)
-            assert_same(file[wanted], full_showers[wanted])
+        wanted = np.asarray(rows, dtype=np.int64)
+        for most in (0, 10**6):
+            with ShowersFile(full_file) as file:
+                file.hold(most)
+                assert_same(file[wanted], full_showers[wanted])
 
     def test_a_mask(self, full_file: Path, full_showers: Showers) -> None:
         with ShowersFile(full_file) as file:
             mask = file.incident_energies > 1e5
             assert_same(file[mask], full_showers[mask])
+
+    def test_held_showers_are_read_once(self, full_file: Path, full_showers: Showers) -> None:
+        """Slices are views, nothing can be written into them, and a file too large stays where it is."""
+        with ShowersFile(full_file) as file:
+            assert not file.hold(full_showers.energies.nbytes - 1)
+            assert file.hold(full_showers.energies.nbytes)
+            assert np.shares_memory(file[:5].energies, next(file.unchecked(130))[1])
+            with pytest.raises(ValueError, match="read-only"):
+                file[:1].energies[0, 0] = 1.0
+        with pytest.raises(ValueError, match="closed"):
+            file[:1]
+
+    def test_held_showers_are_checked_like_others(self, tmp_path: Path, full_showers: Showers) -> None:
+        damaged = full_showers.energies.copy()
+        damaged[100, 3] = np.nan
+        with h5py.File(tmp_path / "damaged.h5", "w") as file:
+            file["incident_energies"], file["showers"] = full_showers.incident_energies, damaged
+        with ShowersFile(tmp_path / "damaged.h5", full_showers.detector) as file:
+            assert file.hold(10**6)
+            with pytest.raises(FileFormatError, match="voxel 3 of shower 100 is nan"):
+                file[90:]
 
     @pytest.mark.parametrize("rows", [[130], [-131], [0.5], [[1]], [True]])
     def test_rows_outside(self, full_file: Path, rows: list[object]) -> None:

@@ -163,6 +163,7 @@ class ShowersFile:
     def __init__(self, path: str | Path, detector: Detector | str | None = None) -> None:
         self.path = Path(path)
         self._file = _open(self.path)
+        self._held: NDArray[Any] | None = None
         try:
             with _damage_named(self.path):
                 self._check_layout()
@@ -239,7 +240,9 @@ class ShowersFile:
         with _damage_named(self.path):
             dataset = self._file[name]
             data: NDArray[Any]
-            if isinstance(rows, slice):
+            if name == "showers" and self._held is not None:
+                data = self._held[rows]
+            elif isinstance(rows, slice):
                 data = dataset[rows]
             else:
                 data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
@@ -276,6 +279,29 @@ class ShowersFile:
             _check_incident(energies, str(self.path), start)
             pieces.append(energies)
         return np.concatenate(pieces)
+
+    def hold(self, most: int) -> bool:
+        """Keep all voxel energies in memory, if they take at most so many bytes: what passes often unpacks them once.
+
+        Whatever reads the file has the same results; slices are then views that cannot be written to.
+
+        Returns:
+            Whether they are kept.
+
+        Raises:
+            FileFormatError: the file is damaged.
+
+        Example:
+            >>> from fastv.sample import sample_path
+            >>> with ShowersFile(sample_path("test")) as file:
+            ...     file.hold(10**6), file.hold(10**8)
+            (False, True)
+        """
+        dataset = self._file["showers"]
+        if self._held is None and dataset.size * dataset.dtype.itemsize <= most:
+            self._held = self._read("showers", slice(None))
+            self._held.flags.writeable = False
+        return self._held is not None
 
     def column(self, name: str) -> NDArray[Any]:
         """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
@@ -359,8 +385,9 @@ class ShowersFile:
             yield slice(start, start + several * size)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of what is held."""
         self._file.close()
+        self._held = None
 
     def __enter__(self) -> Self:
         return self

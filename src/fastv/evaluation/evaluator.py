@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
 _MOST_IN_MEMORY = 20_000
+_MOST_HELD = 2**29
+"""Bytes of voxel energies of a file that are kept in memory, where all passes over it find them."""
 _MOST_HASHED = 2**32
 """Bytes of a file whose digest the report tells."""
 Sample = str | Path | Showers
@@ -97,6 +99,9 @@ def evaluate(
         check_comparable(sources)
         if announce is not None:
             announce(_first_look(sources["reference"], sources["generated"]))
+        for source in (sources["reference"], sources["generated"]):
+            if isinstance(source, ShowersFile):
+                source.hold(_MOST_HELD)
         baseline = Baseline(
             sources["reference"], sources.get("floor"), floor_name=name_of(floor), energy_bins=energy_bins
         )
