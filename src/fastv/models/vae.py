@@ -150,7 +150,9 @@ class VAE(Generator):
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
-        intensities = torch.sigmoid(self._intensities(self.prior.sample(noise, scaled), scaled))
+        logits = self._intensities(self.prior.sample(noise, scaled), scaled)
+        # onnxruntime's sigmoid has an absolute precision of 1e-7, a tenth of what many voxels hold.
+        intensities = 1.0 / (1.0 + torch.exp(-logits))
         return above_threshold(intensities * conditions[:, :1], self.detector.threshold)
 
 
