@@ -113,6 +113,7 @@ def measured(
         known: dict[str, Any] = json.loads(path.read_text())
         if known["weights_sha256"] == load(folder).digest():
             if again:
+                known.pop("no_graph", None)
                 known |= speed(folder, load(folder))
                 kept(path, known)
             return known
