@@ -194,11 +194,15 @@ class ResponseScale(nn.Module):
 
     def forward(self, fraction: Tensor, incident: Tensor) -> Tensor:
         """Standardised visible fractions."""
-        return (fraction - self.mean) * torch.sqrt(incident / 1000.0) / self.stochastic
+        return (fraction - self.mean) / self.slope(incident)
 
     def fraction(self, y: Tensor, incident: Tensor) -> Tensor:
         """Visible fractions, never below zero."""
-        return (self.mean + y * self.stochastic / torch.sqrt(incident / 1000.0)).clamp(min=0.0)
+        return (self.mean + y * self.slope(incident)).clamp(min=0.0)
+
+    def slope(self, incident: Tensor) -> Tensor:
+        """dt/dy, the stochastic part of the resolution."""
+        return self.stochastic / torch.sqrt(incident / 1000.0)
 
 
 class QuantileMap(nn.Module):

@@ -136,7 +136,11 @@ def test_fastv_against_quadrature(prior: str, make_showers: Make) -> None:
         )
 
     with torch.no_grad():
-        exact = fastv.response.log_prob(response, scaled) + integral(of_profile, 10) + integral(of_voxels, 10)
+        exact = (
+            fastv.response.log_prob(response, scaled, batch.conditions[:, :1])
+            + integral(of_profile, 10)
+            + integral(of_voxels, 10)
+        )
         torch.testing.assert_close(fastv.log_likelihood(batch, 400), exact, atol=0.3, rtol=0)
 
 

@@ -23,6 +23,7 @@ from fastv.models.likelihoods import (
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
+from fastv.models.rare_losses import RareLosses
 from fastv.models.splines import normal_log_prob
 from fastv.models.vae import warmup, with_likelihood
 from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
@@ -63,7 +64,8 @@ class FastV(Generator):
 
         p(x | c) = p(t | c) int p(e | z_p, t, c) p(z_p) dz_p int p(x | z_l, e, t, c) p(z_l) dz_l .
 
-    * p(t | c): t, scaled by the stochastic term a/sqrt(E), is sinh-arcsinh normal.
+    * p(t | c): t, scaled by the stochastic term a/sqrt(E), is sinh-arcsinh normal; a few showers keep a part of it only
+      (:class:`~fastv.models.rare_losses.RareLosses`).
     * p(e | z_p, t, c): each layer is empty with some probability, else its standardised logarithm is sinh-arcsinh
       normal; layers are independent given z_p. Sampled layer energies are scaled to add up to t E_inc.
     * p(x | z_l, e, t, c): each voxel is empty with some probability, else the normal score of its energy is skew
@@ -83,7 +85,7 @@ class FastV(Generator):
     Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + lateral_latent + L layer_latent
-    normal and L + V uniform columns).
+    normal and 1 + L + V uniform columns).
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
@@ -105,8 +107,8 @@ class FastV(Generator):
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
         own = self.layers * settings.layer_latent
         normal = [1, settings.profile_latent, self.layers, settings.lateral_latent, own]
-        uniform = [self.layers, self.layers * self.cells]
-        # Columns of the noise for: response, profile, layers, shower, layers' own; which layers are filled, voxels.
+        uniform = [1, self.layers, self.layers * self.cells]
+        # Columns of the noise for: response, profile, layers, shower, layers' own; rare loss, filled layers, voxels.
         self._columns = normal + uniform
         self.noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
@@ -120,7 +122,7 @@ class FastV(Generator):
         incident = batch.conditions[:, :1]
         voxels, layers = self._split(batch.energies)
         u = self.scaler(batch.conditions)[:, :1]
-        self.response.scale.fit(layers.sum(1, keepdim=True) / incident, incident)
+        self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
         self.profile.scale.fit(layers, incident, u)
         self.lateral.fit(voxels)
 
@@ -130,13 +132,17 @@ class FastV(Generator):
         scaled = self.scaler(batch.conditions)
         voxels, layers = self._split(batch.energies)
         response = self.response.scale(layers.sum(1, keepdim=True) / incident, incident)
-        context = torch.cat([scaled, response], dim=1)
+        context = self._context(scaled, response)
         return scaled, response, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
+
+    def _context(self, scaled: Tensor, response: Tensor) -> Tensor:
+        """Conditions and response: what layers and voxels are told. A rare loss is the same to them, small or large."""
+        return torch.cat([scaled, response.clamp(-Response.REACH, Response.REACH)], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats a shower."""
         scaled, response, context, voxels, layers, profile = self._standardised(batch)
-        terms = {"response": -self.response.log_prob(response, scaled).mean()}
+        terms = {"response": -self.response.log_prob(response, scaled, batch.conditions[:, :1]).mean()}
         terms["profile"], terms["profile_kl"] = self.profile.loss(profile, layers > 0, context)
         terms["lateral"], terms["lateral_kl"] = self.lateral.loss(voxels, layers, profile, context)
         weight = self.settings.kl_weight * warmup(batch.epoch, self.settings.kl_warmup_epochs)
@@ -159,7 +165,7 @@ class FastV(Generator):
         of_profile = self.profile.log_weights(profile, layers > 0, context)
         of_voxels = self.lateral.log_weights(voxels, layers, profile, context)
         bounds = importance_bound(of_profile, samples) + importance_bound(of_voxels, samples)
-        return self.response.log_prob(response, scaled) + bounds
+        return self.response.log_prob(response, scaled, batch.conditions[:, :1]) + bounds
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
@@ -168,7 +174,7 @@ class FastV(Generator):
         conditions = batch.conditions.repeat(repeat, 1)
         true = self._split(batch.energies)[1].repeat(repeat, 1)
         scaled = self.scaler(conditions)
-        noise = NoiseSpec(self.noise.normal, uniform=self.layers).draw(len(conditions), seed=0).to(conditions)
+        noise = NoiseSpec(self.noise.normal, uniform=1 + self.layers).draw(len(conditions), seed=0).to(conditions)
         parts = torch.split(noise, self._columns[:-1], dim=1)
         for _ in range(3):
             # Layers are scaled to the total after the correction, so a few rounds settle it.
@@ -181,17 +187,17 @@ class FastV(Generator):
         parts = torch.split(noise, self._columns, dim=1)
         layers, context = self._sample_layers(conditions, scaled, parts)
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
-        voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[6], context)
+        voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
         voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
         return above_threshold(voxels.flatten(1), self.detector.threshold)
 
     def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
-        of_response, of_profile, of_layers, _, _, of_filled = noise[:6]
+        of_response, of_profile, of_layers, _, _, of_loss, of_filled = noise[:7]
         incident = conditions[:, :1]
-        response = self.response.sample(of_response, scaled)
-        context = torch.cat([scaled, response], dim=1)
-        total = self.response.scale.fraction(response, incident) * incident
+        fraction = self.response.sample(of_response, of_loss, scaled, incident)
+        context = self._context(scaled, self.response.scale(fraction, incident))
+        total = fraction * incident
         profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
         layers = layers * (total / layers.sum(1, keepdim=True))
@@ -199,28 +205,48 @@ class FastV(Generator):
 
 
 class Response(nn.Module):
-    """p(t | c) of the standardised visible fraction; shapes (N, 1)."""
+    """p(t | c) of the visible fraction t, standardised by the resolution; shapes (N, 1)."""
+
+    REACH: ClassVar[float] = 8.0
+    """Scales of the resolution: a shower below the mean by more has lost energy in another way."""
 
     def __init__(self, conditions: int) -> None:
         super().__init__()
         self.scale = ResponseScale()
+        self.losses = RareLosses()
         self.shape = MLP(conditions, (16,), 4)
         # Start from the fitted Gaussian; what the network adds is a small, smooth correction.
         for parameter in self.shape[-1].parameters():
             nn.init.zeros_(parameter)
 
+    @torch.no_grad()
+    def fit(self, fraction: Tensor, incident: Tensor) -> None:
+        """Fit the scale, then the rare losses beyond its reach."""
+        self.scale.fit(fraction, incident)
+        edge = self.scale.fraction(torch.full_like(incident, -self.REACH), incident)
+        self.losses.fit(fraction / self.scale.mean, torch.log(self.scale.mean / edge))
+
     def _parameters_of(self, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         location, log_scale, skew, log_tail = self.shape(scaled).split(1, dim=1)
         return location, torch.exp(log_scale), skew, torch.exp(log_tail)
 
-    def log_prob(self, response: Tensor, scaled: Tensor) -> Tensor:
-        """Log density of standardised responses (N, 1), nats, (N,)."""
-        # A shower that leaves most of its energy elsewhere lies tens of deviations away: bound its pull on the bulk.
-        return sinh_arcsinh_log_prob(response.clamp(-8.0, 8.0), *self._parameters_of(scaled))[:, 0]
+    def log_prob(self, response: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
+        """Log density of standardised responses (N, 1), nats, (N,).
 
-    def sample(self, noise: Tensor, scaled: Tensor) -> Tensor:
-        """Standardised responses (N, 1) from normal noise (N, 1)."""
-        return sinh_arcsinh_sample(noise, *self._parameters_of(scaled)).clamp(-8.0, 8.0)
+        For showers with a rare loss the resolution is left out: near the mean they are too few to matter, and far from
+        it the resolution is small beside the loss.
+        """
+        # What lies beyond the reach, and is no rare loss, must not pull at the bulk without bounds.
+        usual = sinh_arcsinh_log_prob(response.clamp(-self.REACH, self.REACH), *self._parameters_of(scaled))
+        fraction = self.scale.fraction(response, incident).clamp(min=1e-3)
+        loss = torch.log(self.scale.mean / fraction)
+        rare = self.losses.log_prob(loss) + torch.log(self.scale.slope(incident) / fraction)
+        return torch.logaddexp(torch.log1p(-self.losses.probability) + usual, rare)[:, 0]
+
+    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
+        """Visible fractions (N, 1) from normal and uniform noise (N, 1)."""
+        usual = sinh_arcsinh_sample(normal, *self._parameters_of(scaled)).clamp(-self.REACH, self.REACH)
+        return self.scale.fraction(usual, incident) * self.losses.kept(uniform)
 
 
 class Profile(nn.Module):
