@@ -155,15 +155,32 @@ class TestLayerScale:
 
         before = worst()
         for _ in range(3):
-            scale.calibrate(energies, generated(), u)
+            scale.calibrate(energies / incident, generated() / incident, u)
         assert before > 0.05
         assert worst() < 0.03
+
+    def test_calibration_serves_the_few_showers_of_high_energy_too(self) -> None:
+        """Nine of ten showers are in the lowest tenth of the energies; what is wrong is wrong at the other end."""
+        generator = torch.Generator().manual_seed(4)
+        low = torch.rand(20_000, 1, generator=generator) < 0.9
+        u = torch.rand(20_000, 1, generator=generator) * torch.where(low, 0.2, 2.0) - 1.0
+        true = 0.1 * torch.exp(0.3 * torch.randn(20_000, 4, generator=generator))
+        scale = LayerScale(4)
+
+        def generated() -> Tensor:
+            return true * torch.exp(0.1 * u.clamp(min=0.0) + scale._scales(u)[2])
+
+        for _ in range(3):
+            scale.calibrate(true, generated(), u)
+        highest = u[:, 0] > 0.8
+        ratio = generated()[highest].mean(0) / true[highest].mean(0)
+        torch.testing.assert_close(ratio, torch.ones(4), atol=0.01, rtol=0)
 
     def test_calibration_leaves_right_means_alone(self) -> None:
         energies, incident, u = layer_sample(2000)
         scale = LayerScale(4)
         scale.fit(energies, incident, u)
-        scale.calibrate(energies, energies, u)
+        scale.calibrate(energies / incident, energies / incident, u)
         assert not scale.correction.any()
 
     @pytest.mark.parametrize("n", [1, 3, 9])
@@ -171,7 +188,7 @@ class TestLayerScale:
         energies, incident, u = layer_sample(n)
         scale = LayerScale(4)
         scale.fit(energies, incident, u)
-        scale.calibrate(energies, 0.9 * energies, u)
+        scale.calibrate(energies / incident, 0.9 * energies / incident, u)
         assert bool(scale.correction.isfinite().all())
 
 

@@ -146,20 +146,25 @@ class LayerScale(nn.Module):
         return torch.exp(mean + correction + width * y) * incident
 
     @torch.no_grad()
-    def calibrate(self, true: Tensor, generated: Tensor, u: Tensor, bins: int = 8) -> None:
+    def calibrate(self, true: Tensor, generated: Tensor, u: Tensor, bins: int = 12) -> None:
         """Add to the correction the logarithm of true over generated mean layer energies, a cubic polynomial of u.
 
-        ``true`` and ``generated`` (N, L) have the same conditions, u (N, 1).
+        ``true`` and ``generated`` (N, L) are fractions of the incident energy under the same conditions, u (N, 1). The
+        bins of u are equally wide: however the showers are spread over energies, each decade has its say.
         """
-        order = u[:, 0].argsort()
         sums, levels, weights = [], [], []
-        for part in order.chunk(bins):
-            sums.append(torch.log(true[part].sum(0).clamp(min=1e-3) / generated[part].sum(0).clamp(min=1e-3)))
+        edges = torch.linspace(float(u.min()), float(u.max()), bins + 1)[1:-1].to(u)
+        index = torch.bucketize(u[:, 0], edges)
+        for part in (index == each for each in range(bins)):
+            if not part.any():
+                continue
+            sums.append(torch.log(true[part].sum(0).clamp(min=1e-9) / generated[part].sum(0).clamp(min=1e-9)))
             levels.append(u[part].mean())
             # The relative variance of a mean tells how far to trust it; a layer with few hits is left almost alone.
-            spread = true[part].var(0, correction=min(1, len(part) - 1))
-            variance = spread / (len(part) * true[part].mean(0).clamp(min=1e-6) ** 2)
-            weights.append(1.0 / variance.clamp(min=1e-4))
+            n = int(part.sum())
+            variance = true[part].var(0, correction=min(1, n - 1)) / (n * true[part].mean(0).clamp(min=1e-9) ** 2)
+            # The variance of one or two showers is none.
+            weights.append(1.0 / variance.clamp(min=max(1e-4, 0.1 / n)))
         powers = torch.stack(levels)[:, None].double() ** torch.arange(4)
         for layer in range(true.shape[1]):
             weight = torch.stack(weights)[:, layer].double()

@@ -170,16 +170,18 @@ class FastV(Generator):
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
         """Match the mean layer energies to those of training showers, as a smooth function of the incident energy."""
-        repeat = max(1, 20_000 // len(batch.energies))
-        conditions = batch.conditions.repeat(repeat, 1)
-        true = self._split(batch.energies)[1].repeat(repeat, 1)
+        draws = max(1, 60_000 // len(batch.energies))
+        conditions = batch.conditions.repeat(draws, 1)
         scaled = self.scaler(conditions)
         noise = NoiseSpec(self.noise.normal, uniform=1 + self.layers).draw(len(conditions), seed=0).to(conditions)
         parts = torch.split(noise, self._columns[:-1], dim=1)
+        incident = batch.conditions[:, :1]
+        true = self._split(batch.energies)[1] / incident
+        u = self.scaler(batch.conditions)[:, :1]
         for _ in range(3):
             # Layers are scaled to the total after the correction, so a few rounds settle it.
             layers, _ = self._sample_layers(conditions, scaled, parts)
-            self.profile.scale.calibrate(true, layers, scaled[:, :1])
+            self.profile.scale.calibrate(true, layers.view(draws, *true.shape).mean(0) / incident, u)
 
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
