@@ -176,6 +176,16 @@ class TestLayerScale:
         ratio = generated()[highest].mean(0) / true[highest].mean(0)
         torch.testing.assert_close(ratio, torch.ones(4), atol=0.01, rtol=0)
 
+    def test_calibration_does_not_believe_a_few_hits(self) -> None:
+        """Generated showers reach a layer that none of the true ones did: no reason to take all energy from it."""
+        energies, incident, u = layer_sample(2000)
+        energies[19:, 3] = 0.0
+        scale = LayerScale(4)
+        scale.fit(energies, incident, u)
+        scale.calibrate(energies / incident, torch.full_like(energies, 0.1), u)
+        assert bool(scale.correction[:, 0].any())
+        assert not scale.correction[:, 3].any()
+
     def test_calibration_leaves_right_means_alone(self) -> None:
         energies, incident, u = layer_sample(2000)
         scale = LayerScale(4)

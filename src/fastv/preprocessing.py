@@ -84,6 +84,10 @@ class EnergyScore(nn.Module):
         return torch.exp(torch.minimum(a + b * s, (a - d * knot) + (b + d) * s))
 
 
+_LEAST_HITS = 20
+"""Showers that must reach a layer, before its mean energy is believed."""
+
+
 class LayerScale(nn.Module):
     r"""Standardise layer energies: y = (log(E_layer / E_inc) - m(u)) / s(u), u the scaled log of the incident energy.
 
@@ -163,8 +167,9 @@ class LayerScale(nn.Module):
             # The relative variance of a mean tells how far to trust it; a layer with few hits is left almost alone.
             n = int(part.sum())
             variance = true[part].var(0, correction=min(1, n - 1)) / (n * true[part].mean(0).clamp(min=1e-9) ** 2)
-            # The variance of one or two showers is none.
-            weights.append(1.0 / variance.clamp(min=max(1e-4, 0.1 / n)))
+            # A few hits say nothing about a mean, and nor does their own variance.
+            hit = (true[part] > 0).sum(0) >= _LEAST_HITS
+            weights.append(torch.where(hit & (generated[part] > 0).any(0), 1.0 / variance.clamp(min=1e-4), 0.0))
         powers = torch.stack(levels)[:, None].double() ** torch.arange(4)
         for layer in range(true.shape[1]):
             weight = torch.stack(weights)[:, layer].double()
