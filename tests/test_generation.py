@@ -123,6 +123,14 @@ class TestMemory:
         low, high = (model.generate(energy=energy, n=20).energies.sum() for energy in (1e3, 1e6))
         assert high > 100 * low
 
+    def test_provenance_tells_the_speed_where_it_was_measured(self, model: Model) -> None:
+        """The report's quality-speed plane reads it; steps chosen now would not be those that were timed."""
+        shipped = load("par04-siw")
+        told = shipped.generate(energy="10GeV", n=1, seed=1).provenance
+        measured = shipped.description.measured["speed"]["batch 1, one thread"]["ms per shower"]
+        assert told["ms_per_shower_batch1"] == measured
+        assert "ms_per_shower_batch1" not in model.generate(energy="10GeV", n=1, seed=1).provenance
+
     def test_provenance(self, model: Model) -> None:
         told = model.generate(energy="10,50GeV", n=4, seed=7).provenance
         assert told["engine"].startswith("FastV ")

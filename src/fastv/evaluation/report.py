@@ -192,7 +192,8 @@ def _plane(evaluation: Evaluation, folder: Path) -> str | None:
         return None
     found, floor = evaluation.metrics.fpd, evaluation.metrics_floor
     milliseconds = evaluation.generated.provenance.get("ms_per_shower_batch1")
-    own = Point(found.fpd.value, found.fpd.error, None if milliseconds is None else float(milliseconds))
+    measured = isinstance(milliseconds, float) and milliseconds > 0
+    own = Point(found.fpd.value, found.fpd.error, milliseconds if measured else None)
     name = str(evaluation.generated.provenance.get("model") or "generated")
     base = floor.fpd.fpd.value if floor is not None and floor.fpd is not None else None
     save(quality_speed_plane({name: own}, published(data_set), floor=base), folder / "plane.png")
