@@ -639,7 +639,8 @@ WORK = """
 import faulthandler, json, os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from fastv import output, showers as module
+from fastv import showers as module
+from fastv.storage import output
 from fastv.errors import OutputError
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers, ShowersFile, ShowersWriter

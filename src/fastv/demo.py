@@ -22,9 +22,9 @@ from fastv.evaluation.verdict import deviation_text
 from fastv.export import ExportReport, export
 from fastv.generation import generate_file
 from fastv.model import Model, load
-from fastv.output import check_free, written_whole
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
+from fastv.storage.output import check_free, written_whole
 from fastv.training import LOG, train
 
 SHIPPED = "par04-siw"

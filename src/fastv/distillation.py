@@ -10,8 +10,8 @@ from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.output import check_free
 from fastv.recipes import Recipe, options_of, recipe_of
+from fastv.storage.output import check_free
 from fastv.training import train
 from fastv.units import AngleSpec, EnergySpec
 

@@ -19,8 +19,8 @@ from fastv.generation import generate
 from fastv.geometry import Detector
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
-from fastv.output import written_whole
 from fastv.showers import Showers
+from fastv.storage.output import written_whole
 
 FORMAT_VERSION = 2
 """Version 2 tells the detector's material as a stack; version 1 is still read."""

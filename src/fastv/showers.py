@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.geometry import PRESETS, Detector, ReadoutMesh, first_problem
-from fastv.output import check_free, hdf5_written, readable_os_errors, reserve, written_whole
+from fastv.storage.output import check_free, hdf5_written, readable_os_errors, reserve, written_whole
 
 if sys.platform != "win32":
     import fcntl

@@ -24,8 +24,8 @@ from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputEr
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator, Objective
-from fastv.output import check_free, readable_os_errors, written_whole
 from fastv.recipes import Recipe, TrainingSettings, load_recipe
+from fastv.storage.output import check_free, readable_os_errors, written_whole
 from fastv.training_data import TrainingData
 
 LOG = "training.jsonl"

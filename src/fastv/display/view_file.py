@@ -14,8 +14,8 @@ from fastv.display.scene import file_panel, mean_panel, printable
 from fastv.display.tracks import load_tracks, with_tracks
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
-from fastv.output import check_free, written_whole
 from fastv.showers import ShowersFile
+from fastv.storage.output import check_free, written_whole
 
 MOST_EVENTS = 20
 """Showers in one page when none are chosen, and at most."""

@@ -28,7 +28,7 @@ from fastv.evaluation.auc import area_under_curve, chance_of_separation
 from fastv.evaluation.classifier_networks import ConvolutionalClassifier, DenseClassifier
 from fastv.evaluation.classifier_records import NAMES, ClassifierAuc, ClassifierSettings, ClassifierTraining, Kind
 from fastv.evaluation.statistics import Measured
-from fastv.output import written_whole
+from fastv.storage.output import written_whole
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -29,8 +29,8 @@ from fastv.evaluation.statistics import mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.evaluation.verdict import judge
 from fastv.geometry import Detector
-from fastv.output import check_free, readable_os_errors
 from fastv.showers import Showers, ShowersFile
+from fastv.storage.output import check_free, readable_os_errors
 
 if TYPE_CHECKING:
     from fastv.evaluation.report import Pictures

@@ -25,7 +25,7 @@ from fastv.evaluation.observables import Source
 from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics import Measured
 from fastv.geometry import Detector
-from fastv.output import check_free, written_whole
+from fastv.storage.output import check_free, written_whole
 
 _SIGNIFICANT = 2.0
 """Standard deviations from which on one generator is called worse than the best."""

@@ -21,7 +21,7 @@ from fastv.evaluation.observables import Source
 from fastv.evaluation.published import data_set_of, published
 from fastv.evaluation.result import Evaluation
 from fastv.evaluation.tables import tables
-from fastv.output import written_whole
+from fastv.storage.output import written_whole
 
 Pair = tuple[Source, Source]
 """Reference and generated sample."""

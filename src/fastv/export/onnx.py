@@ -21,7 +21,7 @@ from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
 from fastv.model import Model
 from fastv.models.contract import CONDITION_UNITS, Generator, noise_stream
-from fastv.output import check_free, written_whole
+from fastv.storage.output import check_free, written_whole
 
 PARITY_ROWS = 500
 RELATIVE_TOLERANCE = 1e-3

@@ -17,8 +17,8 @@ from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, resolve_
 from fastv.formats.fastv import NativeReader
 from fastv.formats.note import NOTE, Note
 from fastv.geometry import Detector
-from fastv.output import written_whole
 from fastv.showers import Showers, ShowersFile
+from fastv.storage.output import written_whole
 
 
 def recognises(layout: Layout) -> bool:

@@ -25,9 +25,9 @@ from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
 from fastv.geometry import Detector
-from fastv.output import check_free
 from fastv.particles import PDG_CODES, PDG_NAMES
 from fastv.showers import BLOCK_ROWS, Showers
+from fastv.storage.output import check_free
 from fastv.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
 
 _BATCH_BYTES = 2**25

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastv.errors import OutputError, SettingsError
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
-from fastv.output import check_free, readable_os_errors, written_whole
 from fastv.showers import Showers, ShowersFile, ShowersWriter
+from fastv.storage.output import check_free, readable_os_errors, written_whole
 
 
 def recognises(layout: Layout) -> bool:

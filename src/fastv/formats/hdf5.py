@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastv.errors import FileFormatError
 from fastv.formats.contract import Item, Layout, Plan
 from fastv.formats.note import NOTE, Note
-from fastv.output import hdf5_written, reserve
+from fastv.storage.output import hdf5_written, reserve
 
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1000

@@ -17,8 +17,8 @@ from fastv.errors import FileFormatError, OutputError
 from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, checked, resolve_detector, resolve_scale
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
-from fastv.output import written_whole
 from fastv.showers import Showers
+from fastv.storage.output import written_whole
 
 SPELLINGS = {
     "showers": ("showers", "shower"),

@@ -31,8 +31,8 @@ from fastv.formats.contract import (
     resolve_scale,
 )
 from fastv.formats.note import NOTE, Note
-from fastv.output import written_whole
 from fastv.showers import Showers
+from fastv.storage.output import written_whole
 
 _CELLS = ("EnergyCell", "rhoCell", "phiCell", "zCell")
 _COLUMNS = {"EnergyMC": "energy", "ThetaMC": "theta", "PhiMC": "phi", "PdgMC": "pdg"}

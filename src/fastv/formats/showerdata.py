@@ -34,9 +34,9 @@ from fastv.formats.contract import (
 )
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
 from fastv.formats.pointclouds import voxel_points, voxels_of
-from fastv.output import reserve, written_whole
 from fastv.particles import PDG_CODES
 from fastv.showers import Showers
+from fastv.storage.output import reserve, written_whole
 
 _DATASETS = {
     "showers": ("O", 1),

@@ -22,8 +22,8 @@ from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, checked, resolve_detector, resolve_scale
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
 from fastv.geometry import Detector
-from fastv.output import written_whole
 from fastv.showers import Showers
+from fastv.storage.output import written_whole
 
 DETECTORS = ("SiW", "SciPb")
 """The detectors that the layout knows, as they are called in the names of its files."""

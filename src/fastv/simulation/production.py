@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from fastv.errors import OutputError, SettingsError, SimulationError
 from fastv.geometry import Detector
-from fastv.output import check_free
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
@@ -31,6 +30,7 @@ from fastv.simulation.process import ShowerError
 from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.simulation.spectra import Spectrum
+from fastv.storage.output import check_free
 from fastv.units import AngleSpec, EnergySpec
 
 if TYPE_CHECKING:

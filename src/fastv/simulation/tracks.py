@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
-from fastv.output import hdf5_written, written_whole
+from fastv.storage.output import hdf5_written, written_whole
 
 if TYPE_CHECKING:
     from fastv.geometry import Detector

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from fastv import output
 from fastv.errors import OutputError
-from fastv.output import MARKER, check_free, hdf5_written, readable_os_errors, reserve, written_whole
+from fastv.storage import output
+from fastv.storage.output import MARKER, check_free, hdf5_written, readable_os_errors, reserve, written_whole
 
 
 def names(folder: Path) -> set[str]:
