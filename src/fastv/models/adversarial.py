@@ -13,7 +13,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
-from fastv.layer_coding import LayerCoding
+from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
     ConditionScaler,
@@ -28,7 +29,6 @@ from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettin
 from fastv.models.linear import LinearGaussian, least_squares, powers
 from fastv.models.networks import MLP
 from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
-from fastv.voxel_coding import VoxelCoding
 
 STAGES = ("layers", "voxels")
 ADAM = (0.0, 0.99)
@@ -84,8 +84,8 @@ class Made:
 class Adversarial(Generator):
     r"""Generators against critics, in two stages.
 
-    The first stage makes the codes y of response and layers, :class:`~fastv.layer_coding.LayerCoding`, given the
-    conditions u; the second those of voxels x, :class:`~fastv.voxel_coding.VoxelCoding`, given the layer energies e,
+    The first stage makes the codes y of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, given the
+    conditions u; the second those of voxels x, :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer energies e,
 
         y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) .
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
-from fastv.layer_coding import LayerCoding
+from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings, Shape
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.networks import MLP
-from fastv.voxel_coding import VoxelCoding
 
 Regulariser = Literal["none", "l1", "kl", "contractive", "denoising"]
 
@@ -48,8 +48,8 @@ class AutoencoderSettings(GeneratorSettings):
 class Autoencoder(Generator):
     r"""Autoencoder of the numbers of a shower, and a density of its hidden code.
 
-    The numbers x of a shower are the codes of its layers, :class:`~fastv.layer_coding.LayerCoding`, and of its voxels,
-    :class:`~fastv.voxel_coding.VoxelCoding`: standard normal number by number, so what a decoder leaves out is noise
+    The numbers x of a shower are the codes of its layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of its voxels,
+    :class:`~fastv.models.codings.voxels.VoxelCoding`: standard normal number by number, so what a decoder leaves out is noise
     that may be drawn. With h = f(x, c) the hidden code and g its decoder, the loss is
 
         mean over numbers of (x - g(h, c))^2 + strength * penalty

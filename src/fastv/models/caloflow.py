@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from fastv.errors import ModelError, SettingsError
 from fastv.geometry import Detector
-from fastv.layer_coding import LayerCoding
+from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
 from fastv.models.networks import MLP
 from fastv.models.recurrence import along_layers
 from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
-from fastv.voxel_coding import VoxelCoding
 
 _DECAYS = (0.0, 0.6, 0.9)
 """How much of a moving average along the axis is left from one layer to the next; 0 is the last layer alone."""
@@ -73,7 +73,7 @@ class CaloFlow(Generator):
     The second flow is the same for all layers. It is told the conditions, all energies, those around the layer
     directly, the depth, and of the layers before their moving averages: the last layer, and means that forget slowly.
     Both flows are chains of :class:`~fastv.models.splines.AutoregressiveSpline`, inner rings first, in the codes y of
-    :class:`~fastv.layer_coding.LayerCoding` and z of :class:`~fastv.voxel_coding.VoxelCoding`; these are about
+    :class:`~fastv.models.codings.layers.LayerCoding` and z of :class:`~fastv.models.codings.voxels.VoxelCoding`; these are about
     standard normal number by number, and an untrained flow is near the identity.
 
     **The density.** What has no place in a continuous space gets random numbers u, uniform on [0, 1]: an empty layer an

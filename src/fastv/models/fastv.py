@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
@@ -26,7 +27,6 @@ from fastv.models.priors import LatentPrior, Prior
 from fastv.models.rare_losses import RareLosses
 from fastv.models.splines import normal_log_prob
 from fastv.models.vae import warmup, with_likelihood
-from fastv.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
 
 
 class FastVSettings(GeneratorSettings):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
+from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.preprocessing import above_threshold
 
 
 class LibrarySettings(GeneratorSettings):

@@ -8,8 +8,8 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from fastv.coding import ShowerCoding
 from fastv.geometry import Detector
+from fastv.models.codings.showers import ShowerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
 
@@ -30,7 +30,7 @@ class PCASettings(GeneratorSettings):
 
 
 class PCA(Generator):
-    r"""Linear generator in the space of :class:`~fastv.coding.ShowerCoding`.
+    r"""Linear generator in the space of :class:`~fastv.models.codings.showers.ShowerCoding`.
 
     With x the code of a shower and u its scaled conditions,
 

@@ -10,7 +10,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
-from fastv.layer_coding import LayerCoding
+from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.preprocessing import LayerScale
+from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
     ConditionScaler,
@@ -24,8 +26,6 @@ from fastv.models.flows import TIME_FEATURES, Flow
 from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
 from fastv.models.linear import LinearGaussian
 from fastv.models.networks import MLP
-from fastv.preprocessing import LayerScale
-from fastv.voxel_coding import VoxelCoding
 
 _STUDENT_TRAINING: dict[str, Any] = {
     "optimizer": "adamw",
@@ -61,8 +61,8 @@ class TwoStages(Generator):
 
     The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
     layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
-    The codes x are those of :class:`~fastv.voxel_coding.VoxelCoding`. The codes of the layers are those of
-    :class:`~fastv.layer_coding.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves of them.
+    The codes x are those of :class:`~fastv.models.codings.voxels.VoxelCoding`. The codes of the layers are those of
+    :class:`~fastv.models.codings.layers.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves of them.
     So with no flow at all independent noise gives the right spectra, and layers that are correlated as they should be
     on average; a flow has only to learn what else the numbers of a shower have to do with each other.
 

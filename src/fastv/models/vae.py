@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from fastv.errors import SettingsError
 from fastv.geometry import Detector
+from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
 from fastv.models.importance import importance_bound
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
-from fastv.preprocessing import above_threshold
 
 
 class VAESettings(GeneratorSettings):

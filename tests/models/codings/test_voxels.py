@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fastv.geometry import Detector, ReadoutMesh
+from fastv.models.codings.voxels import _BEND, _SLOPE, VoxelCoding, _score_of_logit
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
-from fastv.voxel_coding import _BEND, _SLOPE, VoxelCoding, _score_of_logit
 
 
 @pytest.fixture(scope="module")

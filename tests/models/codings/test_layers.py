@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv.layer_coding import LayerCoding
+from fastv.models.codings.layers import LayerCoding
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
-from fastv.preprocessing import QuantileMap, ResponseScale, above_threshold
-from fastv.voxel_coding import VoxelCoding
+from fastv.models.codings.preprocessing import QuantileMap, ResponseScale, above_threshold
+from fastv.models.codings.voxels import VoxelCoding
 
 
 class LayerCoding(nn.Module):
     r"""Code the L layer energies of a shower as 1 + L numbers: its response, and the layers' scores.
 
-    * response: t = E_tot / E_inc by :class:`~fastv.preprocessing.ResponseScale`, then mapped to normal scores.
-    * layers: as the voxels of one large layer, by :class:`~fastv.voxel_coding.VoxelCoding`, with the incident energy in
+    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`, then mapped to normal scores.
+    * layers: as the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`, with the incident energy in
       the place of the layer's: below a code that depends on the incident energy a layer is empty.
 
     So standard normal codes, correlated as they may be, give each layer the right spectrum and occupancy at every

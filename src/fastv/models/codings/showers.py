@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from fastv.geometry import Detector
-from fastv.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale, above_threshold
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale, above_threshold
 
 
 class ShowerCoding(nn.Module):
     r"""Code a shower as its standardised response and layer energies, and the standardised scores of its voxels.
 
-    * response: t = E_tot / E_inc by :class:`~fastv.preprocessing.ResponseScale`.
-    * layers: log E_l by :class:`~fastv.preprocessing.LayerScale`. An empty layer is given an energy below the readout
+    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`.
+    * layers: log E_l by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is given an energy below the readout
       threshold E_0, E_0 exp(-\|n\|).
-    * voxels: scores s of :class:`~fastv.preprocessing.EnergyScore`. An empty voxel is given a score below that of the
+    * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is given a score below that of the
       threshold, s_0 - ``gap`` \|n\|. Then mean and standard deviation of each layer and ring are taken out.
 
     n are standard normal. So zeros have a place in a continuous space: a density there tells occupancy and energy at

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastv.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 
