@@ -25,7 +25,6 @@ from typing import Any
 import torch
 
 from fastv.bench import bench
-from fastv.distillation import distill
 from fastv.errors import ModelError
 from fastv.evaluation.baseline import Baseline
 from fastv.evaluation.evaluator import evaluate_against
@@ -34,7 +33,8 @@ from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
-from fastv.training import LOG, train
+from fastv.training.distillation import distill
+from fastv.training.loop import LOG, train
 
 PRESETS = (
     "pca",

@@ -28,7 +28,7 @@ from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain
 from fastv.models.noise import noise_stream
-from fastv.recipes import load_recipe
+from fastv.training.recipe import load_recipe
 
 
 def bare_decoder(voxels: int) -> nn.Module:

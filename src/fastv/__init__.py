@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastv.showers import Showers as Showers
     from fastv.showers import ShowersFile as ShowersFile
     from fastv.simulation.production import simulate as simulate
-    from fastv.training import train as train
+    from fastv.training.loop import train as train
 
 _HOMES = {
     "Detector": "fastv.geometry",
@@ -37,7 +37,7 @@ _HOMES = {
     "load": "fastv.model",
     "sample_path": "fastv.sample",
     "simulate": "fastv.simulation.production",
-    "train": "fastv.training",
+    "train": "fastv.training.loop",
     "view": "fastv.display",
 }
 

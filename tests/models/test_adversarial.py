@@ -23,8 +23,8 @@ from fastv.models.critics import LayerCritic
 from fastv.models.grid_networks import TransformerSettings
 from fastv.models.wgan import WGAN
 from fastv.showers import Showers
-from fastv.training import train
-from fastv.training_data import TrainingData
+from fastv.training.data import TrainingData
+from fastv.training.loop import train
 
 Make = Callable[..., Showers]
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv.distillation import distill, student_recipe
 from fastv.errors import ModelError, SettingsError
 from fastv.export import export
 from fastv.geometry import Detector, LayerBlock, ReadoutMesh
@@ -20,6 +19,7 @@ from fastv.models import build
 from fastv.models.caloflow import CaloFlow
 from fastv.models.contract import Batch, Domain
 from fastv.showers import Showers
+from fastv.training.distillation import distill, student_recipe
 
 Make = Callable[..., Showers]
 SMALL: dict[str, Any] = {

@@ -22,9 +22,9 @@ from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.fastv import FastV, Response
 from fastv.models.two_stages import TwoStages
 from fastv.models.vae import warmup
-from fastv.recipes import recipe_of
 from fastv.showers import Showers
-from fastv.training import train
+from fastv.training.loop import train
+from fastv.training.recipe import recipe_of
 
 Make = Callable[..., Showers]
 

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.bench import bench
     from fastv.errors import SettingsError
-    from fastv.recipes import options_of
+    from fastv.training.recipe import options_of
 
     try:
         batch = [int(size) for size in options.batch.split(",")]

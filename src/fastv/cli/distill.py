@@ -41,8 +41,8 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Distill, then print what came out."""
-    from fastv.distillation import distill
     from fastv.summary import print_summary, summarise_model
+    from fastv.training.distillation import distill
 
     distill(
         options.teacher,

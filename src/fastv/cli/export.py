@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.export import export
     from fastv.model import load
-    from fastv.recipes import options_of
+    from fastv.training.recipe import options_of
 
     model = load(options.model).with_options(**options_of(options.set))
     report = export(model, options.output, contract=options.contract, force=options.force)

@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.generation import generate_file
     from fastv.model import load
-    from fastv.recipes import options_of
     from fastv.showers import ShowersFile
     from fastv.storage.output import check_free
+    from fastv.training.recipe import options_of
 
     check_free(options.output, force=options.force)
     model = load(options.model)

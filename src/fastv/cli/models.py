@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.model import read_description, shipped_models
     from fastv.models import FAMILIES
-    from fastv.recipes import preset_names
+    from fastv.training.recipe import preset_names
     from fastv.units import format_energy
 
     descriptions = {name: read_description(name) for name in shipped_models()}

@@ -29,7 +29,7 @@ def add_parser(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, then print what came out."""
     from fastv.summary import print_summary, summarise_model
-    from fastv.training import train
+    from fastv.training.loop import train
 
     train(
         options.recipe,

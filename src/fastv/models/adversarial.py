@@ -84,8 +84,9 @@ class Made:
 class Adversarial(Generator):
     r"""Generators against critics, in two stages.
 
-    The first stage makes the codes y of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, given the
-    conditions u; the second those of voxels x, :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer energies e,
+    The first stage makes the codes y of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, given
+    the conditions u; the second those of voxels x, :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer
+    energies e,
 
         y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) .
 

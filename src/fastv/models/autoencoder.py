@@ -48,9 +48,9 @@ class AutoencoderSettings(GeneratorSettings):
 class Autoencoder(Generator):
     r"""Autoencoder of the numbers of a shower, and a density of its hidden code.
 
-    The numbers x of a shower are the codes of its layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of its voxels,
-    :class:`~fastv.models.codings.voxels.VoxelCoding`: standard normal number by number, so what a decoder leaves out is noise
-    that may be drawn. With h = f(x, c) the hidden code and g its decoder, the loss is
+    The numbers x of a shower are the codes of its layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of its
+    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`: standard normal number by number, so what a decoder
+    leaves out is noise that may be drawn. With h = f(x, c) the hidden code and g its decoder, the loss is
 
         mean over numbers of (x - g(h, c))^2 + strength * penalty
 

@@ -73,8 +73,8 @@ class CaloFlow(Generator):
     The second flow is the same for all layers. It is told the conditions, all energies, those around the layer
     directly, the depth, and of the layers before their moving averages: the last layer, and means that forget slowly.
     Both flows are chains of :class:`~fastv.models.splines.AutoregressiveSpline`, inner rings first, in the codes y of
-    :class:`~fastv.models.codings.layers.LayerCoding` and z of :class:`~fastv.models.codings.voxels.VoxelCoding`; these are about
-    standard normal number by number, and an untrained flow is near the identity.
+    :class:`~fastv.models.codings.layers.LayerCoding` and z of :class:`~fastv.models.codings.voxels.VoxelCoding`; these
+    are about standard normal number by number, and an untrained flow is near the identity.
 
     **The density.** What has no place in a continuous space gets random numbers u, uniform on [0, 1]: an empty layer an
     energy below the threshold, an empty voxel a code below that of the threshold, and the voxels x_l of a filled layer

@@ -78,7 +78,8 @@ class LayerView(nn.Module):
 
     log(E_l / E_0) of each layer, 0 where it is empty; the shares E_l / E_tot; mean and width of the depth and the
     number of filled layers, each counted from 0 at the threshold E_0 to 1 at twice of it; and the response. The latter
-    by its :class:`~fastv.models.codings.preprocessing.ResponseScale`, all others by :class:`LevelScale` at the visible energy.
+    by its :class:`~fastv.models.codings.preprocessing.ResponseScale`, all others by :class:`LevelScale` at the visible
+    energy.
 
     Shapes: layer energies (N, L) MeV, standardised responses (N, 1).
     """

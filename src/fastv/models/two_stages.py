@@ -62,9 +62,9 @@ class TwoStages(Generator):
     The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
     layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
     The codes x are those of :class:`~fastv.models.codings.voxels.VoxelCoding`. The codes of the layers are those of
-    :class:`~fastv.models.codings.layers.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves of them.
-    So with no flow at all independent noise gives the right spectra, and layers that are correlated as they should be
-    on average; a flow has only to learn what else the numbers of a shower have to do with each other.
+    :class:`~fastv.models.codings.layers.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves
+    of them. So with no flow at all independent noise gives the right spectra, and layers that are correlated as they
+    should be on average; a flow has only to learn what else the numbers of a shower have to do with each other.
 
     The order, layers first: Krause and Shih, arXiv 2106.05285.
 

@@ -13,9 +13,10 @@ from fastv.models.codings.voxels import VoxelCoding
 class LayerCoding(nn.Module):
     r"""Code the L layer energies of a shower as 1 + L numbers: its response, and the layers' scores.
 
-    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`, then mapped to normal scores.
-    * layers: as the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`, with the incident energy in
-      the place of the layer's: below a code that depends on the incident energy a layer is empty.
+    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`, then mapped to normal
+      scores.
+    * layers: as the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`, with the incident
+      energy in the place of the layer's: below a code that depends on the incident energy a layer is empty.
 
     So standard normal codes, correlated as they may be, give each layer the right spectrum and occupancy at every
     energy.

@@ -13,10 +13,11 @@ class ShowerCoding(nn.Module):
     r"""Code a shower as its standardised response and layer energies, and the standardised scores of its voxels.
 
     * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`.
-    * layers: log E_l by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is given an energy below the readout
-      threshold E_0, E_0 exp(-\|n\|).
-    * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is given a score below that of the
-      threshold, s_0 - ``gap`` \|n\|. Then mean and standard deviation of each layer and ring are taken out.
+    * layers: log E_l by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is given an energy
+      below the readout threshold E_0, E_0 exp(-\|n\|).
+    * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is given a score
+      below that of the threshold, s_0 - ``gap`` \|n\|. Then mean and standard deviation of each layer and ring are
+      taken out.
 
     n are standard normal. So zeros have a place in a continuous space: a density there tells occupancy and energy at
     once, and what falls below the threshold on the way back is empty again. Decoding scales layers to t E_inc and

@@ -23,8 +23,8 @@ class VoxelCoding(nn.Module):
     r"""Code each voxel as the normal score of its energy among voxels of its layer and ring at this layer energy.
 
     With e = log(1 + E_l / threshold) the level of a layer, each voxel is filled with a probability p(e), and then has a
-    score s, of :class:`~fastv.models.codings.preprocessing.EnergyScore`, with the distribution F(s | e). An empty voxel has the code
-    Phi^-1(u (1 - p)), u uniform; a filled one -Phi^-1(p (1 - F(s))). So
+    score s, of :class:`~fastv.models.codings.preprocessing.EnergyScore`, with the distribution F(s | e). An empty voxel
+    has the code Phi^-1(u (1 - p)), u uniform; a filled one -Phi^-1(p (1 - F(s))). So
 
         z < Phi^-1(1 - p): empty,   else   s = F^-1(1 - Phi(-z)/p) ,
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv import training_data as module
 from fastv.errors import FileFormatError, GeometryError, TrainingError
 from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
-from fastv.training_data import Part, TrainingData
+from fastv.training.data import Part, TrainingData
+from fastv.training.loop import data as module
 
 Make = Callable[..., Showers]
 

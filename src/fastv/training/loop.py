@@ -19,14 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastv._version import __version__
-from fastv.augmentation import AlphaSymmetry
 from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputError, SettingsError, TrainingError
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator, Objective
-from fastv.recipes import Recipe, TrainingSettings, load_recipe
 from fastv.storage.output import check_free, readable_os_errors, written_whole
-from fastv.training_data import TrainingData
+from fastv.training.augmentation import AlphaSymmetry
+from fastv.training.data import TrainingData
+from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 
 LOG = "training.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
@@ -50,12 +50,12 @@ def train(
     with the same weights as an uninterrupted one. The weights of the best validation loss are the ones written.
 
     Args:
-        recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.recipes.Recipe`.
+        recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.training.recipe.Recipe`.
         data: one showers file or several.
         output: the model directory.
         settings: overrides such as ``training.epochs=5``.
         mesh: the mesh of plain CaloChallenge files.
-        teacher: a model to learn from, for the families that can; see :func:`fastv.distillation.distill`.
+        teacher: a model to learn from, for the families that can; see :func:`fastv.training.distillation.distill`.
         resume: continue an interrupted training.
         force: replace an existing model and forget an interrupted training.
 

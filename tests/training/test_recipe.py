@@ -8,7 +8,7 @@ import pytest
 
 from fastv.errors import SettingsError
 from fastv.models import FAMILIES
-from fastv.recipes import Recipe, TrainingSettings, load_recipe, preset_names
+from fastv.training.recipe import Recipe, TrainingSettings, load_recipe, preset_names
 
 
 def test_every_preset_loads() -> None:

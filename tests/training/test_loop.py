@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from fastv import training as module
 from fastv._version import __version__
 from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
 from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.model import Model, load
 from fastv.models.contract import Batch, Objective
 from fastv.models.vae import VAE
-from fastv.recipes import TrainingSettings, load_recipe
 from fastv.showers import Showers
-from fastv.training import learning_rate, train
-from fastv.training_data import TrainingData
+from fastv.training.data import TrainingData
+from fastv.training.loop import learning_rate, train
+from fastv.training.loop import loop as module
+from fastv.training.recipe import TrainingSettings, load_recipe
 
 Make = Callable[..., Showers]
 
@@ -480,8 +480,8 @@ class TestInterrupted:
         settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=3", "training.rotate=true"]
         program = f"""
 import os, signal, torch
-from fastv.training_data import TrainingData
-from fastv.training import train
+from fastv.training.data import TrainingData
+from fastv.training.loop import train
 torch.set_num_threads(1)
 batches = TrainingData.batches
 def killed(self, part, size, conditions, epoch=0, seed=0):

@@ -10,9 +10,9 @@ from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.recipes import Recipe, options_of, recipe_of
 from fastv.storage.output import check_free
-from fastv.training import train
+from fastv.training.loop import train
+from fastv.training.recipe import Recipe, options_of, recipe_of
 from fastv.units import AngleSpec, EnergySpec
 
 
@@ -32,7 +32,7 @@ def distill(
     """Train a student of a teacher and write its model directory.
 
     The family of the teacher tells which student it offers and how that is trained; preprocessing and domain are the
-    teacher's. The training is the one of :func:`fastv.training.train`, with its log, checkpoints and ``resume``.
+    teacher's. The training is the one of :func:`fastv.training.loop.train`, with its log, checkpoints and ``resume``.
 
     Args:
         teacher: a model directory, or the name of a shipped model.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastv.augmentation import AlphaSymmetry
 from fastv.errors import SettingsError
 from fastv.geometry import LayerBlock, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
+from fastv.training.augmentation import AlphaSymmetry
 
 MESH = ReadoutMesh.cylinder(layers=2, alpha_cells=6, r_cells=3, layer_thickness=1.0, r_size=1.0)
 

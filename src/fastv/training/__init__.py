@@ -1,0 +1,1 @@
+"""Training: recipe, data, augmentation, one loop for every family, and distillation."""
