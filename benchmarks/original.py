@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from fastv.bench import processor
+from fastv.detector.detector import Detector
 from fastv.export import OnnxGenerator, export
 from fastv.export.runtime import open_session
-from fastv.geometry import Detector
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from fastv.detector.detector import Detector
 from fastv.display import Panel, mean_panel, page, picture, shower_panel
 from fastv.display.camera import on_screen
 from fastv.display.cells import cell_bounds
 from fastv.display.picture import _faces
-from fastv.geometry import Detector
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

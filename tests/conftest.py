@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FastVError
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 pytest_plugins = ["browser"]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from fastv import generation, showers
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
 from fastv.generation import generate_file
-from fastv.geometry import Detector
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain

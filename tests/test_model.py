@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from fastv import model as module
 from fastv._version import __version__
+from fastv.detector.detector import Detector
 from fastv.errors import ModelError, OutputError
-from fastv.geometry import Detector
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load, read_description, shipped_models
 from fastv.models import build
 from fastv.models.contract import Domain

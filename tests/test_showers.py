@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastv import showers as module
+from fastv.detector.detector import PRESETS, Detector
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
-from fastv.geometry import PRESETS, Detector
 from fastv.sample import sample_path
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
 from fastv.summary import summarise_file
@@ -642,7 +642,8 @@ import numpy as np
 from fastv import showers as module
 from fastv.storage import output
 from fastv.errors import OutputError
-from fastv.geometry import Detector, ReadoutMesh
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.showers import Showers, ShowersFile, ShowersWriter
 
 mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=4, r_cells=2, layer_thickness=3.4, r_size=4.65)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastv import summary as module
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
-from fastv.geometry import Detector
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.summary import FileSummary, print_summary, summarise_file

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from fastv._version import __version__
 
 if TYPE_CHECKING:
+    from fastv.detector.detector import Detector as Detector
+    from fastv.detector.mesh import ReadoutMesh as ReadoutMesh
     from fastv.display import view as view
     from fastv.errors import FastVError as FastVError
     from fastv.evaluation import evaluate as evaluate
     from fastv.formats.conversion import convert as convert
-    from fastv.geometry import Detector as Detector
-    from fastv.geometry import ReadoutMesh as ReadoutMesh
     from fastv.model import Model as Model
     from fastv.model import load as load
     from fastv.sample import sample_path as sample_path
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from fastv.training.loop import train as train
 
 _HOMES = {
-    "Detector": "fastv.geometry",
+    "Detector": "fastv.detector.detector",
     "FastVError": "fastv.errors",
     "Model": "fastv.model",
-    "ReadoutMesh": "fastv.geometry",
+    "ReadoutMesh": "fastv.detector.detector",
     "Showers": "fastv.showers",
     "ShowersFile": "fastv.showers",
     "convert": "fastv.formats.conversion",

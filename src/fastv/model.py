@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from fastv._version import __version__
+from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
 from fastv.generation import generate
-from fastv.geometry import Detector
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
 from fastv.showers import Showers

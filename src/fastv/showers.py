@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
-from fastv.geometry import PRESETS, Detector, ReadoutMesh, first_problem
+from fastv.records import first_problem
 from fastv.storage.output import check_free, hdf5_written, readable_os_errors, reserve, written_whole
 
 if sys.platform != "win32":

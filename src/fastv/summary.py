@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
-from fastv.geometry import Detector
 from fastv.particles import PDG_NAMES
 from fastv.showers import Showers, ShowersFile
 from fastv.units import format_energy
@@ -187,7 +187,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
 
     Args:
         path: the file.
-        mesh: detector, or its name, of a plain CaloChallenge file (see :meth:`fastv.geometry.Detector.named`).
+        mesh: detector, or its name, of a plain CaloChallenge file (see :meth:`fastv.detector.detector.Detector.named`).
 
     Raises:
         FileFormatError: the file is missing, damaged or empty, or holds an energy that is not physical.

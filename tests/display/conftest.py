@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastv.geometry import LayerBlock, ReadoutMesh
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.detector.detector import PRESETS
+from fastv.detector.mesh import ReadoutMesh
 from fastv.display.camera import CAMERAS, Camera, fitted, on_screen
 from fastv.display.cells import (
     Floats,
@@ -17,7 +19,6 @@ from fastv.display.cells import (
     reach,
 )
 from fastv.display.picture import farthest_first
-from fastv.geometry import PRESETS, ReadoutMesh
 
 
 @pytest.fixture(params=[*PRESETS, "irregular"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.display.cells import layer_edges, reach
 from fastv.display.outline import axis_lines, mesh_lines, stack_lines
-from fastv.geometry import Detector, ReadoutMesh
-from fastv.stack import Slab, SlabGroup, Stack
 
 MESH = ReadoutMesh.cylinder(layers=20, alpha_cells=8, r_cells=10, layer_thickness=6.0, r_size=5.0)
 GROUP = SlabGroup(

@@ -13,10 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.display import Event, Panel, mean_panel, picture, shower_panel
 from fastv.display.camera import CAMERAS
 from fastv.errors import SettingsError
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 Make = Callable[..., Showers]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
 from fastv.display import Event, Panel, fragment, load_panel, mean_panel, shower_panel
 from fastv.display.scene import colour_range
 from fastv.errors import GeometryError, SettingsError
-from fastv.geometry import Detector
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
 from fastv.display import shower_panel, tracks
 from fastv.display.tracks import OTHER_COLOUR, TRACK_COLOURS, clipped_path, load_tracks, track_lines, with_tracks
 from fastv.errors import FileFormatError, GeometryError, SettingsError
-from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 from fastv.simulation.tracks import Tracks
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.display import Event, Panel, fragment, page, shared_assets, shower_panel
 from fastv.display.camera import Camera
 from fastv.display.cells import cell_bounds
 from fastv.display.picture import farthest_first
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 

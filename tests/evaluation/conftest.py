@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.evaluation import Evaluation, evaluate
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.coarse_cells import coarse_blocks, coarse_labels
 from fastv.evaluation.observables import observe
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.evaluation import evaluate, evaluator
 from fastv.evaluation.baseline import halves
@@ -17,7 +18,6 @@ from fastv.evaluation.classifier_records import classifier_settings
 from fastv.evaluation.comparison import compare
 from fastv.evaluation.observables import observe
 from fastv.evaluation.sections import reproducing_command
-from fastv.geometry import Detector
 from fastv.showers import Showers
 
 quick = partial(evaluate, quick=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.evaluation import observables as observables_module
 from fastv.evaluation.observables import (
@@ -20,7 +21,6 @@ from fastv.evaluation.observables import (
     observe,
     ring_edges,
 )
-from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 
 PER_LAYER = ("layer_energies", "centre_x", "centre_y", "centre_r", "width_x", "width_y", "width_r", "sparsity")

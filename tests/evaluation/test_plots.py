@@ -10,12 +10,12 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.patches import StepPatch
 
+from fastv.detector.detector import Detector
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
 from fastv.evaluation.materials import radiation_lengths_per_mm
 from fastv.evaluation.plots import PLOTS, Plot
 from fastv.evaluation.style import save
-from fastv.geometry import Detector
 from fastv.showers import Showers
 
 

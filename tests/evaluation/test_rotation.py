@@ -158,7 +158,8 @@ def test_reasons_to_skip(showers: Showers, reference: AlphaHarmonics) -> None:
 
 
 def test_no_alpha_cells() -> None:
-    from fastv.geometry import Detector, ReadoutMesh
+    from fastv.detector.detector import Detector
+    from fastv.detector.mesh import ReadoutMesh
 
     mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=1, r_cells=2, layer_thickness=1.0, r_size=1.0)
     flat = Showers(np.full(200, 1e3), np.ones((200, 6), dtype=np.float32), Detector(name="rings", mesh=mesh))

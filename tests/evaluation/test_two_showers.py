@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables import Observables, observe
 from fastv.evaluation.two_showers import (
     area_under_curve,
@@ -16,7 +18,6 @@ from fastv.evaluation.two_showers import (
     resampling,
     two_showers,
 )
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

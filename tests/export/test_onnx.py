@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.detector.detector import Detector
 from fastv.errors import ModelError, OutputError
 from fastv.export import OnnxGenerator, export
 from fastv.export import onnx as module
 from fastv.export.runtime import SLICE_ROWS
-from fastv.geometry import Detector
 from fastv.model import Model, ModelDescription
 from fastv.models import FAMILIES, build
 from fastv.models.contract import Batch, Domain

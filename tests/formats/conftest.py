@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.showers import Showers
 
 LEMURS_SHAPE = (45, 16, 9)

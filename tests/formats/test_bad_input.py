@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import (
     FastVError,
     FileFormatError,
@@ -26,7 +28,6 @@ from fastv.errors import (
 )
 from fastv.formats import FORMATS, conversion, named
 from fastv.formats.conversion import convert, recognise
-from fastv.geometry import PRESETS, Detector, ReadoutMesh
 from fastv.showers import Showers
 
 uproot = pytest.importorskip("uproot")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.formats.conversion import convert
-from fastv.geometry import Detector
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -209,7 +209,7 @@ class TestWhatWeReadOfTheirs:
     @pytest.mark.parametrize(("detector", "preset"), [("SiW", "par04-siw-fine"), ("SciPb", "par04-scipb-fine")])
     def test_the_original_vae_data(self, tmp_path: Path, detector: str, preset: str) -> None:
         if preset not in ("par04-siw-fine",):
-            pytest.importorskip("fastv.stack", reason="this preset comes with the stack of materials")
+            pytest.importorskip("fastv.detector.stack", reason="this preset comes with the stack of materials")
         events = self.vae_data(tmp_path, detector)
         result = convert(tmp_path / detector, tmp_path / "ours.h5")
         assert (result.source, result.detector, result.showers) == ("zenodo-vae", preset, 12)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import GeometryError
 from fastv.formats.pointclouds import voxel_points, voxels_of
-from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.formats import FORMATS, conversion
 from fastv.formats.conversion import convert
 from fastv.formats.fastv import joined
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.showers import Showers, ShowersFile
 
 pytest.importorskip("uproot")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastv.geometry import ReadoutMesh
+from fastv.detector.mesh import ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

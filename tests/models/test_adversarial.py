@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.model import load
 from fastv.models import build
 from fastv.models.adversarial import Game, LayerMaker, Made, energy_distance, slopes

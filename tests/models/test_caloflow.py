@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import ModelError, SettingsError
 from fastv.export import export
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.caloflow import CaloFlow

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
-from fastv.geometry import Detector
 from fastv.models import FAMILIES, build, family_class, validated
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.showers import Showers

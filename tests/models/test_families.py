@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import SettingsError, TrainingError
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator

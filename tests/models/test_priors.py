@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import SettingsError
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.posterior import GaussianPosterior

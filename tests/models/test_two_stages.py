@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import ModelError, SettingsError
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.models import build, family_class, with_options
 from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.flows import Trajectory

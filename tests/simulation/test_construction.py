@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fastv.geometry import PRESETS, Detector
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.simulation.construction import HALL, geometry, half_opening, margin, slab_number
 from fastv.simulation.request import SimulationRequest
-from fastv.stack import Slab, SlabGroup, Stack
 
 LEAD, PLASTIC = Slab(material="G4_Pb", thickness=2.0), Slab(material="G4_POLYSTYRENE", thickness=4.0, active=True)
 PLANES = Detector(

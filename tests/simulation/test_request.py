@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
-from fastv.geometry import Detector
 from fastv.simulation.request import EventConditions, SimulationRequest, directions
 from fastv.units import AngleSpec, EnergySpec
 

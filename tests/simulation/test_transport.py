@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import MissingExtraError, SettingsError, SimulationError
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 from fastv.simulation.request import SimulationRequest
 from fastv.simulation.transport import Transport
 from fastv.simulation.voxelisation import Voxeliser
-from fastv.stack import Slab, SlabGroup, Stack
 
 # Lead and scintillator in planes; layers of the mesh end where the slabs do.
 PLANES = Detector(

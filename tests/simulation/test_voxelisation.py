@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import GeometryError
-from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh
 from fastv.simulation.voxelisation import Voxeliser, entrance, shower_frame
-from fastv.stack import Slab, SlabGroup, Stack
 
 IRREGULAR = Detector(
     name="irregular",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import SettingsError
-from fastv.geometry import LayerBlock, ReadoutMesh
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.training.augmentation import AlphaSymmetry

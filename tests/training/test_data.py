@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
+from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
-from fastv.training.loop import data as module
 
 Make = Callable[..., Showers]
 

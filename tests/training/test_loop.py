@@ -17,15 +17,16 @@ import pytest
 import torch
 
 from fastv._version import __version__
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
-from fastv.geometry import Detector, LayerBlock, ReadoutMesh
 from fastv.model import Model, load
 from fastv.models.contract import Batch, Objective
 from fastv.models.vae import VAE
 from fastv.showers import Showers
+from fastv.training import loop as module
 from fastv.training.data import TrainingData
 from fastv.training.loop import learning_rate, train
-from fastv.training.loop import loop as module
 from fastv.training.recipe import TrainingSettings, load_recipe
 
 Make = Callable[..., Showers]

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.geometry import ReadoutMesh
+from fastv.detector.mesh import ReadoutMesh
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.stack import Stack
 from fastv.display.cells import Floats, depth_scale, layer_edges, reach
-from fastv.geometry import ReadoutMesh
-from fastv.stack import Stack
 
 MESH_COLOUR = "#aeb6bf"
 GRID_COLOUR = "#dfe3e8"
@@ -82,7 +82,7 @@ def stack_lines(stack: Stack, mesh: ReadoutMesh, theta: float | None = None) -> 
         At most some 40 surfaces, evenly chosen; none where the particle runs along the slabs.
 
     Example:
-        >>> from fastv.geometry import Detector
+        >>> from fastv.detector.detector import Detector
         >>> detector = Detector.preset("par04-siw")
         >>> floor = [line for line in stack_lines(detector.stack, detector.mesh) if len(line.points) == 2]
         >>> floor[0].points.round(1).tolist()

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fastv.detector.detector import Detector
 from fastv.display.cells import Floats, depth_scale, has_depths, layer_edges, reach
 from fastv.display.outline import Line, axis_lines, circle, mesh_lines, particle_start, stack_lines
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.particles import PDG_NAMES
 from fastv.showers import Showers, ShowersFile
 from fastv.units import format_energy

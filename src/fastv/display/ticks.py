@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.display.cells import has_depths, layer_edges, reach
-from fastv.geometry import ReadoutMesh
 
 
 def round_step(length: float, parts: int) -> float:

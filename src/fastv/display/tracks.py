@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.display.cells import Floats, has_depths, layer_edges, reach
 from fastv.display.outline import Line
 from fastv.display.scene import Panel
 from fastv.errors import FileFormatError, GeometryError, SettingsError
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.particles import PDG_NAMES
 from fastv.showers import ShowersFile
 from fastv.simulation.tracks import Tracks, read_tracks

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastv.detector.detector import Detector
 from fastv.display.camera import CAMERAS
 from fastv.display.page import page
 from fastv.display.picture import picture
 from fastv.display.scene import file_panel, mean_panel, printable
 from fastv.display.tracks import load_tracks, with_tracks
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
 

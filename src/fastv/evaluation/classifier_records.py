@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from fastv.errors import SettingsError
 from fastv.evaluation.statistics import Measured
-from fastv.geometry import first_problem
+from fastv.records import first_problem
 
 Kind = Literal["low", "high", "cnn"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.geometry import LayerBlock, ReadoutMesh
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 
 LAYER_GROUPS = 9
 SECTORS = 4

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
 from fastv.evaluation.baseline import Baseline
 from fastv.evaluation.classifier_records import ClassifierSettings
@@ -28,7 +29,6 @@ from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics import mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.evaluation.verdict import judge
-from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables import Observables, alpha_layers
-from fastv.geometry import ReadoutMesh
 
 F64 = NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def feature_names(mesh: ReadoutMesh) -> tuple[str, ...]:
     """Names (F,) of the columns of :func:`feature_matrix`; layers by their number in the detector.
 
     Example:
-        >>> from fastv.geometry import Detector
+        >>> from fastv.detector.detector import Detector
         >>> names = feature_names(Detector.preset("par04-siw").mesh)
         >>> len(names), names[:2], names[-1]
         (362, ('log10 E_inc', 'log10 E_layer 0'), 'width_r 44')

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.streaming import check_physical, each_batch
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 F32 = NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 
 
 def radiation_lengths_per_mm(detector: Detector) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.boosted import BoostedAuc, boosted_auc
 from fastv.evaluation.classifier_records import ClassifierAuc, ClassifierSettings, Kind
@@ -20,7 +21,6 @@ from fastv.evaluation.kpd import Kpd, kpd
 from fastv.evaluation.observables import Observables, Source
 from fastv.evaluation.prdc import Prdc, prdc
 from fastv.evaluation.voxels import log_voxels, low_level_inputs
-from fastv.geometry import ReadoutMesh
 
 _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
 from fastv.evaluation.observables import Source
 from fastv.evaluation.raw import RawBatch, raw_batches
-from fastv.geometry import ReadoutMesh
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.coarse_cells import coarse_blocks
 from fastv.evaluation.layer_observables import LayerKernel, Piece, at_or_above, centre_and_width, empty_columns
 from fastv.evaluation.streaming import Source as Source
 from fastv.evaluation.streaming import batches, each_batch
 from fastv.evaluation.voxel_bins import VoxelBins
-from fastv.geometry import Detector, ReadoutMesh
 from fastv.showers import Showers
 
 VOXEL_BINS = 49

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.errors import GeometryError
 from fastv.evaluation.style import paper_style
-from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fastv._version import __version__
+from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.errors import SettingsError
 from fastv.evaluation import sections
@@ -24,7 +25,6 @@ from fastv.evaluation.markdown import table
 from fastv.evaluation.observables import Source
 from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics import Measured
-from fastv.geometry import Detector
 from fastv.storage.output import check_free, written_whole
 
 _SIGNIFICANT = 2.0

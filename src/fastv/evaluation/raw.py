@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fastv.detector.detector import Detector
 from fastv.evaluation.observables import Source
-from fastv.geometry import Detector
 from fastv.showers import Showers
 
 F32 = NDArray[np.float32]
@@ -156,7 +156,7 @@ def scan(source: Source, *, label: str = "raw scan") -> RawScan:
         label: what the progress bar on standard error says.
 
     Example:
-        >>> from fastv.geometry import Detector
+        >>> from fastv.detector.detector import Detector
         >>> detector = Detector.preset("par04-siw")
         >>> energies = np.zeros((2, 6480), dtype=np.float32)
         >>> energies[0, :3] = 5.0, np.nan, -1.0

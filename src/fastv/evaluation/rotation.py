@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
 from fastv.evaluation.findings import SURE, Finding, Judgement, skipped
 from fastv.evaluation.observables import Source
 from fastv.evaluation.raw import RawBatch, raw_batches
-from fastv.geometry import ReadoutMesh
 
 F64 = NDArray[np.float64]
 C64 = NDArray[np.complex64]

@@ -10,9 +10,9 @@ import hist
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.histograms import histogram
 from fastv.evaluation.observables import Observables, ring_edges
-from fastv.geometry import ReadoutMesh
 
 F64 = NDArray[np.float64]
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.figure import Difference, Figure, difference, figure, skipped
 from fastv.evaluation.observables import Observables
 from fastv.evaluation.statistics import Measured
-from fastv.geometry import ReadoutMesh
 
 F64 = NDArray[np.float64]
 

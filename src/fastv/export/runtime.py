@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.errors import ModelError
-from fastv.geometry import Detector
 from fastv.models.noise import NoiseSpec, noise_stream
 
 SLICE_ROWS = 50

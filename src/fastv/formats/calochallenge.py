@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fastv.detector.detector import Detector
 from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, resolve_scale
 from fastv.formats.fastv import NativeReader
 from fastv.formats.note import NOTE, Note
-from fastv.geometry import Detector
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import written_whole
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import PRESETS, Detector
 from fastv.errors import FileFormatError, GeometryError, MissingExtraError, SettingsError
-from fastv.geometry import PRESETS, Detector
 from fastv.showers import Showers
 
 
@@ -53,7 +53,7 @@ class Asked:
     """What the user says of an input that does not tell it.
 
     Attributes:
-        mesh: detector, or its name as :meth:`fastv.geometry.Detector.named` takes it.
+        mesh: detector, or its name as :meth:`fastv.detector.detector.Detector.named` takes it.
         energy_scale: what the visible energy was divided by.
     """
 

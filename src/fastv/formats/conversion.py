@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fastv._version import __version__
+from fastv.detector.detector import Detector
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
-from fastv.geometry import Detector
 from fastv.particles import PDG_CODES, PDG_NAMES
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.storage.output import check_free

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.formats.contract import Plan
-from fastv.geometry import Detector, first_problem
+from fastv.records import first_problem
 
 NOTE = "fastv_conversion"
 """Name of the attribute of an HDF5 file, or of the text in a ROOT file."""

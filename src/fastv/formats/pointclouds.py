@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import GeometryError
-from fastv.geometry import ReadoutMesh
 
 
 def voxel_points(mesh: ReadoutMesh) -> NDArray[np.float32]:

@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, checked, resolve_detector, resolve_scale
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
-from fastv.geometry import Detector
 from fastv.showers import Showers
 from fastv.storage.output import written_whole
 

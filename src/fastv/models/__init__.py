@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.models.contract import Domain, Generator
 
 _S = TypeVar("_S", bound=BaseModel)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (

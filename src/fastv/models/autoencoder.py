@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec

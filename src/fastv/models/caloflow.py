@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
-from fastv.geometry import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student

@@ -10,7 +10,7 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.adversarial import Made, VoxelMaker
 from fastv.models.contract import Batch, Domain, GeneratorSettings
 from fastv.models.gan import GAN, GANSettings

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
-from fastv.geometry import Detector
 from fastv.models.noise import NoiseSpec as NoiseSpec
 from fastv.models.noise import noise_stream as noise_stream
 from fastv.showers import Showers

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network

@@ -46,7 +46,7 @@ class FlowMatching(TwoStages):
         SettingsError: the mesh has layers of different segmentation.
 
     Example:
-        >>> from fastv.geometry import Detector
+        >>> from fastv.detector.detector import Detector
         >>> from fastv.models import build
         >>> from fastv.models.contract import Domain
         >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))

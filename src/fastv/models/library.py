@@ -8,8 +8,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 

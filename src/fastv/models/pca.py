@@ -8,7 +8,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.showers import ShowerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 
 OBSERVABLES = 7
 """Of each layer: centre and width in x, y and r, and how many of its cells are filled."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.preprocessing import LayerScale
 from fastv.models.codings.voxels import VoxelCoding

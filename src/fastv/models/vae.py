@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
-from fastv.geometry import Detector
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings

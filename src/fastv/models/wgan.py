@@ -8,7 +8,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.adversarial import Adversarial, AdversarialSettings, Game, Made, frozen, slopes
 from fastv.models.contract import Batch, Domain, GeneratorSettings, Objective
 from fastv.models.networks import MLP
@@ -54,7 +54,7 @@ class WGAN(Adversarial):
         SettingsError: the mesh has layers of different segmentation.
 
     Example:
-        >>> from fastv.geometry import Detector
+        >>> from fastv.detector.detector import Detector
         >>> from fastv.models import build
         >>> from fastv.models.contract import Domain
         >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))

@@ -14,9 +14,9 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
+from fastv.detector.stack import Slab, Stack
 from fastv.simulation.request import SimulationRequest
-from fastv.stack import Slab, Stack
 
 Volume = dict[str, Any]
 

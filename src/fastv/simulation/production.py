@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
 from fastv.errors import OutputError, SettingsError, SimulationError
-from fastv.geometry import Detector
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors

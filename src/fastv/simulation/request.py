@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
 from fastv._version import __version__
+from fastv.detector.detector import Detector
+from fastv.detector.stack import Stack
 from fastv.errors import SettingsError
-from fastv.geometry import Detector, first_problem
 from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.records import Frozen, PositiveFloat, first_problem
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.spectra import Spectrum, of_spec, parse_spectrum
-from fastv.stack import Frozen, PositiveFloat, Stack
 from fastv.units import AngleSpec, EnergySpec, format_energy, parse_angle
 
 LOWEST_ENERGY, HIGHEST_ENERGY = 1e-3, 1e8

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fastv.errors import FileFormatError, SettingsError
-from fastv.stack import Frozen, PositiveFloat
+from fastv.records import Frozen, PositiveFloat
 from fastv.units import EnergySpec, format_energy, parse_energy, parse_energy_spec
 
 _HDF5 = (".h5", ".hdf5", ".hdf")

@@ -22,7 +22,7 @@ from fastv.errors import FileFormatError
 from fastv.storage.output import hdf5_written, written_whole
 
 if TYPE_CHECKING:
-    from fastv.geometry import Detector
+    from fastv.detector.detector import Detector
     from fastv.simulation.transport import Track
 
 FORMAT_VERSION = 1

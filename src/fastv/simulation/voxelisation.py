@@ -12,9 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.stack import Stack
 from fastv.errors import GeometryError
-from fastv.geometry import Detector, ReadoutMesh
-from fastv.stack import Stack
 
 Points = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
-from fastv.geometry import ReadoutMesh
 
 
 class AlphaSymmetry:

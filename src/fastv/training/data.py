@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.geometry import Detector
 from fastv.models.contract import Batch, Domain
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.showers import ShowerCoding
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile

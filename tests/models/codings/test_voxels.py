@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastv.geometry import Detector, ReadoutMesh
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.models.codings.voxels import _BEND, _SLOPE, VoxelCoding, _score_of_logit
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import QuantileMap, ResponseScale, above_threshold
 from fastv.models.codings.voxels import VoxelCoding
 

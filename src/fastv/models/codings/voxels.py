@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
-from fastv.geometry import Detector
+from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, above_threshold
 
 _REACH = 2.0

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from fastv.detector.materials import material, nist_materials
 from fastv.errors import GeometryError
-from fastv.materials import material, nist_materials
 
 # Atomic number and weight.
 ELEMENTS = {

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FastVError, FileFormatError, GeometryError
-from fastv.geometry import PRESETS, Detector, LayerBlock, ReadoutMesh, first_problem
 from fastv.model import load
+from fastv.records import first_problem
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
-from fastv.stack import Slab, SlabGroup, Stack
 
 # Edges (mm) and alpha cells of the photons of CaloChallenge data set 1; all other of its 24 layers have no voxels.
 PHOTON_LAYERS = {

@@ -6,49 +6,23 @@ Lengths are in mm.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fastv.detector.materials import Material, material
 from fastv.errors import GeometryError
-from fastv.materials import Material, material
-
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Frozen(BaseModel):
-    """Base of all descriptions: values do not change, and unknown names are errors.
-
-    What was computed from the values and kept takes no part in comparisons and copies.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
-
-    def __hash__(self) -> int:
-        return hash(tuple(getattr(self, name) for name in type(self).model_fields))
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, with some values replaced; they are not checked."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in set(copied.__dict__) - set(type(self).model_fields):
-            del copied.__dict__[name]
-        return copied
+from fastv.records import Frozen, PositiveFloat
 
 
 class Slab(Frozen):
     """One slab of material.
 
     Attributes:
-        material: name in Geant4's NIST data base, such as ``G4_W`` (see :func:`fastv.materials.material`).
+        material: name in Geant4's NIST data base, such as ``G4_W`` (see :func:`fastv.detector.materials.material`).
         thickness: mm.
         active: whether energy that is deposited in it is seen.
 
@@ -182,7 +156,7 @@ class Stack(Frozen):
         """The slabs in words.
 
         Example:
-            >>> from fastv.geometry import Detector
+            >>> from fastv.detector.detector import Detector
             >>> Detector.preset("par04-siw").stack.describe()
             'barrel, inner radius 800 mm: 90 x (1.4 mm W + 0.3 mm Si)'
         """

@@ -1,0 +1,1 @@
+"""Calorimeters: materials, slabs, readout meshes, and detectors with their presets."""

@@ -1,0 +1,247 @@
+"""Detectors: a mesh, a stack of materials and how their showers are read out; and the presets.
+
+Lengths are in mm, energies in MeV.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.stack import Slab, SlabGroup, Stack
+from fastv.errors import FileFormatError, GeometryError
+from fastv.records import Frozen, PositiveFloat, first_problem
+
+_OLD_STACK = ("absorber", "sensitive", "stack_layers", "inner_radius")
+"""How files of format version 1 tell the stack: of repeated pairs of slabs in a barrel."""
+
+
+class Detector(Frozen):
+    """A calorimeter and how its showers are read out.
+
+    ``energy_scale`` divides the visible energy before it is written (CaloChallenge uses 0.033 for Par04 SiW), so that
+    voxel energies add up to about the incident energy. ``readout_threshold`` is visible energy in MeV: voxels below it
+    read zero. ``stack`` tells the material; only full simulation needs it.
+
+    Example:
+        >>> detector = Detector.preset("par04-siw")
+        >>> detector.mesh.n_voxels, round(detector.threshold, 5)
+        (6480, 0.01515)
+    """
+
+    name: str
+    description: str = ""
+    mesh: ReadoutMesh
+    energy_scale: PositiveFloat = 1.0
+    readout_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    stack: Stack | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_stack(cls, content: Any) -> Any:
+        """Take the four fields of format version 1 for what they are."""
+        if not isinstance(content, dict) or not any(name in content for name in _OLD_STACK):
+            return content
+        old = {name: content[name] for name in _OLD_STACK if content.get(name) is not None}
+        rest = {name: value for name, value in content.items() if name not in _OLD_STACK}
+        if not old:
+            return rest
+        if len(old) < len(_OLD_STACK) or "stack" in content:
+            msg = f"{', '.join(old)}: a detector is described by 'stack' (format version 1: by {', '.join(_OLD_STACK)})"
+            raise ValueError(msg)
+        slabs = []
+        for name, active in (("absorber", False), ("sensitive", True)):
+            if not (isinstance(old[name], list | tuple) and len(old[name]) == 2):
+                msg = f"{name} must be a material and its thickness in mm, got {old[name]!r}"
+                raise ValueError(msg)
+            slabs.append({"material": old[name][0], "thickness": old[name][1], "active": active})
+        group = {"repeat": old["stack_layers"], "slabs": slabs}
+        return {**rest, "stack": {"shape": "barrel", "inner_radius": old["inner_radius"], "groups": [group]}}
+
+    @property
+    def threshold(self) -> float:
+        """Readout threshold in the units of the file: ``readout_threshold / energy_scale``, MeV."""
+        return self.readout_threshold / self.energy_scale
+
+    @classmethod
+    def preset(cls, name: str) -> Detector:
+        """A detector by name.
+
+        Raises:
+            GeometryError: the name is unknown; the message lists the known ones.
+        """
+        try:
+            return PRESETS[name]
+        except KeyError:
+            known = ", ".join(PRESETS)
+            msg = f"unknown detector or mesh {name!r}; known: {known}, a detector FILE.yaml or a binning FILE.xml"
+            raise GeometryError(msg) from None
+
+    @classmethod
+    def named(cls, name: str) -> Detector:
+        """A preset, a detector of one's own, or the mesh of a CaloChallenge binning.
+
+        ``FILE.yaml`` is read by :meth:`from_yaml`; ``FILE.xml``, or ``FILE.xml:PARTICLE`` if it has several, is a
+        binning. A binning tells neither the energy scale nor the threshold: they are 1 and 0.
+
+        Raises:
+            GeometryError: the name is unknown; the message lists the known ones; or a value in the file is not allowed.
+            FileFormatError: the file is missing or damaged.
+        """
+        if name.endswith((".yaml", ".yml")):
+            return cls.from_yaml(name)
+        path, _, particle = name.partition(".xml")
+        if not name.endswith(".xml") and not particle.startswith(":"):
+            return cls.preset(name)
+        mesh = ReadoutMesh.from_binning_xml(f"{path}.xml", particle[1:] or None)
+        return cls(name=f"{Path(path).name}{particle}", description="mesh of a CaloChallenge binning", mesh=mesh)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Detector:
+        """A detector of one's own.
+
+        The file holds the fields of this class. ``mesh`` may be given as the arguments of
+        :meth:`ReadoutMesh.cylinder`; without ``name``, the detector is called after the file.
+
+        Raises:
+            FileFormatError: the file is missing or no valid YAML.
+            GeometryError: a value is not allowed; the message gives the path to it.
+
+        Example:
+            >>> import tempfile
+            >>> path = Path(tempfile.mkdtemp()) / "sandwich.yaml"
+            >>> _ = path.write_text('''
+            ... energy_scale: 0.13
+            ... mesh: {layers: 20, alpha_cells: 8, r_cells: 10, layer_thickness: 6, r_size: 5}
+            ... stack:
+            ...   shape: planar
+            ...   distance: 1000
+            ...   groups:
+            ...     - repeat: 20
+            ...       slabs:
+            ...         - {material: G4_Pb, thickness: 2}
+            ...         - {material: G4_POLYSTYRENE, thickness: 4, active: true}
+            ... ''')
+            >>> Detector.from_yaml(path).stack.describe()
+            'planar, front face at 1000 mm: 20 x (2 mm Pb + 4 mm POLYSTYRENE)'
+        """
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            msg = f"{path}: cannot read the detector: {error.strerror or error}"
+            raise FileFormatError(msg) from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            msg = f"{path}: no valid YAML ({' '.join(str(error).split())})"
+            raise FileFormatError(msg) from error
+        if not isinstance(content, dict):
+            msg = f"{path}: a detector is a mapping with 'mesh' and 'stack', got {type(content).__name__}"
+            raise GeometryError(msg)
+        content.setdefault("name", path.stem)
+        mesh = content.get("mesh")
+        try:
+            if isinstance(mesh, dict) and "blocks" not in mesh:
+                content["mesh"] = _RegularMesh.model_validate({"mesh": mesh}).mesh.build()
+            return cls.model_validate(content)
+        except ValidationError as error:
+            msg = f"{path}: {first_problem(error)}"
+            raise GeometryError(msg) from error
+        except GeometryError as error:
+            msg = f"{path}: mesh: {error}"
+            raise GeometryError(msg) from error
+
+
+class _Cylinder(Frozen):
+    """The arguments of :meth:`ReadoutMesh.cylinder`."""
+
+    layers: PositiveInt
+    alpha_cells: PositiveInt
+    r_cells: PositiveInt
+    layer_thickness: PositiveFloat
+    r_size: PositiveFloat
+
+    def build(self) -> ReadoutMesh:
+        return ReadoutMesh.cylinder(**self.model_dump())
+
+
+class _RegularMesh(Frozen):
+    """Gives errors the path that a user sees in the file."""
+
+    mesh: _Cylinder
+
+
+def _barrel(repeat: int, *slabs: Slab) -> Stack:
+    """A barrel with the inner radius of Par04."""
+    return Stack(shape="barrel", inner_radius=800.0, groups=(SlabGroup(repeat=repeat, slabs=slabs),))
+
+
+_THRESHOLD = 0.5e-3
+"""Par04 keeps voxels of more than 0.5 keV."""
+
+
+def _par04_siw(name: str, data_set: int, mesh: ReadoutMesh) -> Detector:
+    return Detector(
+        name=name,
+        description=f"Geant4 example Par04: 90 x (1.4 mm W + 0.3 mm Si), mesh of CaloChallenge data set {data_set}",
+        mesh=mesh,
+        energy_scale=0.033,  # of CaloChallenge; the whole stack sees 0.0315 of the energy
+        readout_threshold=_THRESHOLD,
+        stack=_barrel(90, Slab(material="G4_W", thickness=1.4), Slab(material="G4_Si", thickness=0.3, active=True)),
+    )
+
+
+def _par04_scipb(name: str, how: str, mesh: ReadoutMesh) -> Detector:
+    return Detector(
+        name=name,
+        description=f"Geant4 example Par04: 45 x (4.4 mm Pb + 1.2 mm polystyrene), {how}",
+        mesh=mesh,
+        energy_scale=0.033,  # the whole stack sees 0.0331 of the energy, measured with electrons of 10 GeV
+        readout_threshold=_THRESHOLD,
+        stack=_barrel(
+            45, Slab(material="G4_Pb", thickness=4.4), Slab(material="G4_POLYSTYRENE", thickness=1.2, active=True)
+        ),
+    )
+
+
+PRESETS: dict[str, Detector] = {
+    detector.name: detector
+    for detector in (
+        _par04_siw(
+            "par04-siw",
+            2,
+            ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65),
+        ),
+        _par04_siw(
+            "par04-siw-fine",
+            3,
+            ReadoutMesh.cylinder(layers=45, alpha_cells=50, r_cells=18, layer_thickness=3.4, r_size=2.325),
+        ),
+        # Par04's lead and scintillator has cells of 4 mm x 5.6 mm, 18 x 50 x 45 of them (r, alpha, z). As with SiW, the
+        # coarse mesh has cells of twice the size in r and 16 in alpha.
+        _par04_scipb(
+            "par04-scipb",
+            "mesh of half its granularity in r",
+            ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=5.6, r_size=8.0),
+        ),
+        _par04_scipb(
+            "par04-scipb-fine",
+            "its mesh",
+            ReadoutMesh.cylinder(layers=45, alpha_cells=50, r_cells=18, layer_thickness=5.6, r_size=4.0),
+        ),
+        # Lead tungstate is the default material of Par04; no cell sizes are published. As for the others, r cells are
+        # half a Moliere radius (20 mm) and z cells about half a radiation length (8.9 mm); 225 mm are 25 radiation
+        # lengths, nearly those of the crystals of CMS (230 mm).
+        Detector(
+            name="par04-pbwo4",
+            description="Geant4 example Par04 with one homogeneous crystal: 225 mm PbWO4",
+            mesh=ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=5.0, r_size=10.0),
+            energy_scale=1.0,  # all of the energy is seen
+            readout_threshold=_THRESHOLD,
+            stack=_barrel(1, Slab(material="G4_PbWO4", thickness=225.0, active=True)),
+        ),
+    )
+}
