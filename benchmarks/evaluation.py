@@ -27,13 +27,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.evaluation.chance import matched_halves
-from fastv.evaluation.comparison import compare
-from fastv.evaluation.features import feature_matrix
-from fastv.evaluation.histograms import binning
-from fastv.evaluation.layer_observables import layer_observables
-from fastv.evaluation.observables import observe
-from fastv.evaluation.physics import physics_figures
+from fastv.evaluation.metrics.features import feature_matrix
+from fastv.evaluation.observables.histograms import binning
+from fastv.evaluation.observables.layer_kernel import layer_observables
+from fastv.evaluation.observables.observe import observe
+from fastv.evaluation.physics.comparison import compare
+from fastv.evaluation.physics.figures import physics_figures
+from fastv.evaluation.statistics.chance import matched_halves
 from fastv.evaluation.threads import matrix_threads
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile

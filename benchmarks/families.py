@@ -26,8 +26,8 @@ import torch
 
 from fastv.bench import bench
 from fastv.errors import ModelError
-from fastv.evaluation.baseline import Baseline
 from fastv.evaluation.evaluator import evaluate_against
+from fastv.evaluation.floor import Baseline
 from fastv.evaluation.result import Evaluation
 from fastv.generation import generate_file
 from fastv.model import Model, load

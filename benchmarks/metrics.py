@@ -59,14 +59,14 @@ def main() -> None:
 
 
 def measure(metric: str, folder: Path) -> dict[str, float]:
-    from fastv.evaluation.boosted import boosted_auc
-    from fastv.evaluation.features import feature_matrix, tree_features
-    from fastv.evaluation.fpd import fpd
-    from fastv.evaluation.kpd import kpd
-    from fastv.evaluation.observables import observe
-    from fastv.evaluation.prdc import prdc
+    from fastv.evaluation.metrics.boosted import boosted_auc
+    from fastv.evaluation.metrics.features import feature_matrix, tree_features
+    from fastv.evaluation.metrics.fpd import fpd
+    from fastv.evaluation.metrics.kpd import kpd
+    from fastv.evaluation.metrics.prdc import prdc
+    from fastv.evaluation.metrics.voxels import log_voxels
+    from fastv.evaluation.observables.observe import observe
     from fastv.evaluation.threads import matrix_threads
-    from fastv.evaluation.voxels import log_voxels
     from fastv.showers import ShowersFile
 
     started = time.perf_counter()

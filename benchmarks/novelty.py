@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastv.evaluation.neighbours import ShapeSpace, nearest, read_shapes
-from fastv.evaluation.novelty import copies, data_copying
+from fastv.evaluation.integrity.neighbours import ShapeSpace, nearest, read_shapes
+from fastv.evaluation.integrity.novelty import copies, data_copying
 from fastv.generation import generate_file
 from fastv.model import load
 from fastv.showers import Showers, ShowersFile

@@ -27,9 +27,9 @@ from scipy.special import gammaln
 from scipy.stats import ks_2samp
 
 from fastv.detector.detector import Detector
-from fastv.evaluation.comparison import compare
-from fastv.evaluation.histograms import binning
-from fastv.evaluation.observables import Observables, observe
+from fastv.evaluation.observables.histograms import binning
+from fastv.evaluation.observables.observe import Observables, observe
+from fastv.evaluation.physics.comparison import compare
 from fastv.showers import Showers, ShowersFile
 from fastv.simulation.request import SimulationRequest
 from fastv.simulation.spectra import Spectrum

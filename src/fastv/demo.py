@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fastv.bench import bench
 from fastv.evaluation import Evaluation, evaluate, shower_gallery, write_report
-from fastv.evaluation.html import embedded_png, html_table
-from fastv.evaluation.style import save
+from fastv.evaluation.report.html import embedded_png, html_table
+from fastv.evaluation.report.style import save
 from fastv.evaluation.verdict import deviation_text
 from fastv.export import ExportReport, export
 from fastv.generation import generate_file

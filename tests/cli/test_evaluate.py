@@ -10,7 +10,7 @@ import pytest
 
 from fastv.cli import evaluate
 from fastv.errors import FastVError
-from fastv.evaluation import plots
+from fastv.evaluation.report import plots
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 

@@ -13,11 +13,11 @@ import pytest
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.evaluation import evaluate, evaluator
-from fastv.evaluation.baseline import halves
-from fastv.evaluation.classifier_records import classifier_settings
-from fastv.evaluation.comparison import compare
-from fastv.evaluation.observables import observe
-from fastv.evaluation.sections import reproducing_command
+from fastv.evaluation.floor import halves
+from fastv.evaluation.metrics.classifier_records import classifier_settings
+from fastv.evaluation.observables.observe import observe
+from fastv.evaluation.physics.comparison import compare
+from fastv.evaluation.report.sections import reproducing_command
 from fastv.showers import Showers
 
 quick = partial(evaluate, quick=True)

@@ -11,9 +11,9 @@ import pytest
 
 from fastv.errors import FileFormatError
 from fastv.evaluation import Evaluation, evaluate
-from fastv.evaluation.chance import Chance
 from fastv.evaluation.lights import Line, _distance, overall
-from fastv.evaluation.markdown import markdown
+from fastv.evaluation.report.markdown import markdown
+from fastv.evaluation.statistics.chance import Chance
 from fastv.showers import Showers
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastv.evaluation.observables import observe
+from fastv.evaluation.observables.observe import observe
 from fastv.models.shower_view import LevelScale, ShowerView
 from fastv.showers import Showers
 

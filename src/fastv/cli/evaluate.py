@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from fastv.evaluation import evaluate
-    from fastv.evaluation.classifier_records import classifier_settings
+    from fastv.evaluation.metrics.classifier_records import classifier_settings
 
     evaluation = evaluate(
         options.reference,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         force=options.force,
     )
     # Where a report is written, its modules have been loaded beside the evaluation by now.
-    from fastv.evaluation.report import summary_table
+    from fastv.evaluation.report.write import summary_table
 
     print(json.dumps(evaluation.as_dict(), allow_nan=False) if options.json else summary_table(evaluation), flush=True)
     if options.output:

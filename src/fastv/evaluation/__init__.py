@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastv.evaluation.evaluator import evaluate as evaluate
-    from fastv.evaluation.pictures import shower_gallery as shower_gallery
     from fastv.evaluation.ranking import compare_generators as compare_generators
-    from fastv.evaluation.report import write_report as write_report
+    from fastv.evaluation.report.pictures import shower_gallery as shower_gallery
+    from fastv.evaluation.report.write import write_report as write_report
     from fastv.evaluation.result import Evaluation as Evaluation
 
 _HOMES = {
     "compare_generators": "fastv.evaluation.ranking",
     "Evaluation": "fastv.evaluation.result",
     "evaluate": "fastv.evaluation.evaluator",
-    "shower_gallery": "fastv.evaluation.pictures",
-    "write_report": "fastv.evaluation.report",
+    "shower_gallery": "fastv.evaluation.report.pictures",
+    "write_report": "fastv.evaluation.report.write",
 }
 
 __all__ = ["Evaluation", "compare_generators", "evaluate", "shower_gallery", "write_report"]

@@ -16,24 +16,24 @@ import numpy as np
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
-from fastv.evaluation.baseline import Baseline
-from fastv.evaluation.classifier_records import ClassifierSettings
-from fastv.evaluation.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
-from fastv.evaluation.histograms import Binning
-from fastv.evaluation.honesty import Honesty, check_honesty
-from fastv.evaluation.metrics import measure
-from fastv.evaluation.observables import Observables, Source, observe
-from fastv.evaluation.physics import physics_figures
-from fastv.evaluation.raw import raw_batches, scan, undamaged
+from fastv.evaluation.floor import Baseline
+from fastv.evaluation.integrity.checks import Honesty, check_honesty
+from fastv.evaluation.integrity.unchecked import raw_batches, scan, undamaged
+from fastv.evaluation.metrics.classifier_records import ClassifierSettings
+from fastv.evaluation.metrics.measure import measure
+from fastv.evaluation.observables.histograms import Binning
+from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.physics.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
+from fastv.evaluation.physics.figures import physics_figures
 from fastv.evaluation.result import Evaluation, SampleInfo
-from fastv.evaluation.statistics import mean, ratio
+from fastv.evaluation.statistics.measured import mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.evaluation.verdict import judge
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 
 if TYPE_CHECKING:
-    from fastv.evaluation.report import Pictures
+    from fastv.evaluation.report.write import Pictures
 
 MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
@@ -110,7 +110,7 @@ def evaluate(
         pictures: list[Future[Pictures]] = []
 
         def draw(evaluation: Evaluation) -> None:
-            from fastv.evaluation.report import draw_plots
+            from fastv.evaluation.report.write import draw_plots
 
             pictures.append(in_background(lambda: draw_plots(evaluation), "plots"))
 
@@ -127,7 +127,7 @@ def evaluate(
         )
         evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
         if output is not None:
-            from fastv.evaluation.report import write_report
+            from fastv.evaluation.report.write import write_report
 
             drawn = pictures[0].result()
             write_report(output, evaluation, showers=(sources["reference"], judged), pictures=drawn, force=force)

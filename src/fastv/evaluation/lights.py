@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fastv.evaluation.chance import Chance
+from fastv.evaluation.statistics.chance import Chance
 from fastv.evaluation.verdict import deviation_text
 
 if TYPE_CHECKING:

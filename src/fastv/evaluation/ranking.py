@@ -17,14 +17,14 @@ from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.errors import SettingsError
-from fastv.evaluation import sections
-from fastv.evaluation.baseline import Baseline
 from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
-from fastv.evaluation.html import embedded_png, html_table, page
-from fastv.evaluation.markdown import table
-from fastv.evaluation.observables import Source
+from fastv.evaluation.floor import Baseline
+from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.report import sections
+from fastv.evaluation.report.html import embedded_png, html_table, page
+from fastv.evaluation.report.markdown import table
 from fastv.evaluation.result import Evaluation
-from fastv.evaluation.statistics import Measured
+from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
 _SIGNIFICANT = 2.0
@@ -288,8 +288,8 @@ def _value(value: Measured) -> str:
 def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
     import numpy as np
 
-    from fastv.evaluation.overlays import OVERLAYS
-    from fastv.evaluation.style import save
+    from fastv.evaluation.report.overlays import OVERLAYS
+    from fastv.evaluation.report.style import save
 
     title = "Comparison of generators"
     head, rows = ranking_rows(ranking)

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fastv._version import __version__
-from fastv.evaluation.comparison import Comparison
-from fastv.evaluation.histograms import Binning
-from fastv.evaluation.honesty import Honesty
+from fastv.evaluation.integrity.checks import Honesty
 from fastv.evaluation.lights import Light, Line, lines, overall
-from fastv.evaluation.metrics import Metrics
-from fastv.evaluation.observables import Observables
-from fastv.evaluation.physics import Physics
+from fastv.evaluation.metrics.measure import Metrics
+from fastv.evaluation.observables.histograms import Binning
+from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.physics.comparison import Comparison
+from fastv.evaluation.physics.figures import Physics
 from fastv.evaluation.verdict import Verdict
 
 

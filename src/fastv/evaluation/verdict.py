@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fastv.evaluation.comparison import MIN_SHARE, Comparison
-from fastv.evaluation.statistics import Measured, allowance
+from fastv.evaluation.physics.comparison import MIN_SHARE, Comparison
+from fastv.evaluation.statistics.measured import Measured, allowance
 
 Judgement = Literal["met", "missed", "undecided"]
 

@@ -1,0 +1,1 @@
+"""May the figures of a sample be trusted, and are its showers new?"""

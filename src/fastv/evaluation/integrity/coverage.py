@@ -1,0 +1,405 @@
+"""Does a generator make all kinds of showers? Coverage of the reference and modes that are missing.
+
+Showers are described by nine features, each as the deviation from the reference's mean at that incident energy in units
+of its spread there, so that showers of all energies can be looked at together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.spatial import KDTree
+from scipy.stats import binom, norm
+from sklearn.cluster import KMeans
+
+from fastv.evaluation.integrity.findings import (
+    SURE,
+    Finding,
+    Judgement,
+    counted,
+    energy_in_words,
+    local_scale,
+    shortfall_p_value,
+    skipped,
+)
+from fastv.evaluation.observables.histograms import energy_edges
+from fastv.evaluation.observables.observe import Observables
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+MIN_SHOWERS = 200
+_IN_BIN = 100
+_START = 0.05
+_TAIL = 0.02
+_PER_CELL = 60
+_MOST_CELLS = 40
+_MISSING = 0.5
+"""A mode is missing if the sample has less than this part of its showers."""
+_CORRELATION = 2.0
+"""Variance of a coverage over that of independent showers, from samples of one distribution (1 to 2)."""
+
+FEATURES = {
+    "visible fraction": ("little visible energy", "much visible energy"),
+    "shower start": ("early start", "late start"),
+    "depth": ("shallow", "deep"),
+    "length": ("short", "long"),
+    "radius": ("narrow", "wide"),
+    "lateral spread": ("compact core", "wide halo"),
+    "occupied voxels": ("few voxels hit", "many voxels hit"),
+    "core fraction": ("little energy in the core", "much energy in the core"),
+    "distance from axis": ("centred", "off the axis"),
+}
+"""The features and what their low and high end look like."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of N showers as deviations from the reference at their energy, (N, 9), and ln of the energies (N,)."""
+
+    deviations: F64
+    log_energies: F64
+
+    def __len__(self) -> int:
+        return len(self.log_energies)
+
+
+class EnergyCoverage(BaseModel):
+    """Coverage in one bin of incident energy [low, high) in MeV; None where ``skipped`` gives the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float
+    high: float
+    showers_reference: int
+    showers_generated: int
+    value: float | None = None
+    error: float | None = None
+    floor: float | None = None
+    skipped: str | None = None
+
+
+class Coverage(Finding):
+    """Fraction of the reference's showers that have a generated shower among their neighbours.
+
+    ``floor`` is what a sample of the reference's own distribution has; ``bins`` the same in bins of incident energy and
+    ``worst`` the index of the one furthest below.
+    """
+
+    bins: tuple[EnergyCoverage, ...] = ()
+    worst: int | None = None
+
+
+class Mode(BaseModel):
+    """A kind of shower: a cell or a tail of the reference's features.
+
+    ``share`` is its part of the reference, ``populated`` the generated showers in it over those expected, with its
+    error; ``p_value`` counts all modes that were looked at.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    share: float
+    populated: float
+    error: float
+    p_value: float
+
+
+class DroppedModes(Finding):
+    """Kinds of showers that the generator makes too rarely.
+
+    ``value`` is how well the worst mode is populated: generated showers over those expected. ``missing`` are the modes
+    with less than half, beyond chance; ``different`` the fraction of cells whose population differs at p below 0.05
+    (``floor_different``: 0.05).
+    """
+
+    missing: tuple[Mode, ...] = ()
+    worst: Mode | None = None
+    cells: int = 0
+    different: float | None = None
+    floor_different: float | None = None
+
+
+def features(sample: Observables, reference: Observables) -> Features:
+    """Nine features of each shower, as deviations from the reference.
+
+    visible fraction E_tot/E_inc; shower start, the depth by which 5 % of the energy is deposited; mean and spread of
+    depth and of radius; mean fraction of voxels hit; fraction of the energy in the innermost ring; distance of the
+    energy's centre from the axis. From each the reference's mean at that incident energy is taken, and the difference
+    divided by the reference's spread there.
+
+    Args:
+        sample: observables (N,).
+        reference: observables (M,) of full simulation.
+
+    Example:
+        >>> from fastv.evaluation.observables.observe import observe
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     reference = observe(file[:300])
+        >>> features(reference, reference).deviations.shape
+        (300, 9)
+    """
+    own, ref = _raw_features(sample), _raw_features(reference)
+    at, ref_at = np.log(sample.incident_energies), np.log(reference.incident_energies)
+    columns = []
+    for i in range(own.shape[1]):
+        rest = ref[:, i] - local_scale(ref_at, ref[:, i], ref_at, "mean")
+        scale = np.maximum(local_scale(ref_at, rest, at, "spread"), 1e-12)
+        columns.append((own[:, i] - local_scale(ref_at, ref[:, i], at, "mean")) / scale)
+    # Showers of another world must not stretch the space out of all proportion.
+    return Features(np.clip(np.stack(columns, axis=1), -20, 20), at)
+
+
+def _raw_features(sample: Observables) -> F64:
+    total = np.maximum(sample.total_energy, 1e-16)
+    energies = sample.layer_energies.astype(np.float64)
+    centre = [(energies * getattr(sample, name)).sum(axis=1) / total for name in ("centre_x", "centre_y")]
+    columns = [
+        sample.visible_fraction,
+        shower_start(sample),
+        sample.longitudinal_mean,
+        sample.longitudinal_width,
+        sample.radial_mean,
+        sample.radial_width,
+        1 - sample.sparsity.mean(axis=1),
+        sample.ring_energies[:, 0] / total,
+        np.hypot(*centre),
+    ]
+    return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+
+
+def shower_start(sample: Observables, fraction: float = _START) -> F64:
+    """Depth (N,) in mm by which a fraction of the energy is deposited, linear within a layer; 0 for empty showers.
+
+    In layers where the mesh tells no thickness.
+
+    Args:
+        sample: observables with layer energies (N, L).
+        fraction: of the total energy, above 0 and below 1.
+    """
+    middles = sample.detector.mesh.layer_z
+    edges = np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [2 * middles[-1]]])
+    if len(middles) > 1:
+        edges[-1] = middles[-1] + (middles[-1] - edges[-2])
+    energies = sample.layer_energies.astype(np.float64)
+    cumulative = np.cumsum(energies, axis=1)
+    wanted = fraction * cumulative[:, -1:]
+    layer = np.minimum((cumulative < wanted).sum(axis=1), energies.shape[1] - 1)
+    pick = np.arange(len(energies))
+    inside = energies[pick, layer]
+    missing = wanted[:, 0] - (cumulative[pick, layer] - inside)
+    share = np.divide(missing, inside, out=np.zeros(len(energies)), where=inside > 0)
+    start: F64 = np.where(cumulative[:, -1] > 0, edges[layer] + share * (edges[layer + 1] - edges[layer]), 0.0)
+    return start
+
+
+def expected_coverage(reference: int, generated: int, k: int = 5) -> float:
+    """Coverage of n showers by m others of the same distribution: 1 - prod_{i<k} (n - 1 - i)/(n - 1 + m - i).
+
+    The nearest k of n - 1 + m exchangeable showers must all be of the reference for a shower not to be covered.
+
+    Source: Naeem et al., arXiv:2002.09797, section 3.4.
+
+    Example:
+        >>> round(expected_coverage(10_000, 10_000), 3)
+        0.969
+    """
+    i = np.arange(k)
+    return float(1 - np.prod(np.maximum(0, reference - 1 - i) / (reference - 1 + generated - i)))
+
+
+def covered(reference: F64, generated: F64, k: int = 5) -> NDArray[np.bool_]:
+    """Which reference points (n, d) have a generated one (m, d) as near as their k-th nearest reference point.
+
+    Source: Naeem et al., arXiv:2002.09797, equation 10.
+
+    Example:
+        >>> points = np.arange(10.0)[:, None]
+        >>> covered(points, points[:5] + 0.1, k=1)
+        array([ True,  True,  True,  True,  True,  True, False, False, False, False])
+    """
+    radius = np.asarray(KDTree(reference).query(reference, k=[k + 1])[0])[:, 0]
+    nearest = np.asarray(KDTree(generated).query(reference, k=[1])[0])[:, 0]
+    inside: NDArray[np.bool_] = nearest <= radius
+    return inside
+
+
+def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bins: int = 5) -> Coverage:
+    """How much of the reference the generated sample covers, in bins of incident energy and over all.
+
+    Args:
+        reference, generated: their features.
+        k: neighbours that set the radius around each reference shower.
+        energy_bins: logarithmic bins of incident energy at most, fewer where a bin would have less than 200 showers;
+            neighbours are looked for within a bin.
+
+    Returns:
+        ``failed`` if the coverage over all is more than 5 % below its expectation and chance is no explanation,
+        ``suspicious`` if it is below beyond chance but by less, or so in one bin; ``skipped`` if no bin has 100 showers
+        of each sample.
+
+    Source: Naeem et al., arXiv:2002.09797.
+    """
+    check = "coverage"
+    few = max(1, min(len(reference), len(generated)) // MIN_SHOWERS)
+    edges = energy_edges(np.exp(reference.log_energies), min(energy_bins, few))
+    bins = []
+    hits = expected = variance = total = 0.0
+    for i, (low, high) in enumerate(pairwise(edges.tolist())):
+        last = i == len(edges) - 2
+        parts = []
+        for sample in (reference, generated):
+            energies = np.exp(sample.log_energies)
+            top = energies <= high * (1 + 1e-9) if last else energies < high
+            parts.append(sample.deviations[(energies >= low * (1 - 1e-9)) & top])
+        n, m = map(len, parts)
+        record = EnergyCoverage(low=low, high=high, showers_reference=n, showers_generated=m)
+        if min(n, m) < _IN_BIN:
+            bins.append(record.model_copy(update={"skipped": f"fewer than {_IN_BIN} showers in one sample"}))
+            continue
+        found = float(covered(parts[0], parts[1], k=k).mean())
+        floor = expected_coverage(n, m, k)
+        var = _CORRELATION * floor * (1 - floor) / n
+        bins.append(record.model_copy(update={"value": found, "error": float(np.sqrt(var)), "floor": floor}))
+        hits, expected, variance, total = hits + n * found, expected + n * floor, variance + n * n * var, total + n
+    if not total:
+        reason = f"no energy bin has {_IN_BIN} showers of both samples"
+        return Coverage(**skipped(check, reason).model_dump() | {"bins": tuple(bins)})
+    value, floor, error = hits / total, expected / total, float(np.sqrt(variance)) / total
+    pulls = [np.inf if b.value is None else (b.value - b.floor) / b.error for b in bins]  # type: ignore[operator]
+    worst = int(np.argmin(pulls))
+    worst_p = min(1.0, float(norm.cdf(pulls[worst])) * int(np.isfinite(pulls).sum()))
+    p_value = float(norm.cdf((value - floor) / error))
+    judgement: Judgement = "passed"
+    if p_value < SURE and value < 0.95 * floor:
+        judgement = "failed"
+    elif min(p_value, worst_p) < SURE:
+        judgement = "suspicious"
+    percent = f"{100 * value:.1f} +- {100 * error:.1f} % of the reference's showers have a generated one near by"
+    words = f"{percent}, {100 * floor:.1f} % expected"
+    if judgement != "passed" and len(bins) > 1:
+        b = bins[worst]
+        where = f"{energy_in_words(b.low)} to {energy_in_words(b.high)}"
+        words += f"; least at {where}, {100 * (b.value or 0):.1f} % with {100 * (b.floor or 0):.1f} % expected"
+    return Coverage(
+        check=check,
+        judgement=judgement,
+        words=words,
+        value=value,
+        error=error,
+        p_value=p_value,
+        floor=floor,
+        bins=tuple(bins),
+        worst=worst,
+    )
+
+
+def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) -> DroppedModes:
+    """Find kinds of showers that the generated sample lacks.
+
+    Two ways to cut the reference into kinds: cells of its features (k-means with some 60 showers a cell) and the lowest
+    and highest 2 % of every feature. A cell with r of n reference and g of m generated showers is populated by
+    g n/(r m); given r + g, g is binomial with m/(n + m). In a tail, g is beta-binomial
+    (:func:`fastv.evaluation.integrity.findings.shortfall_p_value`).
+
+    Args:
+        reference, generated: their features.
+        seed: of k-means.
+
+    Returns:
+        ``failed`` if a mode has less than half of its showers, beyond chance (p below 0.001, all modes counted);
+        ``suspicious`` if one has too few, beyond chance, but more than half; ``skipped`` below 200 showers.
+
+    Source: the cells are those of Richardson and Weiss, arXiv:1805.12462, section 3.
+    """
+    check = "dropped modes"
+    n, m = len(reference), len(generated)
+    if min(n, m) < MIN_SHOWERS:
+        return DroppedModes(**skipped(check, f"it needs {MIN_SHOWERS} showers, there are {n} and {m}").model_dump())
+    modes, p_cells = _cells(reference.deviations, generated.deviations, seed)
+    cells = len(modes)
+    modes += _tails(reference.deviations, generated.deviations)
+    trials = len(modes)
+    modes = [mode.model_copy(update={"p_value": min(1.0, trials * mode.p_value)}) for mode in modes]
+    worst = min(modes, key=lambda mode: (mode.p_value, mode.populated))
+    missing = sorted(
+        (mode for mode in modes if mode.p_value < SURE and mode.populated < _MISSING), key=lambda mode: mode.populated
+    )
+    rare = worst.p_value < SURE
+    judgement: Judgement = "failed" if missing else "suspicious" if rare else "passed"
+    shown = missing[0] if missing else worst
+    populated = f"{100 * shown.populated:.0f} +- {100 * shown.error:.0f} % of its showers"
+    where = f"{shown.name}, {100 * shown.share:.1f} % of the reference"
+    if missing:
+        words = f"{counted(len(missing), 'mode is', 'modes are')} missing; the emptiest ({where}) has {populated}"
+    elif rare:
+        words = f"no mode is missing, but one is too rare ({where}): it has {populated}"
+    else:
+        words = f"no mode is missing: of {trials} kinds of showers the rarest ({where}) has {populated}"
+    return DroppedModes(
+        check=check,
+        judgement=judgement,
+        words=words,
+        value=shown.populated,
+        error=shown.error,
+        p_value=shown.p_value,
+        floor=1.0,
+        missing=tuple(missing),
+        worst=worst,
+        cells=cells,
+        different=float(np.mean(p_cells < 0.05)) if cells else None,
+        floor_different=0.05 if cells else None,
+    )
+
+
+def _cells(reference: F64, generated: F64, seed: int) -> tuple[list[Mode], F64]:
+    """Cells of the reference, with one-sided p-values of too few; and two-sided p-values of any difference."""
+    n, m = len(reference), len(generated)
+    k = int(np.clip(n // _PER_CELL, 2, _MOST_CELLS))
+    means = KMeans(k, n_init=1, random_state=seed).fit(reference)
+    counts = [np.bincount(means.predict(x), minlength=k) for x in (reference, generated)]
+    modes, both = [], []
+    for i, (r, g) in enumerate(zip(*counts, strict=True)):
+        if not r:
+            continue
+        low, high = binom.cdf(g, r + g, m / (n + m)), binom.sf(g - 1, r + g, m / (n + m))
+        both.append(min(1.0, 2 * min(low, high)))
+        modes.append(_mode(_name(means.cluster_centers_[i]), r, n, g, m, float(low)))
+    return modes, np.array(both)
+
+
+def _tails(reference: F64, generated: F64) -> list[Mode]:
+    n, m = len(reference), len(generated)
+    k = max(1, round(_TAIL * n))
+    modes = []
+    for i, ends in enumerate(FEATURES.values()):
+        for sign, end in zip((1, -1), ends, strict=True):
+            x, y = sign * reference[:, i], sign * generated[:, i]
+            edge = np.partition(x, k - 1)[k - 1]
+            # Features with equal values, such as of empty showers, have no proper tail.
+            if (x <= edge).sum() != k:
+                continue
+            g = int((y <= edge).sum())
+            modes.append(_mode(f"extreme: {end}", k, n, g, m, shortfall_p_value(g, m, k, n)))
+    return modes
+
+
+def _mode(name: str, r: int, n: int, g: int, m: int, p_value: float) -> Mode:
+    populated = g * n / (r * m)
+    error = n / (r * m) * float(np.sqrt(max(g, 1) + g * g / r))
+    return Mode(name=name, share=r / n, populated=populated, error=error, p_value=p_value)
+
+
+def _name(centre: F64) -> str:
+    """The two features that mark a cell most, in words."""
+    order = np.argsort(-np.abs(centre))[:2]
+    ends = list(FEATURES.values())
+    marks = [ends[i][int(centre[i] > 0)] for i in order if abs(centre[i]) > 0.5]
+    return " and ".join(marks) or "average showers"

@@ -1,0 +1,114 @@
+"""Showers that occur twice, within a sample or in two samples, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.evaluation.integrity.findings import Finding, counted
+from fastv.evaluation.integrity.unchecked import RawScan
+
+_MOSTLY = 0.5
+
+
+class Duplicates(Finding):
+    """Showers that are equal in every voxel.
+
+    ``value`` is the fraction of the sample that has an equal: an earlier one in the same sample, or one in the other
+    sample. ``first`` are the rows of the first such pair. Showers without energy are equal by nature and not counted.
+    """
+
+    duplicates: int = 0
+    showers: int = 0
+    first: tuple[int, int] | None = None
+
+
+def duplicates_within(sample: RawScan, floor: RawScan | None = None, *, name: str = "generated") -> Duplicates:
+    """Showers of a sample that repeat an earlier one.
+
+    Args:
+        sample: the scanned sample.
+        floor: full simulation, for the same figure.
+        name: what the sample is called in the sentence.
+
+    Example:
+        >>> from fastv.evaluation.integrity.unchecked import scan
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     found = duplicates_within(scan(file[np.array([0, 1, 2, 1])]))
+        >>> found.judgement, found.words
+        ('failed', '1 of 4 generated showers repeats an earlier one: shower 3 is shower 1')
+    """
+    rows, count = _filled(sample)
+    digests = sample.digests[rows]
+    values, firsts = np.unique(digests, return_index=True)
+    repeats = np.setdiff1d(np.arange(len(rows)), firsts)
+    pair = None
+    if len(repeats):
+        pair = int(rows[repeats[0]]), int(rows[firsts[np.searchsorted(values, digests[repeats[0]])]])
+    words = f"no shower of {count} {name} ones repeats another"
+    if pair:
+        verb = "repeats" if len(repeats) == 1 else "repeat"
+        words = f"{len(repeats)} of {count} {name} showers {verb} an earlier one: shower {pair[0]} is shower {pair[1]}"
+    own_floor = None if floor is None else duplicates_within(floor).value
+    return _finding(f"duplicates within the {name} sample", words, len(repeats), count, pair, own_floor)
+
+
+def duplicates_between(sample: RawScan, other: RawScan, *, name: str = "generated", other_name: str) -> Duplicates:
+    """Showers of a sample that are in another sample too.
+
+    Args:
+        sample, other: the scanned samples.
+        name, other_name: what they are called in the sentence, such as ``reference`` and ``training``.
+
+    Returns:
+        ``failed`` if there is one; the sentence says so if the one sample is, for the most part, the other.
+    """
+    rows, count = _filled(sample)
+    other_rows, other_count = _filled(other)
+    values, firsts = np.unique(other.digests[other_rows], return_index=True)
+    digests = sample.digests[rows]
+    found = np.flatnonzero(np.isin(digests, values))
+    pair = None
+    if len(found):
+        pair = int(rows[found[0]]), int(other_rows[firsts[np.searchsorted(values, digests[found[0]])]])
+    check = f"{name} showers in the {other_name} file"
+    words = f"no shower of {count} {name} ones is in the {other_name} file"
+    if pair:
+        verb = "is" if len(found) == 1 else "are"
+        words = (
+            f"{len(found)} of {count} {name} showers {verb} in the {other_name} file, bit for bit: shower {pair[0]} is "
+        )
+        words += f"its shower {pair[1]}"
+        if len(found) == count == other_count:
+            words = f"the {name} sample is the {other_name} file: all {count} showers are equal"
+        elif len(found) > _MOSTLY * count:
+            words = f"the {name} sample was taken from the {other_name} file: {words}"
+    return _finding(check, words, len(found), count, pair, None)
+
+
+def _filled(sample: RawScan) -> tuple[NDArray[np.int64], int]:
+    """Rows of the showers that have energy or damage, and their number."""
+    rows = np.flatnonzero((sample.hits > 0) | (sample.not_finite > 0) | (sample.negative > 0))
+    return rows, len(rows)
+
+
+def _finding(
+    check: str, words: str, found: int, count: int, pair: tuple[int, int] | None, floor: float | None
+) -> Duplicates:
+    if not count:
+        words = f"not judged: {counted(0, 'shower')} with energy"
+        return Duplicates(check=check, judgement="skipped", words=words)
+    return Duplicates(
+        check=check,
+        judgement="failed" if found else "passed",
+        words=words,
+        value=found / count,
+        # Equal sums of float32 voxels do not happen by chance: the count has no statistical error.
+        error=0.0,
+        floor=0.0 if floor is None else floor,
+        duplicates=found,
+        showers=count,
+        first=pair,
+    )

@@ -1,0 +1,344 @@
+"""Is the energy spread evenly around the shower axis? At normal incidence it must be, on average over showers.
+
+The energies e_j in the A alpha cells of a layer have the harmonics c_k = sum_j e_j exp(-2 pi i k j/A), k = 1 ... A/2,
+k = 1 a shift of the centre and k = 2 an ellipse. A single shower has large ones; over showers of any rotation-invariant
+distribution their phases are random and the mean vanishes. The errors come from the spread from shower to shower, not
+from counting: a shower's energy comes in few lumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from fastv.detector.mesh import ReadoutMesh
+from fastv.errors import SettingsError
+from fastv.evaluation.integrity.findings import SURE, Finding, Judgement, skipped
+from fastv.evaluation.integrity.unchecked import RawBatch, raw_batches
+from fastv.evaluation.observables.observe import Source
+
+F64 = NDArray[np.float64]
+C64 = NDArray[np.complex64]
+C128 = NDArray[np.complex128]
+
+MIN_SHOWERS = 100
+MEMORY = 2**28
+"""Bytes that the harmonics of one sample may take; of larger samples evenly spread showers are used."""
+_TURNS = 1199
+_PER_BIN = 100
+_LIKELY = 0.01
+
+
+@dataclass(frozen=True)
+class AlphaHarmonics:
+    """Harmonics over alpha of N showers, each over its incident energy.
+
+    Attributes:
+        layers: indices of the layers that have alpha cells.
+        cells: alpha cells that all of them have in common, a turn by one of which leaves the mesh as it is.
+        log_energies: ln of the incident energies in MeV (N,).
+        harmonics: (N, L + 1, K) with K = cells // 2, the last row being the sum over the layers.
+        energies: layer energies over incident energy (N, L + 1), the last their sum.
+    """
+
+    layers: tuple[int, ...]
+    cells: int
+    log_energies: F64
+    harmonics: C64
+    energies: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.log_energies)
+
+
+class AlphaScanner:
+    """Builds :class:`AlphaHarmonics` batch by batch.
+
+    Args:
+        mesh: the readout mesh.
+        total: showers to come; more than fit into 256 MiB are thinned out evenly.
+        threshold: readout threshold in MeV: voxels below read zero.
+    """
+
+    def __init__(self, mesh: ReadoutMesh, total: int, threshold: float) -> None:
+        counts = [layer.alpha_cells for layer in mesh.layers]
+        self.layers = tuple(i for i, cells in enumerate(counts) if cells > 1)
+        self.cells = gcd(*(counts[i] for i in self.layers)) if self.layers else 1
+        self._mesh = mesh
+        self._threshold = threshold * (1 - 1e-6)
+        per_shower = 8 * (len(self.layers) + 1) * max(1, self.cells // 2)
+        self._step = max(1, -(-total * per_shower // MEMORY))
+        self._parts: list[tuple[F64, C64, NDArray[np.float32]]] = []
+
+    def add(self, batch: RawBatch) -> None:
+        """Add the undamaged showers of a batch."""
+        if self.cells < 2:
+            return
+        skip = -batch.rows.start % self._step
+        energies, incident = batch.energies[skip :: self._step], batch.incident_energies[skip :: self._step]
+        with np.errstate(invalid="ignore"):
+            good = np.isfinite(incident) & (incident > 0) & np.isfinite(energies.sum(axis=1, dtype=np.float64))
+            good &= energies.min(axis=1, initial=0) >= 0
+        energies, incident = energies[good], incident[good]
+        energies = np.where(energies >= self._threshold, energies, 0)
+        harmonics = np.zeros((len(energies), len(self.layers) + 1, self.cells // 2), dtype=np.complex64)
+        sums = np.zeros((len(energies), len(self.layers) + 1), dtype=np.float32)
+        scale = (1 / incident)[:, None, None]
+        layer = done = 0
+        for block in self._mesh.blocks:
+            voxels = slice(self._mesh.layer_slice(layer).start, self._mesh.layer_slice(layer + block.layers - 1).stop)
+            layer += block.layers
+            if block.alpha_cells == 1:
+                continue
+            # A product with ones adds up short rows faster than a sum does.
+            slices = energies[:, voxels].reshape(-1, block.r_cells) @ np.ones(block.r_cells, dtype=np.float32)
+            slices = slices.reshape(len(energies), block.layers, block.alpha_cells) * scale
+            here = slice(done, done + block.layers)
+            done = here.stop
+            harmonics[:, here] = np.fft.rfft(slices, axis=2)[:, :, 1 : self.cells // 2 + 1]
+            sums[:, here] = slices.sum(axis=2)
+        harmonics[:, -1] = harmonics[:, :-1].sum(axis=1)
+        sums[:, -1] = sums[:, :-1].sum(axis=1)
+        self._parts.append((np.log(incident), harmonics, sums))
+
+    def result(self) -> AlphaHarmonics:
+        """The harmonics of all batches so far."""
+        if not self._parts:
+            empty = np.zeros((0, len(self.layers) + 1, self.cells // 2), dtype=np.complex64)
+            return AlphaHarmonics(self.layers, self.cells, np.empty(0), empty, np.empty(empty.shape[:2], np.float32))
+        log_energies, harmonics, sums = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        return AlphaHarmonics(self.layers, self.cells, log_energies, harmonics, sums)
+
+
+def alpha_harmonics(source: Source, *, label: str = "alpha harmonics") -> AlphaHarmonics:
+    """Harmonics over alpha of all layers of a sample, in one pass.
+
+    Args:
+        source: an open file or showers in memory; damaged showers are left out.
+        label: what the progress bar on standard error says.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     alpha_harmonics(file[:20]).harmonics.shape
+        (20, 46, 8)
+    """
+    scanner = AlphaScanner(source.detector.mesh, len(source), source.detector.threshold)
+    for batch in raw_batches(source, label=label):
+        scanner.add(batch)
+    return scanner.result()
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Relative modulation of the mean energy over alpha, in L layers and, as the last row, in their sum.
+
+    Attributes:
+        amplitudes: a_k (L + 1, K), so that the mean energy goes as 1 + 2 sum_k Re(a_k exp(2 pi i k j/A)), with half of
+            the last term for even A.
+        errors: standard deviation of the real and of the imaginary part (L + 1, K).
+        chi2: sum_k |a_k/error_k|^2 (L + 1,).
+        degrees: its degrees of freedom, A - 1.
+        p_values: of chi2 (L + 1,), from the chi-square distribution.
+        p_value: probability that the largest chi2 is as large by chance, from random turns of all showers.
+    """
+
+    amplitudes: C128
+    errors: F64
+    chi2: F64
+    degrees: int
+    p_values: F64
+    p_value: float
+
+    def slices(self, cells: int) -> tuple[F64, F64]:
+        """Relative deviation of each alpha slice from the mean and its error, (L + 1, cells)."""
+        j, k = np.arange(cells), np.arange(1, self.amplitudes.shape[1] + 1)
+        waves = np.exp(2j * np.pi * np.outer(k, j) / cells)
+        weight = np.where(2 * k == cells, 1.0, 2.0)
+        values = (self.amplitudes * weight) @ waves
+        # Real and imaginary parts are independent; at the alternating harmonic there is no imaginary one.
+        variances = (self.errors * weight) ** 2 @ np.ones_like(waves, dtype=np.float64)
+        return values.real, np.sqrt(variances)
+
+
+def modulation(sample: AlphaHarmonics, *, turns: int = _TURNS, seed: int = 0) -> Modulation:
+    """Mean modulation over alpha and how likely chance explains it.
+
+    With m and v the mean layer energy and mean |c_k|^2 at the shower's energy, a_k = sum_i (m_i/v_i) c_ki / sum_i
+    m_i^2/v_i, the least-squares estimate, has the variance 1/(2 sum_i m_i^2/v_i) in its real and imaginary parts (1/sum
+    for the alternating harmonic k = A/2, which is real). For p, all showers are turned by random cells ``turns`` times:
+    what a rotation-invariant sample would look like, correlations between layers and heavy tails included.
+
+    Args:
+        sample: harmonics of N showers.
+        turns: random turns of the whole sample; p is at least 1/(turns + 1).
+        seed: of the turns.
+
+    Raises:
+        SettingsError: the sample has no showers or no alpha cells.
+    """
+    n, rows, k_max = sample.harmonics.shape
+    if not n or not k_max:
+        msg = "the modulation over alpha needs showers on a mesh with alpha cells"
+        raise SettingsError(msg)
+    weighted, weight = _weighted(sample)
+    k = np.arange(1, k_max + 1)
+    real = 2 * k == sample.cells
+    variance = np.where(real, 1.0, 0.5) / np.maximum(weight, 1e-300)[:, None]
+    amplitudes = weighted.sum(axis=0, dtype=np.complex128) / np.maximum(weight, 1e-300)[:, None]
+    statistic = _statistic(amplitudes, variance)
+    degrees = sample.cells - 1
+    p_values = np.asarray(chi2.sf(statistic, degrees), dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    exceeded = 0
+    block = max(1, min(turns, 2**23 // n))
+    for start in range(0, turns, block):
+        count = min(block, turns - start)
+        angle = rng.integers(sample.cells, size=(count, n))
+        turned = np.empty((count, rows, k_max), dtype=np.complex64)
+        for i in range(k_max):
+            phases = np.exp(-2j * np.pi * (i + 1) * np.arange(sample.cells) / sample.cells).astype(np.complex64)
+            turned[:, :, i] = phases[angle] @ weighted[:, :, i]
+        largest = _statistic(turned / np.maximum(weight, 1e-300)[:, None], variance).max(axis=1)
+        exceeded += int((largest >= statistic.max() * (1 - 1e-5)).sum())
+    return Modulation(
+        amplitudes=amplitudes,
+        errors=np.sqrt(variance),
+        chi2=statistic,
+        degrees=degrees,
+        p_values=p_values,
+        p_value=(1 + exceeded) / (1 + turns),
+    )
+
+
+def _weighted(sample: AlphaHarmonics) -> tuple[C64, F64]:
+    """(m/v) c of each shower (N, L + 1, K), and sum m^2/v (L + 1,), with m and v from bins in energy."""
+    n, rows, _ = sample.harmonics.shape
+    weighted = np.zeros_like(sample.harmonics)
+    weight = np.zeros(rows)
+    order = np.argsort(sample.log_energies, kind="stable")
+    for part in np.array_split(order, max(1, min(20, n // _PER_BIN))):
+        c = sample.harmonics[part]
+        m = sample.energies[part].mean(axis=0, dtype=np.float64)
+        v = (np.abs(c) ** 2).mean(axis=(0, 2), dtype=np.float64)
+        use = np.divide(m, v, out=np.zeros(rows), where=v > 0)
+        weighted[part] = c * use.astype(np.float32)[None, :, None]
+        weight += len(part) * m * use
+    return weighted, weight
+
+
+def _statistic(amplitudes: NDArray[Any], variance: F64) -> F64:
+    return np.asarray((np.abs(amplitudes) ** 2 / variance).sum(axis=-1), dtype=np.float64)
+
+
+class AlphaFlatness(Finding):
+    """Whether the mean energy is the same all around the axis.
+
+    ``value`` is the relative deviation of the slice that deviates most significantly, in all layers together or in
+    ``layer``; ``floor`` what the reference has in the same slice. ``p_value`` is that of the largest deviation over
+    all layers. ``first`` and ``second`` are the sizes of the first two harmonics of the sum over layers, with error:
+    2 |a_k|.
+    """
+
+    layer: int | None = None
+    alpha_cell: int | None = None
+    reference_p_value: float | None = None
+    difference_p_value: float | None = None
+    first: float | None = None
+    first_error: float | None = None
+    second: float | None = None
+    second_error: float | None = None
+    layer_p_values: tuple[float, ...] = ()
+    reference_layer_p_values: tuple[float, ...] = ()
+
+
+def alpha_flatness(
+    generated: AlphaHarmonics,
+    reference: AlphaHarmonics,
+    *,
+    layer_ids: Sequence[int] | None = None,
+    theta: NDArray[np.floating] | None = None,
+    seed: int = 0,
+) -> AlphaFlatness:
+    """Test that the generated energy is even in alpha, in every layer and over all, beside the reference.
+
+    Args:
+        generated, reference: harmonics of the samples.
+        layer_ids: numbers of all layers in their detector, for the sentence.
+        theta: incident polar angles in rad of the generated sample; unless all are 90 degrees, or all 0, as for normal
+            incidence on a barrel or an endcap, energy need not be even in alpha and the check is skipped.
+        seed: of the random turns.
+
+    Returns:
+        ``failed`` if it is not even (p below 0.001) and differs from the reference too; ``suspicious`` if it is not
+        even but agrees with the reference, or if p is below 0.01, or if the reference alone is uneven; ``skipped`` for
+        showers at an angle, meshes without alpha cells, and below 100 showers.
+    """
+    check = "evenness in alpha"
+    if theta is not None and not any(np.all(np.abs(theta - normal) < 0.02) for normal in (0.0, np.pi / 2)):
+        reason = "showers arrive at an angle, so that energy need not be even in alpha"
+        return AlphaFlatness(**skipped(check, reason).model_dump())
+    if generated.cells < 2:
+        return AlphaFlatness(**skipped(check, "the mesh has no alpha cells").model_dump())
+    if min(len(generated), len(reference)) < MIN_SHOWERS:
+        few = f"it needs {MIN_SHOWERS} showers, there are {len(generated)} and {len(reference)}"
+        return AlphaFlatness(**skipped(check, few).model_dump())
+    own, ref = modulation(generated, seed=seed), modulation(reference, seed=seed + 1)
+    difference = _statistic(own.amplitudes - ref.amplitudes, own.errors**2 + ref.errors**2)
+    # Bonferroni over layers and their sum.
+    p_difference = min(1.0, len(difference) * float(chi2.sf(difference.max(), own.degrees)))
+    values, errors = own.slices(generated.cells)
+    uneven, ref_uneven = own.p_value < SURE, ref.p_value < SURE
+    # The layer that stands out, if one does; else the sum over layers, which is measured best.
+    row = int(own.p_values.argmin()) if own.p_value < _LIKELY else len(generated.layers)
+    pulls = np.abs(values[row]) / np.maximum(errors[row], 1e-300)
+    cell = int(pulls.argmax())
+    layer = None
+    where = "of all layers together"
+    if row < len(generated.layers):
+        index = generated.layers[row]
+        layer = index if layer_ids is None else int(layer_ids[index])
+        where = f"of layer {layer}"
+    size = f"alpha slice {cell} {where} has {100 * abs(values[row, cell]):.2g} +- {100 * errors[row, cell]:.2g} % "
+    size += "more" if values[row, cell] > 0 else "less"
+    judgement: Judgement = "passed"
+    words = f"even in alpha within statistics (p = {own.p_value:.2g})"
+    if uneven and p_difference < SURE:
+        judgement, words = "failed", f"not even in alpha: {size} than the mean"
+    elif uneven:
+        judgement = "suspicious"
+        words = f"not even in alpha, like the reference: {size} than the mean"
+        if not ref_uneven:
+            words = f"not even in alpha, though no significant difference from the reference: {size} than the mean"
+    elif own.p_value < _LIKELY:
+        judgement, words = "suspicious", f"perhaps not even in alpha (p = {own.p_value:.2g}): {size} than the mean"
+    elif ref_uneven:
+        judgement, words = "suspicious", "even in alpha, but the reference is not"
+    harmonics = [(2 * abs(own.amplitudes[-1, k]), 2 * own.errors[-1, k]) for k in range(min(2, own.errors.shape[1]))]
+    first, second = [*harmonics, (None, None)][:2]
+    return AlphaFlatness(
+        check=check,
+        judgement=judgement,
+        words=words,
+        value=float(values[row, cell]),
+        error=float(errors[row, cell]),
+        p_value=own.p_value,
+        floor=float(ref.slices(reference.cells)[0][row, cell]),
+        layer=layer,
+        alpha_cell=cell,
+        reference_p_value=ref.p_value,
+        difference_p_value=p_difference,
+        first=first[0],
+        first_error=first[1],
+        second=second[0],
+        second_error=second[1],
+        layer_p_values=tuple(own.p_values[:-1].tolist()),
+        reference_layer_p_values=tuple(ref.p_values[:-1].tolist()),
+    )

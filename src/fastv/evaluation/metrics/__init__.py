@@ -1,0 +1,1 @@
+"""The figures that the field compares generators by."""

@@ -1,0 +1,113 @@
+"""The CaloChallenge's feature vector: every observable of a shower in one row.
+
+Distances (:mod:`fastv.evaluation.metrics.fpd`, :mod:`fastv.evaluation.metrics.kpd`) and high-level classifiers
+(:mod:`fastv.evaluation.metrics.classifiers`) see showers through it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.mesh import ReadoutMesh
+from fastv.evaluation.observables.observe import Observables, alpha_layers
+
+F64 = NDArray[np.float64]
+
+_EMPTY = 1e-8
+"""MeV added to energies before the logarithm, as the challenge does: an empty layer is at -8."""
+_LENGTH = 100.0
+"""Lengths are in units of 100 mm, so that all columns are of order 1."""
+
+
+def feature_matrix(observables: Observables) -> F64:
+    """Features (N, F) of a sample: F = 362 for 45 layers with alpha cells, as in data sets 2 and 3.
+
+    Columns, blocks of one per layer unless said otherwise: log10 E_inc (one column); log10(E_layer + 1e-8);
+    EC_eta/100, EC_phi/100, width_eta/100, width_phi/100 (only layers with more than one alpha cell);
+    log10(E_tot + 1e-8) (one column); sparsity; EC_r/100; width_r/100. Energies in MeV, lengths in mm before division.
+
+    Observables are float32 and the features float64: the logarithm of the energy of an empty layer plus 1e-8, and the
+    covariance of columns that hardly vary, need the digits; what float32 rounds off the observables is a relative
+    1e-7, far below what a distance of samples can resolve.
+
+    Source: arXiv:2410.21611 (CaloChallenge), high-level features.
+
+    Example:
+        >>> from fastv.evaluation.observables.observe import observe
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     feature_matrix(observe(file[:20])).shape
+        (20, 362)
+    """
+    o = observables
+    alpha = alpha_layers(o.detector.mesh)
+    blocks = (
+        np.log10(o.incident_energies)[:, None],
+        _logarithm(o.layer_energies),
+        _length(o.centre_x[:, alpha]),
+        _length(o.centre_y[:, alpha]),
+        _length(o.width_x[:, alpha]),
+        _length(o.width_y[:, alpha]),
+        _logarithm(o.total_energy)[:, None],
+        o.sparsity,
+        _length(o.centre_r),
+        _length(o.width_r),
+    )
+    return np.concatenate(blocks, axis=1, dtype=np.float64)
+
+
+def tree_features(observables: Observables) -> F64:
+    """The features (N, F + L + 1), and beside them every energy as a fraction of the incident one, for trees.
+
+    The columns of :func:`feature_matrix`, then log10 E_layer - log10 E_inc of the L layers, then log10 E_tot -
+    log10 E_inc. They hold nothing that the feature vector does not; but a tree cuts one column at a time, and does not
+    see a response that is wrong by 1 % in a column that spans three decades of incident energy.
+
+    Example:
+        >>> from fastv.evaluation.observables.observe import observe
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     observables = observe(file[:20])
+        >>> features = tree_features(observables)
+        >>> features.shape, np.allclose(10 ** features[:, -1], observables.visible_fraction)
+        ((20, 408), True)
+    """
+    matrix = feature_matrix(observables)
+    names = feature_names(observables.detector.mesh)
+    energies = [i for i, name in enumerate(names) if name.startswith(("log10 E_layer", "log10 E_tot"))]
+    return np.concatenate([matrix, matrix[:, energies] - matrix[:, :1]], axis=1)
+
+
+def _logarithm(energies: NDArray[np.floating]) -> F64:
+    return np.log10(energies.astype(np.float64) + _EMPTY)
+
+
+def _length(millimetres: NDArray[np.floating]) -> F64:
+    return millimetres.astype(np.float64) / _LENGTH
+
+
+def feature_names(mesh: ReadoutMesh) -> tuple[str, ...]:
+    """Names (F,) of the columns of :func:`feature_matrix`; layers by their number in the detector.
+
+    Example:
+        >>> from fastv.detector.detector import Detector
+        >>> names = feature_names(Detector.preset("par04-siw").mesh)
+        >>> len(names), names[:2], names[-1]
+        (362, ('log10 E_inc', 'log10 E_layer 0'), 'width_r 44')
+    """
+    layers = mesh.layer_ids
+    with_alpha = [layers[i] for i in alpha_layers(mesh)]
+
+    def block(name: str, numbers: tuple[int, ...] | list[int]) -> list[str]:
+        return [f"{name} {number}" for number in numbers]
+
+    return (
+        "log10 E_inc",
+        *block("log10 E_layer", layers),
+        *(label for name in ("EC_eta", "EC_phi", "width_eta", "width_phi") for label in block(name, with_alpha)),
+        "log10 E_tot",
+        *(label for name in ("sparsity", "EC_r", "width_r") for label in block(name, layers)),
+    )

@@ -1,0 +1,125 @@
+"""The figures that the field compares generators by, of one sample against another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from fastv.detector.mesh import ReadoutMesh
+from fastv.errors import TooFewShowersError
+from fastv.evaluation.metrics.boosted import BoostedAuc, boosted_auc
+from fastv.evaluation.metrics.classifier_records import ClassifierAuc, ClassifierSettings, Kind
+from fastv.evaluation.metrics.features import feature_matrix, tree_features
+from fastv.evaluation.metrics.fpd import Fpd, fpd
+from fastv.evaluation.metrics.kpd import Kpd, kpd
+from fastv.evaluation.metrics.prdc import Prdc, prdc
+from fastv.evaluation.metrics.voxels import log_voxels, low_level_inputs
+from fastv.evaluation.observables.observe import Observables, Source
+
+_R = TypeVar("_R", bound=BaseModel)
+F64 = NDArray[np.float64]
+
+MOST_NEIGHBOURS = 4_000
+"""Showers among which neighbours are looked for; the time goes with its square."""
+MOST_FOR_TREES = 3_000
+"""Showers of either sample that trees learn from; half as many for a floor, where the answer is known."""
+MOST_VOXELS = 10_000
+"""Showers whose voxels are held in memory at once."""
+
+
+class Metrics(BaseModel):
+    """FPD, KPD, PRDC and classifiers; a figure that could not be made is None, with the reason in ``skipped``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fpd: Fpd | None = None
+    kpd: Kpd | None = None
+    prdc: Prdc | None = None
+    boosted: BoostedAuc | None = None
+    classifiers: tuple[ClassifierAuc, ...] = ()
+    skipped: dict[str, str] = {}
+
+
+def measure(
+    reference: Observables,
+    generated: Observables,
+    voxels: tuple[Source, Source] | None = None,
+    *,
+    chance: bool = True,
+    classifiers: ClassifierSettings | None = None,
+    keep: Path | None = None,
+    seed: int = 42,
+) -> Metrics:
+    """Measure one sample against another.
+
+    Args:
+        reference, generated: observables of (N,) and (M,) showers.
+        voxels: the samples themselves, for precision, recall, density, coverage and for classifiers that see voxels;
+            of more than 4000 and 10,000 showers, so many spread over the sample are taken.
+        chance: whether to find what shuffled labels give; it takes longer.
+        classifiers: settings of the challenge's classifiers; None leaves them out.
+        keep: a folder for finished trainings of the classifiers, to be continued.
+        seed: of all draws; 42 is that of the challenge.
+
+    Example:
+        >>> from fastv.evaluation.observables.observe import observe
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     sample = observe(file[:60])
+        >>> sorted(measure(sample, sample).skipped)
+        ['boosted', 'fpd']
+    """
+    a, b = (feature_matrix(sample) for sample in (reference, generated))
+    energies = reference.incident_energies, generated.incident_energies
+    skipped: dict[str, str] = {}
+
+    def tried(name: str, make: Callable[[], _R]) -> _R | None:
+        try:
+            return make()
+        except TooFewShowersError as error:
+            skipped[name] = str(error)
+            return None
+
+    trees = MOST_FOR_TREES if chance else MOST_FOR_TREES // 2
+    draws, relabellings = (20, 50) if chance else (10, 0)
+    found_fpd = tried("fpd", lambda: fpd(a, b, draws=draws, relabellings=relabellings, energies=energies, seed=seed))
+    found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
+    boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
+    found_prdc = None
+    if voxels is not None:
+        (x, e), (y, f) = (log_voxels(source, MOST_NEIGHBOURS) for source in voxels)
+        found_prdc = tried("prdc", lambda: prdc(x, y, relabellings=50 if chance else 0, energies=(e, f), seed=seed))
+        del x, y
+    trained: list[ClassifierAuc] = []
+    if classifiers is not None:
+        from fastv.evaluation.metrics.classifiers import classify
+
+        for kind, inputs in _classifier_inputs(a, b, reference.detector.mesh, voxels):
+            path = None if keep is None else keep / f"classifier-{kind}.json"
+            shape = reference.detector.mesh.shape if kind == "cnn" else None
+            make = partial(classify, kind, *inputs, settings=classifiers, mesh=shape, keep=path)
+            if (result := tried(kind, make)) is not None:
+                trained.append(result)
+    return Metrics(
+        fpd=found_fpd, kpd=found_kpd, prdc=found_prdc, boosted=boosted, classifiers=tuple(trained), skipped=skipped
+    )
+
+
+def _classifier_inputs(
+    a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[Source, Source] | None
+) -> Iterator[tuple[Kind, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
+    """The classifiers that fit the mesh, each with its inputs of both samples."""
+    yield "high", (a, b)
+    if voxels is None:
+        return
+    low = low_level_inputs(voxels[0], MOST_VOXELS), low_level_inputs(voxels[1], MOST_VOXELS)
+    yield "low", low
+    if mesh.is_regular and min(mesh.shape) > 1:
+        yield "cnn", low

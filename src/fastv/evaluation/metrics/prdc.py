@@ -1,0 +1,350 @@
+"""Precision, recall, density and coverage: do the balls around the showers of one sample hold those of the other?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from tqdm import tqdm
+
+from fastv.errors import TooFewShowersError
+from fastv.evaluation.statistics.chance import Chance, judge_by_chance, shuffled_labels
+from fastv.evaluation.statistics.measured import Measured, mean
+from fastv.evaluation.threads import each_in_threads
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+CHALLENGE_NEIGHBOURS = 5
+_SEED = 42
+_TILE = 1024
+_PAIRS = 256
+_SPARE = 4
+_ROUNDING = 4e-8
+"""Times the root of the number of voxels: ten times what single precision was seen to lose of two squared norms."""
+
+
+class Prdc(BaseModel):
+    """Precision, recall, density and coverage of a generated sample.
+
+    ``precision`` is the share of generated showers in the ball of some reference shower, ``recall`` the share of
+    reference showers in the ball of some generated one, ``density`` the mean number of reference balls that hold a
+    generated shower, over ``neighbours``, and ``coverage`` the share of reference balls that hold a generated shower.
+    Errors are those of a mean over the showers, with the balls as they are.
+
+    None of the four is 1 for equal distributions, and precision and recall depend strongly on the numbers of showers:
+    read each beside its ``chance``, the value with shuffled labels, by its name; or beside a floor of these sizes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    precision: Measured
+    recall: Measured
+    density: Measured
+    coverage: Measured
+    neighbours: int
+    showers_reference: int
+    showers_generated: int
+    chance: dict[str, Chance] | None
+
+
+_FIGURES = ("precision", "recall", "density", "coverage")
+
+
+def prdc(
+    reference: F32,
+    generated: F32,
+    *,
+    neighbours: int = CHALLENGE_NEIGHBOURS,
+    relabellings: int = 100,
+    energies: tuple[F64, F64] | None = None,
+    seed: int = _SEED,
+    threads: int | None = None,
+) -> Prdc:
+    r"""Precision, recall, density and coverage with Euclidean distances.
+
+    With B(x_i) the open ball around a shower whose radius is the distance to its k-th nearest neighbour in its own
+    sample,
+
+    .. math::
+        \text{precision} = \frac1M \sum_j 1[y_j \in \bigcup_i B(x_i)], \quad
+        \text{recall} = \frac1N \sum_i 1[x_i \in \bigcup_j B(y_j)]
+
+        \text{density} = \frac1{kM} \sum_j \sum_i 1[y_j \in B(x_i)], \quad
+        \text{coverage} = \frac1N \sum_i 1[\exists j: y_j \in B(x_i)]
+
+    All follow from the nearest neighbours of every shower among all showers of both samples, and so do the values with
+    shuffled labels. Distances come from matrix products in single precision, tile by tile; wherever rounding could
+    change a decision, the distance is computed anew in double precision, so the result is that of double precision. No
+    matrix of all distances is held: beside the samples, memory is some 200 bytes a shower and 60 MB a thread.
+
+    Args:
+        reference: (N, V), see :func:`fastv.evaluation.metrics.voxels.log_voxels`.
+        generated: (M, V).
+        neighbours: k, 5 in the CaloChallenge.
+        relabellings: how often labels are shuffled for ``chance``; 0 leaves it out.
+        energies: incident energies (N,) and (M,), to shuffle labels within narrow energies, see
+            :func:`fastv.evaluation.statistics.chance.shuffled_labels`.
+        seed: of the labels.
+        threads: by default one a core.
+
+    Raises:
+        TooFewShowersError: a sample has no more than 2 k showers.
+
+    Source: Kynkäänniemi et al., arXiv:1904.06991 (precision, recall); Naeem et al., arXiv:2002.09797 (density,
+    coverage); arXiv:2410.21611 for k and the voxels.
+
+    Example:
+        >>> x = np.random.default_rng(1).normal(size=(200, 3)).astype(np.float32)
+        >>> far = prdc(x, x + 100, relabellings=0)
+        >>> far.precision.value, far.coverage.value
+        (0.0, 0.0)
+    """
+    n, m, k = len(reference), len(generated), neighbours
+    if min(n, m) <= 2 * k:
+        msg = f"precision and recall with {k} neighbours need more than {2 * k} showers in each sample, got {n} and {m}"
+        raise TooFewShowersError(msg)
+    pool = _Pool(reference, generated)
+    lists = _Nearest(n + m, _list_length(n, m, k) if relabellings else k + _SPARE)
+    total = math.comb(len(pool.tiles) + 1, 2)
+    with tqdm(total=total, desc="precision and recall", disable=None, leave=False) as bar:
+        _fill_own(pool, lists, threads, bar)
+        radii = _exact_radii(pool, lists, k, threads)
+        times_held, holds = _hold(pool, lists if relabellings else None, radii, threads, bar)
+    figures = _figures(times_held[n:], times_held[:n] > 0, holds[:n], k)
+    chance = None
+    if relabellings:
+        nearest = lists.sorted()
+        shuffled = shuffled_labels(n, m, relabellings, energies=energies, seed=seed)
+        values = np.array([[x.value for x in _relabelled(nearest, labels, k)] for labels in shuffled])
+        chance = {
+            name: judge_by_chance(figure.value, values[:, i], two_sided=True, within_energies=energies is not None)
+            for i, (name, figure) in enumerate(zip(_FIGURES, figures, strict=True))
+        }
+    return Prdc(
+        **dict(zip(_FIGURES, figures, strict=True)),
+        neighbours=k,
+        showers_reference=n,
+        showers_generated=m,
+        chance=chance,
+    )
+
+
+def _figures(
+    times_held: I64, recalled: NDArray[np.bool_], holds: NDArray[np.bool_], k: int
+) -> tuple[Measured, Measured, Measured, Measured]:
+    """From the number of reference balls around each generated shower (M,), and for each reference shower (N,) whether
+    a generated ball holds it and whether its ball holds a generated shower."""
+    precision, recall, density, coverage = (
+        mean(values.astype(np.float64)) for values in (times_held > 0, recalled, times_held / k, holds)
+    )
+    return precision, recall, density, coverage
+
+
+def _relabelled(nearest: I32, labels: NDArray[np.bool_], k: int) -> tuple[Measured, Measured, Measured, Measured]:
+    """The figures with other labels (P,), from the nearest neighbours (P, L) of every shower in the pool."""
+    own = labels[nearest] == labels[:, None]
+    inside = ~own & (own.cumsum(axis=1) < k)
+    around_reference = inside[labels]
+    times_held = np.bincount(nearest[labels][around_reference], minlength=len(labels))[~labels]
+    recalled = np.zeros(len(labels), dtype=np.bool_)
+    recalled[nearest[~labels][inside[~labels]]] = True
+    return _figures(times_held, recalled[labels], around_reference.any(axis=1), k)
+
+
+def _list_length(n: int, m: int, k: int) -> int:
+    """Neighbours to keep, so that with shuffled labels k of them are practically always of one's own sample."""
+    share = min(n, m) / (n + m)
+    return min(n + m - 1, math.ceil((k + 4 * math.sqrt(k) + 4) / share))
+
+
+class _Pool:
+    """Both samples as one, reference first, without a copy of them; squared distances between their showers."""
+
+    def __init__(self, reference: F32, generated: F32) -> None:
+        self._parts = (reference, generated)
+        self.n, self.total = len(reference), len(reference) + len(generated)
+        self.samples = [
+            [slice(start, min(start + _TILE, stop)) for start in range(first, stop, _TILE)]
+            for first, stop in ((0, self.n), (self.n, self.total))
+        ]
+        self.tiles = [tile for sample in self.samples for tile in sample]
+        # Around the mean, single precision loses less.
+        sums = sum((part.sum(axis=0, dtype=np.float64) for part in self._parts), np.zeros(reference.shape[1]))
+        self._middle = (sums / self.total).astype(np.float32)
+        self.squares = np.empty(self.total, dtype=np.float32)
+        for tile in self.tiles:
+            rows = self._centred(tile)
+            self.squares[tile] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        self._rounding = _ROUNDING * math.sqrt(reference.shape[1])
+
+    def _centred(self, rows: slice) -> F32:
+        part, offset = (self._parts[0], 0) if rows.start < self.n else (self._parts[1], self.n)
+        centred: F32 = part[rows.start - offset : rows.stop - offset] - self._middle
+        return centred
+
+    def rough(self, rows: slice, others: slice) -> F32:
+        """Squared distances (r, o) of two tiles, in single precision."""
+        distances = self._centred(rows) @ self._centred(others).T
+        distances *= -2
+        distances += self.squares[rows, None]
+        distances += self.squares[others]
+        return distances
+
+    def tolerance(self, rows: slice | I64, others: slice | I64) -> F32:
+        """What :meth:`rough` may be off by, for each of the rows (r,)."""
+        largest: np.float32 = self.squares[others].max()
+        return np.float32(self._rounding) * (self.squares[rows] + largest)
+
+    def exact(self, rows: I64, others: I64) -> F64:
+        """Squared distances (n,) of pairs of rows, in double precision."""
+        result = np.empty(len(rows))
+        for start in range(0, len(rows), _PAIRS):
+            piece = slice(start, start + _PAIRS)
+            difference = self._gather(rows[piece]) - self._gather(others[piece])
+            result[piece] = np.einsum("ij,ij->i", difference, difference)
+        return result
+
+    def _gather(self, rows: I64) -> F64:
+        reference, generated = self._parts
+        result = np.empty((len(rows), reference.shape[1]))
+        first = rows < self.n
+        result[first], result[~first] = reference[rows[first]], generated[rows[~first] - self.n]
+        return result
+
+
+class _Nearest:
+    """The nearest neighbours of every shower, as far as they are known."""
+
+    def __init__(self, total: int, length: int) -> None:
+        self.length = length
+        self.squared = np.full((total, length), np.inf, dtype=np.float32)
+        self.index = np.zeros((total, length), dtype=np.int32)
+
+    def nearest_in(self, distances: F32, others: slice) -> tuple[F32, I32]:
+        """The nearest (r, L or fewer) in a tile (r, o)."""
+        if distances.shape[1] <= self.length:
+            index = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
+        else:
+            index = np.argpartition(distances, self.length - 1, axis=1)[:, : self.length]
+        return np.take_along_axis(distances, index, axis=1), (index + others.start).astype(np.int32)
+
+    def merge(self, rows: slice, squared: F32, index: I32) -> None:
+        """Keep the nearest of those known and those given."""
+        all_squared = np.concatenate([self.squared[rows], squared], axis=1)
+        all_index = np.concatenate([self.index[rows], index], axis=1)
+        keep = np.argpartition(all_squared, self.length - 1, axis=1)[:, : self.length]
+        self.squared[rows] = np.take_along_axis(all_squared, keep, axis=1)
+        self.index[rows] = np.take_along_axis(all_index, keep, axis=1)
+
+    def sorted(self) -> I32:
+        """Neighbours (P, L), nearest first."""
+        return np.take_along_axis(self.index, np.argsort(self.squared, axis=1), axis=1)
+
+
+_Found = list[tuple[slice, F32, I32]]
+
+
+def _found(lists: _Nearest, rows: slice, others: slice, distances: F32) -> _Found:
+    found = [(rows, *lists.nearest_in(distances, others))]
+    if rows != others:
+        found.append((others, *lists.nearest_in(np.ascontiguousarray(distances.T), rows)))
+    return found
+
+
+def _fill_own(pool: _Pool, lists: _Nearest, threads: int | None, bar: tqdm[NoReturn]) -> None:
+    """Find the nearest neighbours within one's own sample."""
+
+    def work(pair: tuple[slice, slice]) -> _Found:
+        rows, others = pair
+        distances = pool.rough(rows, others)
+        if rows == others:
+            np.fill_diagonal(distances, np.inf)
+        return _found(lists, rows, others, distances)
+
+    def collect(found: _Found) -> None:
+        for part in found:
+            lists.merge(*part)
+        bar.update()
+
+    pairs = ((a, b) for tiles in pool.samples for a in tiles for b in tiles if a.start <= b.start)
+    each_in_threads(work, pairs, collect, threads=threads)
+
+
+def _exact_radii(pool: _Pool, lists: _Nearest, k: int, threads: int | None) -> F64:
+    """Squared distance (P,) of every shower to the k-th nearest of its own sample."""
+    radii = np.empty(pool.total)
+
+    def work(tile: slice) -> tuple[slice, F64]:
+        rows = np.arange(tile.start, tile.stop)
+        order = np.argsort(lists.squared[tile], axis=1)
+        rough = np.take_along_axis(lists.squared[tile], order, axis=1)
+        index = np.take_along_axis(lists.index[tile], order, axis=1)
+        # Those that rounding may have put on the wrong side of the k-th; all nearer ones stay nearer.
+        margin = 2 * pool.tolerance(tile, index.astype(np.int64))
+        close = np.abs(rough - rough[:, k - 1, None]) <= margin[:, None]
+        squared = rough.astype(np.float64)
+        which, _ = np.nonzero(close)
+        squared[close] = pool.exact(rows[which], index[close].astype(np.int64))
+        return tile, np.partition(squared, k - 1, axis=1)[:, k - 1]
+
+    def collect(found: tuple[slice, F64]) -> None:
+        radii[found[0]] = found[1]
+
+    each_in_threads(work, pool.tiles, collect, threads=threads)
+    return radii
+
+
+@dataclass(frozen=True)
+class _Balls:
+    """The balls around one tile of showers, and what they hold of a tile of the other sample."""
+
+    centres: slice
+    others: slice
+    times_held: I64
+    """In how many of the balls each of the others lies."""
+    holds: NDArray[np.bool_]
+    """Whether each of the balls holds any of the others."""
+
+
+def _hold(
+    pool: _Pool, lists: _Nearest | None, radii: F64, threads: int | None, bar: tqdm[NoReturn]
+) -> tuple[I64, NDArray[np.bool_]]:
+    """In how many balls of the other sample each shower lies (P,), and whether its own ball holds any of them (P,).
+
+    Fills the lists with neighbours of the other sample, too.
+    """
+    times_held = np.zeros(pool.total, dtype=np.int64)
+    holds = np.zeros(pool.total, dtype=np.bool_)
+
+    def balls(centres: slice, others: slice, distances: F32) -> _Balls:
+        limits = radii[centres, None]
+        within = distances < limits
+        centre, other = np.nonzero(np.abs(distances - limits) <= pool.tolerance(centres, others)[:, None])
+        rows = centre + centres.start
+        within[centre, other] = pool.exact(rows, other + others.start) < radii[rows]
+        return _Balls(centres, others, within.sum(axis=0, dtype=np.int64), np.asarray(within.any(axis=1)))
+
+    def work(pair: tuple[slice, slice]) -> tuple[list[_Balls], _Found]:
+        rows, others = pair
+        distances = pool.rough(rows, others)
+        both = [balls(rows, others, distances), balls(others, rows, distances.T)]
+        return both, [] if lists is None else _found(lists, rows, others, distances)
+
+    def collect(result: tuple[list[_Balls], _Found]) -> None:
+        for each in result[0]:
+            times_held[each.others] += each.times_held
+            holds[each.centres] |= each.holds
+        if lists is not None:
+            for part in result[1]:
+                lists.merge(*part)
+        bar.update()
+
+    each_in_threads(work, ((a, b) for a in pool.samples[0] for b in pool.samples[1]), collect, threads=threads)
+    return times_held, holds

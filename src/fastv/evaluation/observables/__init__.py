@@ -1,0 +1,1 @@
+"""What is measured of each shower, while the showers stream by."""

@@ -1,0 +1,226 @@
+"""Energy, centre, width and sparsity of every layer, from one matrix product.
+
+Definitions are those of the CaloChallenge (arXiv:2410.21611, section 4 and its public scripts), see
+:func:`layer_observables`. Showers are worked on in pieces small enough that all intermediate results stay in the
+processor's cache, and all sums are in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.evaluation.observables.streaming import check_physical, each_batch
+from fastv.showers import Showers
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+LAYER_OBSERVABLES = (
+    "layer_energies",
+    "centre_x",
+    "centre_y",
+    "centre_r",
+    "width_x",
+    "width_y",
+    "width_r",
+    "sparsity",
+)
+_TINY = 1e-16
+"""Added to layer energies in denominators, as the challenge does: empty layers have centre and width 0."""
+_PIECE_VOXELS = 330_000
+
+
+def layer_observables(showers: Showers, workers: int | None = None) -> dict[str, F32]:
+    """The observables of every layer (N, L), by the names of ``LAYER_OBSERVABLES``.
+
+    With energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for q = x, y, r;
+    width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity = fraction of voxels that are zero. An empty layer
+    has centre and width 0 and sparsity 1. Energies in MeV, lengths in mm.
+
+    Args:
+        showers: (N, V).
+        workers: threads, see :func:`fastv.evaluation.threads.matrix_threads`.
+
+    Raises:
+        FileFormatError: a voxel energy is NaN, infinite or negative.
+
+    Source: arXiv:2410.21611 and the challenge's ``HighLevelFeatures``.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     layers = layer_observables(file[:50])
+        >>> layers["width_r"].shape, bool((layers["width_r"] <= 20.93).all())
+        ((50, 45), True)
+    """
+    kernel = LayerKernel(showers.detector)
+    columns = empty_columns(showers)
+
+    def collect(batch: Showers, start: int, found: dict[str, F32]) -> None:
+        for name, values in found.items():
+            columns[name][start : start + len(batch)] = values
+
+    each_batch(kernel.whole_batch, showers, collect, workers=workers, label="layers")
+    return columns
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some showers of a batch while they are in the cache; its arrays are overwritten by the next piece.
+
+    Attributes:
+        rows: which of the batch.
+        energies: voxel energies as they came (n, V), MeV.
+        hit: voxels at or above threshold (n, V).
+        above: voxel energies, zero below threshold (n, V), MeV.
+        double: the same in double precision.
+        hits: voxels at or above threshold in each layer (n, L).
+        radial: sums over all voxels of E, r E and r^2 E (3, n).
+    """
+
+    rows: slice
+    energies: F32
+    hit: NDArray[np.bool_]
+    above: F32
+    double: F64
+    hits: F32
+    radial: F64
+
+
+class LayerKernel:
+    """Computes the observables of all layers, piece by piece; safe to call from several threads.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     batch = file[:100]
+        >>> sum(len(piece.hits) for piece in LayerKernel(batch.detector).pieces(batch, empty_columns(batch)))
+        100
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.mesh, self.threshold = detector.mesh, detector.threshold
+        self._blocks = _block_weights(detector.mesh)
+        self._cells = np.diff(detector.mesh.layer_boundaries).astype(np.float64)
+
+    def whole_batch(self, batch: Showers, start: int = 0) -> dict[str, F32]:
+        """The observables of a batch (n, L); its first shower is number ``start``."""
+        columns = empty_columns(batch)
+        for _ in self.pieces(batch, columns, start):
+            pass
+        return columns
+
+    def pieces(self, batch: Showers, columns: dict[str, F32], start: int = 0) -> Iterator[Piece]:
+        """Fill the columns piece by piece, and give what further observables can be made from.
+
+        Args:
+            batch: (n, V) MeV.
+            columns: see :func:`empty_columns`.
+            start: number of its first shower, for messages.
+
+        Raises:
+            FileFormatError: a voxel energy is NaN, infinite or negative.
+        """
+        step = max(1, _PIECE_VOXELS // self.mesh.n_voxels)
+        shape = (min(step, len(batch)), self.mesh.n_voxels)
+        # New arrays for every piece would cost more than the sums.
+        hit, double = np.empty(shape, np.bool_), np.empty(shape, np.float64)
+        ones, above = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        for first in range(0, len(batch), step):
+            rows = slice(first, min(first + step, len(batch)))
+            n = rows.stop - first
+            energies = batch.energies[rows]
+            check_physical(energies, batch.incident_energies[rows], start + first)
+            at_or_above(energies, self.threshold, out=hit[:n])
+            ones[:n] = hit[:n]
+            np.multiply(energies, ones[:n], out=above[:n])
+            double[:n] = above[:n]
+            hits, radial = self._fill(double[:n], ones[:n], rows, columns)
+            yield Piece(rows, energies, hit[:n], above[:n], double[:n], hits, radial)
+
+    def _fill(self, double: F64, ones: F32, rows: slice, columns: dict[str, F32]) -> tuple[F32, F64]:
+        n = len(double)
+        hits = np.empty((n, self.mesh.n_layers), np.float32)
+        radial = np.zeros((3, n))
+        for block in self._blocks:
+            cells = double[:, block.voxels].reshape(n * block.n_layers, -1)
+            energy, radius, radius2, x, y, x2, y2 = (block.weights @ cells.T).reshape(7, n, block.n_layers)
+            inverse = 1 / (energy + _TINY)
+            columns["layer_energies"][rows, block.layers] = energy
+            for name, first, second in (("x", x, x2), ("y", y, y2), ("r", radius, radius2)):
+                centre = first * inverse
+                square = second * inverse
+                square -= centre * centre
+                np.maximum(square, 0, out=square)
+                columns[f"centre_{name}"][rows, block.layers] = centre
+                columns[f"width_{name}"][rows, block.layers] = np.sqrt(square, out=square)
+            counted = ones[:, block.voxels].reshape(len(cells), -1) @ np.ones(cells.shape[1], np.float32)
+            hits[:, block.layers] = counted.reshape(n, -1)
+            radial += [part.sum(axis=1) for part in (energy, radius, radius2)]
+        columns["sparsity"][rows] = 1 - hits / self._cells
+        return hits, radial
+
+
+def empty_columns(batch: Showers) -> dict[str, F32]:
+    """Arrays (n, L) for the observables of a batch, not yet filled."""
+    shape = (len(batch), batch.mesh.n_layers)
+    return {name: np.empty(shape, np.float32) for name in LAYER_OBSERVABLES}
+
+
+def at_or_above(energies: F32, threshold: float, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Which voxels have a signal: those at or above threshold, or above zero where there is none."""
+    if threshold == 0:
+        return np.greater(energies, 0, out=out)
+    return np.greater_equal(energies, np.float32(threshold), out=out)
+
+
+def centre_and_width(energy: F64, first: F64, second: F64) -> tuple[F64, F64]:
+    """Centre and width from the sums of E, q E and q^2 E, all of one shape; 0 and 0 where E is 0.
+
+    Example:
+        >>> centre, width = centre_and_width(np.array([2.0]), np.array([2.0]), np.array([4.0]))
+        >>> float(centre[0]), float(width[0])
+        (1.0, 1.0)
+    """
+    centre = first / (energy + _TINY)
+    return centre, np.sqrt(np.maximum(0.0, second / (energy + _TINY) - centre**2))
+
+
+@dataclass(frozen=True)
+class _BlockWeights:
+    """Layers of equal segmentation, and the weights (7, cells) of their sums: 1, r, r^2, x, y, x^2, y^2."""
+
+    layers: slice
+    n_layers: int
+    voxels: slice
+    weights: F64
+
+
+def _block_weights(mesh: ReadoutMesh) -> list[_BlockWeights]:
+    blocks: list[_BlockWeights] = []
+    layer = 0
+    for block in mesh.blocks:
+        layers = slice(layer, layer + block.layers)
+        voxels = slice(int(mesh.layer_boundaries[layers.start]), int(mesh.layer_boundaries[layers.stop]))
+        first = mesh.layer_slice(layer)
+        x, y, r = mesh.voxel_centres[first, 0], mesh.voxel_centres[first, 1], mesh.voxel_r[first]
+        # A full ring has its centre on the axis: without alpha cells there is no x and y to speak of.
+        planar = np.stack([x, y, x**2, y**2]) * (block.alpha_cells > 1)
+        blocks.append(
+            _BlockWeights(
+                layers=layers,
+                n_layers=block.layers,
+                voxels=voxels,
+                weights=np.concatenate([np.stack([np.ones_like(r), r, r**2]), planar]),
+            )
+        )
+        layer = layers.stop
+    return blocks

@@ -1,0 +1,424 @@
+"""Shower observables, computed while the showers stream by.
+
+Definitions are those of the CaloChallenge (arXiv:2410.21611, section 4 and its public scripts), with x = r cos(alpha),
+called eta there, and y = r sin(alpha), called phi there, both in mm. The readout threshold is applied before
+everything. All is kept per shower, so that any subset (an energy bin, a half) is a slice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.evaluation.observables.coarse_cells import coarse_blocks
+from fastv.evaluation.observables.layer_kernel import LayerKernel, Piece, at_or_above, centre_and_width, empty_columns
+from fastv.evaluation.observables.streaming import Source as Source
+from fastv.evaluation.observables.streaming import batches, each_batch
+from fastv.evaluation.observables.voxel_bins import VoxelBins
+from fastv.showers import Showers
+
+VOXEL_BINS = 49
+HOT_VOXELS = 48
+"""Voxels whose energies are kept shower by shower: those that hold most of the energy."""
+_TINY = 1e-16
+_KEPT_BYTES = 3 * 2**28
+"""Memory for voxel energies that wait for the largest one to be known; a larger sample is read twice."""
+_FIRST_SHOWERS = 1000
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observables:
+    """Observables of N showers in L layers, energies in MeV, lengths in mm, angles in rad.
+
+    Attributes:
+        detector: the detector, its mesh and threshold.
+        incident_energies: (N,).
+        layer_energies: (N, L).
+        centre_x, centre_y, centre_r: centres of energy per layer (N, L); the first two are 0 in layers with one alpha
+            cell, which :func:`alpha_layers` leaves out.
+        width_x, width_y, width_r: energy-weighted standard deviations per layer (N, L).
+        sparsity: fraction of voxels below threshold (N, L).
+        ring_energies: energy per r ring of :func:`ring_edges`, summed over layers, (N, R).
+        radial_mean, radial_width: first moment and width of the radius (N,).
+        voxel_counts: voxels per bin of ``voxel_edges`` (N, K).
+        voxel_edges: (K + 1,) MeV.
+        largest_voxels: the largest voxel energy of each shower (N,).
+        coarse_cells: energies in some hundred groups of voxels (N, C), see
+        :mod:`fastv.evaluation.observables.coarse_cells`.
+        hot_voxels: indices of the voxels that hold most of the energy (H,), rising.
+        hot_energies: their energies (N, H).
+        lateral_map: energy summed over layers (N, alpha, r) of a regular mesh, else None.
+        theta, phi: incident angles (N,), None where the sample does not tell.
+        image: mean energy per layer and ring (L, R) of all showers; None for a subset.
+    """
+
+    detector: Detector
+    incident_energies: F64
+    layer_energies: F32
+    centre_x: F32
+    centre_y: F32
+    centre_r: F32
+    width_x: F32
+    width_y: F32
+    width_r: F32
+    sparsity: F32
+    ring_energies: F32
+    radial_mean: F32
+    radial_width: F32
+    voxel_counts: NDArray[np.int32]
+    voxel_edges: F64
+    largest_voxels: F32
+    coarse_cells: F32
+    hot_voxels: NDArray[np.int64]
+    hot_energies: F32
+    lateral_map: F32 | None = None
+    theta: F64 | None = None
+    phi: F64 | None = None
+    image: F64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.incident_energies)
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Observables:
+        """Some of the showers, by slice, mask or indices."""
+        shared = {"detector", "voxel_edges", "hot_voxels", "image"}
+        names = [f.name for f in fields(self) if f.name not in shared and getattr(self, f.name) is not None]
+        cut = {name: getattr(self, name)[rows] for name in names}
+        return replace(self, **cut, image=None)
+
+    @property
+    def total_energy(self) -> F64:
+        """E_tot (N,) in MeV, float64."""
+        total: F64 = self.layer_energies.sum(axis=1, dtype=np.float64)
+        return total
+
+    @property
+    def visible_fraction(self) -> F64:
+        """E_tot/E_inc (N,)."""
+        return self.total_energy / self.incident_energies
+
+    @property
+    def hit_multiplicity(self) -> NDArray[np.int64]:
+        """Voxels at or above threshold (N,)."""
+        cells = np.diff(self.detector.mesh.layer_boundaries)
+        hits: F64 = np.rint((1 - self.sparsity.astype(np.float64)) * cells).sum(axis=1)
+        return hits.astype(np.int64)
+
+    def _depth_moment(self, power: int) -> F64:
+        weights = self.detector.mesh.layer_z**power
+        return (self.layer_energies @ weights) / (self.total_energy + _TINY)
+
+    @property
+    def longitudinal_mean(self) -> F64:
+        """First moment of the depth, sum_l z_l E_l/E_tot (N,), mm (layers where the mesh tells no thickness)."""
+        return self._depth_moment(1)
+
+    @property
+    def longitudinal_width(self) -> F64:
+        """Square root of the second central moment of the depth (N,), unit as the first."""
+        return np.sqrt(np.maximum(0.0, self._depth_moment(2) - self._depth_moment(1) ** 2))
+
+    @property
+    def lateral_mean(self) -> F32:
+        """First moment of the radius, sum_v r_v E_v/E_tot (N,), mm."""
+        return self.radial_mean
+
+    @property
+    def lateral_width(self) -> F32:
+        """Square root of the second central moment of the radius (N,), mm."""
+        return self.radial_width
+
+
+def alpha_layers(mesh: ReadoutMesh) -> NDArray[np.int64]:
+    """Indices of the layers with more than one alpha cell: only these have centres and widths in x and y.
+
+    Example:
+        >>> alpha_layers(Detector.preset("par04-siw").mesh).size
+        45
+    """
+    return np.flatnonzero([layer.alpha_cells > 1 for layer in mesh.layers])
+
+
+def ring_edges(mesh: ReadoutMesh) -> F64:
+    """Edges (R + 1,) in mm of the r rings of the lateral profile: all r edges that any layer has.
+
+    Where layers differ, the energy of a voxel is shared over the rings it covers in proportion to their width in r.
+    """
+    return np.unique(np.concatenate([block.r_edges for block in mesh.blocks]))
+
+
+def default_voxel_edges(threshold: float, largest: float) -> F64:
+    """Edges (50,) in MeV of the voxel spectrum: logspace(threshold, largest voxel of the reference).
+
+    Without a threshold the spectrum starts seven decades below the largest voxel.
+
+    Example:
+        >>> default_voxel_edges(0.015, 1500.0)[[0, -1]]
+        array([1.5e-02, 1.5e+03])
+    """
+    low = threshold or largest * 1e-7
+    high = largest if largest > low else 10 * low
+    edges = np.geomspace(low, high, VOXEL_BINS + 1) if low > 0 else np.geomspace(1e-3, 1e3, VOXEL_BINS + 1)
+    return np.asarray(edges, dtype=np.float64)
+
+
+def largest_voxel(source: Source) -> float:
+    """Largest voxel energy in MeV of all showers, in one pass over the file."""
+    return max((float(batch.energies.max()) for batch in batches(source) if len(batch)), default=0.0)
+
+
+def hottest_voxels(source: Source, number: int = HOT_VOXELS) -> NDArray[np.int64]:
+    """The voxels (H,) with the largest mean share of the incident energy in the first 1000 showers, rising indices."""
+    first = source[: min(len(source), _FIRST_SHOWERS)]
+    with np.errstate(invalid="ignore"):  # what is not finite is refused later, with the number of the shower
+        shares = (1 / first.incident_energies).astype(np.float32) @ first.energies
+    return np.sort(np.argsort(-shares, kind="stable")[:number]).astype(np.int64)
+
+
+def observe(
+    source: Source,
+    *,
+    like: Observables | None = None,
+    voxel_edges: F64 | None = None,
+    batch_rows: int | None = None,
+    workers: int | None = None,
+    label: str = "observables",
+) -> Observables:
+    """Compute all observables of a sample in one pass over it.
+
+    Per layer with energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for
+    q = x, y, r; width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity = fraction of voxels that are zero.
+
+    Args:
+        source: an open file or showers in memory, (N, V) MeV.
+        like: observables of the sample that this one is to be compared with, usually the reference; its
+            ``voxel_edges`` and ``hot_voxels`` are taken.
+        voxel_edges: edges of the voxel spectrum in MeV; by default those of ``like``, or else of
+            :func:`default_voxel_edges` with the sample's own largest voxel.
+        batch_rows: showers read at a time, see :func:`fastv.evaluation.observables.streaming.batches`.
+        workers: threads that compute, see :func:`fastv.evaluation.threads.matrix_threads`.
+        label: what the progress bar on standard error says.
+
+    Raises:
+        FileFormatError: a voxel energy is NaN, infinite or negative.
+
+    Source: arXiv:2410.21611 and the challenge's ``HighLevelFeatures``.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     observables = observe(file[:50])
+        >>> observables.layer_energies.shape, bool((observables.sparsity <= 1).all())
+        ((50, 45), True)
+    """
+    if voxel_edges is None and like is not None:
+        voxel_edges = like.voxel_edges
+    hot_voxels = hottest_voxels(source) if like is None else like.hot_voxels
+    work = _Kernel(source.detector, hot_voxels, None if voxel_edges is None else VoxelBins(voxel_edges))
+    columns: dict[str, NDArray[Any]] = {}
+    image = np.zeros((source.detector.mesh.n_layers, len(ring_edges(source.detector.mesh)) - 1))
+    hits = _KeptHits()
+    angles: dict[str, list[F64]] = {"theta": [], "phi": []}
+
+    def collect(batch: Showers, start: int, found: _Found) -> None:
+        nonlocal image
+        for name, values in found.columns.items():
+            if name not in columns:
+                columns[name] = np.zeros((len(source), *values.shape[1:]), dtype=values.dtype)
+            columns[name][start : start + len(batch)] = values
+        image += found.image
+        hits.keep(found.hits)
+        for name, parts in angles.items():
+            if (angle := getattr(batch, name)) is not None:
+                parts.append(angle)
+
+    each_batch(work, source, collect, rows=batch_rows, workers=workers, label=label)
+    if not len(source):
+        collect(source[:0], 0, work(source[:0]))
+    if voxel_edges is None:
+        largest = float(columns["largest_voxels"].max(initial=0.0))
+        voxel_edges = default_voxel_edges(source.detector.threshold, largest)
+        bins = VoxelBins(voxel_edges)
+        counts = [bins.count(*pair) for pair in hits.pairs]
+        if not hits.complete:
+            count, label = partial(_count, bins), f"{label}, voxels"
+            each_batch(
+                count, source, lambda *found: counts.append(found[2]), rows=batch_rows, workers=workers, label=label
+            )
+        columns["voxel_counts"] = np.concatenate([np.zeros((0, len(bins)), np.int32), *counts])
+    theta, phi = (np.concatenate(parts) if parts else None for parts in angles.values())
+    return Observables(
+        detector=source.detector,
+        **columns,
+        voxel_edges=voxel_edges,
+        hot_voxels=hot_voxels,
+        image=image / max(1, len(source)),
+        theta=theta,
+        phi=phi,
+    )
+
+
+Hits = tuple[F32, NDArray[np.integer]]
+"""Energies of the voxels at or above threshold, shower after shower, and how many each shower has."""
+
+
+class _KeptHits:
+    """Hits that wait for the edges of the voxel spectrum to be known, so that the file is read only once."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Hits] = []
+        self.complete = True
+        self._bytes = 0
+
+    def keep(self, hits: Hits | None) -> None:
+        if hits is None or not self.complete:
+            return
+        self.pairs.append(hits)
+        self._bytes += hits[0].nbytes
+        if self._bytes > _KEPT_BYTES:
+            self.complete = False
+            self.pairs.clear()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one batch gives: columns with a row per shower, their summed image, and hits that are not counted yet."""
+
+    columns: dict[str, NDArray[Any]]
+    image: F64
+    hits: Hits | None
+
+
+class _Kernel:
+    """All observables of one batch; safe to call from several threads."""
+
+    def __init__(self, detector: Detector, hot_voxels: NDArray[np.int64], bins: VoxelBins | None) -> None:
+        self._layers = LayerKernel(detector)
+        self._blocks = _blocks(detector.mesh)
+        self._n_rings = len(ring_edges(detector.mesh)) - 1
+        self._hot = hot_voxels
+        self._bins = bins
+
+    def __call__(self, batch: Showers, start: int = 0) -> _Found:
+        n, mesh = len(batch), batch.mesh
+        layers = empty_columns(batch)
+        columns: dict[str, NDArray[Any]] = {
+            "incident_energies": np.asarray(batch.incident_energies, dtype=np.float64),
+            "largest_voxels": np.zeros(n, np.float32),
+            "coarse_cells": np.empty((n, sum(block.n_coarse for block in self._blocks)), np.float32),
+            "hot_energies": np.empty((n, len(self._hot)), np.float32),
+            "ring_energies": np.zeros((n, self._n_rings), np.float32),
+            "radial_mean": np.empty(n, np.float32),
+            "radial_width": np.empty(n, np.float32),
+        }
+        if mesh.is_regular:
+            columns["lateral_map"] = np.zeros((n, *mesh.shape[1:]), np.float32)
+        if self._bins is not None:
+            columns["voxel_counts"] = np.empty((n, len(self._bins)), np.int32)
+        summed = np.zeros(mesh.n_voxels)
+        voxels: list[F32] = []
+        numbers: list[NDArray[np.int64]] = []
+        for piece in self._layers.pieces(batch, layers, start):
+            rows = piece.rows
+            columns["largest_voxels"][rows] = piece.above.max(axis=1)
+            columns["hot_energies"][rows] = piece.above[:, self._hot]
+            columns["radial_mean"][rows], columns["radial_width"][rows] = centre_and_width(*piece.radial)
+            self._group(piece, columns)
+            summed += np.ones(len(piece.double)) @ piece.double
+            found, hits = piece.energies[piece.hit], piece.hits.sum(axis=1, dtype=np.int64)
+            if self._bins is None:
+                voxels.append(found)
+                numbers.append(hits)
+            else:
+                columns["voxel_counts"][rows] = self._bins.count(found, hits)
+        image = np.zeros((mesh.n_layers, self._n_rings))
+        for block in self._blocks:
+            per_layer = summed[block.voxels].reshape(-1, *block.cells).sum(axis=1)
+            image[block.layers] = per_layer @ block.ring_shares
+        waiting = (np.concatenate(voxels), np.concatenate(numbers)) if voxels else None
+        return _Found({**layers, **columns}, image, waiting)
+
+    def _group(self, piece: Piece, columns: dict[str, NDArray[Any]]) -> None:
+        """Sums over groups of layers, and what follows from them: coarse cells, the lateral map, rings."""
+        n, rows = len(piece.above), piece.rows
+        first = 0
+        for block in self._blocks:
+            cells = piece.above[:, block.voxels].reshape(n, -1, block.n_cells)
+            if block.equal_groups:
+                grouped = cells.reshape(n, len(block.groups), -1, block.n_cells).sum(axis=2)
+            else:
+                grouped = np.stack([cells[:, group].sum(axis=1) for group in block.groups], axis=1)
+            last = first + block.n_coarse
+            columns["coarse_cells"][rows, first:last] = (grouped.reshape(-1, block.n_cells) @ block.coarse).reshape(
+                n, -1
+            )
+            first = last
+            lateral = grouped.sum(axis=1).reshape(n, *block.cells)
+            columns["ring_energies"][rows] += lateral.sum(axis=1) @ block.ring_shares
+            if "lateral_map" in columns:
+                columns["lateral_map"][rows] += lateral
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Layers of equal segmentation: where they are, how they are grouped, and their rings.
+
+    ``coarse`` (cells, coarse cells of a group) and ``ring_shares`` (r cells, R) are weights of sums.
+    """
+
+    layers: slice
+    voxels: slice
+    cells: tuple[int, int]
+    groups: tuple[slice, ...]
+    coarse: F32
+    ring_shares: F64
+
+    @property
+    def n_cells(self) -> int:
+        return self.cells[0] * self.cells[1]
+
+    @property
+    def n_coarse(self) -> int:
+        return len(self.groups) * int(self.coarse.shape[1])
+
+    @property
+    def equal_groups(self) -> bool:
+        return len({group.stop - group.start for group in self.groups}) == 1
+
+
+def _blocks(mesh: ReadoutMesh) -> list[_Block]:
+    edges = ring_edges(mesh)
+    blocks: list[_Block] = []
+    layer = 0
+    for block, coarse in zip(mesh.blocks, coarse_blocks(mesh), strict=True):
+        layers = slice(layer, layer + block.layers)
+        low, high = np.asarray(block.r_edges[:-1])[:, None], np.asarray(block.r_edges[1:])[:, None]
+        overlap = np.clip(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0, None)
+        blocks.append(
+            _Block(
+                layers=layers,
+                voxels=slice(int(mesh.layer_boundaries[layers.start]), int(mesh.layer_boundaries[layers.stop])),
+                cells=(block.alpha_cells, block.r_cells),
+                groups=coarse.groups,
+                coarse=coarse.membership,
+                ring_shares=overlap / (high - low),
+            )
+        )
+        layer = layers.stop
+    return blocks
+
+
+def _count(bins: VoxelBins, batch: Showers, _: int) -> NDArray[np.int32]:
+    """Voxels per shower and bin of one batch."""
+    hit = at_or_above(batch.energies, batch.detector.threshold)
+    return bins.count(batch.energies[hit], hit.sum(axis=1))

@@ -1,0 +1,270 @@
+"""Where a shower starts, has its maximum and ends, and the quantities of a whole shower that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hist
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.mesh import ReadoutMesh
+from fastv.evaluation.observables.histograms import histogram
+from fastv.evaluation.observables.observe import Observables, ring_edges
+
+F64 = NDArray[np.float64]
+
+START_FRACTION = 0.01
+"""A shower has started in the first layer with this part of its visible energy."""
+CONTAINED = 0.9
+"""Part of the visible energy within the containment radius and the containment depth."""
+
+
+def shower_start(layer_energies: NDArray[np.floating], layer_z: F64, fraction: float = START_FRACTION) -> F64:
+    """Depth of the first layer that holds at least ``fraction`` of the energy of its shower; 0 for an empty shower.
+
+    z_start = z_l of the smallest l with E_l >= f sum_k E_k.
+
+    Args:
+        layer_energies: (N, L) MeV.
+        layer_z: depth of the middle of each layer (L,), mm.
+        fraction: f; more than 1/L is taken as 1/L, so that there always is such a layer.
+
+    Returns:
+        (N,) mm.
+
+    Example:
+        >>> shower_start(np.array([[0.0, 1.0, 50.0, 49.0]]), np.array([1.0, 2.0, 3.0, 4.0]))
+        array([2.])
+    """
+    energies = np.asarray(layer_energies, dtype=np.float64)
+    total = energies.sum(axis=1)
+    # Less by rounding: L equal layers all hold 1/L.
+    wanted = min(fraction, 1 / energies.shape[1]) * (1 - 1e-9) * total
+    first = np.argmax(energies >= wanted[:, None], axis=1)
+    return np.where(total > 0, layer_z[first], 0.0)
+
+
+def shower_maximum(layer_energies: NDArray[np.floating], layer_z: F64, thickness: F64) -> F64:
+    """Depth of the largest energy per depth, between layers by a parabola; 0 for an empty shower.
+
+    The parabola goes through dE/dz of the layer with the largest one and of its two neighbours; in the first and the
+    last layer the maximum is the middle of the layer.
+
+    Args:
+        layer_energies: (N, L) MeV.
+        layer_z: depth of the middle of each layer (L,), mm.
+        thickness: of each layer (L,), mm.
+
+    Returns:
+        (N,) mm.
+
+    Example:
+        >>> z = np.arange(5) + 0.5
+        >>> shower_maximum(np.array([10 - (z - 2.7) ** 2]), z, np.ones(5)).round(6)
+        array([2.7])
+    """
+    density = np.asarray(layer_energies, dtype=np.float64) / thickness
+    peak = np.argmax(density, axis=1)
+    found = layer_z[peak].astype(np.float64)
+    inside = np.flatnonzero((peak > 0) & (peak < density.shape[1] - 1))
+    if inside.size:
+        left, middle, right = (density[inside, peak[inside] + step] for step in (-1, 0, 1))
+        a, b = layer_z[peak[inside]] - layer_z[peak[inside] - 1], layer_z[peak[inside] + 1] - layer_z[peak[inside]]
+        # Divided differences: slope to the left, slope to the right, both towards larger depth.
+        rise, fall = (middle - left) / a, (right - middle) / b
+        curvature = rise - fall
+        centre = layer_z[peak[inside]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vertex = centre + (rise * b + fall * a) / (2 * curvature)
+        found[inside] = np.where(curvature > 0, np.clip(vertex, centre - a, centre + b), centre)
+    return np.where(density.max(axis=1) > 0, found, 0.0)
+
+
+def gamma_parameters(mean: F64, width: F64) -> tuple[F64, F64]:
+    """Shape a and scale 1/b of the gamma distribution with the moments of a longitudinal profile.
+
+    dE/dz ~ (b z)^(a - 1) exp(-b z) has the mean a/b and the variance a/b^2, so a = (mean/width)^2 and
+    1/b = width^2/mean; both are 0 where mean or width is 0.
+
+    Args:
+        mean, width: first moment and width of the depth of each shower (N,), mm.
+
+    Returns:
+        a (N,) without unit and 1/b (N,) in mm.
+
+    Source: Longo and Sestili, Nucl. Instrum. Meth. 128 (1975) 283; Grindhammer and Peters, hep-ex/0001020.
+
+    Example:
+        >>> a, scale = gamma_parameters(np.array([60.0]), np.array([30.0]))
+        >>> float(a[0]), float(scale[0])
+        (4.0, 15.0)
+    """
+    there = (mean > 0) & (width > 0)
+    shape = np.divide(mean, width, out=np.zeros_like(mean), where=there) ** 2
+    scale = np.divide(width**2, mean, out=np.zeros_like(mean), where=there)
+    return shape, scale
+
+
+def containment(energies: NDArray[np.floating], edges: F64, fraction: float = CONTAINED) -> F64:
+    """How far out a part of the energy reaches: the radius or depth below which it lies; 0 for an empty shower.
+
+    The energy of a ring or layer is taken as spread evenly between its edges.
+
+    Args:
+        energies: of rings (N, R) or layers (N, L), MeV.
+        edges: (R + 1,) mm.
+        fraction: part of the energy, in (0, 1).
+
+    Returns:
+        (N,) mm.
+
+    Example:
+        >>> containment(np.array([[6.0, 4.0]]), np.array([0.0, 5.0, 10.0]), 0.8)
+        array([7.5])
+    """
+    part = np.asarray(energies, dtype=np.float64)
+    cumulative = np.concatenate([np.zeros((len(part), 1)), np.cumsum(part, axis=1)], axis=1)
+    wanted = fraction * cumulative[:, -1]
+    index = np.clip((cumulative < wanted[:, None]).sum(axis=1), 1, part.shape[1])
+    rows = np.arange(len(part))
+    below, held = cumulative[rows, index - 1], part[rows, index - 1]
+    inside = np.divide(wanted - below, held, out=np.zeros(len(part)), where=held > 0)
+    found = edges[index - 1] + inside * (edges[index] - edges[index - 1])
+    return np.where(wanted > 0, found, 0.0)
+
+
+def layer_thickness(mesh: ReadoutMesh) -> F64:
+    """Thickness of each layer (L,) in mm; 1 where the mesh does not tell it, as in ``ReadoutMesh.layer_z``."""
+    thickness = [layer.thickness for layer in mesh.layers]
+    return np.array([1.0 if None in thickness else t for t in thickness], dtype=np.float64)
+
+
+def depth_edges(mesh: ReadoutMesh) -> F64:
+    """Depths (L + 1,) where layers begin and end, mm; layer numbers where thicknesses are unknown."""
+    return np.concatenate([[0.0], np.cumsum(layer_thickness(mesh))])
+
+
+def depth_unit(mesh: ReadoutMesh) -> str:
+    """The unit of depths: mm, or layers where the mesh does not tell their thickness."""
+    return "layers" if any(block.thickness is None for block in mesh.blocks) else "mm"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that every shower has.
+
+    Attributes:
+        name: as in tables.
+        definition: in words or as a formula.
+        unit: ``mm``, ``depth`` for mm or layers, whichever the mesh tells, or nothing.
+        of: computes it, (N,) in double precision.
+    """
+
+    name: str
+    definition: str
+    unit: str
+    of: Callable[[Observables], F64]
+
+    def unit_on(self, mesh: ReadoutMesh) -> str:
+        """The unit on a certain mesh."""
+        return depth_unit(mesh) if self.unit == "depth" else self.unit
+
+
+def _start(o: Observables) -> F64:
+    return shower_start(o.layer_energies, o.detector.mesh.layer_z)
+
+
+def _maximum(o: Observables) -> F64:
+    return shower_maximum(o.layer_energies, o.detector.mesh.layer_z, layer_thickness(o.detector.mesh))
+
+
+def _share_of_total(part: NDArray[np.floating], o: Observables) -> F64:
+    total = o.total_energy
+    share: F64 = np.divide(part, total, out=np.zeros(len(o)), where=total > 0)
+    return share
+
+
+def _axis_offset(o: Observables) -> F64:
+    x, y = (_share_of_total((o.layer_energies * c).sum(axis=1, dtype=np.float64), o) for c in (o.centre_x, o.centre_y))
+    return np.hypot(x, y)
+
+
+def _gamma(part: int) -> Callable[[Observables], F64]:
+    return lambda o: gamma_parameters(o.longitudinal_mean, o.longitudinal_width)[part]
+
+
+QUANTITIES: tuple[Quantity, ...] = (
+    Quantity("E_tot/E_inc", "visible over incident energy", "", lambda o: o.visible_fraction),
+    Quantity("shower start", "first layer with 1 % of E_tot", "depth", _start),
+    Quantity("shower maximum", "largest dE/dz, by a parabola through three layers", "depth", _maximum),
+    Quantity("longitudinal mean", "sum z_l E_l/E_tot", "depth", lambda o: o.longitudinal_mean),
+    Quantity(
+        "longitudinal width", "standard deviation of z weighted by energy", "depth", lambda o: o.longitudinal_width
+    ),
+    Quantity("gamma shape", "(longitudinal mean/width)^2, a of a gamma distribution", "", _gamma(0)),
+    Quantity("gamma scale", "longitudinal width^2/mean, 1/b of a gamma distribution", "depth", _gamma(1)),
+    Quantity(
+        "depth of 90 %",
+        "depth that holds 90 % of E_tot",
+        "depth",
+        lambda o: containment(o.layer_energies, depth_edges(o.detector.mesh)),
+    ),
+    Quantity("lateral mean", "sum r_v E_v/E_tot", "mm", lambda o: o.lateral_mean.astype(np.float64)),
+    Quantity(
+        "lateral width",
+        "standard deviation of r weighted by energy",
+        "mm",
+        lambda o: o.lateral_width.astype(np.float64),
+    ),
+    Quantity(
+        "radius of 90 %",
+        "radius that holds 90 % of E_tot",
+        "mm",
+        lambda o: containment(o.ring_energies, ring_edges(o.detector.mesh)),
+    ),
+    Quantity("axis offset", "distance of the centre of energy from the axis", "mm", _axis_offset),
+    Quantity("hits", "voxels at or above threshold", "", lambda o: o.hit_multiplicity.astype(np.float64)),
+    Quantity("largest voxel", "its part of E_tot", "", lambda o: _share_of_total(o.largest_voxels, o)),
+)
+"""What every shower is compared by, one number each."""
+
+
+def quantity(name: str) -> Quantity:
+    """One of ``QUANTITIES`` by its name.
+
+    Example:
+        >>> quantity("hits").definition
+        'voxels at or above threshold'
+    """
+    return next(each for each in QUANTITIES if each.name == name)
+
+
+def quantity_histograms(
+    name: str, reference: Observables, generated: Observables, bins: int = 50
+) -> tuple[hist.Hist[Any], hist.Hist[Any]]:
+    """Histograms of a quantity of both samples, over the central 99.8 % of the reference widened by a tenth.
+
+    Args:
+        name: of one of ``QUANTITIES``.
+        reference, generated: the two samples.
+        bins: number of equal bins.
+
+    Example:
+        >>> from fastv.evaluation.observables.observe import observe
+        >>> from fastv.sample import sample_path
+        >>> from fastv.showers import ShowersFile
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     sample = observe(file[:50])
+        >>> one, other = quantity_histograms("hits", sample, sample)
+        >>> one == other
+        True
+    """
+    of = quantity(name).of
+    values = of(reference)
+    low, high = np.quantile(values, [0.001, 0.999])
+    margin = 0.1 * (high - low) or 0.5 * abs(high) or 0.5
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+    return histogram(values, edges), histogram(of(generated), edges)

@@ -1,0 +1,1 @@
+"""Every physics figure of one sample against another."""

@@ -1,0 +1,86 @@
+"""Agreement in bins of incident energy and angle: is there a corner where the generator is worse than elsewhere?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.shower_shape import QUANTITIES
+from fastv.evaluation.physics.condition_bins import ConditionBin, not_filled, residuals
+from fastv.evaluation.physics.tails import tail_p_value
+from fastv.evaluation.statistics.figure import Figure, difference, figure, skipped
+from fastv.evaluation.statistics.measured import Measured, deviations_of, ks_p_value, mean, smallest_of
+
+F64 = NDArray[np.float64]
+
+
+def conditional(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Worst quantity of each bin of incident energy or angle, by the Kolmogorov-Smirnov test.
+
+    Every quantity of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES` is compared in every bin, its
+    dependence on energy taken out. One entry a bin: the quantity with the smallest p-value, and the pull of that
+    p-value after the number of quantities is allowed for. The difference is that of the means in units of the local
+    spread.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy and of angles.
+    """
+    name, title = "conditional", "Agreement in bins of the condition"
+    definition = "Kolmogorov-Smirnov test of every shower quantity in bins of incident energy and angle, worst quantity"
+    filled = [each for each in bins if each.filled]
+    if not filled:
+        return skipped(name, title, definition, "no bin has enough showers of both samples")
+    energies = reference.incident_energies, generated.incident_energies
+    values = [(each, *residuals(each.of(reference), each.of(generated), *energies)) for each in QUANTITIES]
+    found = []
+    for bin_ in filled:
+        tests: list[tuple[float, str, Measured, Measured]] = []
+        for each, z, w in values:
+            a, b = z[bin_.reference], w[bin_.generated]
+            p_value = ks_p_value(a, b)
+            tests.append((p_value, each.name, mean(a), mean(b)))
+        p_value, worst, x, y = min(tests, key=lambda test: test[0])
+        size = deviations_of(smallest_of(p_value, len(tests)))
+        found.append(
+            difference(
+                f"{bin_.words}: {worst}",
+                x,
+                y,
+                low=bin_.low,
+                high=bin_.high,
+                deviations=math.copysign(size, y.value - x.value),
+            )
+        )
+    return figure(name, title, definition, found, unit="local standard deviations", notes=not_filled(bins))
+
+
+def population(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Part of the showers in each bin of incident energy and angle, absolute difference.
+
+    Samples with other spectra cannot be compared by histograms over all energies; showers of a kind that are missing
+    altogether show up here. The pull is that of the exact test of :func:`fastv.evaluation.physics.tails.tail_p_value`.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy and of angles.
+    """
+    n, m = len(reference), len(generated)
+    found = []
+    for each in bins:
+        ours, theirs = each.numbers
+        size = deviations_of(tail_p_value(ours, n, theirs, m))
+        a, b = _part(ours, n), _part(theirs, m)
+        pull = math.copysign(size, b.value - a.value)
+        found.append(difference(each.words, a, b, low=each.low, high=each.high, deviations=pull))
+    definition = "part of the showers in bins of incident energy and angle"
+    return figure("population", "Incident energies and angles", definition, found)
+
+
+def _part(count: int, total: int) -> Measured:
+    value = count / max(1, total)
+    return Measured(value=value, error=math.sqrt(value * (1 - value) / max(1, total)))

@@ -1,0 +1,248 @@
+"""Mean profiles along and across the shower, and their fluctuations, in bins of incident energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.evaluation.observables.observe import Observables, ring_edges
+from fastv.evaluation.observables.shower_shape import QUANTITIES, depth_edges, depth_unit, quantity
+from fastv.evaluation.physics.comparison import MIN_SHARE
+from fastv.evaluation.physics.condition_bins import ConditionBin, energy_bins, not_filled, stratified
+from fastv.evaluation.statistics.figure import Figure, difference, figure, skipped
+from fastv.evaluation.statistics.measured import Measured, mean, of_both, spread, spreads_of_both
+
+F64 = NDArray[np.float64]
+
+_LEAST_SHARE = 1e-3
+_FLUCTUATION_BINS = 5
+_LEAST = 200
+
+
+def layer_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Mean fraction E_layer/E_inc of every layer, relative difference; layers with less than 0.1 % are left out.
+
+    The mean is over bins of incident energy with the reference's weights, see
+    :func:`fastv.evaluation.physics.condition_bins.stratified`.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
+    unit = depth_unit(reference.detector.mesh)
+    return _profile(
+        ("longitudinal profile", "Longitudinal profile", "mean of E_layer/E_inc of every layer", f"depth [{unit}]"),
+        labels,
+        depth_edges(reference.detector.mesh),
+        [sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated)],
+        bins,
+    )
+
+
+def layer_steps(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Energy of every layer less the mean of its neighbours, over the mean energy of the layer in the reference.
+
+    Neighbouring layers fluctuate together, most of all at high energies, so that a layer that does not fit in between
+    shows far more clearly than in the profile itself: one with a wrong gain, or a seam between parts of a model. The
+    first and the last layer are compared with their one neighbour. Bins of incident energy are averaged with the
+    inverse of the variance of the difference as weight. Layers with less than 1 % of the energy in every bin are left
+    out. Absolute differences; a layer whose gain is off by x gives x, each of its neighbours about -x/2.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    name, title = "layer steps", "Layers against their neighbours"
+    definition = "energy of every layer less the mean of its neighbours, over the layer's mean energy in the reference"
+    mesh = reference.detector.mesh
+    filled = [each for each in bins if each.filled]
+    if mesh.n_layers < 3 or not filled:
+        return skipped(name, title, definition, "it needs three layers and enough showers of one energy")
+    x, y = (sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated))
+    sums = np.zeros((5, mesh.n_layers))
+    for each in filled:
+        a, b = x[each.reference], y[each.generated]
+        energy = a.mean(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = [(values - _neighbours(values)) / energy for values in (a, b)]
+            errors = [values.var(axis=0, ddof=1) / len(values) for values in steps]
+            # The variance of both together: that of one sample alone would prefer bins where it came out small.
+            together = sum(values.var(axis=0, ddof=1) for values in steps) / 2 * (1 / len(a) + 1 / len(b))
+        weight = np.where((energy > MIN_SHARE * energy.sum()) & (together > 0), 1 / together, 0.0)
+        parts = [weight, steps[0].mean(axis=0), errors[0], steps[1].mean(axis=0), errors[1]]
+        for k, (part, power) in enumerate(zip(parts, (0, 1, 2, 1, 2), strict=True)):
+            sums[k] += np.where(weight > 0, part * weight**power, 0.0)
+    edges = depth_edges(mesh)
+    found = []
+    for i in np.flatnonzero(sums[0] > 0):
+        total, ours, our_variance, theirs, their_variance = sums[:, i]
+        found.append(
+            difference(
+                f"layer {mesh.layer_ids[i]}",
+                Measured(value=float(ours / total), error=float(np.sqrt(our_variance) / total)),
+                Measured(value=float(theirs / total), error=float(np.sqrt(their_variance) / total)),
+                low=float(edges[i]),
+                high=float(edges[i + 1]),
+            )
+        )
+    return figure(name, title, definition, found, axis=f"depth [{depth_unit(mesh)}]", notes=not_filled(bins))
+
+
+def _neighbours(values: F64) -> F64:
+    """Mean of the layers before and after each layer (N, L); the one neighbour of the first and the last."""
+    middle = (values[:, :-2] + values[:, 2:]) / 2
+    return np.concatenate([values[:, 1:2], middle, values[:, -2:-1]], axis=1)
+
+
+def ring_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Mean fraction E_ring/E_inc of every ring in r, relative difference; rings with less than 0.1 % are left out.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    edges = ring_edges(reference.detector.mesh)
+    labels = [f"r {low:.4g} to {high:.4g} mm" for low, high in pairwise(edges)]
+    return _profile(
+        ("lateral profile", "Lateral profile", "mean of E_ring/E_inc of every ring in r", "r [mm]"),
+        labels,
+        edges,
+        [sample.ring_energies / sample.incident_energies[:, None] for sample in (reference, generated)],
+        bins,
+    )
+
+
+def occupancy(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Mean fraction of voxels with a signal in every layer, relative difference.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
+    unit = depth_unit(reference.detector.mesh)
+    return _profile(
+        ("occupancy", "Occupancy", "mean fraction of the voxels of a layer above threshold", f"depth [{unit}]"),
+        labels,
+        depth_edges(reference.detector.mesh),
+        [1.0 - sample.sparsity.astype(np.float64) for sample in (reference, generated)],
+        bins,
+    )
+
+
+def quantity_by_energy(
+    name: str, reference: Observables, generated: Observables, bins: Sequence[ConditionBin]
+) -> Figure:
+    """Mean and standard deviation of a quantity of each shower in bins of incident energy, absolute differences.
+
+    Args:
+        name: of one of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`.
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    chosen = quantity(name)
+    x, y = chosen.of(reference), chosen.of(generated)
+    found = []
+    for each in bins:
+        if each.filled:
+            a, b = x[each.reference], y[each.generated]
+            for label, estimate in (("mean", mean), ("rms", spread)):
+                place = f"{each.words}, {label}"
+                found.append(difference(place, *of_both(estimate, a, b), low=each.low, high=each.high))
+    return figure(
+        name,
+        name[0].upper() + name[1:],
+        f"{chosen.definition}: mean and standard deviation in bins of incident energy",
+        found,
+        unit=chosen.unit_on(reference.detector.mesh),
+        axis="incident energy [MeV]",
+        notes=not_filled(bins),
+    )
+
+
+def shower_moments(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+    """Mean of every quantity of a shower over all energies, relative difference.
+
+    Quantities are those of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`; means are over bins of
+    incident energy with the reference's weights.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    values = [np.stack([each.of(sample) for each in QUANTITIES], axis=1) for sample in (reference, generated)]
+    a, e, b, f = stratified(bins, values[0], values[1])
+    found = [
+        difference(
+            each.name,
+            Measured(value=float(a[i]), error=float(e[i])),
+            Measured(value=float(b[i]), error=float(f[i])),
+            relative=True,
+        )
+        for i, each in enumerate(QUANTITIES)
+    ]
+    definition = "mean over all showers of depth, width, extent and multiplicity"
+    return figure("shower moments", "Shower moments", definition, found, relative=True, notes=not_filled(bins))
+
+
+def fluctuations(reference: Observables, generated: Observables) -> Figure:
+    """Standard deviation of E_layer/E_inc of every layer in bins of incident energy, relative difference.
+
+    These are the fluctuations that sampling and the shower's development give to each layer. Layers with less than 1 %
+    of the energy in a bin are left out.
+
+    Args:
+        reference, generated: the two samples.
+    """
+    ids = reference.detector.mesh.layer_ids
+    x, y = (sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated))
+    found = []
+    bins = energy_bins(reference, generated, most=_FLUCTUATION_BINS, at_least=_LEAST)
+    for each in bins:
+        if not each.filled:
+            continue
+        a, b = x[each.reference], y[each.generated]
+        share = a.mean(axis=0) / max(float(a.mean(axis=0).sum()), 1e-300)
+        s, e, t, f = spreads_of_both(a, b)
+        for layer in np.flatnonzero(share > MIN_SHARE):
+            found.append(
+                difference(
+                    f"{each.words}, layer {ids[layer]}",
+                    Measured(value=float(s[layer]), error=float(e[layer])),
+                    Measured(value=float(t[layer]), error=float(f[layer])),
+                    relative=True,
+                )
+            )
+    definition = "standard deviation of E_layer/E_inc of every layer in bins of incident energy"
+    return figure(
+        "fluctuations", "Fluctuations of layer energies", definition, found, relative=True, notes=not_filled(bins)
+    )
+
+
+def _profile(
+    words: tuple[str, str, str, str],
+    labels: Sequence[str],
+    edges: F64,
+    values: Sequence[NDArray[np.floating]],
+    bins: Sequence[ConditionBin],
+) -> Figure:
+    name, title, definition, axis = words
+    a, e, b, f = stratified(bins, values[0], values[1])
+    largest = max(float(np.nan_to_num(a).max()), float(np.nan_to_num(b).max()))
+    found = [
+        difference(
+            label,
+            Measured(value=float(a[i]), error=float(e[i])),
+            Measured(value=float(b[i]), error=float(f[i])),
+            relative=True,
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+        )
+        for i, label in enumerate(labels)
+        if max(a[i], b[i]) > _LEAST_SHARE * largest
+    ]
+    return figure(name, title, definition, found, relative=True, axis=axis, notes=not_filled(bins))

@@ -1,0 +1,1 @@
+"""The report: page, plots, tables and texts."""

@@ -1,0 +1,101 @@
+"""Quality against speed: one's own generator among all published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from fastv.evaluation.report.published import Published
+from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, paper_style
+
+PUBLISHED_COLOUR = "#0072b2"
+
+
+class Point(NamedTuple):
+    """A generator: FPD and its error, and ms a shower on one thread of a CPU at batch 1 (None: not measured)."""
+
+    fpd: float
+    error: float
+    milliseconds: float | None = None
+
+
+def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *, floor: float | None = None) -> Figure:
+    """FPD against the time of a shower on a CPU at batch 1, both logarithmic; better is to the lower left.
+
+    Without a time, a generator is drawn as a line across the plane.
+
+    Args:
+        own: by name.
+        others: published ones; those without both numbers are left out.
+        floor: FPD of full simulation against itself at the sizes of ``own``.
+
+    Example:
+        >>> from fastv.evaluation.report.published import published
+        >>> figure = quality_speed_plane({"mine": Point(0.1, 0.01, 0.3)}, published("calochallenge-ds2"))
+        >>> figure.axes[0].get_xscale()
+        'log'
+    """
+    with paper_style():
+        figure = Figure(figsize=(8.4, 5.4))
+        # Margins that are known need no layout engine, which would draw the figure twice.
+        axes = figure.add_axes((0.1, 0.13, 0.87, 0.84))
+        for each in others:
+            if each.geant4 and each.fpd:
+                axes.axhline(each.fpd, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1.2)
+                axes.annotate(
+                    "Geant4, 100,000 showers",
+                    (0.01, each.fpd),
+                    xycoords=("axes fraction", "data"),
+                    fontsize=9,
+                    color=PUBLISHED_COLOUR,
+                    va="bottom",
+                )
+            if each.geant4 or each.fpd is None or each.cpu_ms_batch1 is None:
+                continue
+            axes.plot(each.cpu_ms_batch1, each.fpd, "o", color=PUBLISHED_COLOUR, markersize=5)
+            axes.annotate(
+                each.name, (each.cpu_ms_batch1, each.fpd), xytext=(4, 3), textcoords="offset points", fontsize=8
+            )
+        if floor is not None and floor > 0:
+            axes.axhline(floor, color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2)
+            axes.annotate(
+                "Geant4, floor of this evaluation",
+                (0.99, floor),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=9,
+                color=REFERENCE_COLOUR,
+            )
+        for name, point in own.items():
+            level = max(point.fpd, 1e-6)
+            if point.milliseconds is None:
+                axes.axhline(level, color=GENERATED_COLOUR, linewidth=1.6)
+                axes.annotate(
+                    f"{name} (time not measured)",
+                    (0.01, level),
+                    xycoords=("axes fraction", "data"),
+                    va="bottom",
+                    color=GENERATED_COLOUR,
+                    fontsize=11,
+                )
+                continue
+            axes.errorbar(
+                point.milliseconds, level, min(point.error, 0.9 * level), fmt="*", color=GENERATED_COLOUR, markersize=15
+            )
+            axes.annotate(
+                name,
+                (point.milliseconds, level),
+                xytext=(8, 6),
+                textcoords="offset points",
+                fontsize=12,
+                color=GENERATED_COLOUR,
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.margins(x=0.14, y=0.1)
+        axes.set_xlabel("time of a shower on a CPU, batch 1 [ms]")
+        axes.set_ylabel("FPD")
+    return figure

@@ -1,0 +1,169 @@
+"""Evenness in alpha: planted slices, ellipses and broken layers are found; Geant4 and the shipped model pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import fastv
+from fastv.errors import SettingsError
+from fastv.evaluation.integrity.rotation import AlphaHarmonics, alpha_flatness, alpha_harmonics, modulation
+from fastv.sample import sample_path
+from fastv.showers import Showers, ShowersFile
+
+Make = Callable[..., Showers]
+
+
+@pytest.fixture(scope="module")
+def showers() -> Showers:
+    with ShowersFile(sample_path("test")) as file:
+        return file[:]
+
+
+@pytest.fixture(scope="module")
+def reference() -> AlphaHarmonics:
+    with ShowersFile(sample_path("train")) as file:
+        return alpha_harmonics(file)
+
+
+def scaled(showers: Showers, factors: np.ndarray) -> AlphaHarmonics:
+    """Energies times factors (layer or 1, alpha)."""
+    grid = showers.grid * factors[None, :, :, None].astype(np.float32)
+    return alpha_harmonics(replace(showers, energies=grid.reshape(len(grid), -1)))
+
+
+def test_geant4_is_even(showers: Showers, reference: AlphaHarmonics) -> None:
+    found = alpha_flatness(alpha_harmonics(showers), reference)
+    assert found.judgement == "passed"
+    assert found.p_value is not None
+    assert found.p_value > 0.01
+
+
+def test_the_shipped_model_is_even(showers: Showers, reference: AlphaHarmonics) -> None:
+    generated = fastv.load("par04-siw").generate(like=showers[:500], seed=3)
+    assert alpha_flatness(alpha_harmonics(generated), reference).judgement == "passed"
+
+
+def test_a_slice_with_three_percent_less(showers: Showers, reference: AlphaHarmonics) -> None:
+    factors = np.ones((1, 16))
+    factors[0, 5] = 0.97
+    found = alpha_flatness(scaled(showers, factors), reference)
+    assert (found.judgement, found.alpha_cell, found.layer) == ("failed", 5, None)
+    assert found.value is not None
+    assert found.error is not None
+    assert found.value == pytest.approx(-0.03 * 15 / 16, abs=4 * found.error)
+    assert found.error < 0.003
+    assert "alpha slice 5 of all layers together has" in found.words
+    assert "% less than the mean" in found.words
+
+
+def test_a_broken_layer_is_named_by_its_number(showers: Showers, reference: AlphaHarmonics) -> None:
+    factors = np.ones((45, 16))
+    factors[12, 3] = 1.2
+    ids = tuple(range(100, 145))
+    found = alpha_flatness(scaled(showers, factors), reference, layer_ids=ids)
+    assert (found.judgement, found.alpha_cell, found.layer) == ("failed", 3, 112)
+    assert found.value == pytest.approx(0.2 * 15 / 16, abs=0.03)
+    assert "% more" in found.words
+
+
+@pytest.mark.parametrize("harmonic", [1, 2])
+def test_a_shift_and_an_ellipse(showers: Showers, reference: AlphaHarmonics, harmonic: int) -> None:
+    cells = np.arange(16)
+    found = alpha_flatness(scaled(showers, 1 + 0.03 * np.cos(2 * np.pi * harmonic * cells[None] / 16)), reference)
+    assert found.judgement == "failed"
+    size, error = ((found.first, found.first_error), (found.second, found.second_error))[harmonic - 1]
+    assert size is not None
+    assert error is not None
+    assert size == pytest.approx(0.03, abs=4 * error)
+
+
+def test_an_uneven_reference_is_said(showers: Showers, reference: AlphaHarmonics) -> None:
+    factors = np.ones((1, 16))
+    factors[0, 5] = 0.95
+    uneven = scaled(showers, factors)
+    both = alpha_flatness(uneven, scaled(showers, factors))
+    assert both.judgement == "suspicious"
+    assert "like the reference" in both.words
+    alone = alpha_flatness(reference, uneven)
+    assert alone.judgement == "suspicious"
+    assert "the reference is not" in alone.words
+
+
+def test_harmonics_equal_the_definition(make_showers: Make) -> None:
+    few = make_showers(6)
+    found = alpha_harmonics(few)
+    assert (found.cells, found.layers, found.harmonics.shape) == (4, (0, 1, 2), (6, 4, 2))
+    slices = few.grid.sum(axis=3).astype(np.float64) / few.incident_energies[:, None, None]
+    for k in (1, 2):
+        expected = (slices * np.exp(-2j * np.pi * k * np.arange(4) / 4)).sum(axis=2)
+        np.testing.assert_allclose(found.harmonics[:, :3, k - 1], expected, atol=1e-5)
+        np.testing.assert_allclose(found.harmonics[:, 3, k - 1], expected.sum(axis=1), atol=1e-5)
+
+
+def test_slices_undo_the_harmonics(make_showers: Make) -> None:
+    """A modulation that all showers share comes back slice by slice."""
+    pattern = np.array([0.3, -0.1, -0.4, 0.2])
+    grid = np.ones((150, 3, 4, 2)) * (1 + pattern)[:, None]
+    energies = (grid * 100).reshape(150, -1).astype(np.float32)
+    found = modulation(alpha_harmonics(make_showers(150, energies=energies)), turns=19)
+    values, errors = found.slices(4)
+    np.testing.assert_allclose(values, np.tile(pattern, (4, 1)), atol=1e-4)
+    assert (errors > 0).all()
+    assert found.p_value == pytest.approx(1 / 20)
+
+
+def test_p_values_are_uniform_for_turned_showers(reference: AlphaHarmonics) -> None:
+    """Showers turned at random are even by construction."""
+    rng = np.random.default_rng(1)
+    k = np.arange(1, 9)
+    p_values, chi2_p = [], []
+    for _ in range(40):
+        turn = rng.integers(16, size=(300, 1))
+        pick = rng.permutation(len(reference))[:300]
+        harmonics = reference.harmonics[pick] * np.exp(-2j * np.pi * k * turn / 16)[:, None].astype(np.complex64)
+        sample = replace(
+            reference,
+            harmonics=harmonics,
+            energies=reference.energies[pick],
+            log_energies=reference.log_energies[pick],
+        )
+        found = modulation(sample, turns=99)
+        p_values.append(found.p_value)
+        chi2_p.append(found.p_values[-1])
+    for p in (p_values, chi2_p):
+        assert 0.3 < np.mean(p) < 0.7
+        assert np.mean(np.array(p) < 0.1) < 0.3
+
+
+def test_irregular_meshes(irregular: Showers) -> None:
+    found = alpha_harmonics(irregular)
+    assert found.layers == (1, 2)
+    assert found.harmonics.shape == (300, 3, 5)
+    assert alpha_flatness(found, found).judgement == "passed"
+
+
+def test_reasons_to_skip(showers: Showers, reference: AlphaHarmonics) -> None:
+    at_an_angle = alpha_flatness(reference, reference, theta=np.linspace(1.0, 1.5, len(reference)))
+    assert at_an_angle.judgement == "skipped"
+    assert "at an angle" in at_an_angle.words
+    normal = np.full(len(reference), np.pi / 2)
+    assert alpha_flatness(reference, reference, theta=normal).judgement == "passed"
+    few = alpha_flatness(alpha_harmonics(showers[:50]), reference)
+    assert few.judgement == "skipped"
+    assert few.value is None
+
+
+def test_no_alpha_cells() -> None:
+    from fastv.detector.detector import Detector
+    from fastv.detector.mesh import ReadoutMesh
+
+    mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=1, r_cells=2, layer_thickness=1.0, r_size=1.0)
+    flat = Showers(np.full(200, 1e3), np.ones((200, 6), dtype=np.float32), Detector(name="rings", mesh=mesh))
+    found = alpha_harmonics(flat)
+    assert alpha_flatness(found, found).judgement == "skipped"
+    with pytest.raises(SettingsError, match="alpha cells"):
+        modulation(found)

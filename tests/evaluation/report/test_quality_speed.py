@@ -1,0 +1,43 @@
+"""The plane of quality and speed, and the published figures in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastv.evaluation.report.published import data_set_of, published
+from fastv.evaluation.report.quality_speed import Point, quality_speed_plane
+
+
+@pytest.mark.parametrize("data_set", ["calochallenge-ds1-photons", "calochallenge-ds2", "calochallenge-ds3"])
+def test_published_figures_are_plausible(data_set: str) -> None:
+    rows = published(data_set)  # type: ignore[arg-type]
+    floor = [row for row in rows if row.geant4]
+    assert len(floor) == 1
+    assert len(rows) > 10
+    others = [row.fpd for row in rows if not row.geant4 and row.fpd is not None]
+    assert floor[0].fpd is not None
+    assert min(others) > floor[0].fpd
+    assert all(0.45 < row.auc_high <= 1 for row in rows if row.auc_high is not None)
+
+
+def test_figures_of_the_challenge_paper() -> None:
+    rows = {row.name: row for row in published("calochallenge-ds2")}
+    assert rows["CaloDREAM"].fpd == 0.024649
+    assert rows["CaloDREAM"].auc_high == 0.52079
+    assert rows["GEANT4"].fpd == 0.010776
+
+
+def test_data_sets_by_their_voxels() -> None:
+    assert data_set_of(40_500) == "calochallenge-ds3"
+    assert data_set_of(7) is None
+
+
+def test_plane_shows_every_published_generator_and_ours() -> None:
+    rows = published("calochallenge-ds2")
+    figure = quality_speed_plane({"mine": Point(0.1, 0.02, 0.3), "untimed": Point(0.2, 0.02)}, rows, floor=0.05)
+    [axes] = figure.axes
+    texts = {text.get_text() for text in axes.texts}
+    timed = {row.name for row in rows if not row.geant4 and row.fpd and row.cpu_ms_batch1}
+    assert timed <= texts
+    assert {"mine", "untimed (time not measured)", "Geant4, floor of this evaluation"} <= texts
+    assert axes.get_yscale() == axes.get_xscale() == "log"
