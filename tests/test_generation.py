@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv import generation, showers
+from fastv import generation
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
 from fastv.generation import generate_file
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain
-from fastv.showers import Showers, ShowersFile
+from fastv.showers import Showers, ShowersFile, writer
 
 Make = Callable[..., Showers]
 
@@ -59,7 +59,7 @@ def angular(tiny_detector: Detector) -> Model:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 100 showers instead of 1000."""
     monkeypatch.setattr(generation, "BLOCK_ROWS", 100)
-    monkeypatch.setattr(showers, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(writer, "BLOCK_ROWS", 100)
 
 
 def assert_equal(first: Showers, second: Showers) -> None:
@@ -342,10 +342,11 @@ class TestFiles:
     def test_a_killed_program_resumes_to_the_same_file(self, model: Model, directory: Path, tmp_path: Path) -> None:
         program = f"""
 import os, signal, torch
-from fastv import generation, showers
+from fastv import generation
 from fastv.model import load
+from fastv.showers import writer
 torch.set_num_threads(1)
-generation.BLOCK_ROWS = showers.BLOCK_ROWS = 100
+generation.BLOCK_ROWS = writer.BLOCK_ROWS = 100
 blocks = generation._generate_block
 def killed(model, conditions, rows, block, seed):
     if block == 2:

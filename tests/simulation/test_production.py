@@ -22,9 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastv import cli
-from fastv import showers as showers_module
 from fastv.errors import FastVError, MissingExtraError, OutputError, SettingsError, SimulationError
-from fastv.showers import ShowersFile
+from fastv.showers import ShowersFile, writer
 from fastv.simulation import production
 from fastv.simulation.data_sets import VARIABLE
 from fastv.simulation.production import default_block_rows, simulate
@@ -216,7 +215,7 @@ class TestFailures:
         self, tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written = []
-        original = showers_module._write_file
+        original = writer.write_showers
 
         def write(*arguments: Any, **options: Any) -> None:
             if len(written) == 3:
@@ -225,7 +224,7 @@ class TestFailures:
             written.append(arguments[0])
 
         with monkeypatch.context() as patch:
-            patch.setattr(showers_module, "_write_file", write)
+            patch.setattr(writer, "write_showers", write)
             with pytest.raises(OutputError, match=r"cannot write .*a\.h5: no space left on the disk"):
                 make(tmp_path / "a.h5", workers=2)
         assert sys.platform != "linux" or not processes_of(os.getpid())
@@ -379,7 +378,7 @@ class TestResume:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(showers_module.ShowersWriter, "_forget", killed)
+            patch.setattr(writer.ShowersWriter, "_forget", killed)
             with pytest.raises(KeyboardInterrupt):
                 make(half)
         content = half.read_bytes()

@@ -1,0 +1,14 @@
+"""Showers in memory and in their HDF5 file, read lazily and written in blocks that survive a kill.
+
+The file is a superset of the CaloChallenge layout: ``incident_energies`` (N, 1) and ``showers`` (N, V) in MeV, optional
+``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other data set with N rows of numbers
+as an extra column (what has no N rows is not read), and an attribute ``fastv`` with a JSON text: format version,
+detector (with mesh, energy scale, threshold) and provenance.
+"""
+
+from fastv.showers.file import ShowersFile
+from fastv.showers.layout import BLOCK_ROWS, FORMAT_VERSION
+from fastv.showers.record import Showers, joined
+from fastv.showers.writer import ShowersWriter
+
+__all__ = ["BLOCK_ROWS", "FORMAT_VERSION", "Showers", "ShowersFile", "ShowersWriter", "joined"]

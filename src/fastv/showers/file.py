@@ -1,0 +1,308 @@
+"""Showers in their file, read lazily: only what is sliced is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.errors import FileFormatError, GeometryError
+from fastv.showers.checks import as_codes, check_angles, check_incident, first_bad_voxel
+from fastv.showers.layout import BLOCK_ROWS, CONDITION_COLUMNS, REQUIRED_COLUMNS, read_attribute
+from fastv.showers.record import Showers
+from fastv.storage.hdf5 import damage_named, open_hdf5
+
+_READ_BYTES = 2**28
+"""Memory that one read may take to meet the chunks of a file halfway."""
+
+
+class ShowersFile:
+    """A showers file, opened lazily: only what is sliced is read.
+
+    Args:
+        path: the HDF5 file.
+        detector: the detector, or its name (see :meth:`Detector.named`), for a plain CaloChallenge file without the
+            ``fastv`` attribute.
+
+    Raises:
+        FileFormatError: the file is missing, truncated, or not of this format.
+        GeometryError: the mesh is not known or does not have as many voxels as the file.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     first = file[:10]
+        >>> first.grid.shape
+        (10, 45, 16, 9)
+    """
+
+    def __init__(self, path: str | Path, detector: Detector | str | None = None) -> None:
+        self.path = Path(path)
+        self._file = open_hdf5(self.path)
+        self._held: NDArray[Any] | None = None
+        try:
+            with damage_named(self.path):
+                self._check_layout()
+                self.format_version, stored, self.provenance = read_attribute(self.path, self._file)
+            self.detector = self._resolve_detector(stored, detector)
+        except BaseException:
+            with suppress(Exception):
+                self._file.close()
+            raise
+
+    def _check_layout(self) -> None:
+        items = dict(self._file.items())
+        found = ", ".join(sorted(items)) or "nothing"
+        for name in REQUIRED_COLUMNS:
+            if not isinstance(items.get(name), h5py.Dataset):
+                what = "is a group, not a data set" if name in items else "is missing"
+                msg = f"{self.path}: {name!r} {what}; the file holds: {found}"
+                raise FileFormatError(msg)
+        showers = items["showers"]
+        if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":
+            msg = f"{self.path}: 'showers' must be floating-point (N, V), it is {showers.dtype} {showers.shape}"
+            raise FileFormatError(msg)
+        rows = int(showers.shape[0])
+        for name in ("incident_energies", *CONDITION_COLUMNS):
+            if name not in items:
+                continue
+            dataset = items[name]
+            if not _is_column(dataset, rows) or dataset.size != rows:
+                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
+                msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
+                raise FileFormatError(msg)
+        self._rows = rows
+        self._columns = [name for name, item in items.items() if name != "showers" and _is_column(item, rows)]
+        self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
+
+    def _resolve_detector(self, stored: Detector | None, given: Detector | str | None) -> Detector:
+        named = Detector.named(given) if isinstance(given, str) else given
+        detector = stored or named
+        voxels = int(self._file["showers"].shape[1])
+        if detector is None:
+            fitting = [name for name, preset in PRESETS.items() if preset.mesh.n_voxels == voxels]
+            known = f"--mesh {' or '.join(fitting)}" if fitting else f"none of {', '.join(PRESETS)} has so many"
+            msg = f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it ({voxels} voxels: {known})"
+            raise GeometryError(msg)
+        if stored and named and stored.mesh != named.mesh:
+            msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
+            raise GeometryError(msg)
+        if voxels != detector.mesh.n_voxels:
+            msg = (
+                f"{self.path}: wrong voxel count: the file has {voxels} voxels a shower, "
+                f"the mesh of {detector.name} has {detector.mesh.n_voxels}"
+            )
+            raise GeometryError(msg)
+        return detector
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all data sets with a row per shower, but ``showers``."""
+        return list(self._columns)
+
+    @property
+    def mesh(self) -> ReadoutMesh:
+        """The readout mesh."""
+        return self.detector.mesh
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of one data set; a column with one value a row comes as (N,)."""
+        if not self._file:
+            msg = f"{self.path}: the file is closed"
+            raise ValueError(msg)
+        with damage_named(self.path):
+            dataset = self._file[name]
+            data: NDArray[Any]
+            if name == "showers" and self._held is not None:
+                data = self._held[rows]
+            elif isinstance(rows, slice):
+                data = dataset[rows]
+            else:
+                data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+                for run, wanted in self._runs(rows, dataset):
+                    data[wanted] = dataset[run][rows[wanted] - run.start]
+            if name != "showers" and data.ndim == 2 and data.shape[1] == 1:
+                data = data[:, 0]
+            return data
+
+    def _runs(self, rows: NDArray[np.int64], dataset: h5py.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        """Consecutive pieces of a data set that hold all wanted rows, and which of them each holds.
+
+        HDF5 selects scattered rows one by one and unpacks their chunks again and again; a piece is unpacked once.
+        """
+        step = max(self._chunk_rows, 64)
+        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > _READ_BYTES:
+            step = 64
+        order = np.argsort(rows, kind="stable")
+        pieces = rows[order] // step
+        for wanted in np.split(order, np.flatnonzero(np.diff(pieces)) + 1) if rows.size else []:
+            yield slice(int(rows[wanted[0]]), int(rows[wanted[-1]]) + 1), wanted
+
+    @cached_property
+    def incident_energies(self) -> NDArray[np.float64]:
+        """All incident energies (N,) in MeV, checked to be finite and above zero.
+
+        Raises:
+            FileFormatError: an energy is not, or the file is damaged.
+        """
+        # Piece by piece: a damaged file may claim more rows than fit into memory, and the first false one is enough.
+        pieces = [np.empty(0)]
+        for start in range(0, len(self), 2**20):
+            energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1).astype(np.float64)
+            check_incident(energies, str(self.path), start)
+            pieces.append(energies)
+        return np.concatenate(pieces)
+
+    def hold(self, most: int) -> bool:
+        """Keep all voxel energies in memory, if they take at most so many bytes: what passes often unpacks them once.
+
+        Whatever reads the file has the same results; slices are then views that cannot be written to.
+
+        Returns:
+            Whether they are kept.
+
+        Raises:
+            FileFormatError: the file is damaged.
+
+        Example:
+            >>> from fastv.sample import sample_path
+            >>> with ShowersFile(sample_path("test")) as file:
+            ...     file.hold(10**6), file.hold(10**8)
+            (False, True)
+        """
+        dataset = self._file["showers"]
+        if self._held is None and dataset.size * dataset.dtype.itemsize <= most:
+            self._held = self._read("showers", slice(None))
+            self._held.flags.writeable = False
+        return self._held is not None
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
+
+        Raises:
+            FileFormatError: there is no such column; the message lists those there are.
+        """
+        if name not in self._columns:
+            msg = f"{self.path}: no column {name!r}; the file has: {', '.join(self._columns)}"
+            raise FileFormatError(msg)
+        return self._read(name, slice(None))
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
+        """Read showers by slice, mask (N,) or indices in any order; energies are checked.
+
+        Raises:
+            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
+                in rad, or the file is damaged.
+            IndexError: an index lies outside the file.
+        """
+        if not isinstance(rows, slice):
+            rows = _as_indices(rows, len(self))
+        elif rows.step is not None and rows.step < 0:
+            rows = np.arange(len(self))[rows]
+        incident_energies = self.incident_energies[rows]
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+            energies = self._read("showers", rows).astype(np.float32, copy=False)
+        if bad := first_bad_voxel(energies):
+            row, voxel = bad
+            shower = int(np.arange(len(self))[rows][row])
+            msg = (
+                f"{self.path}: voxel {voxel} of shower {shower} is {energies[row, voxel]} MeV; "
+                "voxel energies must be finite and not negative"
+            )
+            raise FileFormatError(msg)
+        columns = {name: self._read(name, rows) for name in self._columns if name != "incident_energies"}
+        theta, phi, pdg = (columns.pop(name, None) for name in CONDITION_COLUMNS)
+        check_angles(theta, phi, str(self.path))
+        return Showers(
+            incident_energies=incident_energies,
+            energies=energies,
+            detector=self.detector,
+            theta=None if theta is None else theta.astype(np.float64),
+            phi=None if phi is None else phi.astype(np.float64),
+            pdg=None if pdg is None else as_codes(pdg, str(self.path)),
+            extra=columns,
+            provenance=self.provenance,
+        )
+
+    def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
+        """All showers in order, ``size`` at a time.
+
+        Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
+        at once.
+        """
+        for span in self._spans(size):
+            read = self[span]
+            yield from (read[first : first + size] for first in range(0, len(read), size))
+
+    def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+        """Incident energies (n,) and voxel energies (n, V) as they are stored, damaged ones too, ``size`` at a time.
+
+        For checks that count what :meth:`batches` refuses.
+        """
+        for span in self._spans(size):
+            incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                energies = self._read("showers", span).astype(np.float32, copy=False)
+            for first in range(0, len(energies), size):
+                yield incident[first : first + size], energies[first : first + size]
+
+    def _spans(self, size: int) -> Iterator[slice]:
+        """All rows in spans that are read at once: whole batches that, memory allowing, hold a chunk of the file."""
+        if size < 1:
+            msg = f"a batch must have at least one shower, got {size}"
+            raise ValueError(msg)
+        several = -(-self._chunk_rows // size)
+        if several * size * self.mesh.n_voxels * 4 > _READ_BYTES:
+            several = 1
+        for start in range(0, len(self), several * size):
+            yield slice(start, start + several * size)
+
+    def close(self) -> None:
+        """Close the file, and let go of what is held."""
+        self._file.close()
+        self._held = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_column(item: object, rows: int) -> bool:
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.shape is not None
+        and item.ndim in (1, 2)
+        and item.shape[0] == rows
+        and item.dtype.kind in "fiub"
+    )
+
+
+def _as_indices(rows: NDArray[Any], length: int) -> NDArray[np.int64]:
+    rows = np.asarray(rows)
+    if rows.dtype == np.bool_:
+        if rows.shape != (length,):
+            msg = f"a mask must have the shape ({length},), it has {rows.shape}"
+            raise IndexError(msg)
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        msg = f"showers are chosen by a slice, a mask or whole-number indices (n,), got {rows.dtype} {rows.shape}"
+        raise IndexError(msg)
+    rows = rows.astype(np.int64)
+    rows = np.where(rows < 0, rows + length, rows)
+    if rows.size and (rows.min() < 0 or rows.max() >= length):
+        msg = f"an index lies outside the {length} showers"
+        raise IndexError(msg)
+    return rows
