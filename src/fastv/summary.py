@@ -326,6 +326,20 @@ def summarise_model(name: str | Path) -> ModelSummary:
     return ModelSummary(model.name, model.description, model.n_parameters, model.options, model.generator.evaluations)
 
 
+def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
+    """The summary of what lies at ``path``: a showers file, a model directory, or the name of a shipped model.
+
+    Raises:
+        ModelError: as :func:`summarise_model`.
+        FileFormatError, GeometryError: as :func:`summarise_file`.
+    """
+    from fastv.model import shipped_models
+
+    if Path(path).is_dir() or (str(path) in shipped_models() and not Path(path).exists()):
+        return summarise_model(path)
+    return summarise_file(path, mesh)
+
+
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_words(item)}" for key, item in value.items())

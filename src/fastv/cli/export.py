@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.export.export"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv export``."""
@@ -13,6 +15,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--contract", default="fastv", help="what the consumer feeds and reads; known: fastv")
     parser.add_argument(
         "--set",
+        dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -29,11 +32,15 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from fastv.export import export
-    from fastv.model import load
     from fastv.training.recipe import options_of
 
-    model = load(options.model).with_options(**options_of(options.set))
-    report = export(model, options.output, contract=options.contract, force=options.force)
+    report = export(
+        options.model,
+        options.output,
+        contract=options.contract,
+        options=options_of(options.options),
+        force=options.force,
+    )
     if options.json:
         print(json.dumps(report.as_dict()))
         return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastv.summary import Summary
+FUNCTION = "fastv.summary.summarise"
 
 
 def add_parser(verbs: Any) -> None:
@@ -28,18 +27,6 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a table, or JSON."""
-    from fastv.summary import print_summary
+    from fastv.summary import print_summary, summarise
 
     print_summary(summarise(options.path, options.mesh), as_json=options.json)
-
-
-def summarise(path: str, mesh: str | None) -> Summary:
-    """The summary of what lies at ``path``, whatever it is."""
-    from pathlib import Path
-
-    from fastv.model import shipped_models
-    from fastv.summary import summarise_file, summarise_model
-
-    if Path(path).is_dir() or (path in shipped_models() and not Path(path).exists()):
-        return summarise_model(path)
-    return summarise_file(path, mesh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fastv._version import __version__
 from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
-from fastv.model import Model
+from fastv.model import Model, load
 from fastv.models.contract import CONDITION_UNITS, Generator, noise_stream
 from fastv.storage.output import check_free, written_whole
 
@@ -68,15 +68,29 @@ CONTRACTS: dict[str, Callable[[Generator], nn.Module]] = {"fastv": _FastVGraph}
 """Graphs by the name of their consumer's contract."""
 
 
-def export(model: Model, output: str | Path, *, contract: str = "fastv", force: bool = False) -> ExportReport:
-    """Write ``model`` as ONNX; the file appears only after its graph was checked against the model.
+def export(
+    model: Model | str | Path,
+    output: str | Path,
+    *,
+    contract: str = "fastv",
+    options: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> ExportReport:
+    """Write a model as ONNX; the file appears only after its graph was checked against the model.
 
     Contract ``fastv``: input ``noise`` (N, noise size) float32, the first ``noise_normal`` columns standard normal, the
     rest uniform on [0, 1); input ``conditions`` (N, C) float32 in MeV and rad; output ``energies`` (N, V) MeV; N is
     free. The file's metadata give domain, detector with mesh, units and digest as JSON.
 
+    Args:
+        model: a model, its directory, or the name of a shipped one.
+        output: the file.
+        contract: what the consumer of the graph feeds and reads.
+        options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
+        force: replace an existing file.
+
     Raises:
-        SettingsError: the contract is unknown.
+        SettingsError: the contract is unknown, or the family has no such option.
         OutputError: the file exists and ``force`` is false, or the disk is full.
         ModelError: the graph would be too large, or does not give the showers of the model; nothing is written.
     """
@@ -84,6 +98,7 @@ def export(model: Model, output: str | Path, *, contract: str = "fastv", force: 
         msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
         raise SettingsError(msg)
     check_free(output, force=force)
+    model = (model if isinstance(model, Model) else load(model)).with_options(**(options or {}))
     model.generator.check_export()
     with torch.no_grad():
         graph = _graph(model, CONTRACTS[contract](model.generator).eval())
