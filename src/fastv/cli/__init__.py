@@ -1,13 +1,13 @@
 """The command line: one thin file a verb, assembled here.
 
-A verb's module has ``add_parser(verbs)``, which describes its options and sets ``run``, and ``run(options)``, which
-imports what it needs and calls one public function. Results go to standard output, progress to standard error. A user's
-error is one line and exit code 2.
+A verb's module has ``add_parser(verbs)``, which describes its options and sets ``run``, ``run(options)``, which imports
+what it needs and calls one public function, and the name of that ``FUNCTION``. An option is kept under the name of the
+function's parameter, so that messages of the library can be told in flags. Results go to standard output, progress to
+standard error. A user's error is one line and exit code 2.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from fastv.cli import (
     train,
     view,
 )
+from fastv.cli.parser import Parser
 from fastv.errors import FastVError
 
 VERBS = (
@@ -49,8 +50,9 @@ VERBS = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def command_line() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the command line, and that of each verb."""
+    parser = Parser(
         prog="fastv",
         description="Generative fast simulation of particle showers: from full simulation to a model inside Geant4.",
         epilog="'fastv VERB --help' tells the options of a verb. Energies are in MeV, lengths in mm, angles in rad.",
@@ -59,16 +61,27 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
-    return parser
+    return parser, verbs.choices
+
+
+def functions() -> dict[str, str]:
+    """The verb of each public function that is one, by the function's full name."""
+    return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0, 2 for a user's error, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser, verbs = command_line()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how a line goes on
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     try:
         options.run(options)
     except FastVError as error:
-        print(f"fastv {options.verb}: {error}", file=sys.stderr)
+        message = verbs[options.verb].translated(str(error), functions())
+        print(f"fastv {options.verb}: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"fastv {options.verb}: interrupted", file=sys.stderr)

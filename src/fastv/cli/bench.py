@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.bench.bench"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv bench``."""
@@ -15,6 +17,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long to repeat each batch size (default 3)")
     parser.add_argument(
         "--set",
+        dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -38,7 +41,11 @@ def run(options: argparse.Namespace) -> None:
         msg = f"--batch takes whole numbers with commas between, such as 1,100,1000; got {options.batch!r}"
         raise SettingsError(msg) from error
     result = bench(
-        options.model, batch=batch, threads=options.threads, seconds=options.seconds, options=options_of(options.set)
+        options.model,
+        batch=batch,
+        threads=options.threads,
+        seconds=options.seconds,
+        options=options_of(options.options),
     )
     if options.json:
         print(json.dumps(result))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.evaluation.ranking.compare_generators"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv compare``."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastv.formats import FORMATS
 
+FUNCTION = "fastv.convert"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv convert``."""

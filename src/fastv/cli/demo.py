@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.demo.demo"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv demo``."""

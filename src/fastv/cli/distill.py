@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.training.distillation.distill"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv distill``."""
@@ -21,6 +23,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
     parser.add_argument(
         "--set",
+        dest="settings",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -28,6 +31,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument(
         "--teacher-set",
+        dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -50,8 +54,8 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         steps=options.steps,
         n=options.n,
-        settings=options.set,
-        options=options.teacher_set,
+        settings=options.settings,
+        options=options.options,
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.generation.generate_file"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv generate``."""
@@ -19,6 +21,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
     parser.add_argument(
         "--set",
+        dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         like=options.like,
         seed=options.seed,
         extrapolate=options.extrapolate,
-        options=options_of(options.set),
+        options=options_of(options.options),
         resume=options.resume,
         force=options.force,
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastv.simulation.request import PhysicsSettings
 
+FUNCTION = "fastv.simulate"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv simulate``."""
@@ -54,7 +56,11 @@ def add_parser(verbs: Any) -> None:
         "--cpu-seconds", action="store_true", help="keep Geant4's processor time of each shower as a column"
     )
     parser.add_argument(
-        "--block", type=int, metavar="N", help="showers that are kept at a time (default: about half a minute of work)"
+        "--block",
+        dest="block_rows",
+        type=int,
+        metavar="N",
+        help="showers that are kept at a time (default: about half a minute of work)",
     )
     parser.add_argument("--resume", action="store_true", help="do nothing unless there is an interrupted run")
     parser.add_argument("--force", action="store_true", help="replace FILE")
@@ -86,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         tracks=options.tracks,
         tracks_above=0.0 if options.tracks_above is None else parse_energy(options.tracks_above),
         cpu_seconds=options.cpu_seconds,
-        block_rows=options.block,
+        block_rows=options.block_rows,
         resume=options.resume,
         force=options.force,
     )

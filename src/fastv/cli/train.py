@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.train"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv train``."""
@@ -15,6 +17,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
     parser.add_argument(
         "--set",
+        dest="settings",
         metavar="KEY=VALUE",
         action="append",
         default=[],
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe,
         options.data,
         options.output,
-        settings=options.set,
+        settings=options.settings,
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+FUNCTION = "fastv.view"
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv view``."""
@@ -14,7 +16,7 @@ def add_parser(verbs: Any) -> None:
         description="Show showers of a file in their detector, in 3D: an interactive page (FILE.html) that needs no "
         "network, or a picture (FILE.png).",
     )
-    parser.add_argument("file", metavar="FILE", help="showers file")
+    parser.add_argument("source", metavar="FILE", help="showers file")
     parser.add_argument(
         "--event",
         metavar="K",
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     from fastv.display import view
 
     shown = view(
-        options.file,
+        options.source,
         options.output,
         event=options.event,
         many=options.many,
