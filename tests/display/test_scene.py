@@ -96,7 +96,7 @@ def test_file_without_mesh(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["incident_energies"] = np.full((1, 1), 1e3)
         file["showers"] = np.ones((1, 6480), dtype=np.float32)
-    with pytest.raises(GeometryError, match="--mesh par04-siw"):
+    with pytest.raises(GeometryError, match="`mesh` .*par04-siw"):
         load_panel(tmp_path / "plain.h5", [0])
     assert load_panel(tmp_path / "plain.h5", [0], mesh="par04-siw").events[0].voxels.size == 6480
 

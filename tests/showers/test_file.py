@@ -73,7 +73,7 @@ class TestLayout:
             assert file.format_version is None
 
     def test_a_plain_file_names_the_meshes_that_fit(self, plain: Callable[..., Path]) -> None:
-        with pytest.raises(GeometryError, match=r"6480 voxels: --mesh par04-siw or par04-scipb or par04-pbwo4\)"):
+        with pytest.raises(GeometryError, match=r"6480 voxels: par04-siw or par04-scipb or par04-pbwo4\)"):
             ShowersFile(plain(showers=np.zeros((20, 6480), np.float32)))
 
     def test_incident_energies_without_second_axis(

@@ -63,7 +63,7 @@ class TestWriter:
         write_all(ShowersWriter(tmp_path / "whole.h5", len(many), self.REQUEST), many)
         write_all(ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST), many, stop_before=2)
         assert not (tmp_path / "a.h5").exists()
-        with pytest.raises(OutputError, match="--resume continues, --force starts over"):
+        with pytest.raises(OutputError, match="`resume=True` continues, `force=True` starts over"):
             ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST)
         again = ShowersWriter(tmp_path / "a.h5", len(many), self.REQUEST, resume=True)
         assert again.missing() == [2]

@@ -25,7 +25,7 @@ class TestCheckFree:
 
     def test_an_existing_file_needs_force(self, tmp_path: Path) -> None:
         (tmp_path / "a").touch()
-        with pytest.raises(OutputError, match="exists already; choose another name or pass --force"):
+        with pytest.raises(OutputError, match="exists already; choose another name or pass `force=True`"):
             check_free(tmp_path / "a", force=False)
         check_free(tmp_path / "a", force=True)
 

@@ -89,8 +89,11 @@ class ShowersFile:
         voxels = int(self._file["showers"].shape[1])
         if detector is None:
             fitting = [name for name, preset in PRESETS.items() if preset.mesh.n_voxels == voxels]
-            known = f"--mesh {' or '.join(fitting)}" if fitting else f"none of {', '.join(PRESETS)} has so many"
-            msg = f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it ({voxels} voxels: {known})"
+            known = " or ".join(fitting) if fitting else f"none of {', '.join(PRESETS)} has so many"
+            msg = (
+                f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it with `mesh` "
+                f"({voxels} voxels: {known})"
+            )
             raise GeometryError(msg)
         if stored and named and stored.mesh != named.mesh:
             msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"

@@ -88,14 +88,17 @@ class ShowersWriter:
                     if not force and note.exists():
                         msg = (
                             f"{self.path}: an interrupted run left finished showers; "
-                            "--resume continues, --force starts over"
+                            "`resume=True` continues, `force=True` starts over"
                         )
                         raise OutputError(msg)
                     self._forget()
                 if not note.exists():
                     _write_text(note, text)
                 elif note.read_text(encoding="utf-8") != text:
-                    msg = f"{self.path}: {self._difference(request)}; use them with --resume, or --force"
+                    msg = (
+                        f"{self.path}: {self._difference(request)}; "
+                        "use those with `resume=True`, or start over with `force=True`"
+                    )
                     raise OutputError(msg)
                 self._drop_damaged()
             except BaseException:

@@ -64,7 +64,7 @@ def check_free(path: str | Path, *, force: bool) -> Path:
 
 
 def _exists_message(path: Path) -> str:
-    return f"{path} exists already; choose another name or pass --force to replace it"
+    return f"{path} exists already; choose another name or pass `force=True` to replace it"
 
 
 def _check_replaceable(folder: Path, force: bool) -> None:
