@@ -99,8 +99,8 @@ class TestWhichFormat:
         )
 
     def test_of_the_output(self, ours: Path, tmp_path: Path) -> None:
-        refused(SettingsError, ours, tmp_path / "y.h5", "'.h5' can mean several formats", "--to", "lemurs")
-        refused(SettingsError, ours, tmp_path / "y.dat", "no suffix tells the format", "--to", "zenodo-vae")
+        refused(SettingsError, ours, tmp_path / "y.h5", "'.h5' can mean several formats", "`to_format`", "lemurs")
+        refused(SettingsError, ours, tmp_path / "y.dat", "no suffix tells the format", "`to_format`", "zenodo-vae")
         refused(SettingsError, ours, tmp_path / "y.h5", ".root", to_format="par04-root")
         refused(SettingsError, ours, tmp_path / "y.root", "the name of a folder", to_format="zenodo-vae")
         refused(SettingsError, ours, tmp_path / "y.h5", "unknown format 'par4'", "par04-h5", to_format="par4")
@@ -124,8 +124,8 @@ class TestGrids:
         return grid_detector
 
     def test_mesh_not_named(self, par04_h5: Write, tmp_path: Path) -> None:
-        refused(GeometryError, par04_h5(), tmp_path / "y.h5", "--mesh", "no preset has r x alpha x z = 2 x 3 x 4")
-        refused(GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "--mesh", "fits par04-siw")
+        refused(GeometryError, par04_h5(), tmp_path / "y.h5", "`mesh`", "no preset has r x alpha x z = 2 x 3 x 4")
+        refused(GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "`mesh`", "fits par04-siw")
 
     def test_mesh_of_another_shape(self, par04_h5: Write, tmp_path: Path) -> None:
         words = ("2 x 3 x 4", "par04-siw has 9 x 16 x 45")
@@ -219,7 +219,7 @@ class TestZenodo:
         assert convert(path, tmp_path / "x.h5", mesh=grid_detector).source == "zenodo-vae"
         assert convert(path, tmp_path / "y.h5", mesh=grid_detector, theta="70deg").filled["theta"] > 1.2
         path = self.write(tmp_path / "a")
-        words = ("tells theta", "--theta")
+        words = ("tells theta", "`theta`")
         refused(SettingsError, path, tmp_path / "z.h5", *words, mesh=grid_detector, theta="70deg")
 
     @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ class TestZenodo:
             ({"incident_energies": np.array([1e3, 1.5e3])}, ("incident energy is 1.5 GeV", "par04-h5")),
             ({"incident_energies": np.array([1e3, 0.2])}, ("incident energy is 0.0002 GeV",)),
             ({"theta": np.radians([50.0, 50.5])}, ("theta is 50.5 degrees",)),
-            ({"theta": None}, ("--theta",)),
+            ({"theta": None}, ("`theta`",)),
         ],
     )
     def test_what_the_layout_cannot_hold(
@@ -304,13 +304,13 @@ class TestRoot:
 
     def test_mesh(self, tmp_path: Path, uneven_detector: Detector) -> None:
         path = self.write(tmp_path / "a.root")
-        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector", "--mesh", "par04-siw")
+        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector", "`mesh`", "par04-siw")
         refused(GeometryError, path, tmp_path / "y.h5", "different segmentation", mesh=uneven_detector)
 
     def test_all_cells_outside(self, tmp_path: Path, grid_detector: Detector) -> None:
         cells = {"EnergyCell": [[1.0]] * 3, **dict.fromkeys(("rhoCell", "phiCell", "zCell"), [[99]] * 3)}
         path = self.write(tmp_path / "a.root", virtualReadout=cells)
-        refused(GeometryError, path, tmp_path / "y.h5", "all 3 deposits lie outside", "--mesh", mesh=grid_detector)
+        refused(GeometryError, path, tmp_path / "y.h5", "all 3 deposits lie outside", "`mesh`", mesh=grid_detector)
 
 
 class TestClouds:
@@ -327,7 +327,7 @@ class TestClouds:
         path = self.write(tmp_path / "a.h5", [[[1.0, 1.0, 0.0, 0.5]]], directions=np.zeros((1, 3)))
         refused(FileFormatError, path, tmp_path / "y.h5", "'directions' of shower 0", mesh=grid_detector)
         path = self.write(tmp_path / "b.h5", [[[900.0, 1.0, 0.0, 0.5]]])
-        refused(GeometryError, path, tmp_path / "y.h5", "all 1 deposits lie outside", "--mesh", mesh=grid_detector)
+        refused(GeometryError, path, tmp_path / "y.h5", "all 1 deposits lie outside", "`mesh`", mesh=grid_detector)
         refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector")
 
     @pytest.mark.parametrize(
@@ -357,14 +357,14 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"input_scale": 0.0}, ("--input-scale", "above zero")),
-            ({"output_scale": float("nan")}, ("--output-scale", "above zero")),
-            ({"input_scale": 0.5}, ("tells its energy scale itself", "--input-scale")),
+            ({"input_scale": 0.0}, ("`input_scale`", "above zero")),
+            ({"output_scale": float("nan")}, ("`output_scale`", "above zero")),
+            ({"input_scale": 0.5}, ("tells its energy scale itself", "`input_scale`")),
             ({"threshold": "5"}, ("no unit",)),
             ({"threshold": -1.0}, ("threshold", "MeV")),
-            ({"theta": "50,60deg"}, ("--theta is one angle",)),
-            ({"theta": 7.0}, ("--theta must lie between",)),
-            ({"theta": "90deg"}, ("tells theta", "--theta")),
+            ({"theta": "50,60deg"}, ("`theta` is one angle",)),
+            ({"theta": 7.0}, ("`theta` must lie between",)),
+            ({"theta": "90deg"}, ("tells theta", "`theta`")),
             ({"particle": "photon"}, ("unknown particle 'photon'", "gamma")),
         ],
     )
@@ -405,7 +405,7 @@ class TestOptions:
 
     def test_the_output_is_in_the_way(self, ours: Path, tmp_path: Path) -> None:
         (tmp_path / "y.root").write_text("old")
-        refused(OutputError, ours, tmp_path / "y.root", "exists already", "--force")
+        refused(OutputError, ours, tmp_path / "y.root", "exists already", "`force=True`")
         convert(ours, tmp_path / "y.root", force=True)
         assert recognise(tmp_path / "y.root").name == "par04-root"
         refused(OutputError, ours, ours, "would replace", to_format="fastv", force=True)

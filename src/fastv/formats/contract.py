@@ -206,7 +206,7 @@ def resolve_detector(
         'par04-siw-fine'
         >>> resolve_detector(Path("a.h5"), None, shape=(1, 2, 3))
         Traceback (most recent call last):
-        fastv.errors.GeometryError: a.h5 does not tell its detector; name it with --mesh (no preset has ...
+        fastv.errors.GeometryError: a.h5 does not tell its detector; name it with `mesh` (no preset has ...
     """
     named = Detector.named(asked) if isinstance(asked, str) else asked
     if stored and named and stored.mesh != named.mesh:
@@ -223,7 +223,7 @@ def resolve_detector(
         names = " or ".join(one.name for one in meant or fitting)
         cells = "" if shape is None else f"r x alpha x z = {' x '.join(map(str, shape[::-1]))}"
         known = f"{cells + ' fits ' if cells else ''}{names}" if names else f"no preset has {cells}"
-        msg = f"{path} does not tell its detector; name it with --mesh ({known})"
+        msg = f"{path} does not tell its detector; name it with `mesh` ({known})"
         raise GeometryError(msg)
     if shape is not None and detector.mesh.shape != shape:
         wanted = detector.mesh.shape
@@ -243,7 +243,7 @@ def resolve_scale(path: Path, asked: float | None, *, stored: float | None, defa
         SettingsError: the user says what the file tells otherwise.
     """
     if asked is not None and stored is not None and asked != stored:
-        msg = f"{path} tells its energy scale itself, {stored:g}; leave --input-scale out, it says {asked:g}"
+        msg = f"{path} tells its energy scale itself, {stored:g}; leave `input_scale` out, it says {asked:g}"
         raise SettingsError(msg)
     return next(scale for scale in (stored, asked, default) if scale is not None)
 

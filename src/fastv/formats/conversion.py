@@ -205,7 +205,7 @@ def _convert(
 ) -> Conversion:
     started = time.perf_counter()
     _check_apart(source, output)
-    _check_scale("--input-scale", asked.energy_scale)
+    _check_scale("input_scale", asked.energy_scale)
     detected = origin is None
     origin = origin or recognise(source)
     target = target or _by_suffix(output, origin)
@@ -316,7 +316,7 @@ def _by_suffix(output: Path, origin: Format) -> Format:
         return ours
     choice = ", ".join(each.name for each in fitting or FORMATS.values() if each != origin)
     what = f"the suffix {suffix!r} can mean several formats" if fitting else "no suffix tells the format"
-    msg = f"{output}: {what}; choose one with --to: {choice}"
+    msg = f"{output}: {what}; choose one with `to_format`: {choice}"
     raise SettingsError(msg)
 
 
@@ -347,7 +347,7 @@ class _Settings:
         particle: str | None,
         output_scale: float | None,
     ) -> _Settings:
-        _check_scale("--output-scale", output_scale)
+        _check_scale("output_scale", output_scale)
         columns: dict[str, float] = {}
         for name, angle in (("theta", theta), ("phi", phi)):
             if angle is None:
@@ -355,12 +355,12 @@ class _Settings:
             if isinstance(angle, str):
                 spec = parse_angle(angle)
                 if len(spec.values) != 1:
-                    msg = f"--{name} is one angle for all showers, as in 90deg, got {angle}"
+                    msg = f"`{name}` is one angle for all showers, as in 90deg, got {angle}"
                     raise SettingsError(msg)
                 angle = spec.values[0]
             low, high = (0.0, math.pi) if name == "theta" else (-2 * math.pi, 2 * math.pi)
             if not low <= angle <= high:
-                msg = f"--{name} must lie between {low:.4g} and {high:.4g} rad, got {angle:.6g} rad"
+                msg = f"`{name}` must lie between {low:.4g} and {high:.4g} rad, got {angle:.6g} rad"
                 raise SettingsError(msg)
             columns[name] = float(angle)
         if particle is not None:
@@ -368,9 +368,9 @@ class _Settings:
         return cls(_threshold(threshold), columns, particle, output_scale)
 
 
-def _check_scale(option: str, scale: float | None) -> None:
+def _check_scale(parameter: str, scale: float | None) -> None:
     if scale is not None and not (math.isfinite(scale) and scale > 0):
-        msg = f"{option} must be a number above zero, got {scale}"
+        msg = f"`{parameter}` must be a number above zero, got {scale}"
         raise SettingsError(msg)
 
 
@@ -473,7 +473,7 @@ class _Work:
         if self._reader.outside.deposits and self._kept_energy + self.below_energy == 0:
             msg = (
                 f"{self._reader.path}: all {self._reader.outside.deposits} deposits lie outside the mesh of "
-                f"{self._plan.detector.name}; name another one with --mesh"
+                f"{self._plan.detector.name}; name another one with `mesh`"
             )
             raise GeometryError(msg)
         self.not_kept = write.not_kept
@@ -509,7 +509,7 @@ class _Work:
         for name, value in self._settings.columns.items():
             if getattr(showers, name) is not None:
                 option = "particle" if name == "pdg" else name
-                msg = f"{self._reader.path} tells {name} of every shower itself; leave --{option} out"
+                msg = f"{self._reader.path} tells {name} of every shower itself; leave `{option}` out"
                 raise SettingsError(msg)
             filled[name] = np.full(len(showers), value, dtype=np.int32 if name == "pdg" else np.float64)
         return filled

@@ -54,7 +54,7 @@ def read(path: Path, asked: Asked) -> Reader:
         SettingsError: the user gives an energy scale, which the file tells itself.
     """
     if asked.energy_scale is not None:
-        msg = f"{path} tells its energy scale itself; leave --input-scale out"
+        msg = f"{path} tells its energy scale itself; leave `input_scale` out"
         raise SettingsError(msg)
     return NativeReader(path, ShowersFile(path, asked.mesh))
 

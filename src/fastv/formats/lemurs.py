@@ -43,7 +43,7 @@ class _LemursWriter:
     def __call__(self, showers: Showers) -> None:
         for angle in ("theta", "phi"):
             if getattr(showers, angle) is None:
-                msg = f"lemurs needs {angle} of every shower, and the input has none; give --{angle}, as in 90deg"
+                msg = f"lemurs needs {angle} of every shower, and the input has none; give `{angle}`, as in 90deg"
                 raise OutputError(msg)
         self._write(showers)
 

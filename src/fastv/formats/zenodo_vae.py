@@ -173,7 +173,7 @@ class _Writer:
             OutputError: an energy is not in whole GeV, or an angle is missing or not in whole degrees.
         """
         if showers.theta is None:
-            msg = "zenodo-vae has theta in the names of its files, and the input has none; give --theta, as in 90deg"
+            msg = "zenodo-vae has theta in the names of its files, and the input has none; give `theta`, as in 90deg"
             raise OutputError(msg)
         optional = {"phi": showers.phi, "pdg": showers.pdg}
         lost = [f"incident_{name}" for name, column in optional.items() if column is not None]
