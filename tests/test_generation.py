@@ -216,7 +216,7 @@ class TestRefused:
     def test_outside_of_the_domain(self, model: Model) -> None:
         for energy in (500.0, 2e6, "500MeV-10GeV", np.array([5e4, 2e6])):
             with pytest.raises(
-                DomainError, match=r"outside the domain of the model, 1000 to 1e\+06 MeV.*--extrapolate"
+                DomainError, match=r"outside the domain of the model, 1000 to 1e\+06 MeV.*extrapolate=True"
             ):
                 model.generate(energy=energy, n=None if isinstance(energy, np.ndarray) else 2)
         assert len(model.generate(energy=2e6, n=2, extrapolate=True)) == 2
@@ -256,7 +256,7 @@ class TestAngles:
         assert same.tolist() == [True, False, True, False]
 
     def test_missing_angles_are_asked_for(self, angular: Model, make_showers: Make) -> None:
-        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in --phi 90deg"):
+        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in `phi='90deg'`"):
             angular.generate(energy=5e4, n=4, theta=1.0)
         with pytest.raises(SettingsError, match="conditional on theta"):
             angular.generate(like=make_showers(3))
@@ -317,7 +317,7 @@ class TestFiles:
             return blocks(model, conditions, rows, block, seed)
 
         monkeypatch.setattr(generation, "_generate_block", counted)
-        with pytest.raises(OutputError, match="--resume continues, --force starts over"):
+        with pytest.raises(OutputError, match="`resume=True` continues, `force=True` starts over"):
             generate_file(model, path, energy="1-1000GeV", n=350, seed=2)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):
             generate_file(model, path, energy="1-1000GeV", n=350, seed=3, resume=True)

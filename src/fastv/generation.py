@@ -176,7 +176,7 @@ def resolve_conditions(
     needed = model.generator.condition_names
     for name in ("theta", "phi"):
         if name in needed and getattr(conditions, name) is None:
-            msg = f"the model is conditional on {name}; give it, as in --{name} 90deg"
+            msg = f"the model is conditional on {name}; give it, as in `{name}='90deg'`"
             raise SettingsError(msg)
         if name not in needed and getattr(conditions, name) is not None and like is None:
             msg = f"the model is not conditional on {name}; leave it out"
@@ -223,12 +223,12 @@ def _drawn(
     energy: EnergyRequest | None, n: int | None, theta: AngleRequest | None, phi: AngleRequest | None, seed: int
 ) -> Conditions:
     if energy is None:
-        msg = "which energy? give --energy (50GeV, or 1-1000GeV), or --like FILE"
+        msg = "which energy? give `energy=...` (50GeV, or 1-1000GeV), or `like=...`"
         raise SettingsError(msg)
     if isinstance(energy, np.ndarray) and energy.ndim == 1 and n is None:
         n = len(energy)
     if n is None:
-        msg = "how many showers? give -n N"
+        msg = "how many showers? give `n=...`"
         raise SettingsError(msg)
     if n < 1:
         msg = "the number of showers must be at least 1, got an empty array of energies"

@@ -312,7 +312,8 @@ class CaloFlow(Generator):
         if passes > _LONGEST_GRAPH:
             msg = (
                 f"a 'caloflow' of direction {self.settings.direction!r} takes {passes} passes one after the other, too "
-                f"many for a graph (most: {_LONGEST_GRAPH}); export its student: fastv distill MODEL -o STUDENT"
+                f"many for a graph (most: {_LONGEST_GRAPH}); export the student that "
+                "`fastv.training.distillation.distill` makes of it"
             )
             raise ModelError(msg)
 
@@ -322,7 +323,7 @@ class CaloFlow(Generator):
             msg = "this 'caloflow' is of direction 'sampling': it is a student already"
             raise ModelError(msg)
         if steps != 1:
-            msg = f"the student of a 'caloflow' makes a shower in one step, got --steps {steps}"
+            msg = f"the student of a 'caloflow' makes a shower in one step, got `steps={steps}`"
             raise ModelError(msg)
         model = {**self.settings.model_dump(mode="json"), "direction": "sampling"}
         return Student(family=self.family, model=model, training=dict(_STUDENT_TRAINING))

@@ -101,7 +101,7 @@ class Domain(BaseModel):
             came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             msg = (
                 f"{name} {came} {unit} is outside the domain of the model, {bounds[0]:g} to {bounds[1]:g} {unit}; "
-                "stay inside it, or pass --extrapolate to take the risk"
+                "stay inside it, or pass `extrapolate=True` to take the risk"
             )
             raise DomainError(msg)
 
