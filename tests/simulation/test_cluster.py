@@ -127,7 +127,7 @@ def test_an_unreachable_scheduler(
 ) -> None:
     fake_geant4()
     monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
-    with pytest.raises(SimulationError, match=f"no Dask scheduler answers at {address} .*leave --scheduler out"):
+    with pytest.raises(SimulationError, match=f"no Dask scheduler answers at {address} .*leave `scheduler` out"):
         make(tmp_path / "a.h5", scheduler=address)
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_an_unreachable_scheduler(
 def test_without_dask(tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_geant4()
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"--scheduler needs Dask; pip install 'fastv-hep\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=r"`scheduler` needs Dask; pip install 'fastv-hep\[cluster\]'"):
         make(tmp_path / "a.h5", scheduler="tcp://127.0.0.1:1")
 
 

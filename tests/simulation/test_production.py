@@ -345,7 +345,7 @@ class TestResume:
 
     def test_another_request_is_refused(self, half: Path) -> None:
         for options in ({"seed": 4}, {"n": N + 1}, {"theta": None}, {"cpu_seconds": True}):
-            with pytest.raises(OutputError, match="the interrupted run had other settings; .* or --force"):
+            with pytest.raises(OutputError, match="the interrupted run had other settings; .*`force=True`"):
                 make(half, **options)
 
     def test_force_starts_over(self, half: Path) -> None:
@@ -365,7 +365,7 @@ class TestResume:
         assert half.read_bytes() == expected
 
     def test_resume_needs_something_to_resume(self, tmp_path: Path) -> None:
-        with pytest.raises(OutputError, match="there is no interrupted run to continue; leave --resume out"):
+        with pytest.raises(OutputError, match="there is no interrupted run to continue; leave `resume` out"):
             make(tmp_path / "new.h5", resume=True)
 
     def test_a_finished_file_is_not_made_again(self, tmp_path: Path) -> None:
@@ -406,20 +406,24 @@ class TestRefusals:
             ({"n": 0}, SettingsError, "at least 1, got 0"),
             ({"workers": 0}, SettingsError, "the number of workers must be at least 1, got 0"),
             ({"block_rows": 0}, SettingsError, "the number of showers a block must be at least 1"),
-            ({"scheduler": "tcp://a:1"}, SettingsError, "--workers is for this machine, --scheduler for a cluster"),
-            ({"event": 3}, SettingsError, "--event simulates a single event; leave out n, workers, block"),
+            ({"scheduler": "tcp://a:1"}, SettingsError, "`workers` is for this machine, `scheduler` for a cluster"),
+            ({"event": 3}, SettingsError, "`event` simulates a single event; leave out `n`, `workers`, `block_rows`"),
             ({"n": 10**9}, SettingsError, "the number of showers must be at most 100000000"),
             ({"workers": 10**6}, SettingsError, "the number of workers must be at most 1000"),
             ({"event": -1, "n": None}, SettingsError, "numbered from 0 to .*, got -1"),
             ({"event": 10**20, "n": None}, SettingsError, "numbered from 0 to .*, got 1000"),
-            ({"tracks": "t.h5"}, SettingsError, "choose it with --event K"),
-            ({"tracks_above": 3.0}, SettingsError, "tracks are written with --tracks FILE"),
+            ({"tracks": "t.h5"}, SettingsError, "choose it with `event=...`"),
+            ({"tracks_above": 3.0}, SettingsError, "tracks are written with `tracks=...`"),
             ({"energy": "5GeV-2GeV"}, SettingsError, "from a lower to a higher"),
             ({"energy": "1PeV"}, SettingsError, "unknown unit 'PeV'"),
             ({"energy": "1000TeV"}, SettingsError, "outside of what Geant4's physics is for"),
             ({"energy": "no-such.txt"}, FastVError, "cannot read the energies: No such file"),
             ({"particle": "electron"}, SettingsError, "unknown particle 'electron'"),
-            ({"particle": "pi-"}, SettingsError, r"pi-: without a hadronic model .*--physics standard\+FTFP_BERT"),
+            (
+                {"particle": "pi-"},
+                SettingsError,
+                r"pi-: without a hadronic model .*`physics`, as in standard\+FTFP_BERT",
+            ),
             ({"theta": "0deg"}, SettingsError, "does not meet the barrel stack"),
             ({"seed": -1}, SettingsError, "seed"),
         ],

@@ -240,8 +240,8 @@ class DataSets:
         if hadrons and had_model is None:
             names = ", ".join(PDG_NAMES.get(code, str(code)) for code in hadrons)
             msg = (
-                f"{names}: without a hadronic model this particle would only ionise; add one, as in "
-                f"--physics standard+FTFP_BERT (known: {', '.join(HADRON_MODELS)}){self._hadron_hint()}"
+                f"{names}: without a hadronic model this particle would only ionise; add one to "
+                f"`physics`, as in standard+FTFP_BERT (known: {', '.join(HADRON_MODELS)}){self._hadron_hint()}"
             )
             raise SettingsError(msg)
         lacking = self.lacking(em_model, had_model)

@@ -149,14 +149,14 @@ class ClusterPool:
         try:
             from distributed import Client
         except ImportError as error:
-            msg = "--scheduler needs Dask; pip install 'fastv-hep[cluster]'"
+            msg = "`scheduler` needs Dask; pip install 'fastv-hep[cluster]'"
             raise MissingExtraError(msg) from error
         # A scheduler that goes away is told by our own error, not by a traceback of Dask's.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
-            msg = f"no Dask scheduler answers at {address} ({_first_line(error)}); start one, or leave --scheduler out"
+            msg = f"no Dask scheduler answers at {address} ({_first_line(error)}); start one, or leave `scheduler` out"
             raise SimulationError(msg) from error
         self._client, self.address = client, address
         # A task, unlike scattered data, is done again when the worker that holds its result is lost.

@@ -150,7 +150,7 @@ def simulate(
         }
     )
     _check_arguments(n, workers, scheduler, block_rows)
-    single = {"n": n, "workers": workers, "block": block_rows, "resume": resume or None}
+    single = {"n": n, "workers": workers, "block_rows": block_rows, "resume": resume or None}
     _check_event(event, tracks, tracks_above, [name for name, value in single.items() if value is not None])
     if scheduler is None:
         DataSets(geant4_version()[0]).check(request.physics.em_model, request.physics.had_model, request.particle)
@@ -172,7 +172,7 @@ def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, 
             msg = f"the number of {what} must be at most {most}, got {number}"
             raise SettingsError(msg)
     if workers is not None and scheduler is not None:
-        msg = "--workers is for this machine, --scheduler for a cluster; give one of them"
+        msg = "`workers` is for this machine, `scheduler` for a cluster; give one of them"
         raise SettingsError(msg)
 
 
@@ -180,19 +180,19 @@ def _check_event(event: int | None, tracks: str | Path | None, above: float, oth
     """``others`` are arguments that were given and mean nothing for a single event."""
     if event is None:
         if "n" not in others:
-            msg = "how many showers? give -n N, or --event K for a single one"
+            msg = "how many showers? give `n=...`, or `event=...` for a single one"
             raise SettingsError(msg)
         if tracks is not None:
-            msg = "--tracks is for a single event; choose it with --event K"
+            msg = "`tracks` is for a single event; choose it with `event=...`"
             raise SettingsError(msg)
     elif not 0 <= event <= _LAST_EVENT:
         msg = f"events are numbered from 0 to 2**62, got {event}"
         raise SettingsError(msg)
     elif others:
-        msg = f"--event simulates a single event; leave out {', '.join(others)}"
+        msg = f"`event` simulates a single event; leave out {', '.join(f'`{name}`' for name in others)}"
         raise SettingsError(msg)
     if above < 0 or (above and tracks is None):
-        msg = "tracks are written with --tracks FILE; --tracks-above is the least energy of those, from 0 on"
+        msg = "tracks are written with `tracks=...`; `tracks_above` is the least energy of those, from 0 on"
         raise SettingsError(msg)
 
 
@@ -224,7 +224,7 @@ def _produce(
     started = time.perf_counter()
     left = ShowersWriter.left_behind(output)
     if resume and left is None:
-        msg = f"{output}: there is no interrupted run to continue; leave --resume out to start one"
+        msg = f"{output}: there is no interrupted run to continue; leave `resume` out to start one"
         raise OutputError(msg)
     check_free(output, force=force or left is not None)  # before a cluster is troubled
     energies = _energies(request, n)
