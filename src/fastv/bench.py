@@ -47,7 +47,10 @@ def bench(
         raise SettingsError(msg)
     if str(model).endswith(".onnx"):
         if options:
-            msg = f"{model}: the options of a graph are those of its export; give them to fastv export, or a model here"
+            msg = (
+                f"{model}: the options of a graph are those of its export; "
+                "give them to `fastv.export.export`, or a model here"
+            )
             raise SettingsError(msg)
         return _bench(OnnxGenerator(model, threads=threads), str(model), batch, seconds)
     from fastv.model import load

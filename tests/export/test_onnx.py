@@ -146,7 +146,7 @@ def test_a_graph_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.M
 def test_an_existing_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="force=True"):
         export(untrained("vae"), path)
     assert path.read_bytes() == b"mine"
 

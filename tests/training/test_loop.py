@@ -400,7 +400,7 @@ class TestInterrupted:
         with pytest.raises(KeyboardInterrupt):
             small(data, tmp_path / "model", "training.epochs=3")
         monkeypatch.undo()
-        with pytest.raises(OutputError, match="an interrupted training is there; --resume continues it, --force start"):
+        with pytest.raises(OutputError, match="training is there; `resume=True` continues it, `force=True` starts"):
             small(data, tmp_path / "model", "training.epochs=3")
         small(data, tmp_path / "model", "training.epochs=2", force=True)
         assert len(log_of(tmp_path / "model")) == 2
@@ -439,7 +439,9 @@ class TestInterrupted:
             small(data, tmp_path / "model", "training.epochs=2")
         monkeypatch.undo()
         (tmp_path / ".model.training" / "checkpoint.safetensors").write_bytes(content)
-        with pytest.raises(TrainingError, match="state of the interrupted training is damaged .*--force starts over"):
+        with pytest.raises(
+            TrainingError, match="state of the interrupted training is damaged .*`force=True` starts over"
+        ):
             small(data, tmp_path / "model", "training.epochs=2", resume=True)
         small(data, tmp_path / "model", "training.epochs=2", force=True)
 

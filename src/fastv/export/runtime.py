@@ -54,7 +54,7 @@ class OnnxGenerator:
         self.session = open_session(path, threads=1)
         metadata = self.session.get_modelmeta().custom_metadata_map
         if metadata.get("fastv_contract") != "fastv":
-            msg = f"{path}: the graph is not of contract 'fastv'; export it with fastv export"
+            msg = f"{path}: the graph is not of contract 'fastv'; write one with `fastv.export.export`"
             raise ModelError(msg)
         self.noise = NoiseSpec(int(metadata["noise_normal"]), int(metadata["noise_uniform"]))
         self.detector = Detector.model_validate_json(metadata["detector"])

@@ -52,7 +52,7 @@ def distill(
         SettingsError, FileFormatError, GeometryError, DomainError, OutputError: the request does not fit.
         TrainingError: the loss became infinite or NaN; the best weights so far are kept.
     """
-    for name, number in (("steps", steps), ("showers of the teacher, -n,", n)):
+    for name, number in (("steps", steps), ("showers of the teacher, `n`,", n)):
         if number < 1:
             msg = f"the number of {name} must be at least 1, got {number}"
             raise SettingsError(msg)
@@ -107,7 +107,7 @@ def _draw(teacher: Model, path: Path, n: int, seed: int, *, resume: bool) -> Non
     """Showers of the teacher over its domain: energies log-uniform, angles uniform."""
     domain, names = teacher.domain, teacher.generator.condition_names
     if "detector" in names:
-        msg = f"{teacher.name}: the showers of a teacher of several detectors cannot be drawn; give showers with --data"
+        msg = f"{teacher.name}: the showers of a teacher of several detectors cannot be drawn; give showers with `data`"
         raise SettingsError(msg)
 
     def angle(name: str, bounds: tuple[float, float] | None) -> AngleSpec | None:

@@ -304,12 +304,12 @@ class _Run:
                 progress = json.loads(file.metadata()["progress"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            msg = f"{path}: the state of the interrupted training is damaged ({error}); --force starts over"
+            msg = f"{path}: the state of the interrupted training is damaged ({error}); `force=True` starts over"
             raise TrainingError(msg) from error
         for key, value in self.request.items():
             if progress.get(key) != value:
                 what = {"recipe": "other recipe", "teacher": "another teacher"}.get(key, "other data")
-                msg = f"{self.output}: the interrupted training had {what}; use the same, or --force to start over"
+                msg = f"{self.output}: the interrupted training had {what}; use the same, or `force=True` to start over"
                 raise TrainingError(msg)
         self.generator.load_state_dict(_under(tensors, "model."))
         self.best = _under(tensors, "best.")
@@ -361,7 +361,7 @@ def _domain_of(teacher: Model, data: TrainingData) -> Domain:
         if inner and outer and not (inner[0] >= outer[0] * (1 - 1e-6) and inner[1] <= outer[1] * (1 + 1e-6)):
             msg = (
                 f"the showers go from {inner[0]:g} to {inner[1]:g} in {name}, the domain of the teacher only from "
-                f"{outer[0]:g} to {outer[1]:g}; leave out those outside, or learn without --data from showers it draws"
+                f"{outer[0]:g} to {outer[1]:g}; leave out those outside, or learn without `data` from showers it draws"
             )
             raise DomainError(msg)
     return domain
@@ -423,7 +423,7 @@ def _working_folder(output: Path, *, resume: bool, force: bool) -> Path:
     folder = output.with_name(f".{output.name}.training")
     if folder.exists() and not resume:
         if not force and (folder / CHECKPOINT).exists():
-            msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
+            msg = f"{output}: an interrupted training is there; `resume=True` continues it, `force=True` starts over"
             raise OutputError(msg)
         shutil.rmtree(folder)
     with readable_os_errors(folder):

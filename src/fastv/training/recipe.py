@@ -140,7 +140,7 @@ def options_of(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            msg = f"--set takes NAME=VALUE, got {assignment!r}"
+            msg = f"an option is NAME=VALUE, got {assignment!r}"
             raise SettingsError(msg)
         options[key.strip()] = _value(key, text)
     return options
@@ -150,7 +150,7 @@ def _value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        msg = f"--set {key}: {text!r} is no valid YAML value"
+        msg = f"{key}: {text!r} is no valid YAML value"
         raise SettingsError(msg) from error
     if isinstance(value, str):
         # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
@@ -164,7 +164,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     nested = parts[0] == "model" and len(parts) > 2 and all(parts)
     if not equals or not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
-        msg = f"--set takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
+        msg = f"`settings` takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
         raise SettingsError(msg)
     value = _value(key, text)
     section = content
