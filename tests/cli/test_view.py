@@ -133,7 +133,7 @@ def test_files_that_cannot_be_shown(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     code, _, err = run(tmp_path / "plain.h5", "-o", out)
     assert code == 2
-    assert "--mesh par04-siw" in err
+    assert "name it with --mesh (6480 voxels: par04-siw or" in err
     assert run(tmp_path / "plain.h5", "--mesh", "par04-siw", "-o", out)[0] == 0
     code, _, err = run(tmp_path / "none.h5", "--mesh", "par04-siw", "-o", tmp_path / "none.html")
     assert code == 2

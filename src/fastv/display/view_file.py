@@ -83,7 +83,7 @@ def view(
         msg = f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}"
         raise SettingsError(msg)
     if many is not None and (event is not None or tracks is not None):
-        msg = "--many shows the mean of showers; leave out --event and --tracks"
+        msg = "`many` shows the mean of showers; leave out `event` and `tracks`"
         raise SettingsError(msg)
     output = check_free(output, force=force)
     with ShowersFile(source, mesh) as file:
@@ -119,7 +119,7 @@ def _count(many: int | str, length: int) -> int:
     try:
         return int(many)
     except ValueError:
-        msg = f"--many takes a number of showers or 'all', got {many!r}"
+        msg = f"`many` takes a number of showers or 'all', got {many!r}"
         raise SettingsError(msg) from None
 
 
@@ -133,14 +133,14 @@ def _rows(event: int | str | Sequence[int] | None, default: int) -> list[int]:
             match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part, re.ASCII)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if first > last:
-                msg = f"--event {event!r} is not understood; write it as 3, 0,5,9 or 0-19"
+                msg = f"`event` {event!r} is not understood; write it as 3, 0,5,9 or 0-19"
                 raise SettingsError(msg)
             rows += range(first, min(last, first + MOST_EVENTS) + 1)
     else:
         rows = [event] if isinstance(event, int) else [int(row) for row in event]
     rows = list(dict.fromkeys(rows))
     if not 1 <= len(rows) <= MOST_EVENTS:
-        msg = f"a page shows 1 to {MOST_EVENTS} showers, --event {event} asks for {'none' if not rows else 'more'}"
+        msg = f"a page shows 1 to {MOST_EVENTS} showers, `event` {event} asks for {'none' if not rows else 'more'}"
         raise SettingsError(msg)
     return rows
 
@@ -149,6 +149,8 @@ def _row_of_tracks(event: int | str | Sequence[int] | None, number: int, length:
     """The shower that the tracks belong to: event ``number`` of a production, or the only shower of a file."""
     row = 0 if length == 1 else number
     if event is not None and _rows(event, 1) != [row]:
-        msg = f"{tracks}: the tracks are of event {number}, shower {row} of the file; leave out --event {event}"
+        msg = (
+            f"{tracks}: the tracks are of event {number}, shower {row} of the file; leave out `event`, it says {event}"
+        )
         raise SettingsError(msg)
     return row
