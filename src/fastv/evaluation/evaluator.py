@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -262,13 +261,12 @@ def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
     return left, (warning,)
 
 
-def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> tuple[str, ...]:
-    """What the command line needs beside the files to give the same figures."""
-    words = [] if floor is None else ["--floor", name_of(floor)]
+def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
+    """The further arguments of :func:`evaluate` that give the same figures."""
+    options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
     if classifiers is not None:
-        changed = classifiers.model_dump(mode="json", exclude_defaults=True)
-        words += ["--classifiers", *(f"{key}={json.dumps(value)}" for key, value in changed.items())]
-    return (*words, "--quick") if quick else tuple(words)
+        options["classifiers"] = classifiers.model_dump(mode="json", exclude_defaults=True)
+    return {**options, "quick": True} if quick else options
 
 
 def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> Path | None:
@@ -338,7 +336,7 @@ def _warnings(comparison: Comparison, floor: Comparison, edges: Binning, generat
         warnings.append(
             f"incident energies differ between the samples (Kolmogorov-Smirnov p = "
             f"{comparison.incident_energy_ks_p_value:.1g}): layer energies, sparsity and spectra depend on them; "
-            "generate with the reference's energies (fastv generate --like)"
+            "generate showers like the reference, with its energies"
         )
     energies = generated.incident_energies
     outside = np.mean((energies < edges.energies[0] * (1 - 1e-6)) | (energies > edges.energies[-1] * (1 + 1e-6)))

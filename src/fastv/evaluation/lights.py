@@ -165,7 +165,7 @@ def _honesty(evaluation: Evaluation) -> Iterator[Line]:
     faults = honesty.faults
     words = "; ".join(finding.words for finding in faults[:3]) or "no fault found"
     if not evaluation.trained_on:
-        words += "; without the training file (--train) copies of training showers cannot be found"
+        words += "; without the training file copies of training showers cannot be found"
     yield Line(
         question="honesty checks",
         light=lights[honesty.judgement],

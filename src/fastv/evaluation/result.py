@@ -52,7 +52,7 @@ class Evaluation:
         metrics, metrics_floor: FPD, KPD, PRDC and classifiers; None in a quick evaluation.
         honesty: the honesty checks; None in a quick evaluation.
         trained_on: name of the training file, where it was given.
-        options: further options of ``fastv evaluate`` that give these figures again.
+        options: further arguments of :func:`fastv.evaluate` that give these figures again.
         seconds: how long each part took.
     """
 
@@ -72,7 +72,7 @@ class Evaluation:
     metrics_floor: Metrics | None = None
     honesty: Honesty | None = None
     trained_on: str = ""
-    options: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property

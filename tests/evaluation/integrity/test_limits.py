@@ -129,5 +129,5 @@ def test_other_incident_energies_are_said(reference: RawScan, geant4_other: Show
     high = geant4_other[geant4_other.incident_energies > 2e4]
     found = incident_energies(scan(high), reference)
     assert found.judgement == "suspicious"
-    assert "--like" in found.words
+    assert "like the reference" in found.words
     assert incident_energies(scan(high[:50]), reference).judgement == "skipped"

@@ -91,7 +91,7 @@ def test_several_samples_and_extra_sections(evaluation: Evaluation, tmp_path: Pa
 def test_existing_report_is_kept_unless_forced(evaluation: Evaluation, tmp_path: Path) -> None:
     write_report(tmp_path / "r", evaluation)
     before = (tmp_path / "r" / "report.html").stat().st_mtime_ns
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="force=True"):
         write_report(tmp_path / "r", evaluation)
     assert (tmp_path / "r" / "report.html").stat().st_mtime_ns == before
     write_report(tmp_path / "r", evaluation, force=True)

@@ -287,7 +287,7 @@ def incident_energies(generated: RawScan, reference: RawScan) -> Finding:
     words = "both samples have the same distribution of incident energies"
     if differ:
         words = (
-            f"the incident energies differ, most of all at {at}; generate with the reference's (fastv generate --like)"
+            f"the incident energies differ, most of all at {at}; generate showers like the reference, with its energies"
         )
     return Finding(
         check=check,

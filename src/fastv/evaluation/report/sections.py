@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 
 from fastv._version import __version__
@@ -179,7 +180,7 @@ def honesty(evaluation: Evaluation) -> str:
         ""
         if evaluation.trained_on
         else (
-            '<p class="warning"><b>No training file.</b> Give it with <code>--train FILE</code> to see whether the '
+            '<p class="warning"><b>No training file.</b> Give it to the evaluation to see whether the '
             "model has learnt its training showers by heart.</p>"
         )
     )
@@ -207,7 +208,12 @@ def reproducing_command(evaluation: Evaluation) -> str:
     words = ["fastv", "evaluate", evaluation.reference.source, evaluation.generated.source, "-o", "report"]
     if evaluation.trained_on:
         words += ["--train", evaluation.trained_on]
-    words += evaluation.options
+    for name, value in evaluation.options.items():
+        words.append(f"--{name}")
+        if isinstance(value, Mapping):
+            words += [f"{key}={json.dumps(each)}" for key, each in value.items()]
+        elif value is not True:
+            words.append(str(value))
     return shlex.join(words)
 
 
