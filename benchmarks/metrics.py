@@ -18,10 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-METRICS = ("features", "fpd", "kpd", "prdc", "boosted")
+METRICS = ("features", "fpd", "kpd", "prdc", "prdc without chance", "prdc by scikit-learn", "boosted")
+"""The last but one gives the four figures of ``prdc`` without their values by chance, from scikit-learn's distances."""
 
 
 def main() -> None:
@@ -58,7 +61,34 @@ def main() -> None:
     )
 
 
-def measure(metric: str, folder: Path) -> dict[str, float]:
+def prdc_by_scikit_learn(
+    reference: NDArray[np.float32], generated: NDArray[np.float32], k: int = 5
+) -> dict[str, float]:
+    """The figures as one would write them: a chunk of the matrix of distances at a time."""
+    from sklearn.metrics import pairwise_distances_chunked
+
+    def radii(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        chunks = pairwise_distances_chunked(sample, reduce_func=lambda chunk, _: np.partition(chunk, k, axis=1)[:, k])
+        return np.concatenate(list(chunks))
+
+    around_reference, around_generated = radii(reference), radii(generated)
+    held, recalled, covered = np.zeros(len(generated), dtype=np.int64), [], []
+    start = 0
+    for chunk in pairwise_distances_chunked(reference, generated):
+        inside = chunk < around_reference[start : start + len(chunk), None]
+        held += inside.sum(axis=0)
+        covered.append(inside.any(axis=1))
+        recalled.append((chunk < around_generated).any(axis=1))
+        start += len(chunk)
+    return {
+        "precision": float((held > 0).mean()),
+        "recall": float(np.concatenate(recalled).mean()),
+        "density": float(held.mean() / k),
+        "coverage": float(np.concatenate(covered).mean()),
+    }
+
+
+def measure(metric: str, folder: Path) -> dict[str, Any]:
     from fastv.evaluation.metrics.boosted import boosted_auc
     from fastv.evaluation.metrics.features import feature_matrix, tree_features
     from fastv.evaluation.metrics.fpd import fpd
@@ -72,17 +102,23 @@ def measure(metric: str, folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     with ShowersFile(folder / "reference.h5") as reference, ShowersFile(folder / "generated.h5") as generated:
         energies = reference.incident_energies, generated.incident_energies
-        if metric == "prdc":
+        if metric.startswith("prdc"):
             samples = [log_voxels(source)[0] for source in (reference, generated)]
         else:
             observed = [observe(source) for source in (reference, generated)]
             samples = [(tree_features if metric == "boosted" else feature_matrix)(each) for each in observed]
+    found: dict[str, float] = {}
     loaded, processor = time.perf_counter(), time.process_time()
     if metric == "features":
         for each in observed:
             feature_matrix(each)
     elif metric == "boosted":
         boosted_auc(*samples)
+    elif metric == "prdc by scikit-learn":
+        found = prdc_by_scikit_learn(*samples)
+    elif metric == "prdc without chance":
+        alone = prdc(*samples, relabellings=0)
+        found = {name: getattr(alone, name).value for name in ("precision", "recall", "density", "coverage")}
     else:
         rows = len(samples[0])
         run = {"fpd": fpd, "kpd": kpd, "prdc": prdc}[metric]
@@ -93,6 +129,7 @@ def measure(metric: str, folder: Path) -> dict[str, float]:
         "processor_seconds": round(time.process_time() - processor, 2),
         "threads": matrix_threads(),
         "showers_used": len(samples[0]),
+        **({"figures": found} if found else {}),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
 
