@@ -2,9 +2,8 @@
 
 A message names a parameter as Python has it, between backticks: ``mesh`` alone, ``force=True``, ``mesh='par04-siw'``,
 or ``n=...`` where the user must choose; and a function by its full name, such as ``fastv.simulate``. The command line
-puts
-its own words there: ``--mesh``, ``--force``, ``--mesh par04-siw``, ``-n N``, ``fastv simulate`` (see
-:class:`fastv.cli.parser.Parser`). So no message knows a flag, and a reader in Python is told nothing of the shell.
+puts its own words there: ``--mesh``, ``--force``, ``--mesh par04-siw``, ``-n N``, ``fastv simulate`` (see
+:class:`fastv.cli.parser.Parser`). So no message knows a flag, and who works in Python is told nothing of the shell.
 """
 
 
