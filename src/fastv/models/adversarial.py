@@ -111,12 +111,12 @@ class Adversarial(Generator):
     Families define what critics and generators minimise. Since the loss of a generator says little about its quality,
     validation takes the distance between generated and true showers, see :meth:`validation`.
 
-    Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
     """
 
     settings: AdversarialSettings

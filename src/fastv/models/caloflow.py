@@ -98,13 +98,13 @@ class CaloFlow(Generator):
     for each voxel to generate. Its :meth:`student` in the ``sampling`` direction learns the same map; it generates with
     one pass for each layer, and needs one for each voxel for a density.
 
-    Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
-    (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
+    (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
     """
 
     family: ClassVar[str] = "caloflow"

@@ -53,12 +53,12 @@ class CaloGAN(GAN):
 
     Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
-    Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
 
     Example:
         >>> from fastv.models import build

@@ -16,13 +16,13 @@ from fastv.models.two_stages import TwoStages, TwoStageSettings
 class DiffusionSettings(TwoStageSettings):
     """Settings of :class:`Diffusion`, in addition to those of :class:`~fastv.models.two_stages.TwoStageSettings`.
 
+    All but the distribution of log sigma can be changed at generation.
+
     Attributes:
         solver: solver of the differential equation at generation.
         log_sigma_mean, log_sigma_scale: mean and standard deviation of log sigma, which is normal in training.
         sigma_min, sigma_max, rho: at generation sigma falls from ``sigma_max`` to ``sigma_min`` in equal steps of
             sigma^(1/``rho``), and then to 0.
-
-    All but the distribution of log sigma can be changed at generation.
     """
 
     at_generation: ClassVar[tuple[str, ...]] = (
@@ -58,12 +58,12 @@ class Diffusion(TwoStages):
     n to sigma = 0, in the angle atan(sigma), in which only F remains; noise enters at the start only. The data are the
     codes of the layers, then those of the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
 
-    Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).
     """
 
     family: ClassVar[str] = "diffusion"

@@ -88,13 +88,13 @@ class FastV(Generator):
     where occupancies enter as binary cross-entropy and energies as densities. Generation draws from all of these
     distributions rather than taking the decoder's mean, to reproduce sparsity and fluctuations.
 
-    Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
-
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + lateral_latent + L layer_latent
     normal and 1 + L + V uniform columns).
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
     """
 
     family: ClassVar[str] = "fastv"

@@ -39,13 +39,13 @@ class FlowMatching(TwoStages):
     and generation solves dz/dt = v(z, t, c) from noise at t = 0 to data at t = 1. The data are the codes of the layers,
     then those of the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
 
-    Source: Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003; pairing by transport: Tong et al., arXiv
-    2302.00482; in two stages for calorimeters: Favaro et al., arXiv 2405.09629 (CaloDREAM).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003; pairing by transport: Tong et al., arXiv
+    2302.00482; in two stages for calorimeters: Favaro et al., arXiv 2405.09629 (CaloDREAM).
 
     Example:
         >>> from fastv.detector.detector import Detector

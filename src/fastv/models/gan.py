@@ -29,13 +29,13 @@ class GAN(Adversarial):
 
     Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
-    Source: Goodfellow et al., arXiv 1406.2661, algorithm 1 and section 3 (non-saturating); Mescheder et al., arXiv
-    1801.04406, equation (9) (the penalty).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Goodfellow et al., arXiv 1406.2661, algorithm 1 and section 3 (non-saturating); Mescheder et al., arXiv
+    1801.04406, equation (9) (the penalty).
 
     Example:
         >>> from fastv.detector.detector import Detector

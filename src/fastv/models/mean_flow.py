@@ -47,13 +47,13 @@ class MeanFlow(TwoStages):
     z_t)/(s - t) between two states of the teacher's own trajectory, so the student learns to generate the teacher's
     shower from the same noise; it starts from the teacher's weights.
 
-    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6); learning the end points of a teacher's
-    trajectories: Luhman and Luhman, arXiv 2101.02388; Liu et al., arXiv 2209.03003, section 2.2.
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6); learning the end points of a teacher's
+    trajectories: Luhman and Luhman, arXiv 2101.02388; Liu et al., arXiv 2209.03003, section 2.2.
     """
 
     family: ClassVar[str] = "mean-flow"

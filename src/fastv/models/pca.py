@@ -44,14 +44,14 @@ class PCA(Generator):
     density of the training scores; r is the remaining spread of each number, and n standard normal. No linear decoder
     can do better, so every other family should beat this baseline.
 
-    Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
-    Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
-
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code) normal, and a uniform column for the
     kernel.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
+    Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
     """
 
     family: ClassVar[str] = "pca"

@@ -19,10 +19,10 @@ class GaussianPosterior(nn.Module):
 
         KL(q || N(0, 1)) = 1/2 (|mu|^2 + ||L||_F^2 - d) - sum_i log L_ii
 
+    Shapes: input (N, features); mean (N, d); scale (N, d, d), or (N, d) for a diagonal covariance.
+
     Source: Kingma and Welling, arXiv 1312.6114, appendix B (diagonal); the general case follows from the divergence of
     two multivariate Gaussians.
-
-    Shapes: input (N, features); mean (N, d); scale (N, d, d), or (N, d) for a diagonal covariance.
 
     Example:
         >>> posterior = GaussianPosterior(features=8, latent=3, covariance="full")

@@ -23,9 +23,9 @@ class LatentPrior(nn.Module):
     It starts near the identity. The divergence has no closed form and is estimated as log q(z | x) - log p(z | c) with
     one draw z of q.
 
-    Source: Chen et al., arXiv 1611.02731, section 3.2 (a flow for the prior); Durkan et al., arXiv 1906.04032.
-
     Shapes: z (N, d), context (N, C).
+
+    Source: Chen et al., arXiv 1611.02731, section 3.2 (a flow for the prior); Durkan et al., arXiv 1906.04032.
 
     Example:
         >>> import torch

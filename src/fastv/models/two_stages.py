@@ -69,12 +69,12 @@ class TwoStages(Generator):
     Independent noise, without any flow, therefore already gives the right spectra and the right mean correlations of
     layers; the flows learn the remaining correlations.
 
-    Source: layers first: Krause and Shih, arXiv 2106.05285.
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: layers first: Krause and Shih, arXiv 2106.05285.
     """
 
     settings: TwoStageSettings

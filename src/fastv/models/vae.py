@@ -58,13 +58,13 @@ class VAE(Generator):
     E / E_max, angles to [-1, 1], detectors one-hot. Hidden layers are linear, leaky ReLU, then batch normalisation; the
     decoder mirrors the encoder and ends in a sigmoid. With ``network`` both are grid networks.
 
-    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
-    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, latent), all normal.
 
     Raises:
         SettingsError: a ``network`` for a mesh that has layers of different segmentation.
+
+    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
+    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
     """
 
     family: ClassVar[str] = "vae"

@@ -46,13 +46,13 @@ class WGAN(Adversarial):
 
     Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
-    Source: Arjovsky et al., arXiv 1701.07875, equation (2); Gulrajani et al., arXiv 1704.00028, equation (3); Erdmann,
-    Glombitza and Quast, arXiv 1807.01954 (critic and constrainer networks for a calorimeter).
-
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Arjovsky et al., arXiv 1701.07875, equation (2); Gulrajani et al., arXiv 1704.00028, equation (3); Erdmann,
+    Glombitza and Quast, arXiv 1807.01954 (critic and constrainer networks for a calorimeter).
 
     Example:
         >>> from fastv.detector.detector import Detector

@@ -23,11 +23,11 @@ class ShowerCoding(nn.Module):
     energy, and values decoded below the threshold become empty. Decoding scales the layers to t E_inc and the voxels to
     their layer, so that energies add up; ``decode(encode(x))`` equals x to float32 rounding.
 
-    Source: layer energies first, voxels relative to them, and empty voxels as noise below the threshold: Krause and
-    Shih, arXiv 2106.05285, section III.
-
     Shapes: voxel energies (N, V) MeV, incident energies (N, 1) MeV, u (N, 1) the scaled log of the incident energy;
     codes: layers (N, 1 + L), voxels (N, L, alpha, r).
+
+    Source: layer energies first, voxels relative to them, and empty voxels as noise below the threshold: Krause and
+    Shih, arXiv 2106.05285, section III.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
