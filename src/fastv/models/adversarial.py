@@ -113,6 +113,10 @@ class Adversarial(Generator):
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
+    Args:
+        settings, detector, domain: see :class:`~fastv.models.contract.Generator`.
+        companions: number of kernels of minibatch discrimination in each critic; 0 for none.
+
     Raises:
         SettingsError: the mesh has layers of different segmentation.
 

@@ -65,7 +65,12 @@ class Critic(nn.Module, ABC):
 
 
 class LayerCritic(Critic):
-    """Critic of the layer energies: input (N, size), context (N, C) -> scores (N, 1)."""
+    """Critic of the layer energies: input (N, size), context (N, C) -> scores (N, 1).
+
+    Args:
+        size: columns of the input.
+        context, head, companions: see :class:`Critic`.
+    """
 
     def __init__(self, size: int, context: int, *, head: tuple[int, ...] = (256, 128), companions: int = 0) -> None:
         super().__init__(size, context, head, companions)

@@ -213,7 +213,11 @@ class FastV(Generator):
 
 
 class Response(nn.Module):
-    """p(t | c) of the response t, standardised by the resolution; shapes (N, 1)."""
+    """p(t | c) of the response t, standardised by the resolution; shapes (N, 1).
+
+    Args:
+        conditions: columns of the scaled conditions.
+    """
 
     REACH: ClassVar[float] = 8.0
     """Showers that are further below the mean, in units of the stochastic resolution, have a rare loss."""
@@ -243,6 +247,11 @@ class Response(nn.Module):
 
         For showers with a rare loss the resolution is neglected: near the mean they are too few to matter, and far
         from it the resolution is small compared with the loss.
+
+        Args:
+            response: standardised responses (N, 1).
+            scaled: scaled conditions (N, C).
+            incident: incident energies (N, 1), MeV.
         """
         # Outliers that are no rare losses must not dominate the fit of the bulk.
         usual = sinh_arcsinh_log_prob(response.clamp(-self.REACH, self.REACH), *self._parameters_of(scaled))
@@ -355,8 +364,8 @@ class Lateral(nn.Module):
         self.log_shape = nn.Linear(width, self.cells)
         self.network: nn.Module | None = None
         if settings.network is not None:
-            told = self.shower_latent + conditions + 1
-            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, told)
+            columns = self.shower_latent + conditions + 1
+            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, columns)
 
     @torch.no_grad()
     def fit(self, voxels: Tensor) -> None:

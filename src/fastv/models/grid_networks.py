@@ -144,7 +144,12 @@ class LayerTransformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a dense part, each modulated by the context; shapes (N, tokens, width), (N, width).
+    """Attention, then a dense part, each modulated by the context.
+
+    Shapes: tokens (N, tokens, width), context (N, width) -> (N, tokens, width).
+
+    Args:
+        width, heads, expansion: see :class:`TransformerSettings`.
 
     Source: Peebles and Xie, arXiv 2212.09748, section 3.2 (adaLN-Zero).
     """
@@ -236,6 +241,10 @@ class GridEncoder(nn.Module):
     """A grid network followed by a dense layer.
 
     Shapes: x (N, 1, layers, alpha, r), context (N, K) -> (N, features).
+
+    Args:
+        settings, shape, context: see :func:`grid_network`.
+        features: columns of the output.
     """
 
     def __init__(self, settings: NetworkSettings, shape: Shape, context: int, features: int) -> None:
@@ -253,6 +262,10 @@ class GridDecoder(nn.Module):
     """A dense layer from a vector to a grid, and a grid network that adds a correction, with the vector in its context.
 
     Shapes: z (N, latent), context (N, K) -> (N, 1, layers, alpha, r).
+
+    Args:
+        settings, shape, context: see :func:`grid_network`.
+        latent: columns of the vector.
     """
 
     def __init__(self, settings: NetworkSettings, shape: Shape, latent: int, context: int) -> None:

@@ -6,7 +6,15 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Sequential):
-    """Linear layers with SiLU, and optionally dropout, between them; shapes (..., inputs) -> (..., outputs)."""
+    """Linear layers with SiLU, and optionally dropout, between them.
+
+    Shapes: (..., inputs) -> (..., outputs).
+
+    Args:
+        inputs, outputs: columns of input and output.
+        hidden: widths of the hidden layers.
+        dropout: probability of dropout after each hidden layer.
+    """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> None:
         layers: list[nn.Module] = []
@@ -22,6 +30,11 @@ class DepthMixer(nn.Module):
     """Residual convolutions along the shower axis, by which neighbouring layers exchange information.
 
     Shapes: (N, layers, width) -> (N, layers, width).
+
+    Args:
+        width: of the token of a layer.
+        blocks: number of convolutions.
+        kernel: their size in layers, odd.
     """
 
     def __init__(self, width: int, blocks: int, kernel: int = 3) -> None:

@@ -21,6 +21,11 @@ class GaussianPosterior(nn.Module):
 
     Shapes: input (N, features); mean (N, d); scale (N, d, d), or (N, d) for a diagonal covariance.
 
+    Args:
+        features: columns of the input.
+        latent: size d of z.
+        covariance: ``diagonal`` or ``full``.
+
     Source: Kingma and Welling, arXiv 1312.6114, appendix B (diagonal); the general case follows from the divergence of
     two multivariate Gaussians.
 

@@ -25,6 +25,11 @@ class LatentPrior(nn.Module):
 
     Shapes: z (N, d), context (N, C).
 
+    Args:
+        kind: ``gaussian`` or ``flow``.
+        latent: size d of z.
+        context: columns of the context.
+
     Source: Chen et al., arXiv 1611.02731, section 3.2 (a flow for the prior); Durkan et al., arXiv 1906.04032.
 
     Example:

@@ -46,7 +46,7 @@ def evaluations(solver: Solver, steps: int) -> int:
 
 
 def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
-    r"""The states at all ``path.times``, starting from x of any shape.
+    r"""The states at all ``path.times``, each of the shape of x, from the noise x at the first of them.
 
     For a step from t to t + h with the velocity v,
 
@@ -81,7 +81,7 @@ def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
 
 
 def solve(path: Path, x: Tensor, solver: Solver) -> Tensor:
-    """The last state of :func:`trajectory`."""
+    """The last state of :func:`trajectory`, the data; arguments as there."""
     return trajectory(path, x, solver)[-1]
 
 

@@ -123,7 +123,10 @@ class AutoregressiveSpline(nn.Module):
         return [(layer.mask * layer.weight, layer.bias) for layer in layers]
 
     def fast(self, given: Tensor, context: Tensor, local: Tensor | None, weights: Weights) -> Any:
-        """The splines, in one pass, given the numbers (N, D) on the side that their parameters depend on."""
+        """The splines, in one pass, given the numbers (N, D) on the side that their parameters depend on.
+
+        ``weights`` are those of :meth:`weights`.
+        """
         (first, offset), *rest = weights
         hidden = F.linear(torch.cat([given, context], dim=1), first, offset)
         for weight, bias in rest:
@@ -131,7 +134,10 @@ class AutoregressiveSpline(nn.Module):
         return self._splines(hidden.view(-1, self.size, self.features), self.place, local)
 
     def slow(self, given: Tensor, context: Tensor, local: Tensor | None, weights: Weights) -> Tensor:
-        """Numbers (N, D) on the side that the parameters depend on, from the other side, with one pass per group."""
+        """Numbers (N, D) on the side that the parameters depend on, from the other side, with one pass per group.
+
+        ``given`` are the numbers (N, D) on the other side, ``weights`` those of :meth:`weights`.
+        """
         (first, offset), *rest = weights
         last, last_offset = rest[-1]
         of_number = last.view(self.size, self.features, -1)
@@ -233,7 +239,7 @@ class SplineFlow(nn.Module):
     def states_to_data(
         self, z: Tensor, context: Tensor, local: Tensor | None = None, weights: Sequence[Weights] | None = None
     ) -> list[Tensor]:
-        """States (N, D) from data to noise z, both included."""
+        """States (N, D) from data to noise z, both included; ``weights`` by default those of :meth:`weights`."""
         states = [z]
         for step, of_step in reversed(list(zip(self._steps(), weights or self.weights(), strict=True))):
             if self.direction == "density":
@@ -250,7 +256,7 @@ class SplineFlow(nn.Module):
     def to_data(
         self, z: Tensor, context: Tensor, local: Tensor | None = None, weights: Sequence[Weights] | None = None
     ) -> Tensor:
-        """Data (N, D) of noise z."""
+        """Data (N, D) of noise z; ``weights`` by default those of :meth:`weights`."""
         return self.states_to_data(z, context, local, weights)[0]
 
     def log_prob(self, x: Tensor, context: Tensor, local: Tensor | None = None) -> Tensor:

@@ -172,7 +172,7 @@ class TwoStages(Generator):
 
 
 class VectorNetwork(nn.Module):
-    """Dense layers on a vector and its context; shapes (N, size), (N, context) -> (N, size)."""
+    """Dense layers, of widths ``hidden``, on a vector and its context; shapes (N, size), (N, context) -> (N, size)."""
 
     def __init__(self, size: int, hidden: tuple[int, ...], context: int) -> None:
         super().__init__()

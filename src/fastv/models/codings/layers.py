@@ -30,6 +30,10 @@ class LayerCoding(nn.Module):
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
 
+    Args:
+        detector: gives the number of layers and the readout threshold.
+        n_levels: number of levels in the tables of the incident energy.
+
     Example:
         >>> from fastv import ShowersFile, sample_path
         >>> with ShowersFile(sample_path("train")) as file:

@@ -113,13 +113,15 @@ class LayerScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, layer_energies: Tensor, incident: Tensor, u: Tensor) -> None:
-        """Fit m by least squares, then s by least squares to the logarithm of the absolute residuals."""
+        """Fit m by least squares, then s by least squares to the logarithm of the absolute residuals.
+
+        Layers with energy in fewer than 20 showers keep a constant scale of unit width.
+        """
         ratio = torch.log(layer_energies.clamp(min=1e-9) / incident).double()
         powers = torch.cat([u.double() ** i for i in range(4)], dim=1)
         for layer in range(layer_energies.shape[1]):
             filled = layer_energies[:, layer] > 0
             if int(filled.sum()) < 20:
-                # A layer with energy in few showers keeps a constant scale of unit width.
                 self.mean[0, layer] = float(ratio[filled, layer].mean()) if bool(filled.any()) else -10.0
                 continue
             x, y = powers[filled], ratio[filled, layer]

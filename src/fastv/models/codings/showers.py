@@ -26,6 +26,10 @@ class ShowerCoding(nn.Module):
     Shapes: voxel energies (N, V) MeV, incident energies (N, 1) MeV, u (N, 1) the scaled log of the incident energy;
     codes: layers (N, 1 + L), voxels (N, L, alpha, r).
 
+    Args:
+        detector: gives the mesh and the readout threshold.
+        gap: scale of the scores of empty voxels below the threshold.
+
     Source: layer energies first, voxels relative to them, and empty voxels as noise below the threshold: Krause and
     Shih, arXiv 2106.05285, section III.
 
@@ -106,7 +110,7 @@ class ShowerCoding(nn.Module):
         return codes, voxels
 
     def encode_layers(self, layers: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Codes (N, 1 + L) of layer energies (N, L) in MeV."""
+        """Codes (N, 1 + L) of layer energies (N, L) in MeV; other arguments as in :meth:`encode`."""
         codes: Tensor = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
         return codes
 
