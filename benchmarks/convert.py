@@ -1,9 +1,9 @@
-"""Speed and memory of conversions to and from every format, each as a process of its own; prints JSON.
+"""Speed and memory of conversions to and from every format, each in a separate process; prints JSON.
 
     python benchmarks/convert.py [-n 20000] [--formats par04-root,par04-h5]
 
-The showers are those of the shipped sample, again and again, with incident energies rounded to powers of two in GeV and
-a fixed direction, so that every format can hold them. The peak is the largest resident memory of the process.
+The showers are those of the shipped sample, repeated, with incident energies rounded to powers of two in GeV and a
+fixed direction, so that every format can store them. The peak is the largest resident memory of the process.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def make_showers(path: Path, n: int) -> None:
 
 
 def timed(source: Path, output: Path, *options: str) -> dict[str, float]:
-    """One conversion: seconds, processor time, and peak memory of its process."""
+    """Wall time, processor time and peak memory of one conversion."""
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "fastv", "convert", str(source), str(output), *options],
@@ -96,7 +96,7 @@ def timed(source: Path, output: Path, *options: str) -> dict[str, float]:
 
 
 def processor() -> str:
-    """What the processor calls itself."""
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

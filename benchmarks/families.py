@@ -1,15 +1,15 @@
-"""Every family: trained, its showers judged against the test part, its speed measured; prints JSON.
+"""Training, evaluation on the test sample and speed of every family; prints JSON.
 
     python benchmarks/families.py -o DIR [--data FILE ...] [--only NAME ...] [--table docs/families.md]
 
-Each preset is trained on the shipped training part, and on ``--data`` if that is given; students learn from the models
-that were trained before. Everything lies in ``DIR``, and what is there is not made again: the same command continues
-where it was stopped. Every model draws as many showers as the test part has, with its incident energies. The floor is
-Geant4: showers of ``--data`` (or of the training part) in the place of generated ones.
+Each preset is trained on the shipped training sample, and on ``--data`` if given; students learn from the models
+trained before. Results are stored in ``DIR`` and reused, so the same command continues where it was stopped. Every
+model generates one shower for each shower of the test sample, with its incident energy. The floor is Geant4: showers of
+``--data`` (or of the training sample) in place of generated ones.
 
-Training time is the sum over epochs in the log, on the machine that trained, whatever else that did. Speed is that of
-the exported graph in onnxruntime on one thread, of PyTorch where a model cannot be exported; ``--time-again`` measures
-it for all models in one run, for when nothing else is running.
+Training time is the sum over epochs in the log, including time lost to other work on the machine. Speed is that of the
+exported graph in onnxruntime on one thread, or of PyTorch if a model cannot be exported; ``--time-again`` measures it
+for all models in one run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PRESETS = (
     "mean-flow",
 )
 STUDENTS = {"caloflow student": "caloflow", "flow-matching student": "flow-matching", "diffusion student": "diffusion"}
-"""Students in one step or pass, and their teachers."""
+"""Students and their teachers."""
 SEPARATIONS = ("E_tot/E_inc", "layer energy", "width_r", "sparsity", "voxel energy")
 BATCHES = (1, 1000)
 
@@ -100,7 +100,7 @@ def floor(data: dict[str, list[Path]], output: Path, judge: Judge) -> dict[str, 
 def measured(
     name: str, label: str, files: list[Path], output: Path, judge: Judge, *, again: bool = False
 ) -> dict[str, Any]:
-    """Train, generate, judge and time one model, or read what was found before."""
+    """Train, evaluate and time one model, or read its stored results."""
     folder = folder_of(output, label, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not complete(folder):
@@ -153,21 +153,21 @@ def started(folder: Path) -> bool:
 
 
 def kept(path: Path, result: dict[str, Any]) -> None:
-    """Write a result; a kill leaves nothing half written."""
+    """Store a result; the file appears only when complete."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(result, indent=1) + "\n")
     temporary.rename(path)
 
 
 def training_seconds(folder: Path) -> float | None:
-    """What the epochs took; None for a family that is complete after its fit."""
+    """Time of all epochs in s; None for a family without training."""
     log = folder / LOG
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return round(sum(line.get("seconds", 0.0) for line in lines), 1) or None
 
 
 def judged(baseline: Baseline, name: str, showers: Showers | ShowersFile) -> dict[str, Any]:
-    """The figures of the table, and what the other checks found."""
+    """The metrics of the table, and the results of the other checks."""
     evaluation: Evaluation
     evaluation, _ = evaluate_against(baseline, showers, names=("Geant4", name, ""))
     metrics = evaluation.metrics
@@ -191,7 +191,7 @@ def judged(baseline: Baseline, name: str, showers: Showers | ShowersFile) -> dic
 
 
 def speed(folder: Path, model: Model) -> dict[str, Any]:
-    """Milliseconds a shower at either batch size."""
+    """Milliseconds per shower at each batch size."""
     try:
         timings = bench(folder, batch=BATCHES, threads=1)["timings"]
     except ModelError as error:
@@ -200,7 +200,7 @@ def speed(folder: Path, model: Model) -> dict[str, Any]:
 
 
 def eager(model: Model) -> list[float]:
-    """The same in PyTorch, from a single call of each size."""
+    """Milliseconds per shower in PyTorch, from a single call for each batch size."""
     found = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -236,7 +236,7 @@ def milliseconds(row: dict[str, Any], batch: int) -> str:
 
 
 def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
-    """Put the tables between the marks of a page."""
+    """Write the tables between the markers of a page."""
     begin, end = "<!-- families: begin -->", "<!-- families: end -->"
     text = page.read_text()
     parts = []

@@ -1,4 +1,4 @@
-"""Memory and speed of generation to disk, as a whole process; prints JSON.
+"""Memory and speed of generation to a file, for the whole process; prints JSON.
 
     python benchmarks/generation.py [MODEL] [-n 1000000]
 

@@ -1,7 +1,7 @@
-"""How long a fresh process takes to start: ``python benchmarks/imports.py [--repeats N]`` prints JSON.
+"""Start-up time of a new process: ``python benchmarks/imports.py [--repeats N]`` prints JSON.
 
-Each command runs in N new processes, the commands in turn, so that a busy moment hits all of them; the median wall time
-counts. ``python -c pass`` is the floor that no Python program beats.
+Each command runs in N new processes, the commands in turn, so that other load affects all of them; the result is the
+median wall time. ``python -c pass`` is the lower limit for any Python program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Wall time of one fresh process."""
+    """Wall time of one new process in s."""
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
@@ -35,7 +35,7 @@ def seconds(command: list[str]) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15, help="fresh processes a command (default 15)")
+    parser.add_argument("--repeats", type=int, default=15, help="new processes per command (default 15)")
     repeats = max(1, parser.parse_args().repeats)
     for command in COMMANDS.values():
         seconds(command)  # fills the caches of the file system and of compiled modules

@@ -1,9 +1,9 @@
-"""Make the shipped sample from a file of real Geant4 showers: the split is by event index and written down here.
+"""Make the shipped sample from a file of Geant4 showers, split by the number of the event.
 
     python benchmarks/make_sample.py SHOWERS.h5 -o src/fastv/data
 
-Events 0 to 3499 are for training (the first 600 of them ship), events 3500 to 4899 are the test part, which ships
-whole and which no shipped model was trained on.
+Events 0 to 3499 are for training, of which the first 600 are shipped. Events 3500 to 4899 are the test sample, which is
+shipped completely, and on which no shipped model was trained.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROVENANCE = {
 
 
 def part(showers: ShowersFile, rows: slice) -> Showers:
-    """The showers of one part, with their provenance."""
+    """The showers of one part of the sample, with their provenance."""
     events = f"{rows.start} to {rows.stop - 1} of {showers.path.name}"
     return replace(showers[rows], provenance={**PROVENANCE, "events": events})
 

@@ -1,11 +1,12 @@
-"""Our models against a bare graph of the published decoder, batch 1, one thread; prints JSON.
+"""Speed of FastV's models compared with a bare graph of the published decoder, batch 1, one thread; prints JSON.
 
     python benchmarks/original.py
 
-The bare graph is what the Geant4 example Par04 runs: [1, 14] in (noise and scaled conditions), hidden layers
-14-20-50-100 with leaky ReLU and batch normalisation, sigmoid intensities out; its noise is drawn outside. Ours draws
-noise, scales conditions, gives MeV and applies the readout threshold: ``fastv-original`` and the shipped ``par04-siw``.
-All take turns, so that a noisy machine slows all. Weights of the first two are random: speed does not depend on them.
+The bare graph is that of the Geant4 example Par04: input [1, 14] (noise and scaled conditions), hidden layers
+14-20-50-100 with leaky ReLU and batch normalisation, sigmoid intensities as output; drawing the noise is not included.
+The times of ``fastv-original`` and the shipped ``par04-siw`` include drawing noise, scaling conditions, conversion to
+MeV and the readout threshold. All run in turn, so that other load affects all of them. The weights of the first two are
+random, since speed does not depend on them.
 """
 
 from __future__ import annotations

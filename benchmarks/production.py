@@ -1,12 +1,12 @@
-"""Two workers against one, and the memory of each; prints JSON.
+"""Speed of a production with two workers compared with one, and the memory of each; prints JSON.
 
     python benchmarks/production.py [--gev 3000] [--rounds 3]
 
-Geant4's data sets must be found (``fastv doctor``). ``fastv simulate`` runs with one worker and with two, in turns,
-each time as a whole command: start of Python and Geant4, simulation, writing. The ratio is that of the medians by the
-clock, so it means something only on a machine that has nothing else to do; the load before is printed with it.
-``steady`` is the same without the start: the time between the first finished block and the last. Memory is the
-largest resident size of the command and of its worker while it simulates showers of 1 TeV, as Linux tells it.
+Geant4's data sets must be installed (``fastv doctor``). ``fastv simulate`` runs with one worker and with two in turn,
+each time as a complete command: start of Python and Geant4, simulation, writing. The ratio is that of the median wall
+times, so it is meaningful only on an otherwise idle machine; the load before each run is printed. ``steady`` is the
+same without the start: the time between the first and the last finished block. Memory is the largest resident size of
+the command and of its worker during the simulation of 1 TeV showers, on Linux.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def command(detector: str, n: int, energy: str, workers: int, output: Path) -> l
 
 
 def timed(detector: str, n: int, workers: int, output: Path) -> dict[str, float]:
-    """One command; blocks are equal, so that their times tell the steady rate."""
+    """Run one command with equal blocks, so that their times give the steady rate."""
     parts, blocks = output.with_name(f".{output.name}.parts"), n // 5
     started = time.perf_counter()
     first: tuple[float, int] | None = None
@@ -86,7 +86,7 @@ def timed(detector: str, n: int, workers: int, output: Path) -> dict[str, float]
 
 
 def peak(detector: str, output: Path) -> dict[str, float]:
-    """Largest resident sizes of the command and of its worker, MB."""
+    """Largest resident sizes of the command and of its worker in MB."""
     found = {"command": 0.0, "worker": 0.0}
     with subprocess.Popen(command(detector, 3, "1TeV", 1, output), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -102,7 +102,7 @@ def peak(detector: str, output: Path) -> dict[str, float]:
 
 
 def resident(pid: int) -> float:
-    """Largest resident size of a process until now, MB; 0 if it is gone."""
+    """Largest resident size of a process so far in MB; 0 if it has ended."""
     lines = (text(Path(f"/proc/{pid}/status")) or "").splitlines()
     return max((float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), default=0.0)
 

@@ -1,9 +1,9 @@
-"""Measure a trained model and copy it to where shipped models lie, the measurements in its ``model.json``.
+"""Measure a trained model and copy it to the shipped models, with the measurements in its ``model.json``.
 
     python benchmarks/ship_model.py MODEL_DIR -o src/fastv/weights/par04-siw [--repeat 10]
 
-Quality: against the shipped test part, with as many times its showers as ``--repeat`` says. Speed: onnxruntime, one
-thread at batch 1 and two threads at batch 1000.
+Quality: compared with the shipped test sample, with ``--repeat`` generated showers for each of its showers. Speed:
+onnxruntime, one thread at batch 1 and two threads at batch 1000.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastv.training.loop import LOG
 
 
 def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
-    """Worst deviation of each figure, its floor, and the judgement."""
+    """Worst deviation of each figure, its floor and the judgement."""
     test = sample_path("test")
     with ShowersFile(test) as file:
         n = repeat * len(file)

@@ -2,10 +2,10 @@
 
     python benchmarks/simulation.py [--gev 400]
 
-Geant4's data sets must be found (``fastv doctor``). Times are those of the processor, not of the clock: medians over
-events. The ratio is that of ``Transport.showers`` (Geant4, voxels and all that goes into the file) to a loop that gives
-the same events with the same random numbers to calzone and throws its deposits away; the two take turns, event by
-event, in one process. Memory is the largest resident size of a process that simulates one shower.
+Geant4's data sets must be installed (``fastv doctor``). Times are processor times, medians over events. The ratio is
+that of ``Transport.showers`` (Geant4, voxels and everything that is written) to a loop that simulates the same events
+with the same random numbers in calzone and discards the deposits; both run in turn, event by event, in one process.
+Memory is the largest resident size of a process that simulates one shower.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DETECTORS = ("par04-siw", "par04-siw-fine", "par04-scipb", "par04-pbwo4")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gev", type=float, default=400, help="incident energy that each detector gets, in GeV")
+    parser.add_argument("--gev", type=float, default=400, help="total incident energy for each detector, in GeV")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peak-of", metavar="DETECTOR", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def request_of(detector: str, energy: str, seed: int) -> SimulationRequest:
 
 
 def bare(transport: Transport) -> Any:
-    """calzone with the same geometry and physics, and a call that runs one event of the request."""
+    """A function that runs one event of the request in calzone, with the same geometry and physics."""
     import calzone
 
     request = transport.request
@@ -85,7 +85,7 @@ def bare(transport: Transport) -> Any:
 
 
 def speed(detector: str, energy: float, options: argparse.Namespace) -> dict[str, Any]:
-    """Processor time a GeV of electrons of ``energy`` GeV, and its ratio to a bare loop."""
+    """Processor time per GeV for electrons of ``energy`` GeV, and its ratio to a bare loop."""
     transport = Transport(request_of(detector, f"{energy:g}GeV", options.seed))
     run = bare(transport)
     n = max(10, round(options.gev / energy))
@@ -93,7 +93,7 @@ def speed(detector: str, energy: float, options: argparse.Namespace) -> dict[str
     run(n)
     seconds = np.empty((n, 2))
     for event in range(n):
-        # The second of two finds the caches warm: they take turns in being it.
+        # The second of two benefits from warm caches, so the order alternates.
         for which in (0, 1) if event % 2 else (1, 0):
             started = time.process_time()
             if which:
@@ -112,7 +112,7 @@ def speed(detector: str, energy: float, options: argparse.Namespace) -> dict[str
 
 
 def ways_to_build(options: argparse.Namespace) -> dict[str, float]:
-    """Processor time a GeV of ways to build the barrel, taking turns, ms."""
+    """Processor time per GeV in ms for different geometries of the barrel, run in turn."""
     import calzone
 
     request = request_of("par04-siw", "10GeV", options.seed)
@@ -153,7 +153,7 @@ def particle_of(energy: float) -> Any:
 
 
 def side_by_side(request: SimulationRequest, content: dict[str, Any]) -> dict[str, Any]:
-    """The same shells as a hall of the innermost material that holds all others: no nesting."""
+    """The same shells without nesting: a mother volume of the first slab's material that contains all other slabs."""
     (hall,) = content.values()
     (outer,) = (value for key, value in hall.items() if key[0].isupper())
     shape = dict(outer["cylinder"])
@@ -170,7 +170,7 @@ def side_by_side(request: SimulationRequest, content: dict[str, Any]) -> dict[st
 
 
 def peak(detector: str, seed: int) -> float:
-    """Largest resident memory of a process that simulates one electron of 1 TeV, MB."""
+    """Largest resident memory in MB of a process that simulates one 1 TeV electron."""
     command = [sys.executable, __file__, "--peak-of", detector, "--seed", str(seed)]
     return round(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6, 1)
 

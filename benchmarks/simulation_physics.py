@@ -1,13 +1,13 @@
-"""Physics of the full simulation against what is known; prints JSON.
+"""Physics checks of the full simulation; prints JSON.
 
     python benchmarks/simulation_physics.py [REFERENCE.h5] [--scale 1] [--only energy,sector]
 
 * ``energy``: sampling fraction, resolution a/sqrt(E/GeV) (+) c, depth of the maximum against ln E, lateral containment;
 * ``angles``: the axis of the mesh at 50 to 90 degrees;
-* ``sector``: the sector of a barrel against full cylinders;
-* ``reference``: with a file of ``par04-siw`` that other code made with Geant4, separation powers against their floor.
+* ``sector``: the sector of a barrel compared with full cylinders;
+* ``reference``: separation powers, and their floor, for a file of ``par04-siw`` that other code simulated with Geant4.
 
-``--scale`` changes the numbers of showers. With 1, some 40 TeV are simulated: ten minutes of a free core.
+``--scale`` multiplies the numbers of showers. With 1, about 40 TeV are simulated, which takes ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def request_of(detector: str, energy: Any, options: argparse.Namespace, **fields
 
 
 def with_error(values: Floats, digits: int = 4) -> list[float]:
-    """Mean and its error."""
+    """Mean and its statistical error."""
     return [round(float(values.mean()), digits), round(float(values.std(ddof=1) / math.sqrt(len(values))), digits + 1)]
 
 
@@ -126,7 +126,7 @@ def energies(detector: str, numbers: dict[float, int], options: argparse.Namespa
 
 
 def resolution(widths: list[tuple[float, float, float]]) -> dict[str, list[float]]:
-    """a and c of (sigma/E)^2 = a^2/E + c^2, with errors; percent."""
+    """a and c of (sigma/E)^2 = a^2/E + c^2, with errors, in percent."""
     energy, width, error = np.array(widths).T
 
     def model(e: Floats, a: float, c: float) -> Floats:
@@ -142,8 +142,9 @@ def resolution(widths: list[tuple[float, float, float]]) -> dict[str, list[float
 def depth_of_maximum(profiles: Floats, edges: Floats) -> tuple[float, float]:
     """Depth of the maximum of a gamma distribution fitted to the mean profile, and its error by bootstrap.
 
-    dE/dt = E b (b t)^(a - 1) exp(-b t) / Gamma(a) has its maximum at t = (a - 1) / b. Source: Particle Data Group,
-    Review of Particle Physics, Passage of particles through matter, longitudinal profile.
+    dE/dt = E b (b t)^(a - 1) exp(-b t) / Gamma(a) has its maximum at t = (a - 1) / b.
+
+    Source: Particle Data Group, Review of Particle Physics, Passage of particles through matter, longitudinal profile.
     """
     middle, step = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
 
@@ -162,7 +163,7 @@ def depth_of_maximum(profiles: Floats, edges: Floats) -> tuple[float, float]:
 
 
 def slope(maxima: list[tuple[float, float, float]]) -> list[float]:
-    """Slope of the depth of the maximum against ln E, and its error."""
+    """Slope of the depth of the maximum as a function of ln E, and its error."""
     energy, depth, error = np.array(maxima).T
     (best, _), covariance = np.polyfit(np.log(energy), depth, 1, w=1 / error, cov="unscaled")
     return [round(float(best), 3), round(math.sqrt(covariance[0, 0]), 3)]
@@ -178,7 +179,7 @@ def centre(showers: Showers) -> Floats:
 
 
 def angles(detector: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Where the shower is in its mesh: x lies in the plane of the flight and the beam; the lean is x per depth."""
+    """Mean position and tilt of showers in their mesh; x lies in the plane of the particle and the z axis."""
     rows = {}
     for theta in (50, 60, 70, 80, 90):
         request = request_of(detector, "2GeV", options, theta=f"{theta}deg", position_spread=5.0)
@@ -197,7 +198,7 @@ def angles(detector: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sector(options: argparse.Namespace) -> dict[str, Any]:
-    """Means, and p-values of Kolmogorov and Smirnov, of a sector and of full cylinders; the seeds differ."""
+    """Means for a sector and for full cylinders with different seeds, and p-values of Kolmogorov-Smirnov tests."""
     n = max(50, round(400 * options.scale))
     fields = {"theta": "50-90deg"}
     request = request_of("par04-siw", "2GeV", options, **fields)
@@ -221,15 +222,15 @@ def sector(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-# The reference of other code.
+# Comparison with a reference simulated by other code.
 
 
 def against_reference(options: argparse.Namespace) -> dict[str, Any]:
-    """Separation powers of our showers and of one half of a reference, both against its other half.
+    """Separation powers of FastV's showers, and of one half of a reference, from the other half of the reference.
 
-    Ours have the incident energies of the half whose place they take. If both are of one distribution, exchanging
-    showers of equal energy between the two changes nothing: the p-value of an observable is the share of random
-    exchanges whose separation power is as high as ours. The least of m p-values is expected to be about 1/m.
+    FastV's showers have the incident energies of the half that they replace. If both have the same distribution, random
+    exchanges of showers of equal energy change nothing: the p-value of an observable is the share of exchanges with a
+    separation power at least as high. The smallest of m p-values is expected to be about 1/m.
     """
     with ShowersFile(options.reference, "par04-siw") as file:
         rows = np.flatnonzero(file.incident_energies < 1e3 * options.below)

@@ -1,10 +1,10 @@
-"""Speed of the 3D view in a headless browser, beside the same cells as one mesh of plotly; prints JSON.
+"""Speed of the 3D view in a headless browser, compared with the same cells as one plotly mesh; prints JSON.
 
     python benchmarks/view.py
 
-Three cases: a shower of the highest energy of the shipped sample, the mean of the sample (all 6480 voxels), and all
-40,500 voxels of par04-siw-fine. The browser is the one of the tests and draws in software, without a graphics card; a
-frame counts until its pixels can be read back.
+Three cases: the shower with the highest energy in the shipped sample, the mean of the sample (all 6480 voxels), and all
+40,500 voxels of par04-siw-fine. The browser is that of the tests and draws in software, without a graphics card. The
+time of a frame ends when its pixels can be read back.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def timed_page(browser: Any, path: Path, html: str, script: str) -> dict[str, An
 
 
 def plotly_page(panel: Panel) -> str:
-    """The same cells as one mesh, coloured by cell, with the script of plotly in the page."""
+    """A page with the same cells as one mesh, coloured by cell, including the script of plotly."""
     import plotly.graph_objects as go
 
     event = panel.events[0]

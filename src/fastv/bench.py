@@ -1,4 +1,4 @@
-"""Speed of a model in onnxruntime, with everything a user waits for: noise, scaling, graph."""
+"""Speed of a model in onnxruntime, including noise, scaling and the graph."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ def bench(
 ) -> dict[str, Any]:
     """Time generation at several batch sizes.
 
-    Each repetition draws new noise, scales conditions (log-uniform in the domain) and runs the graph; the first
-    repetitions warm up and are not counted. Milliseconds a shower: median and 99th percentile over repetitions.
+    Each repetition draws new noise and conditions (log-uniform in the domain) and runs the graph; the first eighth is
+    warm-up and not counted.
 
     Args:
-        model: a model (exported for the occasion) or an ONNX file of contract ``fastv``.
-        batch: showers of each request.
+        model: a model, which is exported to a temporary file, or an ONNX file of contract ``fastv``.
+        batch: numbers of showers per request.
         threads: threads that share the work of a request.
-        seconds: how long to repeat each batch size.
-        options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
+        seconds: minimum time for each batch size.
+        options: settings that can be changed at generation, such as ``{"steps": 8}``.
+
+    Returns:
+        JSON data: the model, the machine, and for each batch size ``timings`` with median and 99th percentile of the
+        time in ms per shower over repetitions.
 
     Raises:
-        SettingsError: a batch size or the number of threads is below 1; an option is not one of the family, or is given
-            with an ONNX file.
-        ModelError: no such model.
+        SettingsError: a batch size or the number of threads is below 1, or an option is unknown or given with an ONNX
+            file.
+        ModelError: the model does not exist or cannot be exported.
     """
     if threads < 1 or not batch or min(batch) < 1:
         msg = f"threads and batch sizes must be at least 1, got threads {threads}, batch {list(batch)}"
@@ -108,7 +112,7 @@ def _bench(generator: OnnxGenerator, name: str, batch: Sequence[int], seconds: f
 
 
 def _enough(repetitions: int, elapsed: float, seconds: float) -> bool:
-    """Whether to stop: eight repetitions at least, but three of a model that takes long for one."""
+    """Whether to stop: after at least eight repetitions, or three if each takes long."""
     return elapsed >= seconds and (repetitions >= 8 or (repetitions >= 3 and elapsed >= 10 * seconds))
 
 

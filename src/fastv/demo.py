@@ -1,4 +1,4 @@
-"""The whole story on the shipped sample: train, generate, evaluate, export, measure, one report."""
+"""Demonstration of all stages on the shipped sample: training, generation, evaluation, export and timing."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from fastv.training.loop import LOG, train
 
 SHIPPED = "par04-siw"
 SHORT_TRAINING = ("training.epochs=25", "training.batch_size=32", "model.kl_warmup_epochs=5")
-"""Overrides that make a training of a minute on 540 showers: small batches for more steps, a shorter warm-up."""
+"""Overrides for a training of one minute on 540 showers: small batches, hence more steps, and a shorter warm-up."""
 
 
 def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
     """Run every stage on the shipped sample of Geant4 showers and write one report.
 
-    Trains the preset ``fastv`` for a minute, generates showers like the test part with it and with the shipped model,
-    evaluates both, exports the shipped model to ONNX and times it against the recorded time of Geant4.
+    Trains the preset ``fastv`` for a minute, generates showers at the conditions of the test sample with it and with
+    the shipped model, evaluates both, exports the shipped model to ONNX and compares its time with that of Geant4
+    recorded in the sample.
 
     Args:
-        output: folder to write: ``report/report.html``, both samples, the trained model, the ONNX file.
+        output: folder to write: ``report/report.html``, both samples, the trained model and the ONNX file.
         force: replace the folder if it exists.
 
     Returns:
-        The figures that matter, as JSON data.
+        The main results as JSON data.
 
     Raises:
         OutputError: the folder exists, or cannot be written.
@@ -56,7 +57,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
         with _stage("training 'fastv' on the shipped showers"):
             trained = train("fastv", [sample_path("train")], folder / "model", settings=SHORT_TRAINING)
         models = {"this training": trained, SHIPPED: load(SHIPPED)}
-        with _stage("generating showers like the test part"):
+        with _stage("generating showers at the conditions of the test sample"):
             for name, model in models.items():
                 generate_file(model, folder / f"{names[name]}.h5", like=test, seed=1)
         with _stage("exporting the shipped model to ONNX, checking the graph"):
@@ -64,7 +65,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
         with _stage("timing"):
             speed = bench(folder / f"{SHIPPED}.onnx", batch=(1, 1000), seconds=2.0)
         with _stage("evaluating against Geant4"):
-            # Minutes of training are not worth a thorough look; the shipped model is.
+            # A model trained for a minute is evaluated quickly, the shipped one thoroughly.
             evaluations = {name: evaluate(test, folder / f"{names[name]}.h5", quick=name != SHIPPED) for name in models}
         with _stage("drawing the report"):
             geant4 = _geant4_milliseconds(test)
@@ -74,7 +75,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
                 ("Speed", _speed_section(speed, geant4)),
                 ("ONNX", _onnx_section(graph)),
             ]
-            write_report(folder / "report", evaluations, sections, title="FastV: the shipped sample, start to end")
+            write_report(folder / "report", evaluations, sections, title="FastV: demonstration on the shipped sample")
     return {
         "report": str(output / "report" / "report.html"),
         "samples": {name: _figures(evaluation) for name, evaluation in evaluations.items()},
@@ -86,7 +87,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def _stage(what: str) -> Iterator[None]:
-    """Say on standard error what is being done and how long it took."""
+    """Print on standard error what is being done and how long it took."""
     print(f"{what} ...", file=sys.stderr, flush=True)
     started = time.perf_counter()
     yield
@@ -107,7 +108,7 @@ def _figures(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _geant4_milliseconds(path: Path) -> float:
-    """Mean processor time of Geant4 for a shower, as the sample recorded it."""
+    """Mean processor time of Geant4 per shower in ms, as recorded in the sample."""
     with ShowersFile(path) as file:
         return float(1000.0 * file.column("cpu_seconds").mean())
 
@@ -141,7 +142,7 @@ def _training_section(model: Model, log: str) -> str:
     sizes = model.description.training["showers"]
     words = (
         f"Preset fastv, {len(records)} epochs on {sizes['training']} showers, validated on {sizes['validation']}. "
-        "A minute of training shows that everything works; the shipped model was trained on more showers for longer."
+        "A minute of training only shows that everything works; the shipped model was trained longer on more showers."
     )
     return f"<p>{html.escape(words)}</p>{picture}"
 
@@ -168,8 +169,8 @@ def _speed_section(speed: dict[str, Any], geant4: float) -> str:
 
 def _onnx_section(graph: ExportReport) -> str:
     words = (
-        f"One graph of {graph.bytes / 1e6:.1f} MB, noise and physical conditions in, MeV out. Against PyTorch on "
-        f"{graph.parity_showers} random showers: total energies agree within {graph.largest_energy_difference:.1e}, "
-        f"and {graph.outliers:.1e} of the voxels differ by more than a part in a thousand."
+        f"One graph of {graph.bytes / 1e6:.1f} MB from noise and physical conditions to MeV. Compared with PyTorch on "
+        f"{graph.parity_showers} random showers, total energies agree within {graph.largest_energy_difference:.1e}, "
+        f"and a fraction {graph.outliers:.1e} of the voxels differs by more than 1e-3 (relative and in MeV)."
     )
     return f"<p>{html.escape(words)}</p>"

@@ -1,4 +1,4 @@
-"""What is installed, found and usable here: Python packages, Geant4 and its data sets, processors, disk."""
+"""Report on the installation: Python packages, Geant4 and its data sets, processors, memory, disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HADRONIC = f"{ELECTROMAGNETIC}, hadrons, ions"
 
 
 def examine() -> dict[str, Any]:
-    """Look at all of it; what is not there is told, never an error.
+    """Examine the installation; missing parts are reported and never raise an error.
 
     Returns:
         JSON data with ``fastv``, ``python``, ``platform``, ``extras`` (packages with versions, or None where one is
@@ -53,7 +53,7 @@ def examine() -> dict[str, Any]:
 
 
 def extras() -> dict[str, dict[str, str | None]]:
-    """The optional packages of each extra that a user may install, and their versions.
+    """The optional packages of each extra, with their versions, or None where one is not installed.
 
     Example:
         >>> sorted(extras()["geant4"])
@@ -69,14 +69,14 @@ def extras() -> dict[str, dict[str, str | None]]:
 
 
 def examine_geant4() -> dict[str, Any]:
-    """Geant4 and its data sets.
+    """Examine Geant4 and its data sets.
 
     Returns:
-        JSON data with ``version`` and ``calzone`` (None without it, and then ``problem``); ``folder`` of the data sets
-        and ``told_by``; ``data_sets``: name, version, state, contents and other versions of each; ``physics``: for each
-        combination of models its particles, and what is lacking; ``command`` that gets what is not complete;
-        ``overrides``: variables of the environment that would take data sets from elsewhere; ``runs``: what became of a
-        shower.
+        JSON data with ``version`` of Geant4 and of ``calzone`` (None if it is not installed, with the ``problem``);
+        ``folder`` of the data sets and ``told_by``, what set it; ``data_sets``: name, version, state, contents and
+        other versions of each; ``physics``: for each combination of models its particles and what is lacking;
+        ``command`` that downloads incomplete data sets, or None; ``overrides``: environment variables that would take
+        data sets from elsewhere; ``runs``: the time of a test shower, or its problem.
     """
     try:
         version, calzone = geant4_version()
@@ -125,7 +125,7 @@ def _command(sets: DataSets) -> str | None:
 
 
 def _shower() -> dict[str, Any]:
-    """Simulate one shower, in a process of its own."""
+    """Simulate one shower in a separate process."""
     from fastv.simulation.process import GeantProcess, ShowerError
     from fastv.simulation.request import SimulationRequest
 
@@ -153,7 +153,7 @@ def _memory() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
-        return None  # not told by this system
+        return None  # not available on this system
 
 
 def _torch() -> dict[str, Any]:

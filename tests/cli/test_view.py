@@ -120,7 +120,7 @@ def test_refused_outputs(run: Run, data: Path, tmp_path: Path) -> None:
         assert words in err
     code, _, err = run(data, "-o", tmp_path / "many.png", "--event", "1,2")
     assert code == 2
-    assert "one shower, 2 were chosen" in err
+    assert "one shower, 2 were selected" in err
 
 
 def test_files_that_cannot_be_shown(run: Run, tmp_path: Path) -> None:

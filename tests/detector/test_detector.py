@@ -204,7 +204,7 @@ stack:
             ("repeat:", "repeats:", "stack.groups.1.repeats: Extra inputs are not permitted"),
             ("layers: 20", "layers: 0", "mesh.layers: Input should be greater than 0"),
             ("layers: 20", "layer: 20", "mesh.layers: Field required"),
-            ("r_size: 5", "r_size: 1e-12", "mesh: r_edges must rise"),
+            ("r_size: 5", "r_size: 1e-12", "mesh: r_edges must increase"),
             ("energy_scale: 0.13", "energy_scale: 0", "energy_scale: Input should be greater than 0"),
             ("energy_scale: 0.13", "energy_skale: 0.13", "energy_skale: Extra inputs are not permitted"),
         ],
@@ -293,7 +293,7 @@ class TestCylinder:
             ReadoutMesh.cylinder(**{**self.GOOD, name: value})  # type: ignore[arg-type]
 
     def test_refuses_cells_too_small_to_tell_apart(self) -> None:
-        with pytest.raises(GeometryError, match="r_edges must rise"):
+        with pytest.raises(GeometryError, match="r_edges must increase"):
             ReadoutMesh.cylinder(**{**self.GOOD, "r_size": 1e-12})  # type: ignore[arg-type]
 
     def test_edges_are_clean_decimals(self) -> None:

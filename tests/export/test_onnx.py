@@ -138,7 +138,7 @@ def test_a_graph_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.M
         return sample(conditions, noise) * (1.0 if torch.compiler.is_compiling() else 1.01)
 
     monkeypatch.setattr(model.generator, "sample", drifting)
-    with pytest.raises(ModelError, match="does not give the showers of the model"):
+    with pytest.raises(ModelError, match="does not agree with the model"):
         export(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 

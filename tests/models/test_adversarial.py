@@ -16,7 +16,7 @@ from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.model import load
 from fastv.models import build
-from fastv.models.adversarial import Game, LayerMaker, Made, energy_distance, slopes
+from fastv.models.adversarial import CriticInputs, Generated, LayerGenerator, energy_distance, slopes
 from fastv.models.calogan import LayerByLayer
 from fastv.models.contract import Batch, Domain
 from fastv.models.critics import LayerCritic
@@ -57,13 +57,13 @@ class Linear(nn.Module):
 
 
 class TestPenalties:
-    game = Game((torch.randn(9, 2),), (torch.randn(9, 2),), torch.randn(9, 1))
+    inputs = CriticInputs((torch.randn(9, 2),), (torch.randn(9, 2),), torch.randn(9, 1))
 
     def test_of_a_linear_critic(self, make_showers: Make) -> None:
         showers = make_showers(40)
-        torch.testing.assert_close(slopes(Linear(), self.game.real, self.game.context), torch.full((9,), 25.0))
-        assert float(made("wgan", showers).penalty(Linear(), self.game)) == pytest.approx((5 - 1) ** 2, rel=1e-4)
-        assert float(made("gan", showers).penalty(Linear(), self.game)) == pytest.approx(25 / 2, rel=1e-4)
+        torch.testing.assert_close(slopes(Linear(), self.inputs.real, self.inputs.context), torch.full((9,), 25.0))
+        assert float(made("wgan", showers).penalty(Linear(), self.inputs)) == pytest.approx((5 - 1) ** 2, rel=1e-4)
+        assert float(made("gan", showers).penalty(Linear(), self.inputs)) == pytest.approx(25 / 2, rel=1e-4)
 
     def test_teach_the_critic(self, make_showers: Make) -> None:
         """Through the gradient of a gradient, also of attention."""
@@ -84,26 +84,30 @@ class TestPenalties:
 
 
 class TestGamesOfKnownEnd:
-    def trained(self, family: Any, true: Tensor, fake: Tensor, weight: float, steps: int = 400) -> tuple[Any, Game]:
+    def trained(
+        self, family: Any, true: Tensor, fake: Tensor, weight: float, steps: int = 400
+    ) -> tuple[Any, CriticInputs]:
         """A critic of one number, trained by the rules of a family."""
         torch.manual_seed(3)
         critic = LayerCritic(1, 1, head=(32, 32))
         optimizer = torch.optim.Adam(critic.parameters(), lr=5e-3)
-        game = Game((true,), (fake,), torch.zeros(len(true), 1))
+        inputs = CriticInputs((true,), (fake,), torch.zeros(len(true), 1))
         for _ in range(steps):
-            real, made = critic(game.real, game.context), critic(game.fake, game.context)
-            loss = family.critic_term(real, made) + weight * family.penalty(critic, game)
+            real, made = critic(inputs.real, inputs.context), critic(inputs.fake, inputs.context)
+            loss = family.critic_term(real, made) + weight * family.penalty(critic, inputs)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return critic, game
+        return critic, inputs
 
     def test_a_critic_finds_the_wasserstein_distance_of_gaussians(self, make_showers: Make) -> None:
         """Of equal spread: the distance of their means."""
         family = made("wgan", make_showers(40))
         true, fake = torch.randn(400, 1) + 2, torch.randn(400, 1)
-        critic, game = self.trained(family, true, fake, weight=10.0, steps=250)
-        found = family.watched("x", critic(game.real, game.context).detach(), critic(game.fake, game.context).detach())
+        critic, inputs = self.trained(family, true, fake, weight=10.0, steps=250)
+        found = family.convergence_terms(
+            "x", critic(inputs.real, inputs.context).detach(), critic(inputs.fake, inputs.context).detach()
+        )
         expected = float((true.sort(0).values - fake.sort(0).values).abs().mean())
         assert float(found["x_wasserstein"]) == pytest.approx(expected, rel=0.15)
 
@@ -145,7 +149,7 @@ class TestBeginning:
         n = torch.randn(6000, 2)
         n[:, 1] = 0.8 * n[:, 0] + 0.6 * n[:, 1]
         codes = torch.cat([u, 1 - u**2], dim=1) + torch.exp(0.5 * u) * n
-        maker = LayerMaker(2, (8,), 1)
+        maker = LayerGenerator(2, (8,), 1)
         maker.fit(codes, u)
         with torch.no_grad():
             drawn = maker(torch.randn(6000, 2), u)
@@ -251,10 +255,12 @@ class TestConstrainer:
         # About the stochastic resolution, which is the unit; no better than that can it be told.
         assert losses[-1] < min(1.5, losses[0])
         voxels = layers.view(200, 15, 1)
-        assert float(generator.constraints(batch, Made(layers, voxels))["constraint"]) == pytest.approx(0, abs=1e-5)
-        wrong = generator.constraints(batch, Made(1.2 * layers, voxels))["constraint"]
+        assert float(generator.constraints(batch, Generated(layers, voxels))["constraint"]) == pytest.approx(
+            0, abs=1e-5
+        )
+        wrong = generator.constraints(batch, Generated(1.2 * layers, voxels))["constraint"]
         assert float(wrong) > 2.0
-        assert float(generator.constraints(batch, Made(2 * layers, voxels))["constraint"]) > float(wrong)
+        assert float(generator.constraints(batch, Generated(2 * layers, voxels))["constraint"]) > float(wrong)
 
     def test_can_be_left_out(self, make_showers: Make) -> None:
         showers = make_showers(40)
@@ -269,9 +275,9 @@ class TestCaloGAN:
         generator = made("calogan", coarse_showers, energy_weight=2.0)
         batch = batch_of(generator, coarse_showers[:20])
         true = torch.from_numpy(coarse_showers.grid[:20]).flatten(2)
-        assert float(generator.constraints(batch, Made(true.sum(2), true))["energy"]) == pytest.approx(0, abs=1e-4)
+        assert float(generator.constraints(batch, Generated(true.sum(2), true))["energy"]) == pytest.approx(0, abs=1e-4)
         # Most layers are far above the threshold, where nothing is cut off.
-        off = float(generator.constraints(batch, Made(true.sum(2), 1.1 * true))["energy"])
+        off = float(generator.constraints(batch, Generated(true.sum(2), 1.1 * true))["energy"])
         assert off == pytest.approx(2 * np.log(1.1), rel=1e-3)
 
     def test_a_layer_knows_of_those_before_it_alone(self) -> None:
@@ -325,7 +331,7 @@ class TestSettings:
             ("gan", {"companions": 4}, r"unknown setting 'model\.companions'"),
             ("gan", {"constraint": 1.0}, r"unknown setting 'model\.constraint'"),
             ("calogan", {"energy_weight": -1.0}, r"model\.energy_weight = -1\.0"),
-            ("gan", {"critic": {"kind": "transformer", "width": 9, "heads": 2}}, "width 9 is not divided by 2 heads"),
+            ("gan", {"critic": {"kind": "transformer", "width": 9, "heads": 2}}, "width 9 is not divisible by 2 heads"),
         ],
     )
     def test_bad_settings_are_named(self, family: str, settings: dict[str, Any], words: str) -> None:

@@ -276,9 +276,9 @@ class TestStudents:
             student.learn_from(vae)
         with pytest.raises(ModelError, match="not from 'caloflow' of direction 'sampling'"):
             student.learn_from(student)
-        with pytest.raises(SettingsError, match=r"model\.direction: what learns"):
+        with pytest.raises(SettingsError, match=r"model\.direction: a model that learns"):
             teacher.learn_from(teacher)
-        with pytest.raises(SettingsError, match=r"model\.transforms: a student has that of its teacher, 1, got 2"):
+        with pytest.raises(SettingsError, match=r"model\.transforms: a student must have the value .* 1, got 2"):
             fitted(showers, direction="sampling", transforms=2).learn_from(teacher)
 
 

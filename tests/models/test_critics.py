@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastv.models.critics import Companions, LayerCritic, ShowerCritic
+from fastv.models.critics import LayerCritic, MinibatchDiscrimination, ShowerCritic
 from fastv.models.grid_networks import ConvolutionSettings, MLPSettings, NetworkSettings, TransformerSettings
 
 NETWORKS = [
@@ -54,7 +54,7 @@ class TestShowerCritic:
 
 class TestCompanions:
     def test_closeness_is_that_of_the_formula(self) -> None:
-        companions = Companions(features=3, kernels=2, depth=4)
+        companions = MinibatchDiscrimination(features=3, kernels=2, depth=4)
         x = torch.randn(5, 3, generator=torch.manual_seed(1))
         rows = companions.project(x).view(5, 2, 4).detach()
         for i in range(5):
@@ -65,7 +65,7 @@ class TestCompanions:
     def test_settled_closeness_is_what_a_shower_alone_gets(self) -> None:
         critic = LayerCritic(3, 1, head=(8,), companions=4)
         x, context = torch.randn(200, 3), torch.zeros(200, 1)
-        critic.settle((x,), context)
+        critic.fit_usual((x,), context)
         assert critic.companions is not None
         torch.testing.assert_close(critic.companions.usual, critic.companions(x).mean(0).detach())
 

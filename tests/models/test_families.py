@@ -107,7 +107,7 @@ def test_a_training_that_diverges_says_what_to_change(family: str, coarse_shower
     coarse_showers.write(tmp_path / "showers.h5")
     training = {"learning_rate": 1e12, "epochs": 2, "batch_size": 40}
     recipe = recipe_of({"family": family, "model": SMALL.get(family, {}), "training": training}, ())
-    with pytest.raises(TrainingError, match=r"no finite number any more in epoch .*; lower training\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"infinite or NaN in epoch .*; lower training\.learning_rate"):
         train(recipe, [tmp_path / "showers.h5"], tmp_path / "model")
 
 

@@ -175,7 +175,7 @@ class TestOptions:
             ("mean-flow", {"solver": "heun"}, "'mean-flow' has no option 'solver' at generation; it has: steps"),
             ("flow-matching", {"steps": 0}, "bad setting option.steps = 0"),
             ("flow-matching", {"solver": "gauss"}, "bad setting option.solver = 'gauss': .*'euler', 'midpoint'"),
-            ("diffusion", {"sigma_max": 0.001}, "sigma_min 0.002 must lie below sigma_max 0.001"),
+            ("diffusion", {"sigma_max": 0.001}, "sigma_min 0.002 must be less than sigma_max 0.001"),
             ("vae", {"steps": 2}, "'vae' has no option 'steps' at generation; it has none"),
         ],
     )

@@ -71,7 +71,7 @@ class TestStates:
         folder.rename(folder.with_name("G4EMLOW8.5"))
         sets = again(data_sets)
         assert (sets["G4EMLOW"].state, sets["G4EMLOW"].other_versions) == ("missing", ("8.5",))
-        with pytest.raises(SimulationError, match=r"G4EMLOW8\.8 is missing in .* \(of other versions there is 8\.5\)"):
+        with pytest.raises(SimulationError, match=r"G4EMLOW8\.8 is missing in .* \(other versions found: 8\.5\)"):
             sets.check()
 
     def test_a_geant4_that_is_not_known_takes_the_newest(self, data_sets: DataSets) -> None:
@@ -129,14 +129,14 @@ class TestCheck:
     )
     def test_a_download_that_was_interrupted(self, data_sets: DataSets, fill: Fill, file: str) -> None:
         fill(data_sets, file.split("/")[0].rstrip("0123456789."), file.partition("/")[2], None)
-        with pytest.raises(SimulationError, match=rf"has no {file.split('/', 1)[1]}, which tells ") as raised:
+        with pytest.raises(SimulationError, match=rf"has no {file.split('/', 1)[1]}, needed for ") as raised:
             again(data_sets).check()
         name = file.split("/")[0].rstrip("0123456789.")
         assert f"calzone download --force -i {name} " in str(raised.value)
 
     def test_a_file_without_content(self, data_sets: DataSets, fill: Fill) -> None:
         fill(data_sets, "G4EMLOW", "brem_SB/br82", "")
-        with pytest.raises(SimulationError, match=r"br82, which tells bremsstrahlung, is empty"):
+        with pytest.raises(SimulationError, match=r"br82, needed for bremsstrahlung, is empty"):
             again(data_sets).check()
 
     @pytest.mark.parametrize("name", CONTENTS)

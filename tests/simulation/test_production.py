@@ -127,7 +127,7 @@ class TestTheFile:
         assert tracks.columns["energy"].min() >= 1
 
     def test_tracks_that_are_none(self, tmp_path: Path, expected: bytes) -> None:
-        with pytest.raises(FastVError, match="no file of tracks, for it has no 'pdg'"):
+        with pytest.raises(FastVError, match="not a file of tracks: it has no 'pdg'"):
             read_tracks(io_of(tmp_path, expected))
         with pytest.raises(FastVError, match="cannot read the tracks"):
             read_tracks(tmp_path / "missing.h5")

@@ -111,7 +111,7 @@ class TestEdges:
 
     def test_a_mesh_of_unknown_depth(self) -> None:
         block = LayerBlock(layers=1, alpha_cells=1, r_edges=(0.0, 1.0))
-        with pytest.raises(GeometryError, match="does not tell how thick"):
+        with pytest.raises(GeometryError, match="does not give the thickness"):
             Voxeliser(Detector(name="flat", mesh=ReadoutMesh(blocks=(block,))))
 
 

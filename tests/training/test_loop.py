@@ -280,7 +280,7 @@ class TestDivergence:
     ) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(VAE, "loss", lambda self, _: {"loss": self.intensity.bias.sum() * float("nan")})
-            with pytest.raises(TrainingError, match="epoch 0; there is no model yet to keep"):
+            with pytest.raises(TrainingError, match="epoch 0; no model was written"):
                 small(data, tmp_path / "model", "training.epochs=5")
         small(data, tmp_path / "model", "training.epochs=1")
 

@@ -1,4 +1,4 @@
-"""Detectors: a mesh, a stack of materials and how their showers are read out; and the presets.
+"""Detectors, each a readout mesh, a stack of materials and readout parameters, and the built-in presets.
 
 Lengths are in mm, energies in MeV.
 """
@@ -17,15 +17,20 @@ from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem
 
 _OLD_STACK = ("absorber", "sensitive", "stack_layers", "inner_radius")
-"""How files of format version 1 tell the stack: of repeated pairs of slabs in a barrel."""
+"""Fields that describe the stack in files of format version 1: repeated pairs of slabs in a barrel."""
 
 
 class Detector(Frozen):
     """A calorimeter and how its showers are read out.
 
-    ``energy_scale`` divides the visible energy before it is written (CaloChallenge uses 0.033 for Par04 SiW), so that
-    voxel energies add up to about the incident energy. ``readout_threshold`` is visible energy in MeV: voxels below it
-    read zero. ``stack`` tells the material; only full simulation needs it.
+    Attributes:
+        name: of the detector.
+        description: one line for users.
+        mesh: the readout mesh.
+        energy_scale: visible energies are divided by it before they are written, so that the voxel energies of a shower
+            add up to about its incident energy (CaloChallenge: 0.033 for Par04 SiW).
+        readout_threshold: visible energy in MeV; voxels below it read zero.
+        stack: the materials; only full simulation needs them.
 
     Example:
         >>> detector = Detector.preset("par04-siw")
@@ -43,7 +48,7 @@ class Detector(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _read_old_stack(cls, content: Any) -> Any:
-        """Take the four fields of format version 1 for what they are."""
+        """Translate the four fields of format version 1 into a ``stack``."""
         if not isinstance(content, dict) or not any(name in content for name in _OLD_STACK):
             return content
         old = {name: content[name] for name in _OLD_STACK if content.get(name) is not None}
@@ -64,12 +69,12 @@ class Detector(Frozen):
 
     @property
     def threshold(self) -> float:
-        """Readout threshold in the units of the file: ``readout_threshold / energy_scale``, MeV."""
+        """Readout threshold on the scale of the voxel energies, ``readout_threshold / energy_scale``, in MeV."""
         return self.readout_threshold / self.energy_scale
 
     @classmethod
     def preset(cls, name: str) -> Detector:
-        """A detector by name.
+        """A built-in detector by name.
 
         Raises:
             GeometryError: the name is unknown; the message lists the known ones.
@@ -83,13 +88,15 @@ class Detector(Frozen):
 
     @classmethod
     def named(cls, name: str) -> Detector:
-        """A preset, a detector of one's own, or the mesh of a CaloChallenge binning.
+        """A preset, a user-defined detector, or the mesh of a CaloChallenge binning file.
 
-        ``FILE.yaml`` is read by :meth:`from_yaml`; ``FILE.xml``, or ``FILE.xml:PARTICLE`` if it has several, is a
-        binning. A binning tells neither the energy scale nor the threshold: they are 1 and 0.
+        Args:
+            name: name of a preset; ``FILE.yaml``, read by :meth:`from_yaml`; or a binning ``FILE.xml``, written
+                ``FILE.xml:PARTICLE`` if it holds several particles. A binning file gives neither energy scale nor
+                threshold, which become 1 and 0.
 
         Raises:
-            GeometryError: the name is unknown; the message lists the known ones; or a value in the file is not allowed.
+            GeometryError: the name is unknown (the message lists the known ones), or a value in the file is invalid.
             FileFormatError: the file is missing or damaged.
         """
         if name.endswith((".yaml", ".yml")):
@@ -102,13 +109,14 @@ class Detector(Frozen):
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Detector:
-        """A detector of one's own.
+        """A user-defined detector from a YAML file.
 
-        The file holds the fields of this class. ``mesh`` may be given as the arguments of
-        :meth:`ReadoutMesh.cylinder`; without ``name``, the detector is called after the file.
+        Args:
+            path: a file with the fields of this class. ``mesh`` may be given as the arguments of
+                :meth:`ReadoutMesh.cylinder`; without ``name``, the detector is named after the file.
 
         Raises:
-            FileFormatError: the file is missing or no valid YAML.
+            FileFormatError: the file is missing or not valid YAML.
             GeometryError: a value is not allowed; the message gives the path to it.
 
         Example:
@@ -169,7 +177,7 @@ class _Cylinder(Frozen):
 
 
 class _RegularMesh(Frozen):
-    """Gives errors the path that a user sees in the file."""
+    """Wraps the mesh so that error messages give the path to a value as it is in the file."""
 
     mesh: _Cylinder
 
@@ -180,7 +188,7 @@ def _barrel(repeat: int, *slabs: Slab) -> Stack:
 
 
 _THRESHOLD = 0.5e-3
-"""Par04 keeps voxels of more than 0.5 keV."""
+"""Readout threshold of Par04 in MeV: 0.5 keV."""
 
 
 def _par04_siw(name: str, data_set: int, mesh: ReadoutMesh) -> Detector:
@@ -188,7 +196,7 @@ def _par04_siw(name: str, data_set: int, mesh: ReadoutMesh) -> Detector:
         name=name,
         description=f"Geant4 example Par04: 90 x (1.4 mm W + 0.3 mm Si), mesh of CaloChallenge data set {data_set}",
         mesh=mesh,
-        energy_scale=0.033,  # of CaloChallenge; the whole stack sees 0.0315 of the energy
+        energy_scale=0.033,  # as in CaloChallenge; the sampling fraction of the whole stack is 0.0315
         readout_threshold=_THRESHOLD,
         stack=_barrel(90, Slab(material="G4_W", thickness=1.4), Slab(material="G4_Si", thickness=0.3, active=True)),
     )
@@ -199,7 +207,7 @@ def _par04_scipb(name: str, how: str, mesh: ReadoutMesh) -> Detector:
         name=name,
         description=f"Geant4 example Par04: 45 x (4.4 mm Pb + 1.2 mm polystyrene), {how}",
         mesh=mesh,
-        energy_scale=0.033,  # the whole stack sees 0.0331 of the energy, measured with electrons of 10 GeV
+        energy_scale=0.033,  # the sampling fraction of the whole stack is 0.0331, measured with 10 GeV electrons
         readout_threshold=_THRESHOLD,
         stack=_barrel(
             45, Slab(material="G4_Pb", thickness=4.4), Slab(material="G4_POLYSTYRENE", thickness=1.2, active=True)
@@ -239,7 +247,7 @@ PRESETS: dict[str, Detector] = {
             name="par04-pbwo4",
             description="Geant4 example Par04 with one homogeneous crystal: 225 mm PbWO4",
             mesh=ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=5.0, r_size=10.0),
-            energy_scale=1.0,  # all of the energy is seen
+            energy_scale=1.0,  # a homogeneous calorimeter: all deposited energy is visible
             readout_threshold=_THRESHOLD,
             stack=_barrel(1, Slab(material="G4_PbWO4", thickness=225.0, active=True)),
         ),

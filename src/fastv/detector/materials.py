@@ -1,4 +1,4 @@
-"""Geant4's NIST materials: which there are, and their radiation length and Molière radius."""
+"""Geant4's NIST materials with their densities, radiation lengths and Molière radii."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fastv.errors import GeometryError
 
 @dataclass(frozen=True)
 class Material:
-    """A material of Geant4's NIST data base.
+    """A material of Geant4's NIST database.
 
     Attributes:
-        name: as Geant4 knows it, such as ``G4_W``.
-        density: g/cm3.
+        name: Geant4's name, such as ``G4_W``.
+        density: in g/cm3.
         radiation_length: X0 in mm.
-        moliere_radius: mm.
+        moliere_radius: in mm.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Material:
 def nist_materials() -> dict[str, Material]:
     """All materials by name.
 
-    Densities and compositions are those of Geant4 11.4. The radiation length is that of Tsai's formula, 1/X0 = sum
-    w_i/X0_i over the mass fractions w_i; the Molière radius is 21.205 MeV X0/Ec, with 1/R = sum w_i Ec_i/(21.205 MeV
-    X0_i) and Ec = 610 MeV/(Z + 1.24), for gases 710 MeV/(Z + 0.92).
+    Densities and compositions are those of Geant4 11.4. Radiation lengths follow Tsai's formula, for compounds 1/X0 =
+    sum_i w_i/X0_i with the mass fractions w_i. The Molière radius is R = 21.205 MeV X0/Ec, for compounds 1/R = sum_i
+    w_i Ec_i/(21.205 MeV X0_i), with the critical energy Ec = 610 MeV/(Z + 1.24), for gases 710 MeV/(Z + 0.92).
 
     Source: Particle Data Group, Review of Particle Physics, Passage of particles through matter.
 
@@ -51,10 +51,10 @@ def nist_materials() -> dict[str, Material]:
 
 
 def material(name: str) -> Material:
-    """One material.
+    """The material of a given name.
 
     Raises:
-        GeometryError: Geant4 has no such material; the message lists names that are alike.
+        GeometryError: Geant4 has no such material; the message suggests similar names.
 
     Example:
         >>> material("lead-glass-7")
@@ -64,7 +64,7 @@ def material(name: str) -> Material:
     known = nist_materials()
     if name in known:
         return known[name]
-    # Letters in the wrong case and a missing prefix are the likeliest slips.
+    # The likeliest mistakes are wrong case and a missing prefix.
     bare = {each.lower().removeprefix("g4_"): each for each in known}
     sought = name.lower().removeprefix("g4_")
     alike = [sought] if sought in bare else get_close_matches(sought, bare, n=3, cutoff=0.75)

@@ -1,6 +1,7 @@
 """Readout meshes, which divide a shower into voxels.
 
-A voxel array has the axes (N, layer, alpha, r), r fastest; flattened it is (N, V). Lengths are in mm, angles in rad.
+Voxel energies have the axes (N, layer, alpha, r) with r varying fastest, or are flattened to (N, V). Lengths are in mm,
+angles in rad.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from fastv.records import Frozen, PositiveFloat, first_problem
 
 
 class LayerBlock(Frozen):
-    """A run of consecutive layers that share one segmentation.
+    """Consecutive layers that share one segmentation.
 
     Attributes:
         layers: number of layers.
         alpha_cells: cells around the shower axis in each layer.
-        r_edges: rising edges of the cells in r, mm.
-        thickness: depth of one layer along the shower axis, mm, or None where a file does not tell it.
+        r_edges: increasing edges of the cells in r, mm.
+        thickness: thickness of one layer along the shower axis in mm, or None if unknown.
         first_id: number of the first layer in its detector (CaloChallenge data set 1 skips numbers).
 
     Example:
@@ -43,7 +44,7 @@ class LayerBlock(Frozen):
     def _edges_rise(self) -> Self:
         edges = np.asarray(self.r_edges)
         if edges[0] < 0 or not np.all(np.isfinite(edges)) or np.any(np.diff(edges) <= 0):
-            msg = f"r_edges must rise from a radius >= 0, got {list(self.r_edges)}"
+            msg = f"r_edges must increase from a radius >= 0, got {list(self.r_edges)}"
             raise ValueError(msg)
         return self
 
@@ -56,8 +57,8 @@ class LayerBlock(Frozen):
 class ReadoutMesh(Frozen):
     """A cylindrical readout mesh around the shower axis.
 
-    The mesh is a list of :class:`LayerBlock`; a regular mesh has one. Alpha slice 0 starts at -pi. Voxels are ordered
-    (layer, alpha, r), r fastest.
+    The mesh is a sequence of :class:`LayerBlock`; one built by :meth:`cylinder` has a single block. The first alpha
+    cell starts at -pi. Voxels are ordered (layer, alpha, r) with r varying fastest.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65)
@@ -73,7 +74,14 @@ class ReadoutMesh(Frozen):
     def cylinder(
         cls, *, layers: int, alpha_cells: int, r_cells: int, layer_thickness: float, r_size: float
     ) -> ReadoutMesh:
-        """Build a regular mesh from its numbers of cells and their sizes in mm.
+        """Build a regular mesh of equal cells.
+
+        Args:
+            layers: number of layers along the shower axis.
+            alpha_cells: number of cells around the axis.
+            r_cells: number of cells in r.
+            layer_thickness: size of a cell along the axis, mm.
+            r_size: size of a cell in r, mm.
 
         Raises:
             GeometryError: a number of cells is not a whole number above zero, or a size is not a finite number above
@@ -98,13 +106,17 @@ class ReadoutMesh(Frozen):
 
     @classmethod
     def from_binning_xml(cls, path: str | Path, particle: str | None = None) -> ReadoutMesh:
-        """Read the mesh of one particle from a CaloChallenge binning XML.
+        """Read the mesh of one particle from a CaloChallenge binning file (XML).
 
-        Layers with a single r edge have no voxels and are left out; their neighbours keep their ids. ``particle`` is
-        the ``name`` of a ``<Bin>``; it may be omitted when the file has only one.
+        Layers with a single r edge have no voxels and are left out; the other layers keep their numbers. Layer
+        thicknesses are not in the file and stay unknown.
+
+        Args:
+            path: the XML file.
+            particle: ``name`` of a ``<Bin>``; may be omitted if the file has only one.
 
         Raises:
-            FileFormatError: the file is missing or no valid binning.
+            FileFormatError: the file is missing or not a valid binning.
             GeometryError: the particle is not in the file.
         """
         path = Path(path)
@@ -177,7 +189,7 @@ class ReadoutMesh(Frozen):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(layer, alpha, r) of a regular mesh.
+        """Numbers of cells (layer, alpha, r) of a regular mesh.
 
         Raises:
             GeometryError: the layers differ in their segmentation.
@@ -188,7 +200,7 @@ class ReadoutMesh(Frozen):
         return self.n_layers, self.blocks[0].alpha_cells, self.blocks[0].r_cells
 
     def describe(self) -> str:
-        """The mesh in words.
+        """A short description of the mesh.
 
         Example:
             >>> ReadoutMesh.cylinder(layers=4, alpha_cells=1, r_cells=2, layer_thickness=3.4, r_size=5).describe()
@@ -201,12 +213,12 @@ class ReadoutMesh(Frozen):
 
     @cached_property
     def layer_boundaries(self) -> NDArray[np.int64]:
-        """First voxel of each layer and V at the end, shape (n_layers + 1,)."""
+        """Index of the first voxel of each layer, followed by V, shape (n_layers + 1,)."""
         sizes = [layer.alpha_cells * layer.r_cells for layer in self.layers]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def layer_slice(self, layer: int) -> slice:
-        """The voxels of one layer in the flattened array; a negative number counts from the last layer.
+        """The voxels of one layer as a slice of the flattened array; a negative index counts from the last layer.
 
         Raises:
             IndexError: the mesh has no such layer.
@@ -216,7 +228,7 @@ class ReadoutMesh(Frozen):
 
     @cached_property
     def layer_ids(self) -> tuple[int, ...]:
-        """The number of each layer in its detector."""
+        """The number of each layer in its detector, n_layers of them."""
         return tuple(layer.first_id for layer in self.layers)
 
     @cached_property
@@ -226,12 +238,12 @@ class ReadoutMesh(Frozen):
 
     @cached_property
     def voxel_r(self) -> NDArray[np.float64]:
-        """Radius of each voxel centre in mm, shape (V,): the middle of its edges."""
+        """Radius of each voxel centre, midway between the edges of the voxel, in mm, shape (V,)."""
         return np.concatenate([np.tile(_middles(layer.r_edges), layer.alpha_cells) for layer in self.layers])
 
     @cached_property
     def voxel_alpha(self) -> NDArray[np.float64]:
-        """Angle of each voxel centre in rad, shape (V,); slice 0 starts at -pi."""
+        """Azimuth alpha of each voxel centre in rad, shape (V,); the first cell starts at -pi."""
         return np.concatenate(
             [
                 np.repeat(_middles(np.linspace(-np.pi, np.pi, layer.alpha_cells + 1)), layer.r_cells)
@@ -241,7 +253,7 @@ class ReadoutMesh(Frozen):
 
     @cached_property
     def layer_z(self) -> NDArray[np.float64]:
-        """Depth of the middle of each layer in mm, shape (n_layers,); index + 1/2 where depths are unknown."""
+        """Depth of the middle of each layer in mm, shape (n_layers,); index + 1/2 if thicknesses are unknown."""
         thickness = [layer.thickness for layer in self.layers]
         known = [1.0 if t is None else t for t in thickness] if None in thickness else thickness
         ends = np.cumsum(np.asarray(known, dtype=np.float64))
@@ -249,7 +261,7 @@ class ReadoutMesh(Frozen):
 
     @cached_property
     def voxel_centres(self) -> NDArray[np.float64]:
-        """Cartesian centres (x, y, z) in mm, shape (V, 3): x = r cos(alpha), y = r sin(alpha), z along the axis."""
+        """Cartesian voxel centres in mm, shape (V, 3): x = r cos(alpha), y = r sin(alpha), z along the axis."""
         x = self.voxel_r * np.cos(self.voxel_alpha)
         y = self.voxel_r * np.sin(self.voxel_alpha)
         return np.stack([x, y, self.layer_z[self.voxel_layer]], axis=1)

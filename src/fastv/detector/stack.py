@@ -1,4 +1,4 @@
-"""What a calorimeter is made of: slabs of material, one after another, in the order in which a particle meets them.
+"""The slabs of material of a calorimeter, in the order in which a particle crosses them.
 
 Lengths are in mm.
 """
@@ -22,9 +22,9 @@ class Slab(Frozen):
     """One slab of material.
 
     Attributes:
-        material: name in Geant4's NIST data base, such as ``G4_W`` (see :func:`fastv.detector.materials.material`).
-        thickness: mm.
-        active: whether energy that is deposited in it is seen.
+        material: name in Geant4's NIST database, such as ``G4_W`` (see :func:`fastv.detector.materials.material`).
+        thickness: in mm.
+        active: whether energy deposited in it is visible.
 
     Example:
         >>> Slab(material="G4_Si", thickness=0.3, active=True).active
@@ -45,7 +45,11 @@ class Slab(Frozen):
 
 
 class SlabGroup(Frozen):
-    """Slabs that come ``repeat`` times in a row: absorber and active material, again and again.
+    """A sequence of slabs, usually absorber and active material, that is repeated.
+
+    Attributes:
+        slabs: the slabs of one repetition.
+        repeat: number of repetitions.
 
     Example:
         >>> SlabGroup(repeat=3, slabs=(Slab(material="G4_Pb", thickness=2), Slab(material="G4_Si", thickness=1))).depth
@@ -57,24 +61,24 @@ class SlabGroup(Frozen):
 
     @property
     def depth(self) -> float:
-        """Thickness of all repetitions, mm."""
+        """Total thickness of all repetitions, mm."""
         return self.repeat * sum(slab.thickness for slab in self.slabs)
 
 
 class Stack(Frozen):
-    """The slabs of a calorimeter, as a barrel of concentric cylinders or as planes.
+    """The slabs of a calorimeter, as a barrel of concentric cylinders or as parallel planes.
 
-    The particle starts at the origin. In a barrel the cylinders lie around the z axis, and a particle at theta = 90
-    degrees meets them at a right angle; in a planar stack the planes are perpendicular to the z axis, and theta = 0
-    is a right angle.
+    The particle starts at the origin. The cylinders of a barrel have the z axis in common, and normal incidence is at
+    theta = 90 degrees; the planes of a planar stack are perpendicular to the z axis, and normal incidence is at
+    theta = 0.
 
     Attributes:
         shape: ``barrel`` or ``planar``.
         groups: from the inside to the outside, or from the front to the back.
         inner_radius: of a barrel, mm.
-        distance: of a planar stack, from the origin to its front face, mm.
-        half_length: a barrel ends at z = +- this, mm; None: it is as long as the showers need.
-        half_width: a planar stack ends at x, y = +- this, mm; None: it is as wide as the showers need.
+        distance: from the origin to the front face of a planar stack, mm.
+        half_length: a barrel ends at z = +-half_length, mm; if None it is as long as the showers need.
+        half_width: a planar stack ends at x, y = +-half_width, mm; if None it is as wide as the showers need.
 
     Example:
         >>> pair = SlabGroup(repeat=20, slabs=(Slab(material="G4_Pb", thickness=2.0),
@@ -110,12 +114,12 @@ class Stack(Frozen):
 
     @cached_property
     def slabs(self) -> tuple[Slab, ...]:
-        """All slabs in order, repetitions written out."""
+        """All slabs in order, repetitions included."""
         return tuple(slab for group in self.groups for _ in range(group.repeat) for slab in group.slabs)
 
     @cached_property
     def boundaries(self) -> NDArray[np.float64]:
-        """Depths of the surfaces between slabs in mm, from 0 to :attr:`depth`, shape (slabs + 1,)."""
+        """Depths of the slab surfaces in mm, from 0 to :attr:`depth`, shape (slabs + 1,)."""
         return np.concatenate([[0.0], np.round(np.cumsum([slab.thickness for slab in self.slabs]), 9)])
 
     @property
@@ -125,27 +129,27 @@ class Stack(Frozen):
 
     @property
     def front(self) -> float:
-        """Inner radius or distance of the front face, mm."""
+        """Inner radius of a barrel, or distance of a planar stack's front face from the origin, mm."""
         front = self.inner_radius if self.shape == "barrel" else self.distance
-        assert front is not None  # checked when the stack was made
+        assert front is not None  # checked when the stack was built
         return front
 
     @property
     def right_angle(self) -> float:
-        """Polar angle theta at which a particle meets the slabs at a right angle, rad."""
+        """Polar angle theta of normal incidence, rad."""
         return math.pi / 2 if self.shape == "barrel" else 0.0
 
     @cached_property
     def radiation_lengths(self) -> float:
-        """Thickness in radiation lengths, sum of t/X0."""
+        """Thickness in radiation lengths: sum of t/X0 over the slabs."""
         return sum(each.thickness / made_of.radiation_length for each, made_of in self._materials())
 
     @cached_property
     def moliere_radius(self) -> float:
-        """Effective Molière radius in mm: 1/R = sum of (t/T) / R_i over the slabs, T the whole thickness.
+        """Effective Molière radius R in mm: 1/R = sum_i (t_i/T) / R_i over the slabs, T the total thickness.
 
-        Source: Particle Data Group, Review of Particle Physics, Passage of particles through matter, for mixtures; a
-        slab's share of the thickness takes the place of its share of the mass.
+        Source: Particle Data Group, Review of Particle Physics, Passage of particles through matter, for mixtures, with
+        fractions of thickness in place of fractions of mass.
         """
         return self.depth / sum(each.thickness / made_of.moliere_radius for each, made_of in self._materials())
 
@@ -153,7 +157,7 @@ class Stack(Frozen):
         return [(slab, material(slab.material)) for slab in self.slabs]
 
     def describe(self) -> str:
-        """The slabs in words.
+        """A short description of the slabs.
 
         Example:
             >>> from fastv.detector.detector import Detector

@@ -1,4 +1,4 @@
-"""Showers in 3D: as an interactive page without network, or as a picture."""
+"""Showers in 3D, as an interactive HTML page that needs no network or as a picture."""
 
 from fastv.display.page import fragment, page, shared_assets
 from fastv.display.picture import picture

@@ -1,6 +1,6 @@
-"""The camera that looks at a scene, the same for the page and for the picture.
+"""The perspective camera of a scene, the same for the page and for the picture.
 
-On the screen z (the shower axis) points to the right, y upwards, and x away from the viewer, as seen from the side.
+In the side view z (the shower axis) points to the right, y upwards, and x away from the viewer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from fastv.display.cells import Floats
 
 FIELD_OF_VIEW = math.radians(15)
-"""Vertical opening of the camera, rad."""
+"""Vertical opening angle of the camera, rad."""
 
 
 class Preset(NamedTuple):
-    """A direction to look from, in degrees, and whether the shower is cut open for it."""
+    """A viewing direction, in degrees, and whether the shower is cut open in this view."""
 
     azimuth: float
     elevation: float
@@ -30,11 +30,11 @@ CAMERAS = {
     "side": Preset(0.0, 0.0, True),
     "front": Preset(-90.0, 0.0, False),
 }
-"""Directions by name; ``front`` looks along the direction of the particle."""
+"""Viewing directions by name; ``front`` looks along the direction of the particle."""
 
 
 def on_screen(points: Floats) -> Floats:
-    """Mesh coordinates (..., 3) x, y, z as screen coordinates z, y, -x."""
+    """Convert mesh coordinates (x, y, z) to screen coordinates (z, y, -x), both of shape (..., 3)."""
     return np.stack([points[..., 2], points[..., 1], -points[..., 0]], axis=-1)
 
 
@@ -43,10 +43,10 @@ class Camera:
     """A perspective camera.
 
     Attributes:
-        azimuth: degrees around the vertical; 0 sees the shower from its side, -90 along the incoming particle.
+        azimuth: degrees around the vertical; 0 is a view from the side, -90 along the incoming particle.
         elevation: degrees above the shower axis.
-        target: what is in the middle of the picture, screen coordinates in mm.
-        distance: mm from the target.
+        target: the point in the middle of the picture, in screen coordinates, mm.
+        distance: from the target, mm.
 
     Example:
         >>> camera = Camera(0.0, 0.0, (50.0, 0.0, 0.0), 1000.0)
@@ -70,13 +70,13 @@ class Camera:
 
     @property
     def eye(self) -> Floats:
-        """Where the camera stands, in screen coordinates, shape (3,)."""
+        """Position of the camera in screen coordinates, mm, shape (3,)."""
         place: Floats = np.asarray(self.target) + self.distance * self.axes[2]
         return place
 
     @property
     def open_quadrant(self) -> tuple[float, float]:
-        """The quarter in alpha, rad, that faces the viewer: above (below, when seen from below) and on his side."""
+        """The quadrant in alpha, (from, to) in rad, that faces the viewer and is cut out of an opened shower."""
         x = -math.cos(math.radians(self.azimuth))  # towards the viewer, in mesh coordinates
         y = math.sin(math.radians(self.elevation))
         if y >= 0:
@@ -84,11 +84,14 @@ class Camera:
         return (-math.pi / 2, 0.0) if x > 0 else (-math.pi, -math.pi / 2)
 
     def moved_back(self, factor: float) -> Camera:
-        """The same camera ``factor`` times as far from its target."""
+        """The same camera at ``factor`` times the distance from its target."""
         return replace(self, distance=factor * self.distance)
 
     def project(self, points: Floats) -> Floats:
-        """Places in the picture (..., 2), from -0.5 to 0.5 high, of points (..., 3) in mesh coordinates."""
+        """Project points (..., 3) in mesh coordinates, mm, to picture coordinates (..., 2).
+
+        The picture extends from -0.5 to 0.5 in height.
+        """
         seen = (on_screen(points) - np.asarray(self.target)) @ self.axes.T
         height = 2 * math.tan(FIELD_OF_VIEW / 2) * (self.distance - seen[..., 2])
         projected: Floats = seen[..., :2] / height[..., None]
@@ -96,7 +99,12 @@ class Camera:
 
 
 def fitted(points: Floats, azimuth: float, elevation: float, aspect: float) -> Camera:
-    """The nearest camera in a direction that has all points (n, 3) in a picture of width / height ``aspect``.
+    """The camera closest to the points, in a given direction, that has all of them in the picture.
+
+    Args:
+        points: mesh coordinates (n, 3), mm.
+        azimuth, elevation: direction in degrees, see :class:`Camera`.
+        aspect: width of the picture divided by its height.
 
     Example:
         >>> corners = np.array([[-40.0, -40.0, 0.0], [40.0, 40.0, 150.0]])
@@ -108,7 +116,7 @@ def fitted(points: Floats, azimuth: float, elevation: float, aspect: float) -> C
     axes = Camera(azimuth, elevation, (0.0, 0.0, 0.0), 1.0).axes
     half = math.tan(FIELD_OF_VIEW / 2) * np.array([aspect, 1.0])
     target = (screen.min(axis=0) + screen.max(axis=0)) / 2
-    for _ in range(4):  # what is in the middle depends a little on the distance
+    for _ in range(4):  # the centre of the projected points depends slightly on the distance
         seen = (screen - target) @ axes.T
         distance = ((np.abs(seen[:, :2]) / half).max(axis=1) + seen[:, 2]).max()
         places = seen[:, :2] / (distance - seen[:, 2:])

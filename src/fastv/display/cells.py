@@ -1,7 +1,7 @@
-"""Where the cells of a mesh are.
+"""Geometry of the cells of a mesh.
 
-Scene coordinates are those of the mesh: z along the shower axis from the entrance into the detector, x and y across it,
-in mm.
+Coordinates are those of the mesh, in mm: z along the shower axis from the entrance into the detector, x and y
+perpendicular to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def has_depths(mesh: ReadoutMesh) -> bool:
 def layer_edges(mesh: ReadoutMesh) -> Floats:
     """Depths of the boundaries between layers in mm, shape (n_layers + 1,).
 
-    Where depths are unknown every layer is one unit deep, as in :attr:`ReadoutMesh.layer_z`.
+    If depths are unknown every layer is one unit deep, as in :attr:`ReadoutMesh.layer_z`.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=3.4, r_size=5)
@@ -36,17 +36,17 @@ def layer_edges(mesh: ReadoutMesh) -> Floats:
 
 
 def reach(mesh: ReadoutMesh) -> float:
-    """Radius of the whole mesh in mm."""
+    """Outer radius of the mesh in mm."""
     return max(block.r_edges[-1] for block in mesh.blocks)
 
 
 def depth_scale(mesh: ReadoutMesh) -> float:
-    """Factor from depth to drawn length: 1, or what makes layers of unknown depth 2.4 radii long together."""
+    """Factor from depth to drawn length: 1, or, if depths are unknown, such that the mesh is 2.4 outer radii long."""
     return 1.0 if has_depths(mesh) else 2.4 * reach(mesh) / mesh.n_layers
 
 
 def cell_bounds(mesh: ReadoutMesh) -> Floats:
-    """Edges of every voxel, shape (V, 6): r, alpha and z, each from and to, in mm and rad.
+    """Edges of every voxel, shape (V, 6): lower and upper edge in r, in alpha and in z, in mm and rad.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=3.4, r_size=5)
@@ -67,7 +67,7 @@ def cell_bounds(mesh: ReadoutMesh) -> Floats:
 
 
 def arc_pieces(alpha_cells: int) -> int:
-    """Into how many pieces the arc of a cell is cut, so that pieces can be sorted by distance: at most 30 degrees each.
+    """Number of pieces into which a cell is cut in alpha to sort them by distance: at most 30 degrees each.
 
     Example:
         >>> arc_pieces(16), arc_pieces(1)
@@ -77,7 +77,7 @@ def arc_pieces(alpha_cells: int) -> int:
 
 
 def arc_steps(mesh: ReadoutMesh) -> int:
-    """Straight lines that stand for the arc of one piece: one for every 8 degrees of the widest, at least one.
+    """Number of straight lines that approximate the arc of one piece: at most 8 degrees each.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=16, r_cells=1, layer_thickness=3.4, r_size=5)
@@ -88,11 +88,14 @@ def arc_steps(mesh: ReadoutMesh) -> int:
 
 
 def pieces_of(bounds: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
-    """Cut wide cells (n, 6) into pieces (m, 6) in alpha.
+    """Cut wide cells into pieces in alpha.
+
+    Args:
+        bounds: edges of cells (n, 6), as of :func:`cell_bounds`.
 
     Returns:
-        The bounds of the pieces; the cell each is of, shape (m,); and whether its start and its end in alpha are those
-        of the cell, shape (m, 2): elsewhere a cell has no wall.
+        The edges of the pieces (m, 6); the index of the cell of each piece, shape (m,); and whether its lower and upper
+        edge in alpha are walls of the cell, shape (m, 2).
 
     Example:
         >>> ring = np.array([[0.0, 5.0, -np.pi, np.pi, 0.0, 3.4]])
@@ -113,14 +116,14 @@ def pieces_of(bounds: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.boo
 def cut_open(
     bounds: Floats, walls: NDArray[np.bool_], quadrant: tuple[float, float]
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Take a quarter in alpha out of pieces of cells (n, 6), so that one sees the inside of a shower.
+    """Cut a quadrant in alpha out of the cells, so that the inside of a shower can be seen.
 
     Args:
-        bounds, walls: as of :func:`pieces_of`; no piece is wider than the quarter.
-        quadrant: from and to in rad, a quarter that starts at a multiple of 90 degrees.
+        bounds, walls: pieces of cells (n, 6) and their walls (n, 2), as of :func:`pieces_of`.
+        quadrant: (from, to) in rad, starting at a multiple of 90 degrees.
 
     Returns:
-        The bounds of what is left of each piece, its walls, and whether anything is left, shape (n,).
+        The edges of what is left of each piece, its walls, and whether anything is left, shape (n,).
 
     Example:
         >>> piece = np.array([[0.0, 5.0, -0.2, 0.2, 0.0, 3.4]])

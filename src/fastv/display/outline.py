@@ -1,4 +1,4 @@
-"""Lines around a shower: the outline of its mesh, the slabs of its detector, its axis.
+"""Lines drawn around a shower: the outline of the mesh, the slabs of the detector, the shower axis.
 
 All points are in mesh coordinates, mm.
 """
@@ -25,7 +25,7 @@ _MOST_RINGS, _MOST_SPOKES = 20, 50
 
 @dataclass(frozen=True)
 class Line:
-    """A line through points (n, 3), its colour ``#rrggbb`` and width in points."""
+    """A line through points (n, 3) in mm, its colour ``#rrggbb`` and its width in typographic points."""
 
     points: Floats
     colour: str
@@ -33,13 +33,13 @@ class Line:
 
 
 def circle(radius: float, z: float, steps: int = 96) -> Floats:
-    """Points of a closed circle around the shower axis, shape (steps + 1, 3)."""
+    """Points of a closed circle around the shower axis at depth z, in mm, shape (steps + 1, 3)."""
     alpha = np.linspace(-np.pi, np.pi, steps + 1)
     return np.stack([radius * np.cos(alpha), radius * np.sin(alpha), np.full_like(alpha, z)], axis=1)
 
 
 def mesh_lines(mesh: ReadoutMesh) -> list[Line]:
-    """The cylinder of the mesh, and the cells of its last layer on its far end.
+    """The cylinder around the mesh, and on its far end the cells of the last layer unless they are too many.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=3, layer_thickness=3.4, r_size=5)
@@ -64,22 +64,23 @@ def mesh_lines(mesh: ReadoutMesh) -> list[Line]:
 
 
 def stack_lines(stack: Stack, mesh: ReadoutMesh, theta: float | None = None) -> list[Line]:
-    r"""Where the surfaces of the slabs cut the floor and the back wall of a box around the mesh.
+    r"""Lines in which the surfaces of the slabs intersect the floor and the back wall of a box around the mesh.
 
-    A surface at depth d is, with the mesh turned to the polar angle theta,
+    In the coordinates of a mesh along the polar angle theta, a surface at depth d is
 
     .. math:: \cos\theta\, x + \sin\theta\, z = \sqrt{(R + d)^2 - y^2} - R
 
-    in a barrel of inner radius R, and :math:`-\sin\theta\, x + \cos\theta\, z = d` in a planar stack. The floor is
-    y = -r of the mesh's radius r, the back wall x = r.
+    in a barrel of inner radius R, and :math:`-\sin\theta\, x + \cos\theta\, z = d` in a planar stack. With the outer
+    radius r of the mesh, the floor is y = -r and the back wall x = r.
 
     Args:
-        stack: the detector.
-        mesh: the mesh, of known depths.
-        theta: polar angle of the particle in rad; by default the right angle to the slabs.
+        stack: slabs of the detector.
+        mesh: the mesh, with known depths.
+        theta: polar angle of the particle in rad; by default normal incidence.
 
     Returns:
-        At most some 40 surfaces, evenly chosen; none where the particle runs along the slabs.
+        The lines of the front, the back and at most 40 evenly spaced active slabs; none if the particle is nearly
+        parallel to the slabs.
 
     Example:
         >>> from fastv.detector.detector import Detector
@@ -99,7 +100,7 @@ def stack_lines(stack: Stack, mesh: ReadoutMesh, theta: float | None = None) -> 
         return []
 
     def height(d: float, y: Floats) -> Floats:
-        """What ``across * x + along * z`` is on a surface."""
+        """Value of ``across * x + along * z`` on the surface at depth d."""
         if stack.shape == "planar":
             return np.full_like(y, d)
         return np.sqrt((stack.front + d) ** 2 - y**2) - stack.front
@@ -132,7 +133,7 @@ def _between(ends: Floats, depth: float) -> Floats | None:
 
 
 def axis_lines(mesh: ReadoutMesh) -> list[Line]:
-    """The incoming particle, with the head of an arrow at the entrance, and the shower axis through the mesh."""
+    """The incoming particle as an arrow to the entrance, and the shower axis through the mesh."""
     depth, radius = float(layer_edges(mesh)[-1]), reach(mesh)
     start, head = particle_start(mesh), 0.06 * radius
     tip = -0.02 * depth
@@ -145,5 +146,5 @@ def axis_lines(mesh: ReadoutMesh) -> list[Line]:
 
 
 def particle_start(mesh: ReadoutMesh) -> float:
-    """Where the drawn path of the incoming particle starts, z in mm: a fifth of the mesh's depth before it."""
+    """z in mm at which the path of the incoming particle starts: a fifth of the mesh's depth in front of the mesh."""
     return -0.2 * float(layer_edges(mesh)[-1])

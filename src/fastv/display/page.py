@@ -1,6 +1,6 @@
-"""A view as HTML: a fragment for any page, what all fragments of a page share, and a page of its own.
+"""A view as HTML: a fragment for any page, the assets that all fragments of a page share, or a complete page.
 
-No address is loaded from anywhere: the script is our own, a few kilobytes of WebGL, and the showers lie in the page.
+Nothing is loaded from the network: the script (a few kilobytes of WebGL) and the showers are part of the page.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from fastv.display.ticks import depth_name, depth_ticks, radius_ticks
 
 
 def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> str:
-    """One view as an HTML element: scenes side by side that share camera, colour scale, threshold and chosen event.
+    """One view as an HTML element: scenes side by side that share camera, colour scale, threshold and selected event.
 
-    The page that takes it in needs :func:`shared_assets` once, anywhere, for all its fragments.
+    A page with fragments must contain :func:`shared_assets` once, at any place.
 
     Args:
         panels: one or more, with the same number of events.
-        camera: ``3D``, ``side`` or ``front``, to begin with.
+        camera: initial view, ``3D``, ``side`` or ``front``.
 
     Raises:
-        SettingsError: the panels do not fit together.
+        SettingsError: there is no panel, or their numbers of events differ.
 
     Example:
         >>> from fastv.display import load_panel
@@ -59,7 +59,7 @@ def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> str:
         "ranges": [colour_range(events) for events in zip(*(panel.events for panel in panels), strict=True)],
         "panels": [_panel_data(panel) for panel in panels],
     }
-    # "<" is written so that no text of a file can end the element.
+    # "<" is escaped so that no text from a file can close the script element.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="fastv-view"><script type="application/json">{text}</script>'
@@ -81,10 +81,14 @@ def shared_assets() -> str:
 
 
 def page(panels: Panel | Sequence[Panel], *, title: str = "Showers", camera: str = "3D") -> str:
-    """A whole page with one view.
+    """A complete HTML page with one view.
+
+    Args:
+        panels, camera: as of :func:`fragment`.
+        title: of the page.
 
     Raises:
-        SettingsError: the panels do not fit together.
+        SettingsError: there is no panel, or their numbers of events differ.
 
     Example:
         >>> from fastv.display import load_panel

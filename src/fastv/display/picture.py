@@ -1,4 +1,4 @@
-"""A view as a still picture, drawn with matplotlib: cells in perspective, lit and cut open as on the page."""
+"""A view as a picture drawn with matplotlib: cells in perspective, lit and cut open as on the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TEXT = "#222222"
 _SCENE_INCHES = (7.6, 4.7)
 _HEADER_INCHES, _FOOTER_INCHES = 1.0, 0.72
 _ROOM = 1.13
-"""How much farther than needed the camera stands, for the labels of the axes."""
+"""Factor by which the camera moves back to leave room for the labels of the axes."""
 
 
 def picture(
@@ -42,13 +42,13 @@ def picture(
 
     Args:
         panels: one or more, with the same number of events.
-        event: which of them.
+        event: index of the event to draw.
         camera: ``3D``, ``side`` or ``front``.
-        threshold: voxels below are left out, MeV.
-        opened: take out the quarter of the cells that faces the viewer; by default in all directions but ``front``.
+        threshold: voxels with less energy are left out, MeV.
+        opened: cut out the quadrant of cells that faces the viewer; by default in all views but ``front``.
 
     Raises:
-        SettingsError: the panels do not fit together, or there is no such event or camera.
+        SettingsError: there is no panel, their numbers of events differ, or there is no such event or camera.
 
     Example:
         >>> from fastv.display import load_panel
@@ -144,18 +144,20 @@ def visible_faces(
     opacity: tuple[float, float],
     steps: int,
 ) -> tuple[Floats, Floats]:
-    """The faces of cells that look towards the camera, the farthest cell first.
+    """The faces of cells that face the camera, those of the farthest cell first.
 
     Args:
-        bounds, walls: of pieces of cells, see :func:`fastv.display.cells.pieces_of`; depths as they are drawn.
+        bounds, walls: edges (n, 6) and walls (n, 2) of pieces of cells, as of :func:`fastv.display.cells.pieces_of`,
+            with z as it is drawn.
         energies: of their cells (n,), MeV.
-        camera: where they are seen from.
+        camera: the camera.
         scale: energies at the ends of the colour scale, MeV.
         opacity: see :data:`fastv.display.style.OPACITY`.
-        steps: straight lines of an arc.
+        steps: number of straight lines that approximate an arc.
 
     Returns:
-        Corners in the picture (faces, k, 2), the last one repeated where a face has fewer, and colours (faces, 4).
+        Corners in the picture (faces, k, 2), with the last corner repeated in faces with fewer, and RGBA colours
+        (faces, 4).
     """
     faces = _faces(bounds, steps)
     order = farthest_first(bounds, camera)
@@ -178,10 +180,10 @@ def visible_faces(
 
 
 def farthest_first(bounds: Floats, camera: Camera) -> NDArray[np.int64]:
-    """The order in which pieces of cells (n, 6) cover one another.
+    """Indices (n,) of pieces of cells (n, 6) from the farthest to the nearest, so that nearer ones cover farther ones.
 
-    In a cylinder it is known without distances: layer after layer towards the eye, in a layer sector after sector
-    towards it, in a sector from the axis to the eye where its outside faces the eye, and to the axis elsewhere.
+    In a cylinder the order does not need distances: layers towards the camera; in a layer, sectors towards the camera;
+    in a sector, outwards in r where the outer faces of cells face the camera, inwards elsewhere.
     """
     right, up, near = camera.eye
     eye_x, eye_y, eye_z = -near, up, right  # mesh coordinates
@@ -193,7 +195,7 @@ def farthest_first(bounds: Floats, camera: Camera) -> NDArray[np.int64]:
 
 
 def _faces(bounds: Floats, steps: int) -> Floats:
-    """Corners of all faces of cells, shape (n, 4 + 2 steps, k, 3), k = 2 steps + 2, counter-clockwise from outside."""
+    """Corners of all faces of cells, shape (n, 4 + 2 steps, k, 3), k = 2 steps + 2; counter-clockwise from outside."""
     alpha = bounds[:, 2, None] + (bounds[:, 3] - bounds[:, 2])[:, None] * np.linspace(0, 1, steps + 1)
     inner, outer, front, back = (bounds[:, i, None] for i in (0, 1, 4, 5))
 
@@ -222,7 +224,7 @@ def _faces(bounds: Floats, steps: int) -> Floats:
 
 
 def _draw_lines(axes: Axes, lines: Sequence[Line], camera: Camera, stretch: Floats) -> None:
-    """Pieces of lines that are nearer to the viewer than the shower axis go before the cells, the others behind."""
+    """Draw parts of lines that are nearer to the viewer than the shower axis over the cells, the others behind them."""
     for front in (False, True):
         pieces, colours, widths = [], [], []
         for line in lines:
@@ -241,7 +243,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line], camera: Camera, stretch: Floa
 
 
 def _draw_axes(axes: Axes, panel: Panel, camera: Camera, stretch: Floats) -> None:
-    """Scales along the lower edge of the mesh on the viewer's side, and across it; one seen end on is left out."""
+    """Draw axes along the lower edge of the mesh on the viewer's side and across it, unless seen end-on."""
     mesh = panel.detector.mesh
     edge, depth = 1.06 * reach(mesh), float(layer_edges(mesh)[-1])
     near = -edge if camera.axes[2, 2] >= 0 else edge  # x on the side of the viewer

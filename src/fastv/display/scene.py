@@ -1,4 +1,4 @@
-"""What a view shows: panels side by side, each with one or more events in one mesh."""
+"""Contents of a view: panels side by side, each with one or more events in one mesh."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastv.showers import Showers, ShowersFile
 from fastv.units import format_energy
 
 COLOURED_SHARE = 0.998
-"""The colour scale starts at the energy above which this share of a shower's energy lies."""
+"""Share of the energy that is in voxels above the lower end of the colour scale."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Event:
     """One shower, or the mean of many.
 
     Attributes:
-        name: a short name for a list of events, such as ``shower 3``.
-        heading: particle, incident energy and angle.
-        facts: sums and counts, in words.
-        voxels: indices of the voxels with energy, shape (hits,), rising.
-        energies: their energies, shape (hits,), MeV.
-        lines: what is drawn for this event alone: slabs at its angle, tracks.
-        legend: colour ``#rrggbb`` and words for kinds of lines.
+        name: short name for the list of events, such as ``shower 3``.
+        heading: particle, incident energy and direction.
+        facts: text with the sums of energies and the number of hits.
+        voxels: indices of the voxels with energy in increasing order, shape (hits,).
+        energies: their energies in MeV, shape (hits,).
+        lines: lines of this event alone: slabs at its angle, tracks.
+        legend: (colour ``#rrggbb``, text) for each kind of line.
     """
 
     name: str
@@ -52,9 +52,13 @@ class Panel:
     """One scene: a mesh and the events in it.
 
     Attributes:
-        title: of the panel, such as the name of its generator; may be empty.
-        detector: whose mesh it is.
+        title: of the panel, such as the name of the generator; may be empty.
+        detector: the detector, with its mesh.
         events: at least one.
+        lines: lines that all events share: outline of the mesh and shower axis; set from the detector.
+
+    Raises:
+        SettingsError: there is no event.
     """
 
     title: str
@@ -71,7 +75,7 @@ class Panel:
 
     @property
     def frame(self) -> Floats:
-        """Points (n, 3) that a picture has to show, depth as it is drawn."""
+        """Points (n, 3) in mm that a picture has to contain, with z as it is drawn."""
         mesh = self.detector.mesh
         depth, radius = float(layer_edges(mesh)[-1]), reach(mesh)
         rings = [circle(radius, z, 16) for z in (0.0, depth)]
@@ -85,7 +89,7 @@ def shower_panel(showers: Showers, title: str = "", *, names: Sequence[str] | No
     Args:
         showers: one or more, in memory.
         title: of the panel.
-        names: of the events; ``shower 0``, ``shower 1`` and so on by default.
+        names: of the events; by default ``shower 0``, ``shower 1`` and so on.
 
     Raises:
         SettingsError: there is no shower.
@@ -105,7 +109,7 @@ def shower_panel(showers: Showers, title: str = "", *, names: Sequence[str] | No
         voxels = np.flatnonzero(energies > 0)
         theta = None if showers.theta is None else float(showers.theta[i])
         energy = format_energy(float(showers.incident_energies[i]), 3, space=" ")
-        direction = _told(showers, "direction") if theta is None else f"theta {math.degrees(theta):.3g}°"
+        direction = _provenance_text(showers, "direction") if theta is None else f"theta {math.degrees(theta):.3g}°"
         heading = [_particle(showers, i), energy, direction]
         events.append(
             Event(
@@ -126,13 +130,13 @@ def mean_panel(
     """A panel with the mean energy per voxel of many showers.
 
     Args:
-        source: showers, or their open file, which is read in batches.
-        count: how many from the first on; all by default.
+        source: showers, or an open file, which is read in batches.
+        count: number of showers, from the first on; by default all.
         title: of the panel.
         progress: show a progress bar on standard error.
 
     Raises:
-        SettingsError: there are not so many showers, or none.
+        SettingsError: ``count`` is less than 1 or more than there are showers.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -143,7 +147,7 @@ def mean_panel(
     """
     count = len(source) if count is None else count
     if not 1 <= count <= len(source):
-        msg = f"a mean of {count} showers was asked for; there are {len(source)}, and at least 1 is needed"
+        msg = f"a mean of {count} showers was requested; there are {len(source)}, and at least 1 is needed"
         raise SettingsError(msg)
     total = np.zeros(source.mesh.n_voxels)
     thetas: list[NDArray[np.float64]] = []
@@ -169,7 +173,7 @@ def mean_panel(
     ]
     theta = None
     if not thetas:
-        heading.append(_told(batch, "direction"))
+        heading.append(_provenance_text(batch, "direction"))
     else:
         angles = np.concatenate(thetas)
         first, last = (f"{math.degrees(a):.3g}°" for a in (angles.min(), angles.max()))
@@ -189,7 +193,12 @@ def mean_panel(
 
 
 def file_panel(file: ShowersFile, rows: Sequence[int], title: str = "") -> Panel:
-    """A panel with some showers of an open file, each named after its number there.
+    """A panel with selected showers of an open file, each named after its number there.
+
+    Args:
+        file: the open file.
+        rows: numbers of the showers, from 0.
+        title: of the panel.
 
     Raises:
         SettingsError: the file has no such shower.
@@ -211,7 +220,12 @@ def file_panel(file: ShowersFile, rows: Sequence[int], title: str = "") -> Panel
 
 
 def load_panel(path: str | Path, rows: Sequence[int], title: str = "", *, mesh: str | Detector | None = None) -> Panel:
-    """A panel with some showers of a file.
+    """A panel with selected showers of a file.
+
+    Args:
+        path: the showers file.
+        rows, title: as of :func:`file_panel`.
+        mesh: detector or its name, for a plain CaloChallenge file.
 
     Raises:
         SettingsError: the file has no such shower.
@@ -227,10 +241,10 @@ def load_panel(path: str | Path, rows: Sequence[int], title: str = "", *, mesh: 
 
 
 def colour_range(events: Sequence[Event]) -> tuple[float, float]:
-    """Energies in MeV at the two ends of a logarithmic colour scale that fits all of these events.
+    """Energies in MeV at the two ends of a logarithmic colour scale for all given events.
 
-    It ends at the highest voxel, and starts where the voxels below it hold a share of 1 - :data:`COLOURED_SHARE` of the
-    energy, one to five decades lower.
+    The upper end is the highest voxel energy. The lower end is the energy below which voxels hold a share of
+    1 - :data:`COLOURED_SHARE` of the total, limited to one to five decades below the upper end.
 
     Example:
         >>> event = Event("a", "", "", np.arange(3), np.array([1e-9, 10.0, 1000.0]))
@@ -247,7 +261,7 @@ def colour_range(events: Sequence[Event]) -> tuple[float, float]:
 
 
 def check_side_by_side(panels: Sequence[Panel]) -> None:
-    """Panels of one view have the same number of events, which are shown together.
+    """Check that panels have the same number of events, so that one view can show them together.
 
     Raises:
         SettingsError: there is no panel, or their numbers of events differ.
@@ -255,12 +269,12 @@ def check_side_by_side(panels: Sequence[Panel]) -> None:
     counts = {len(panel.events) for panel in panels}
     if len(counts) != 1:
         found = " and ".join(str(len(panel.events)) for panel in panels) or "none"
-        msg = f"the panels of a view need the same number of showers, they have {found}"
+        msg = f"the panels of a view need the same number of showers; they have {found}"
         raise SettingsError(msg)
 
 
 def printable(text: str) -> str:
-    """Text of a file without control characters, which might steer a terminal or break a line.
+    """Replace characters in a text from a file that are not printable and might control a terminal or break a line.
 
     Example:
         >>> printable("e-\\x1b[2J")
@@ -277,11 +291,11 @@ def _particle(showers: Showers, row: int) -> str:
     if showers.pdg is not None:
         code = int(showers.pdg[row])
         return PDG_NAMES.get(code, f"PDG {code}")
-    return _told(showers, "particle")
+    return _provenance_text(showers, "particle")
 
 
-def _told(showers: Showers, key: str) -> str:
-    """A short text of the provenance; empty where there is none."""
+def _provenance_text(showers: Showers, key: str) -> str:
+    """The first 40 characters of a text in the provenance; empty if there is none."""
     text: Any = showers.provenance.get(key, "")
     return printable(text)[:40] if isinstance(text, str) else ""
 

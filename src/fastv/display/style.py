@@ -1,4 +1,4 @@
-"""Colours and light of a view, the same for the page and for the picture."""
+"""Colours and lighting of a view, the same for the page and for the picture."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from fastv.display.cells import Floats
 
 COLOUR_MAP = "plasma"
 LIGHT = (-0.45, 0.6, 0.75)
-"""Where the light comes from: right, up, towards the viewer."""
+"""Direction of the light source: components to the right, upwards and towards the viewer."""
 AMBIENT, DIFFUSE = 0.71, 0.37
 OPACITY = {"open": (0.07, 1.25), "closed": (0.04, 2.0)}
-"""Of a cell cut open or not: that of the lowest colour, and the power with which it rises to 1 along the scale."""
+"""Opacity of cells in an opened and a closed shower: its value at the low end of the colour scale, and the power of the
+scale position with which it increases to 1."""
 
 
 def scale_position(energies: Floats, low: float, high: float) -> Floats:
-    """Where energies lie on the logarithmic colour scale, from 0 to 1.
+    """Position of energies on the logarithmic colour scale from ``low`` to ``high``, clipped to 0 to 1.
 
     Example:
         >>> scale_position(np.array([1.0, 10.0, 1000.0]), 1.0, 100.0).tolist()
@@ -27,7 +28,7 @@ def scale_position(energies: Floats, low: float, high: float) -> Floats:
 
 
 def colours(steps: int = 64) -> list[str]:
-    """The colour scale from its low to its high end as ``#rrggbb``.
+    """The colours of the scale from its low to its high end, as ``#rrggbb``.
 
     Example:
         >>> colours(2)

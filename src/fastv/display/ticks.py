@@ -1,4 +1,4 @@
-"""Round numbers for the axes of a scene."""
+"""Tick positions and labels for the axes of a scene."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastv.display.cells import has_depths, layer_edges, reach
 
 
 def round_step(length: float, parts: int) -> float:
-    """The 1, 2 or 5 times a power of ten that cuts a length into at most about so many parts.
+    """The smallest step of 1, 2 or 5 times a power of ten that divides a length into at most ``parts`` parts.
 
     Example:
         >>> round_step(153.0, 4), round_step(0.9, 4)
@@ -21,7 +21,7 @@ def round_step(length: float, parts: int) -> float:
 
 
 def depth_ticks(mesh: ReadoutMesh) -> list[tuple[float, str]]:
-    """Places along z and their labels: mm, or the number of the layer where depths are unknown.
+    """Positions along z and their labels: mm, or numbers of layers if depths are unknown.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65)
@@ -37,12 +37,12 @@ def depth_ticks(mesh: ReadoutMesh) -> list[tuple[float, str]]:
 
 
 def depth_name(mesh: ReadoutMesh) -> str:
-    """What the axis along z shows."""
+    """Label of the axis along z."""
     return "depth [mm]" if has_depths(mesh) else "layer"
 
 
 def radius_ticks(mesh: ReadoutMesh) -> list[tuple[float, str]]:
-    """Places across the shower and their labels, mm.
+    """Positions across the shower in mm and their labels.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65)

@@ -1,4 +1,4 @@
-"""Paths of particles in a scene, as ``fastv simulate --event K --tracks FILE`` writes them."""
+"""Particle tracks in a scene, as written by ``fastv simulate --event K --tracks FILE``."""
 
 from __future__ import annotations
 
@@ -19,45 +19,49 @@ from fastv.showers import ShowersFile
 from fastv.simulation.tracks import Tracks, read_tracks
 
 TRACK_COLOURS = {11: "#0072b2", -11: "#d55e00", 22: "#009e73"}
-"""By particle code: electrons blue, positrons vermilion, photons green; what colour-blind readers can tell apart."""
+"""Colours by particle code: electrons blue, positrons vermilion, photons green; safe for colour-blind readers."""
 OTHER_COLOUR = "#555555"
 MOST_CORNERS = 60_000
-"""Corners of the paths that are drawn; those of the lowest energies are left out beyond."""
+"""Maximum number of points of all tracks that are drawn; tracks of the lowest energies are left out."""
 
 
 def load_tracks(path: str | Path, file: ShowersFile) -> tuple[Tracks, int]:
-    """The tracks of a file and the number of their event, checked to belong to the showers of another file.
+    """Read tracks and the number of their event, and check that they belong to a showers file.
+
+    Args:
+        path: file with the tracks.
+        file: the open showers file.
 
     Raises:
         FileFormatError: the file is missing or damaged.
         GeometryError: the meshes differ, or depths are unknown.
-        SettingsError: the two files tell that they were not made in the same way.
+        SettingsError: the provenance of the two files differs.
     """
     tracks, note = read_tracks(path)
     try:
         mesh = Detector.model_validate(note["detector"]).mesh
         event, provenance = int(note["event"]), dict(note["provenance"])
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: the attribute 'fastv' of the tracks does not tell their event and detector"
+        msg = f"{path}: the attribute 'fastv' of the tracks does not give their event and detector"
         raise FileFormatError(msg) from error
     if mesh != file.mesh or not has_depths(mesh):
-        msg = f"{path}: the tracks are of another mesh than the showers of {file.path}"
+        msg = f"{path}: the tracks have a different mesh from the showers of {file.path}"
         raise GeometryError(msg)
     for name in sorted(provenance.keys() & file.provenance.keys() - {"code_version"}):
         if provenance[name] != file.provenance[name]:
-            msg = f"{path}: the tracks are not of the showers of {file.path}: their {name} is another one"
+            msg = f"{path}: the tracks do not belong to the showers of {file.path}: their {name} differs"
             raise SettingsError(msg)
     return tracks, event
 
 
 def with_tracks(panel: Panel, tracks: Tracks) -> Panel:
-    """The same panel with tracks in its only event.
+    """The same panel with tracks added to its only event.
 
     Raises:
         SettingsError: the panel has several events.
     """
     if len(panel.events) != 1:
-        msg = f"tracks are of one shower, the panel has {len(panel.events)}"
+        msg = f"tracks belong to one shower; the panel has {len(panel.events)}"
         raise SettingsError(msg)
     (event,) = panel.events
     lines, legend = track_lines(tracks, panel.detector.mesh)
@@ -66,10 +70,10 @@ def with_tracks(panel: Panel, tracks: Tracks) -> Panel:
 
 
 def track_lines(tracks: Tracks, mesh: ReadoutMesh) -> tuple[list[Line], list[tuple[str, str]]]:
-    """Lines of the most energetic tracks, cut off outside a box around the mesh, and a legend.
+    """Lines of the most energetic tracks, clipped to a box around the mesh, and a legend.
 
     Returns:
-        The lines, those of photons thinner; and (colour, words) for each kind of particle.
+        The lines, thinner for photons; and (colour, text) for each kind of particle.
 
     Example:
         >>> columns = {"pdg": np.array([11, 22]), "energy": np.array([5.0, 7.0]), "first": np.array([0, 2, 4]),
@@ -104,7 +108,7 @@ def track_lines(tracks: Tracks, mesh: ReadoutMesh) -> tuple[list[Line], list[tup
 
 
 def clipped_path(points: Floats, low: Floats, high: Floats) -> list[Floats]:
-    """The parts of a path (k, 3) inside a box, each (m, 3) with m of at least 2.
+    """The parts of a path (k, 3) inside a box with corners ``low`` and ``high``, each (m, 3) with m >= 2.
 
     Example:
         >>> path = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])

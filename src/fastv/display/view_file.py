@@ -1,4 +1,4 @@
-"""``fastv view``: a view of a showers file, as a page or as a picture."""
+"""View of a showers file in 3D, as an HTML page or as a picture."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
 
 MOST_EVENTS = 20
-"""Showers in one page when none are chosen, and at most."""
+"""Maximum number of showers in a page, and the default number."""
 
 _DOTS_PER_INCH = 160
 
 
 @dataclass(frozen=True)
 class View:
-    """What was written.
+    """Record of a view that was written.
 
     Attributes:
         output: the file.
-        events: numbers of the showers in it; of a mean, of all that went into it.
+        events: numbers of the showers that are shown, or of which the mean is shown.
         mean: whether it shows their mean.
     """
 
@@ -49,21 +49,21 @@ def view(
     camera: str = "3D",
     force: bool = False,
 ) -> View:
-    """Show showers of a file in 3D: a page without network, or a picture.
+    """Show showers of a file in 3D, as an HTML page that needs no network or as a picture.
 
     Args:
         source: the showers file.
         output: ``FILE.html`` or ``FILE.png``; by default ``SOURCE-view.html`` in the current folder.
-        event: number of a shower from 0 on, numbers, or a text such as ``"3"``, ``"0,5,9"`` or ``"0-19"``; by default
-            the first 20 for a page and the first for a picture.
-        many: the mean energy per voxel of so many showers from the first on, or of ``"all"``, instead of single ones.
+        event: number of a shower from 0, several numbers, or a text such as ``"3"``, ``"0,5,9"`` or ``"0-19"``; by
+            default the first 20 showers for a page and the first for a picture.
+        many: show the mean energy per voxel of the first ``many`` showers, or of ``"all"``, instead of single ones.
         mesh: detector or its name, for a plain CaloChallenge file.
         tracks: file with the tracks of the shower that is shown (see :mod:`fastv.simulation.tracks`).
-        camera: where to look from to begin with: ``3D``, ``side`` or ``front``.
+        camera: initial view: ``3D``, ``side`` or ``front``.
         force: replace an existing file.
 
     Raises:
-        SettingsError: there is no such shower, the output is neither HTML nor PNG, or options contradict each other.
+        SettingsError: there is no such shower, the output is neither HTML nor PNG, or arguments contradict each other.
         OutputError: the output exists, or cannot be written.
         FileFormatError, GeometryError: the file is damaged, its mesh is unknown, or the tracks do not fit it.
 
@@ -102,7 +102,7 @@ def view(
             rows = _rows(event, 1 if as_picture else min(MOST_EVENTS, len(file)))
             panel = file_panel(file, rows)
     if as_picture and len(panel.events) > 1:
-        msg = f"{output}: a picture shows one shower, {len(rows)} were chosen; write a page (FILE.html) or choose one"
+        msg = f"{output}: a picture shows one shower, {len(rows)} were selected; write a page (FILE.html) or select one"
         raise SettingsError(msg)
     with written_whole(output, force=force) as temporary:
         if as_picture:
@@ -124,7 +124,7 @@ def _count(many: int | str, length: int) -> int:
 
 
 def _rows(event: int | str | Sequence[int] | None, default: int) -> list[int]:
-    """The showers that are meant, in their order; each once."""
+    """Numbers of the selected showers, in the given order without repetitions."""
     if event is None:
         return list(range(default))
     rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Models as ONNX graphs: each consumer's contract, and the check that a graph equals its model."""
+"""Export of models as ONNX graphs, the check that a graph agrees with its model, and a runner without PyTorch."""
 
 from fastv.export.onnx import CONTRACTS, ExportReport, export
 from fastv.export.runtime import OnnxGenerator

@@ -1,4 +1,4 @@
-"""Write a model as one ONNX graph and prove that the graph gives the showers of the model."""
+"""Write a model as one ONNX graph and check that the graph generates the showers of the model."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ from fastv.models.contract import CONDITION_UNITS, Generator, noise_stream
 from fastv.storage.output import check_free, written_whole
 
 PARITY_ROWS = 500
+"""Showers on which graph and model are compared."""
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-3
-"""MeV."""
+"""In MeV."""
 ALLOWED_OUTLIERS = 1e-5
-"""Part of the voxels that may differ by more: those at a threshold, or in a steep tail, where rounding decides."""
+"""Fraction of the voxels that may differ by more than the tolerances, by rounding at a threshold or in a steep tail."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how the graph compares with the model on random inputs.
+    """Record of an exported graph and its comparison with the model on random inputs.
 
-    ``outliers`` is the part of voxels that differ by more than 1e-3 relative and 1e-3 MeV;
-    ``largest_energy_difference`` the largest relative difference of a shower's total energy.
+    Attributes:
+        path: the file.
+        contract: name of the contract.
+        bytes: size of the file.
+        inputs, outputs: shapes by name; a text stands for a free dimension.
+        parity_showers: number of showers compared.
+        outliers: fraction of voxels that differ by more than 1e-3 MeV + 1e-3 of the model's value.
+        largest_energy_difference: largest relative difference of a shower's total energy.
     """
 
     path: str
@@ -49,7 +56,7 @@ class ExportReport:
     largest_energy_difference: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON data."""
+        """The record as JSON data."""
         return asdict(self)
 
 
@@ -65,7 +72,7 @@ class _FastVGraph(nn.Module):
 
 
 CONTRACTS: dict[str, Callable[[Generator], nn.Module]] = {"fastv": _FastVGraph}
-"""Graphs by the name of their consumer's contract."""
+"""Modules to export by the name of their contract, which fixes inputs and outputs."""
 
 
 def export(
@@ -76,23 +83,23 @@ def export(
     options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> ExportReport:
-    """Write a model as ONNX; the file appears only after its graph was checked against the model.
+    """Write a model as ONNX; the file appears only after the graph was checked against the model.
 
     Contract ``fastv``: input ``noise`` (N, noise size) float32, the first ``noise_normal`` columns standard normal, the
-    rest uniform on [0, 1); input ``conditions`` (N, C) float32 in MeV and rad; output ``energies`` (N, V) MeV; N is
-    free. The file's metadata give domain, detector with mesh, units and digest as JSON.
+    others uniform on [0, 1); input ``conditions`` (N, C) float32 in MeV and rad; output ``energies`` (N, V) float32 in
+    MeV; N is free. The metadata of the file contain the domain, the detector with its mesh, units and digest.
 
     Args:
         model: a model, its directory, or the name of a shipped one.
-        output: the file.
-        contract: what the consumer of the graph feeds and reads.
+        output: the ONNX file.
+        contract: name of a contract in :data:`CONTRACTS`.
         options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
         force: replace an existing file.
 
     Raises:
         SettingsError: the contract is unknown, or the family has no such option.
         OutputError: the file exists and ``force`` is false, or the disk is full.
-        ModelError: the graph would be too large, or does not give the showers of the model; nothing is written.
+        ModelError: the graph would be too large, or does not agree with the model; nothing is written.
     """
     if contract not in CONTRACTS:
         msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
@@ -120,7 +127,7 @@ def export(
 
 def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
     generator = model.generator
-    # Two rows: a size of one would be taken for a constant.
+    # Two rows, because a dimension of size one would become a constant.
     noise = generator.noise.draw(2, seed=0)
     rows = torch.export.Dim("N", min=1, max=2**31 - 1)
     with _quiet():
@@ -144,7 +151,7 @@ def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the exporter says of packages that are not installed and of names of axes."""
+    """Suppress the exporter's messages on packages that are not installed and on names of axes."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -193,7 +200,11 @@ def _random_conditions(model: Model, n: int) -> Tensor:
 
 
 def _check_parity(model: Model, path: Path) -> tuple[float, float]:
-    """Part of voxels that differ, and the largest relative difference of a total energy."""
+    """Fraction of voxels that differ, and the largest relative difference of a total energy.
+
+    Raises:
+        ModelError: they exceed the tolerances.
+    """
     generator = model.generator
     noise = torch.from_numpy(generator.noise.draw_from(noise_stream(11), PARITY_ROWS))
     conditions = _random_conditions(model, PARITY_ROWS)
@@ -207,7 +218,7 @@ def _check_parity(model: Model, path: Path) -> tuple[float, float]:
     largest = float(np.max(np.abs(energies.sum(1) - total) / np.maximum(total, 1e-9)))
     if not (outliers <= ALLOWED_OUTLIERS and largest <= RELATIVE_TOLERANCE):
         msg = (
-            f"the graph does not give the showers of the model: {outliers:.2g} of the voxels differ by more than "
+            f"the graph does not agree with the model: a fraction {outliers:.2g} of the voxels differs by more than "
             f"{RELATIVE_TOLERANCE:g}, total energies by up to {largest:.2g}; nothing was written"
         )
         raise ModelError(msg)

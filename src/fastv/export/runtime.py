@@ -1,4 +1,4 @@
-"""Run an exported graph in onnxruntime: fast generation without PyTorch."""
+"""Run an exported graph in onnxruntime, for fast generation without PyTorch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fastv.errors import ModelError
 from fastv.models.noise import NoiseSpec, noise_stream
 
 SLICE_ROWS = 50
-"""Showers a run of the graph: what fits a processor's cache is faster than larger batches."""
+"""Showers per run of the graph; batches that fit into the processor's cache are faster than larger ones."""
 
 
 def open_session(path: str | Path, *, threads: int) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU with ``threads`` threads for each operator.
 
     Raises:
-        ModelError: the file is missing or no ONNX graph.
+        ModelError: the file is missing or not an ONNX graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -37,14 +37,14 @@ def open_session(path: str | Path, *, threads: int) -> onnxruntime.InferenceSess
 
 
 class OnnxGenerator:
-    """A graph of contract ``fastv``, ready to generate.
+    """A generator from a graph of contract ``fastv``.
 
-    Large requests are cut into slices that run side by side, each on one thread with noise of its own; so the showers
-    depend on the seed alone, not on the number of threads.
+    Large requests are divided into slices that run in parallel, each on one thread with its own noise, so the showers
+    depend on the seed only, not on the number of threads.
 
     Args:
         path: the ONNX file.
-        threads: how many slices run at a time.
+        threads: number of slices that run at a time.
 
     Raises:
         ModelError: the file is missing, or not of this contract.
@@ -63,12 +63,12 @@ class OnnxGenerator:
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def run(self, conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Voxel energies (N, V) MeV from conditions (N, C) and noise (N, noise size), in one run."""
+        """Voxel energies (N, V) in MeV from conditions (N, C) in MeV and rad and noise (N, noise size), in one run."""
         energies: NDArray[np.float32] = self.session.run(None, {"noise": noise, "conditions": conditions})[0]
         return energies
 
     def generate(self, conditions: NDArray[np.float32], stream: np.random.Generator) -> NDArray[np.float32]:
-        """Voxel energies (N, V) MeV; noise is drawn from ``stream``."""
+        """Voxel energies (N, V) in MeV from conditions (N, C) in MeV and rad, with noise drawn from ``stream``."""
         n = len(conditions)
         if n == 1:
             return self.run(conditions, self.noise.draw_from(stream, n))
@@ -81,7 +81,7 @@ class OnnxGenerator:
             rows = slice(start, min(start + SLICE_ROWS, n))
             noise = self.noise.draw_from(noise_stream(seed), rows.stop - rows.start)
             part = energies[rows]
-            # Bound to its place in the result, a slice needs no memory of its own and no copy.
+            # The output is bound to its place in the result, which avoids a copy.
             binding = self.session.io_binding()
             binding.bind_cpu_input("noise", noise)
             binding.bind_cpu_input("conditions", conditions[rows])

@@ -1,6 +1,6 @@
 """Families of generative models: one file each, one contract, one registry.
 
-A family is known by its name alone; nothing else in the package names one.
+This registry is the only place in the package that names the families.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAMILIES: dict[str, str] = {
     "vae": "fastv.models.vae:VAE",
     "wgan": "fastv.models.wgan:WGAN",
 }
-"""Name of each family and where its class is; the class is imported when it is asked for."""
+"""Module and class of each family; the class is imported when it is first used."""
 
 
 def family_class(family: str) -> type[Generator]:
@@ -51,6 +51,12 @@ def family_class(family: str) -> type[Generator]:
 def build(family: str, settings: dict[str, Any], detector: Detector, domain: Domain) -> Generator:
     """Build an untrained generator.
 
+    Args:
+        family: name of the family.
+        settings: settings of the family; those left out keep their defaults.
+        detector: the detector whose showers are generated.
+        domain: range of conditions.
+
     Raises:
         SettingsError: an unknown family, or a setting that is unknown or not allowed; the message gives its path.
 
@@ -64,7 +70,11 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
 
 
 def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
-    """The same generator, weights shared, with other values of settings that may be chosen at generation.
+    """A generator that shares the weights of the given one, with other values of the options at generation.
+
+    Args:
+        generator: the trained generator.
+        options: new values of settings that the family lists in ``at_generation``.
 
     Raises:
         SettingsError: the family has no such option, or the value is not allowed; the message lists the options.
@@ -88,7 +98,16 @@ def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
 
 
 def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
-    """Settings checked against their type, with the path to a bad value in the error."""
+    """Validate settings.
+
+    Args:
+        kind: type of the settings.
+        settings: their values by name.
+        where: first part of the path that an error message gives to a bad value.
+
+    Raises:
+        SettingsError: a setting is unknown or not allowed.
+    """
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
@@ -97,7 +116,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
             msg = f"unknown setting {path!r}; known: {known}"
-        elif first["type"] == "value_error":  # a check of our own, of several settings as a rule: its words say which
+        elif first["type"] == "value_error":  # our own validators name the settings in their message
             msg = f"bad setting {path}: {first['ctx']['error']}"
         else:
             msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
@@ -105,7 +124,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
 
 
 def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """The settings that are nested under a path."""
+    """The type of the settings nested under a path."""
     for part in path:
         inner = kind.model_fields[str(part)].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):

@@ -1,4 +1,4 @@
-"""What adversarial families share: two generators, two critics, what the critics see, and an honest validation."""
+"""Common parts of the adversarial families: two generators, their critics, and a validation independent of these."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastv.models.contract import (
     NoiseSpec,
     Objective,
 )
-from fastv.models.critics import Critic, LayerCritic, Seen, ShowerCritic
+from fastv.models.critics import Critic, CriticView, LayerCritic, ShowerCritic
 from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettings, grid_network
 from fastv.models.linear import LinearGaussian, least_squares, powers
 from fastv.models.networks import MLP
@@ -32,19 +32,24 @@ from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
 
 STAGES = ("layers", "voxels")
 ADAM = (0.0, 0.99)
-"""No momentum: it goes on in a direction in which the other player is no longer."""
-PENALISED = 4
-"""One of so many showers of a batch is asked for the slope: it costs three times as much as the score."""
+"""Betas of the optimizer. No momentum, since it would continue in a direction that the other player has left."""
+PENALTY_STRIDE = 4
+"""The gradient penalty uses every fourth shower of a batch, because it costs three times as much as the score."""
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class AdversarialSettings(GeneratorSettings):
-    """Settings that all adversarial families have.
+    """Settings common to all adversarial families.
 
-    ``network`` makes the voxels, ``critic`` judges them; ``layer_hidden`` and ``layer_critic`` are the widths of the
-    dense networks that make and judge the layer energies, ``head`` those of the last part of the critic of the voxels.
-    The critics take ``critic_steps`` steps for one of the generators, with a learning rate of ``critic_rate`` times
-    that of the training. ``gradient_penalty`` is the weight of the penalty on the slope of the critics.
+    Attributes:
+        network: generator of the voxels.
+        critic: trunk of the critic of the voxels.
+        layer_hidden: widths of the dense generator of the layer energies.
+        layer_critic: widths of the dense critic of the layer energies.
+        head: widths of the dense head of the critic of the voxels.
+        critic_steps: steps of the critics for each step of the generators.
+        critic_rate: learning rate of the critics in units of that of the generators.
+        gradient_penalty: weight of the penalty on the gradients of the critics.
     """
 
     network: NetworkSettings = TransformerSettings(width=64, blocks=2, heads=4, expansion=2)
@@ -58,23 +63,25 @@ class AdversarialSettings(GeneratorSettings):
 
 
 @dataclass(frozen=True)
-class Game:
-    """One stage of a batch: the same conditions, once with true showers and once with generated ones."""
+class CriticInputs:
+    """Inputs of the critic of one stage: true and generated showers of the same conditions, and their context."""
 
-    real: Seen
-    fake: Seen
+    real: CriticView
+    fake: CriticView
     context: Tensor
 
-    def some(self, nth: int) -> Game:
-        """Every ``nth`` row."""
-        return Game(tuple(x[::nth] for x in self.real), tuple(x[::nth] for x in self.fake), self.context[::nth])
+    def every(self, nth: int) -> CriticInputs:
+        """The inputs of every ``nth`` shower."""
+        return CriticInputs(tuple(x[::nth] for x in self.real), tuple(x[::nth] for x in self.fake), self.context[::nth])
 
 
 @dataclass(frozen=True)
-class Made:
-    """What the generators made of a batch: layer energies (N, L) given the conditions; and voxels given the true ones.
+class Generated:
+    """Showers generated for the conditions of a batch, in MeV.
 
-    ``unscaled`` are voxel energies (N, L, cells) before they were scaled to their layers. All in MeV.
+    Attributes:
+        layers: layer energies (N, L), given the conditions.
+        unscaled: voxel energies (N, L, cells), given the true layer energies, before they are scaled to these.
     """
 
     layers: Tensor
@@ -82,34 +89,38 @@ class Made:
 
 
 class Adversarial(Generator):
-    r"""Generators against critics, in two stages.
+    r"""Generators and critics in two stages.
 
-    The first stage makes the codes y of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, given
-    the conditions u; the second those of voxels x, :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer
-    energies e,
+    The first stage generates the codes y of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`,
+    given the scaled conditions u; the second the codes x of the voxels,
+    :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer energies e. With standard normal noise n,
 
         y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) .
 
-    With F = a = b = 0, where all trainings start, the first is the linear regression of the codes with its correlated
-    Gaussian residuals, and the second has the right spectrum and occupancy of each voxel, but voxels that do not know
-    of each other. So generators start where a linear model ends, and critics begin with what is difficult.
+    Training starts with F = a = b = 0. The first stage is then a linear regression of the codes with correlated
+    Gaussian residuals (:class:`~fastv.models.linear.LinearGaussian`), and the second gives each voxel the right
+    spectrum and occupancy, independently of all others. Generators thus start from a linear model, and critics judge
+    the remaining differences.
 
-    Each stage has its critic. That of the layers sees layer energies and conditions; that of the voxels sees voxels,
-    layer energies and conditions, and is given the *true* layer energies with both true and generated voxels, so that
-    neither has to learn the mistakes of the other stage. Both see decoded showers, in the continuous form of
-    :class:`~fastv.models.shower_view.LayerView` and
-    :class:`~fastv.models.shower_view.ShowerView`, not codes: what an empty voxel's code is, is noise of our own, nine
-    tenths of all numbers at low energy, and a critic of codes wastes itself on it.
+    Each stage has its critic: that of the layers sees layer energies and conditions, that of the voxels sees voxels,
+    layer energies and conditions. The second stage is trained with *true* layer energies, so that it does not learn
+    from errors of the first. Critics see decoded showers in the continuous form of
+    :class:`~fastv.models.shower_view.LayerView` and :class:`~fastv.models.shower_view.ShowerView` rather than codes,
+    because the codes of empty voxels, nine tenths of all at low energy, are noise.
 
-    Families say what critics and generators minimise. The loss of a generator says little about quality: validation
-    takes the distance of generated from true showers, see :meth:`validation`.
-
-    Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
+    Families define what critics and generators minimise. Since the loss of a generator says little about its quality,
+    validation takes the distance between generated and true showers, see :meth:`validation`.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
+    Args:
+        settings, detector, domain: see :class:`~fastv.models.contract.Generator`.
+        companions: number of kernels of minibatch discrimination in each critic; 0 for none.
+
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
     """
 
     settings: AdversarialSettings
@@ -133,7 +144,7 @@ class Adversarial(Generator):
         context = n + self.layer_view.size + size
         self.generators = nn.ModuleDict(
             {
-                "layers": LayerMaker(self.codes, settings.layer_hidden, size),
+                "layers": LayerGenerator(self.codes, settings.layer_hidden, size),
                 "voxels": self.make_voxels(settings.network, context),
             }
         )
@@ -149,8 +160,13 @@ class Adversarial(Generator):
         self.register_buffer("score_width", torch.ones(len(STAGES)))
 
     def make_voxels(self, network: NetworkSettings, context: int) -> nn.Module:
-        """The network of the second stage: noise (N, 1, L, alpha, r) and context to codes (N, L, alpha, r)."""
-        return VoxelMaker(network, self.shape, context)
+        """The network of the second stage, from noise (N, 1, L, alpha, r) and context (N, K) to codes (N, L, alpha, r).
+
+        Args:
+            network: settings of the grid network.
+            context: columns K of the context.
+        """
+        return VoxelGenerator(network, self.shape, context)
 
     def _critic(self, stage: str) -> Critic:
         critic = self.critics[stage]
@@ -160,24 +176,24 @@ class Adversarial(Generator):
 
     @abstractmethod
     def critic_term(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What a critic minimises, of its scores (N, 1) of true and generated showers."""
+        """Loss of a critic from its scores (N, 1) of true and of generated showers, without penalty."""
 
     @abstractmethod
     def generator_term(self, fake: Tensor) -> Tensor:
-        """What a generator minimises, of the critic's scores (N, 1) of its showers."""
+        """Loss of a generator from the critic's scores (N, 1) of its showers."""
 
     @abstractmethod
-    def penalty(self, critic: nn.Module, game: Game) -> Tensor:
-        """The penalty on the slope of a critic, before its weight."""
+    def penalty(self, critic: nn.Module, inputs: CriticInputs) -> Tensor:
+        """Penalty on the gradient of a critic, without its weight."""
 
-    def constraints(self, batch: Batch, made: Made) -> dict[str, Tensor]:
-        """Further terms of the generators, each with its weight."""
+    def constraints(self, batch: Batch, made: Generated) -> dict[str, Tensor]:
+        """Additional terms of the generators' loss, each including its weight; by default none."""
         del batch, made
         return {}
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The critics' step, then that of the generators."""
+        """One objective for the critics and one for the generators, in this order."""
         s = self.settings
         return (
             Objective("critic", ("critics.",), learning_rate=s.critic_rate, betas=ADAM),
@@ -186,7 +202,7 @@ class Adversarial(Generator):
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Fit the codings, the critics' view, and the linear part of the first stage."""
+        """Fit the codings, the scales of the critics' views, and the linear part of the first stage."""
         scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
@@ -197,13 +213,13 @@ class Adversarial(Generator):
         self.generators["layers"].fit(self.layer_coding.encode(layers, incident), scaled)  # type: ignore[operator]
 
     def _see_layers(self, layers: Tensor, incident: Tensor) -> Tensor:
-        """Layer energies as their critic sees them."""
+        """Layer energies as their critic sees them, (N, 2 L + 4)."""
         response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident)
         seen: Tensor = self.layer_view(layers, response)
         return seen
 
     def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
-        """What voxels are given: the levels of their layers first, then all that is to be seen of these."""
+        """Context of the voxels: levels of the layers, the layers as their critic sees them, and the conditions."""
         levels = self.voxel_coding.levels(layers) / 4 - 2
         return torch.cat([levels, self._see_layers(layers, conditions[:, :1]), scaled], dim=1)
 
@@ -217,8 +233,8 @@ class Adversarial(Generator):
         codes = self.generators["voxels"](noise.view(-1, 1, *self.shape), context)
         return self.voxel_coding.energies(codes, layers)
 
-    def play(self, batch: Batch) -> tuple[dict[str, Game], Made]:
-        """True and generated showers of a batch as the critics see them; noise is PyTorch's."""
+    def critic_inputs(self, batch: Batch) -> tuple[dict[str, CriticInputs], Generated]:
+        """Inputs of the critics by stage, and the generated showers; noise comes from PyTorch's generator."""
         conditions, scaled = batch.conditions, self.scaler(batch.conditions)
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
@@ -226,61 +242,63 @@ class Adversarial(Generator):
         context = self._context(layers, conditions, scaled)
         unscaled = self._make_voxels(layers, context, torch.randn_like(batch.energies))
         generated = self.voxel_coding.scaled(unscaled, layers).view_as(grid)
-        games = {
-            "layers": Game(
+        by_stage = {
+            "layers": CriticInputs(
                 real=(self._see_layers(layers, conditions[:, :1]),),
                 fake=(self._see_layers(made_layers, conditions[:, :1]),),
                 context=scaled,
             ),
-            "voxels": Game(real=self.view(grid, layers), fake=self.view(generated, layers), context=context),
+            "voxels": CriticInputs(real=self.view(grid, layers), fake=self.view(generated, layers), context=context),
         }
-        return games, Made(made_layers, unscaled)
+        return by_stage, Generated(made_layers, unscaled)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``critic`` or ``loss``, by the objective of the batch, and what they are made of.
+        """``critic`` or ``loss``, depending on the objective of the batch, and its terms.
 
-        Of the critics also: ``*_penalty``, and ``*_accuracy``, how often they score a true shower above the generated
-        one of the same conditions, which falls towards 0.5 as the generators become good.
+        For the critics these include ``*_penalty`` and ``*_accuracy``, the fraction of true showers that score above
+        the generated one of the same conditions, which falls towards 0.5 as the generators improve.
         """
         if batch.objective == "critic":
             return self._critic_loss(batch)
         with frozen(self.critics):
-            games, made = self.play(batch)
+            by_stage, made = self.critic_inputs(batch)
             terms = {
-                f"{stage}_generator": self.generator_term(self.critics[stage](game.fake, game.context))
-                for stage, game in games.items()
+                f"{stage}_generator": self.generator_term(self.critics[stage](inputs.fake, inputs.context))
+                for stage, inputs in by_stage.items()
             }
             terms |= self.constraints(batch, made)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def _critic_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            games, _ = self.play(batch)
+            by_stage, _ = self.critic_inputs(batch)
         terms, total = {}, []
-        for stage, game in games.items():
+        for stage, inputs in by_stage.items():
             critic = self.critics[stage]
-            real, fake = critic(game.real, game.context), critic(game.fake, game.context)
+            real, fake = critic(inputs.real, inputs.context), critic(inputs.fake, inputs.context)
             terms[f"{stage}_critic"] = self.critic_term(real, fake)
             total.append(terms[f"{stage}_critic"])
             if self.settings.gradient_penalty:
-                terms[f"{stage}_penalty"] = self.penalty(critic, game.some(PENALISED))
+                terms[f"{stage}_penalty"] = self.penalty(critic, inputs.every(PENALTY_STRIDE))
                 total.append(self.settings.gradient_penalty * terms[f"{stage}_penalty"])
-            terms |= self.watched(stage, real.detach(), fake.detach())
+            terms |= self.convergence_terms(stage, real.detach(), fake.detach())
         return {"critic": torch.stack(total).sum(), **terms}
 
-    def watched(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What tells of convergence, from the scores of true and generated showers."""
+    def convergence_terms(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Terms for monitoring convergence, from the scores (N, 1) of true and generated showers."""
         return {f"{stage}_accuracy": (real > fake).to(real.dtype).mean() + (real == fake).to(real.dtype).mean() / 2}
 
     def validation(self, batch: Batch) -> dict[str, Tensor]:
-        """``loss``, the energy distance of generated from true showers, in percent: the sum of that of the layers and
-        that of what is in them, with generated layers, standardised as the critics see them; and the watched terms.
+        """``loss``, the energy distance between generated and true showers in percent, and the monitoring terms.
+
+        The distance is the sum of those of the layers and of the observables of the voxels in them, standardised as the
+        critics see them, with both stages generated.
         """
-        games, _ = self.play(batch)
+        by_stage, _ = self.critic_inputs(batch)
         terms: dict[str, Tensor] = {}
-        for stage, game in games.items():
-            scores = [self.critics[stage](seen, game.context) for seen in (game.real, game.fake)]
-            terms |= self.watched(stage, *scores)
+        for stage, inputs in by_stage.items():
+            scores = [self.critics[stage](seen, inputs.context) for seen in (inputs.real, inputs.fake)]
+            terms |= self.convergence_terms(stage, *scores)
         conditions = batch.conditions.repeat(2, 1)
         scaled = self.scaler(conditions)
         showers = self.sample(conditions, torch.randn_like(batch.energies[:1, :1].expand(len(scaled), self.noise.size)))
@@ -296,7 +314,7 @@ class Adversarial(Generator):
         return {"loss": terms["layers_distance"] + terms["voxels_distance"], **terms}
 
     def _features(self, energies: Tensor, conditions: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """What showers are compared by, of layers and of voxels, and the conditions with both."""
+        """Features of layers and of voxels by which showers are compared, each with the conditions."""
         grid = energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
         seen = self._see_layers(layers, conditions[:, :1])
@@ -306,17 +324,17 @@ class Adversarial(Generator):
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
-        """Fit where the critics' scores of training showers lie, for :meth:`anomaly`."""
+        """Fit mean and standard deviation of the critics' scores of training showers, for :meth:`anomaly`."""
         few = Batch(batch.energies[:1000], batch.conditions[:1000])
         for stage, (seen, context) in self._shown(few).items():
-            self._critic(stage).settle(seen, context)
+            self._critic(stage).fit_usual(seen, context)
         scores = torch.cat([self.scores(part) for part in _parts(batch)])
         scaled = self.scaler(batch.conditions)
         self.score_mean.copy_(least_squares(powers(scaled, 3), scores))
         self.score_width.copy_((scores - powers(scaled, 3) @ self.score_mean).std(0, correction=0).clamp(min=1e-6))
 
-    def _shown(self, batch: Batch) -> dict[str, tuple[Seen, Tensor]]:
-        """What each critic sees of true showers, and its context."""
+    def _shown(self, batch: Batch) -> dict[str, tuple[CriticView, Tensor]]:
+        """The input of each critic for true showers, and its context."""
         conditions, scaled = batch.conditions, self.scaler(batch.conditions)
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
@@ -326,17 +344,17 @@ class Adversarial(Generator):
         }
 
     def scores(self, batch: Batch) -> Tensor:
-        """Scores of the critics of layers and voxels, (N, 2): high for what they take for a true shower."""
+        """Scores of the critics of layers and voxels, (N, 2); high for showers that look true."""
         shown = self._shown(batch)
         return torch.cat([self._critic(stage)(*shown[stage], alone=True) for stage in STAGES], dim=1)
 
     @torch.no_grad()
     def anomaly(self, batch: Batch) -> Tensor:
-        """How far the critics' scores of each shower lie below those of training showers of its conditions, (N,).
+        """How far the scores of each shower are below those of training showers of the same conditions, (N,).
 
-        In units of their spread, the mean of both stages. Critics have learned to tell true from *generated* showers;
-        what is odd in a way that no generator ever was they have not seen, and at the perfect end of a training they
-        can tell nothing.
+        The mean of both stages, in standard deviations. Critics have learned to separate true from *generated* showers:
+        they need not recognise anomalies that no generator produced, and at the optimum of the training they cannot
+        separate anything.
         """
         scores = torch.cat([self.scores(part) for part in _parts(batch)])
         below = powers(self.scaler(batch.conditions), 3) @ self.score_mean - scores
@@ -350,8 +368,8 @@ class Adversarial(Generator):
         return self.voxel_coding.scaled(self._make_voxels(layers, context, noise[:, self.codes :]), layers)
 
 
-class LayerMaker(LinearGaussian):
-    """Codes of response and layers: a linear model with correlated residuals, and what a network adds to it.
+class LayerGenerator(LinearGaussian):
+    """Codes of response and layers: a linear model with correlated residuals, plus a network.
 
     Shapes: noise (N, codes), scaled conditions (N, C), the energy first -> (N, codes).
     """
@@ -363,14 +381,14 @@ class LayerMaker(LinearGaussian):
             nn.init.zeros_(parameter)
 
     def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
-        """Noise to codes."""
+        """Codes from noise and conditions or context."""
         unit = self.correlated(noise, scaled)
         out: Tensor = self.stretched(unit, scaled) + self.network(torch.cat([unit, scaled], dim=1))
         return out
 
 
-class VoxelMaker(nn.Module):
-    """Codes of voxels: noise, scaled and shifted by what a grid network makes of all of it.
+class VoxelGenerator(nn.Module):
+    """Codes of voxels: noise, scaled and shifted by the output of a grid network on it.
 
     Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
     """
@@ -381,7 +399,7 @@ class VoxelMaker(nn.Module):
         self.network = grid_network(network, shape, 2, 2, context)
 
     def forward(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Noise to codes."""
+        """Codes from noise and conditions or context."""
         layers = context[:, None, : self.n_layers, None, None].expand(noise.shape)
         out = self.network(torch.cat([noise, layers], dim=1), context)
         codes: Tensor = noise[:, 0] * torch.exp(torch.tanh(out[:, 1])) + out[:, 0]
@@ -390,7 +408,7 @@ class VoxelMaker(nn.Module):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradients for the parameters of a module, only through it."""
+    """Context in which the parameters of a module get no gradients, while gradients still pass through it."""
     parameters = list(module.parameters())
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -401,8 +419,13 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def slopes(critic: nn.Module, seen: Seen, context: Tensor) -> Tensor:
-    """Squared norm of the gradient of a critic's score with respect to what it sees, (N,), differentiable.
+def slopes(critic: nn.Module, seen: CriticView, context: Tensor) -> Tensor:
+    """Squared norm of the gradient of a critic's score with respect to its input, (N,); it can be differentiated.
+
+    Args:
+        critic: maps input and context to scores (N, 1).
+        seen: tensors of the critic's input, each (N, ...).
+        context: (N, C).
 
     Example:
         >>> class Linear(nn.Module):
@@ -420,14 +443,16 @@ def slopes(critic: nn.Module, seen: Seen, context: Tensor) -> Tensor:
 
 
 def energy_distance(first: Tensor, second: Tensor) -> Tensor:
-    r"""Energy distance of two samples, as a part of the mean distance within the first.
+    r"""Energy distance of two samples, relative to the mean distance within the first.
 
-    2 E|x - y| - E|x - x'| - E|y - y'| is zero only for equal distributions; without the pairs of a row with itself
-    the estimate has no bias, so it may lie below zero.
+        (2 E|x - y| - E|x - x'| - E|y - y'|) / E|x - x'|
+
+    The energy distance is zero only for equal distributions. Pairs of a row with itself are left out, which makes its
+    estimate unbiased, so it may be negative.
+
+    Shapes: (N, F) and (M, F), with at least two rows each for a meaningful value.
 
     Source: Szekely and Rizzo, J. Stat. Plan. Inference 143 (2013) 1249, equation (2.1).
-
-    Shapes: (N, F) and (M, F), at least two rows each for a meaningful value.
 
     Example:
         >>> x = torch.randn(500, 3, generator=torch.manual_seed(1))

@@ -1,4 +1,4 @@
-"""Autoencoders, undercomplete or overcomplete with a regulariser, and a density on their code so that they generate."""
+"""Autoencoders, undercomplete or overcomplete with a regulariser, and a density of the code for generation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ Regulariser = Literal["none", "l1", "kl", "contractive", "denoising"]
 class AutoencoderSettings(GeneratorSettings):
     """Settings of :class:`Autoencoder`.
 
-    ``network``: ``dense`` sees the whole shower and has a ``code`` of that many numbers; ``layerwise`` codes each layer
-    of the detector by itself, with the same weights and ``code`` numbers a layer. ``hidden`` are the widths of the
-    encoder, mirrored in the decoder. A grid network, by its ``kind`` and settings, takes the place of the dense ones:
-    it sees the whole shower, too, and the first of ``hidden`` is the width behind it. ``regulariser`` and its
-    ``strength``, and ``sparsity`` and ``corruption``, are
-    described with the family. ``density_components`` principal components of the code get a mixture of
-    ``density_parts`` Gaussians.
+    Attributes:
+        network: ``dense`` codes the whole shower; ``layerwise`` codes each layer of the detector separately, with the
+            same weights for all; a grid network, given by its ``kind`` and settings, codes the whole shower.
+        code: size of the code, for each layer if ``layerwise``.
+        hidden: widths of the encoder, mirrored in the decoder; with a grid network, the first is the width behind it.
+        regulariser, strength, sparsity, corruption: the penalty, its weight and its parameters, see
+            :class:`Autoencoder`.
+        density_components: number of principal components of the code that the mixture describes.
+        density_parts: number of Gaussians in the mixture.
     """
 
     network: Literal["dense", "layerwise"] | NetworkSettings = "dense"
@@ -46,32 +48,34 @@ class AutoencoderSettings(GeneratorSettings):
 
 
 class Autoencoder(Generator):
-    r"""Autoencoder of the numbers of a shower, and a density of its hidden code.
+    r"""Autoencoder of the standardised numbers of a shower, and a density of its hidden code.
 
     The numbers x of a shower are the codes of its layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of its
-    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`: standard normal number by number, so what a decoder
-    leaves out is noise that may be drawn. With h = f(x, c) the hidden code and g its decoder, the loss is
+    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`. Each is standard normal, so the part of x that the
+    decoder does not reproduce can be generated as noise. With the hidden code h = f(x, c), conditions c and decoder g,
+    the loss is
 
         mean over numbers of (x - g(h, c))^2 + strength * penalty
 
-    * ``none``: an undercomplete code needs no penalty: its size is one.
+    * ``none``: no penalty; the code must be undercomplete.
     * ``l1``: mean over the code of \|h\|.
-    * ``kl``: sum over the code of KL(sparsity || mean activation), h in [0, 1] by a sigmoid.
-    * ``contractive``: \|\|dh/dx\|\|_F^2, estimated by one random direction a shower.
-    * ``denoising``: no penalty; the encoder sees x + ``corruption`` n, n standard normal, and must rebuild x.
+    * ``kl``: sum over the code of KL(sparsity || mean activation), with h in [0, 1] by a sigmoid.
+    * ``contractive``: \|\|dh/dx\|\|_F^2, estimated with one random direction for each shower.
+    * ``denoising``: no penalty; the encoder sees x + ``corruption`` n, n standard normal, and must reconstruct x.
 
-    With ``layerwise`` and a code larger than the cells of a layer the code is overcomplete. To generate, the density
-    p(h | c) is fitted after the training: a conditional mixture of Gaussians for the leading principal components of h,
-    independent noise for the others; and independent noise r(u) n for what the decoder leaves out of x. The error of
-    reconstruction is small for showers like those trained on: :meth:`anomaly` gives it.
+    The code is overcomplete with ``layerwise`` and a code larger than the number of cells of a layer. For generation,
+    :meth:`calibrate` fits the density p(h | c): a conditional mixture of Gaussians for the leading principal components
+    of h, independent noise for the others, and independent noise for the residuals x - g(h, c). The reconstruction
+    error, which is small for showers like those of the training sample, is returned by :meth:`anomaly`.
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code + numbers) normal and one uniform column.
+
+    Raises:
+        SettingsError: the mesh has layers of different segmentation, or a code without regulariser is not smaller than
+            the numbers it codes.
 
     Source: Hinton and Salakhutdinov, Science 313 (2006) 504; Ng, Sparse autoencoder (2011), section 3 (``kl``); Rifai
     et al., ICML 2011, equation (5) (``contractive``); Vincent et al., ICML 2008 (``denoising``).
-
-    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, code + numbers) normal and one uniform column.
-
-    Raises:
-        SettingsError: the mesh has layers of different segmentation, or the settings contradict each other.
     """
 
     family: ClassVar[str] = "autoencoder"
@@ -96,7 +100,7 @@ class Autoencoder(Generator):
             self.size, self.tokens = settings.code, 1
             inputs = self.numbers
         else:
-            # A layer's numbers are its energy and its cells; the response of the shower goes with each.
+            # The numbers of a layer are its energy and its cells; the response of the shower is added to each layer.
             self.size, self.tokens = settings.code * self.layers, self.layers
             inputs = 2 + alpha * rings
         if settings.regulariser == "none" and settings.code >= inputs:
@@ -140,7 +144,7 @@ class Autoencoder(Generator):
         return torch.cat([response, layers[:, 1:, None], voxels.flatten(2)], dim=2)
 
     def _flat(self, tokens: Tensor) -> Tensor:
-        """The numbers of showers (N, 1 + L + V) from tokens."""
+        """The numbers of showers, (N, 1 + L + V), from tokens."""
         if self.settings.network != "layerwise":
             return tokens[:, 0]
         return torch.cat([tokens[:, :, 0].mean(1, keepdim=True), tokens[:, :, 1], tokens[:, :, 2:].flatten(1)], dim=1)
@@ -160,7 +164,7 @@ class Autoencoder(Generator):
         return decoded
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``reconstruction``, the mean squared error of the numbers, and the ``penalty``."""
+        """``reconstruction``, the mean squared error of the numbers, the ``penalty``, and their sum ``loss``."""
         scaled = self.scaler(batch.conditions)
         tokens = self._numbers(batch)
         seen = tokens
@@ -190,14 +194,14 @@ class Autoencoder(Generator):
 
     @torch.no_grad()
     def anomaly(self, batch: Batch) -> Tensor:
-        """Mean squared error of reconstruction of each shower, (N,): large where it is unlike the training showers."""
+        """Mean squared reconstruction error of each shower, (N,), large for showers unlike the training sample."""
         scaled = self.scaler(batch.conditions)
         tokens = self._numbers(batch)
         return (self._decode(self._encode(tokens, scaled), scaled) - tokens).square().mean((1, 2))
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
-        """Fit the density of the code, and the spread of what the decoder leaves out."""
+        """Fit the density of the code, and the spread of the residuals of the reconstruction."""
         scaled = self.scaler(batch.conditions)
         pieces = [slice(start, start + 500) for start in range(0, len(scaled), 500)]
         parts = [
@@ -237,7 +241,7 @@ class Autoencoder(Generator):
 
 
 class _NumbersEncoder(nn.Module):
-    """Numbers of showers and conditions (N, 1, 1 + L + V + K) to codes (N, 1, code), the voxels by a grid network."""
+    """From numbers of showers and conditions (N, 1, 1 + L + V + K) to codes (N, 1, code); voxels by a grid network."""
 
     def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
         super().__init__()
@@ -257,7 +261,7 @@ class _NumbersEncoder(nn.Module):
 
 
 class _NumbersDecoder(nn.Module):
-    """Codes and conditions (N, 1, code + K) to numbers (N, 1, 1 + L + V), the voxels by a grid network."""
+    """From codes and conditions (N, 1, code + K) to numbers (N, 1, 1 + L + V); voxels by a grid network."""
 
     def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""CaloFlow: spline flows for the layer energies, then for the voxels layer by layer; densities, and fast students."""
+"""CaloFlow: spline flows for the layer energies, then for the voxels layer by layer; densities and fast students."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fastv.models.recurrence import along_layers
 from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
 
 _DECAYS = (0.0, 0.6, 0.9)
-"""How much of a moving average along the axis is left from one layer to the next; 0 is the last layer alone."""
+"""Decay factors per layer of the moving averages along the axis; with 0 only the previous layer enters."""
 _WINDOW = 2
-"""A layer's flow is told the energies of so many layers on either side directly."""
+"""Number of neighbouring layers on either side whose energies are in the context of a layer."""
 _LONGEST_GRAPH = 1000
-"""Passes through a network that an exported graph may hold, one after the other."""
+"""Largest number of consecutive passes through a network in an exported graph."""
 _STUDENT_TRAINING: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 1e-3,
@@ -40,13 +40,17 @@ _STUDENT_TRAINING: dict[str, Any] = {
 class CaloFlowSettings(GeneratorSettings):
     """Settings of :class:`CaloFlow`.
 
-    ``direction`` is which one is fast: ``density`` for training and likelihoods, ``sampling`` for generation.
-    ``transforms``, ``hidden`` and ``features`` describe the flow of the voxels, ``layer_transforms`` and
-    ``layer_hidden`` that of the layer energies, ``pieces`` the splines of both and ``head`` the network that makes
-    their parameters; ``context`` is the width of what a layer's flow is told. ``passes`` takes the voxels of a layer in
-    so many groups that do not see each other; by default they come one by one. ``spread`` is the largest logarithm of
-    the random factor on a layer's voxels. ``layers_a_step`` of each shower are drawn for a step of the training; by
-    default all are taken.
+    Attributes:
+        direction: the fast direction: ``density`` for training and likelihoods, ``sampling`` for generation.
+        transforms, hidden, features: number of steps, widths of the masked networks and features of each voxel in the
+            flow of the voxels.
+        layer_transforms, layer_hidden: number of steps and widths in the flow of the layer energies.
+        pieces, head: pieces of the splines, and width of the network that gives their parameters, in both flows.
+        context: width of the context of a layer's voxels.
+        passes: number of groups into which the voxels of a layer are divided; those of a group do not depend on each
+            other. By default each voxel is a group.
+        spread: largest logarithm of the random factors on layers and voxels.
+        layers_a_step: layers of each shower that a training step uses; by default all.
     """
 
     direction: Direction = "density"
@@ -70,37 +74,37 @@ class CaloFlow(Generator):
 
         p(x | c) = p(e | c) prod_l p(x_l | x_1, ..., x_(l-1), e, c) .
 
-    The second flow is the same for all layers. It is told the conditions, all energies, those around the layer
-    directly, the depth, and of the layers before their moving averages: the last layer, and means that forget slowly.
-    Both flows are chains of :class:`~fastv.models.splines.AutoregressiveSpline`, inner rings first, in the codes y of
-    :class:`~fastv.models.codings.layers.LayerCoding` and z of :class:`~fastv.models.codings.voxels.VoxelCoding`; these
-    are about standard normal number by number, and an untrained flow is near the identity.
+    The second flow has the same weights for all layers. Its context is the conditions, all layer energies, those of
+    neighbouring layers, the depth, and the previous layers: the last one, and moving averages over several. Both flows
+    are chains of :class:`~fastv.models.splines.AutoregressiveSpline`, inner rings first, in the codes y of
+    :class:`~fastv.models.codings.layers.LayerCoding` and z of :class:`~fastv.models.codings.voxels.VoxelCoding`. Each
+    code is approximately standard normal, and an untrained flow is close to the identity.
 
-    **The density.** What has no place in a continuous space gets random numbers u, uniform on [0, 1]: an empty layer an
-    energy below the threshold, an empty voxel a code below that of the threshold, and the voxels x_l of a filled layer
-    a common factor g = exp(``spread`` u), for else their sum would be the layer energy already told, and their density
-    singular. Decoding scales them to their layer, so g falls out again. :meth:`log_prob` is
+    **Density.** Discrete parts are made continuous with random numbers u, uniform on [0, 1]: an empty layer gets an
+    energy below the threshold, an empty voxel a code below that of the threshold. The voxels x_l of a layer with energy
+    get a common factor g = exp(``spread`` u), without which their sum would be fixed by the layer energy and their
+    density singular. Decoding scales the voxels to their layer, so g cancels. :meth:`log_prob` is
 
         log p(x, u | c) = log p(y, z | c) + log|d(y, z)/d(x, u)| ,
 
-    the joint density of the filled voxels' energies in MeV and of one draw of u. As u is uniform, the mean of p(x, u)
-    over draws is p(x | c), the density of the energies of these voxels times the probability that they are the filled
-    ones; and the mean of log p(x, u) is a lower bound of its logarithm. Layers without energy pass the second flow by:
-    their codes are standard normal. Not counted is what a generation mends after the flows: a filled layer without a
-    filled voxel, and voxels that scaling takes below the threshold. Codes beyond about 5.5 deviations are cut, and
-    given a slope of 1e-8.
+    the joint density of the energies of non-empty voxels in MeV and of one draw of u. As u is uniform, the mean of
+    p(x, u) over draws is p(x | c), the density of these energies times the probability that exactly these voxels are
+    not empty, and the mean of log p(x, u) is a lower bound of its logarithm. The codes of empty layers are standard
+    normal, without the second flow. Two corrections that generation makes after the flows are not included: a layer
+    with energy but no voxel, and voxels that scaling moves below the threshold. Codes beyond about 5.5 standard
+    deviations are clipped, with a slope of 1e-8.
 
-    **Directions.** The ``density`` direction is trained by maximum likelihood and gives densities in one pass, showers
-    in one for each voxel. Its :meth:`student` has the ``sampling`` direction, learns the same map, and makes showers
-    with one pass a layer; its densities take one for each voxel.
-
-    Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
-    (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
+    **Directions.** The ``density`` direction is trained by maximum likelihood; it needs one pass for a density, and one
+    for each voxel to generate. Its :meth:`student` in the ``sampling`` direction learns the same map; it generates with
+    one pass for each layer, and needs one for each voxel for a density.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
+    (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
     """
 
     family: ClassVar[str] = "caloflow"
@@ -149,12 +153,12 @@ class CaloFlow(Generator):
 
     @property
     def evaluations(self) -> dict[str, int]:
-        """How many passes through each network a shower takes."""
+        """Number of passes through each network that are needed to generate a shower."""
         return {"layers": self.layers.passes("data"), "voxels": self.n_layers * self.voxels.passes("data")}
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Fit both codings."""
+        """Fit the codings of layers and voxels."""
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
         uniform = torch.rand(len(grid), 1 + self.n_layers, generator=torch.Generator().manual_seed(1)).to(layers)
@@ -182,7 +186,7 @@ class CaloFlow(Generator):
         return self.scaler(batch.conditions), layers, codes, voxels.flatten(2)
 
     def _local_of_layers(self, incident: Tensor) -> Tensor:
-        """What is told about each layer, (N, 1 + L, 1): the code below which it is empty. The response has none."""
+        """Local input of the layers' flow, (N, 1 + L, 1): codes below which layers are empty; 0 for the response."""
         return F.pad(self.layer_coding.edges(incident), (1, 0))[:, :, None]
 
     def _edges(self, layers: Tensor) -> Tensor:
@@ -191,13 +195,13 @@ class CaloFlow(Generator):
         return edges.flatten(2)
 
     def _before(self, voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
-        """What the layers before held, (N, L, decays, cells): moving averages of how far codes are above the edge."""
+        """Moving averages over the previous layers, (N, L, decays, cells), of how far codes are above their edge."""
         return torch.einsum("dlk,nkv->nldv", self.decay, _above(voxels, edges, layers))
 
     def _rows(self, layers: Tensor) -> tuple[Tensor, float]:
-        """Numbers of the layers (in N L) that a loss takes, and how many filled ones each of them stands for.
+        """Indices (into N L) of the layers that a loss uses, and the weight of each.
 
-        Empty layers are left out: the flow of the voxels is not asked for them.
+        Empty layers are left out, since the flow of the voxels does not apply to them.
         """
         filled = (layers > 0).flatten().nonzero()[:, 0]
         wanted = self.settings.layers_a_step
@@ -207,11 +211,11 @@ class CaloFlow(Generator):
         return chosen, len(filled) / len(chosen)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Without a teacher ``layers`` and ``voxels``, minus log-likelihoods of the codes in nats a shower.
+        """Without a teacher ``layers`` and ``voxels``, negative log-likelihoods of the codes in nats per shower.
 
-        They are relative to independent standard normal codes: what is below zero has been learned. With a teacher
-        ``data`` and ``latent``, mean squared distances of the voxels' codes on either side, and ``layers``, the sum of
-        both for the layer energies.
+        They are relative to independent standard normal codes, so that an untrained flow has about 0. With a teacher
+        the terms are ``data`` and ``latent``, mean squared distances of the voxels' codes on either side (see
+        :func:`~fastv.models.splines.distillation_loss`), and ``layers``, the sum of both for the layer energies.
         """
         scaled, layers, codes, voxels = self._encode(batch)
         edges = self._edges(layers)
@@ -256,7 +260,7 @@ class CaloFlow(Generator):
             layers = grid.sum((2, 3))
             of_factors, of_layers, of_voxels = self._uniform(energies)
             factors = self._factors(of_factors)
-            # Each code is a function of one of these: so slopes are all there is.
+            # Each code depends on one of these numbers only, so the Jacobian is diagonal.
             fraction = layers.sum(1, keepdim=True) / incident
             moved_layers, moved_voxels = layers * factors[:, :1], grid * factors[:, 1:, None, None]
             moved = (fraction, moved_layers, of_layers, moved_voxels, of_voxels)
@@ -273,8 +277,8 @@ class CaloFlow(Generator):
             + _log(torch.where(layers > 0, slopes[1], slopes[2])).sum(1)
             + _log(torch.where(grid > 0, slopes[3], slopes[4])).flatten(1).sum(1)
         )
-        # k parts x of a sum S that get a factor g(u): |d(S, g x)/d(x, u)| = spread g^k S; so for the shower of its
-        # layers, and for each layer of its voxels.
+        # For k parts x of a sum S with a factor g(u), |d(S, g x)/d(x, u)| = spread g^k S. This holds for the shower and
+        # its layers, and for each layer and its voxels.
         counts = torch.cat([(layers > 0).sum(1, keepdim=True), (grid > 0).sum((2, 3))], dim=1)
         sums = torch.cat([fraction.detach(), layers], dim=1)
         of_sums = torch.log(self.settings.spread * sums.clamp(min=1e-30)) + counts * torch.log(factors)
@@ -307,7 +311,11 @@ class CaloFlow(Generator):
         return self.voxel_coding.decode(voxels.transpose(0, 1).reshape(-1, *self.shape), layers)
 
     def check_export(self) -> None:
-        """Refuse what takes a pass for each voxel: its graph would have a million nodes."""
+        """Refuse a flow that needs a pass for each voxel, whose graph would have a million nodes.
+
+        Raises:
+            ModelError: generation takes too many consecutive passes.
+        """
         passes = sum(self.evaluations.values())
         if passes > _LONGEST_GRAPH:
             msg = (
@@ -318,9 +326,16 @@ class CaloFlow(Generator):
             raise ModelError(msg)
 
     def student(self, steps: int) -> Student:
-        """The same flows in the direction of sampling."""
+        """A student with the same flows in the ``sampling`` direction.
+
+        Args:
+            steps: must be 1.
+
+        Raises:
+            ModelError: this model is a student already, or ``steps`` is not 1.
+        """
         if self.settings.direction == "sampling":
-            msg = "this 'caloflow' is of direction 'sampling': it is a student already"
+            msg = "this 'caloflow' has direction 'sampling': it is a student already"
             raise ModelError(msg)
         if steps != 1:
             msg = f"the student of a 'caloflow' makes a shower in one step, got `steps={steps}`"
@@ -329,7 +344,12 @@ class CaloFlow(Generator):
         return Student(family=self.family, model=model, training=dict(_STUDENT_TRAINING))
 
     def learn_from(self, teacher: Generator) -> None:
-        """Take over codings and weights of a flow of direction ``density``, and learn its map from now on."""
+        """Copy codings and weights from a flow of direction ``density``, and learn its map from now on.
+
+        Raises:
+            ModelError: the teacher is no ``caloflow`` of direction ``density``.
+            SettingsError: the direction is not ``sampling``, or a setting must be that of the teacher and is not.
+        """
         if not (isinstance(teacher, CaloFlow) and teacher.settings.direction == "density"):
             msg = (
                 f"the family {self.family!r} learns from a 'caloflow' of direction 'density', not from "
@@ -337,24 +357,31 @@ class CaloFlow(Generator):
             )
             raise ModelError(msg)
         if self.settings.direction != "sampling":
-            msg = "model.direction: what learns from a 'caloflow' is of direction 'sampling'"
+            msg = "model.direction: a model that learns from a 'caloflow' must have direction 'sampling'"
             raise SettingsError(msg)
         for name in ("transforms", "layer_transforms", "spread"):
             mine, given = getattr(self.settings, name), getattr(teacher.settings, name)
             if mine != given:
-                msg = f"model.{name}: a student has that of its teacher, {given}, got {mine}"
+                msg = f"model.{name}: a student must have the value of its teacher, {given}, got {mine}"
                 raise SettingsError(msg)
-        # Near the identity both sides are alike: the teacher's weights are a good start, where networks are as large.
+        # Near the identity both sides are similar, so the teacher's weights are a good start where shapes agree.
         own, weights = self.state_dict(), teacher.state_dict()
         self.load_state_dict(
             {name: weights[name] if weights[name].shape == tensor.shape else tensor for name, tensor in own.items()}
         )
-        # In a tuple, so that it is no part of this module and of its weights.
+        # In a tuple, so that the teacher is not registered as a submodule and its weights are not saved.
         self._teacher = (teacher,)
 
 
 class LayerContext(nn.Module):
-    """What the flow of a layer's voxels is told about the shower, its depth, and the layers before; width columns."""
+    """Context of a layer's voxels, from the shower, the depth and the previous layers.
+
+    Args:
+        layers: number of layers L.
+        cells: number of cells of a layer.
+        conditions: columns of the scaled conditions.
+        width: columns of the context.
+    """
 
     def __init__(self, layers: int, cells: int, conditions: int, width: int) -> None:
         super().__init__()
@@ -365,12 +392,12 @@ class LayerContext(nn.Module):
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def of_shower(self, scaled: Tensor, codes: Tensor, levels: Tensor) -> Tensor:
-        """The part that all layers share, (N, width), from conditions, codes of layer energies and their levels."""
+        """The part common to all layers, (N, width), from conditions, codes of layer energies and their levels."""
         shared: Tensor = self.shower(torch.cat([scaled, codes, levels / 4 - 2], dim=1))
         return shared
 
     def window(self, levels: Tensor) -> Tensor:
-        """Levels of the layers around each, (N, L, 2 window + 1)."""
+        """Levels of each layer and its neighbours, (N, L, 2 window + 1)."""
         edge = torch.zeros_like(levels[:, :1]).expand(-1, _WINDOW)
         padded = torch.cat([edge, levels, edge], dim=1) / 4 - 2
         return torch.stack([padded[:, i : i + self.n_layers] for i in range(2 * _WINDOW + 1)], dim=2)
@@ -382,7 +409,7 @@ class LayerContext(nn.Module):
         return context
 
     def forward(self, scaled: Tensor, codes: Tensor, levels: Tensor, before: Tensor, rows: Tensor) -> Tensor:
-        """The contexts (rows, width) of some layers, rows being their numbers in N L; before (N, L, decays, cells)."""
+        """Contexts (rows, width) of the layers with indices ``rows`` into N L; ``before`` is (N, L, decays, cells)."""
         shower = self.of_shower(scaled, codes, levels)
         shower_of, layer_of = torch.div(rows, self.n_layers, rounding_mode="floor"), rows % self.n_layers
         given = torch.cat([self.window(levels).flatten(0, 1)[rows], before.flatten(0, 1)[rows].flatten(1)], dim=1)
@@ -396,15 +423,15 @@ def _above(voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
 
 
 def _local(edges: Tensor, before: Tensor, rows: Tensor) -> Tensor:
-    """What is told about each voxel of some layers, (rows, cells, 1 + decays)."""
+    """Local inputs of the voxels of selected layers, (rows, cells, 1 + decays)."""
     return torch.cat([edges[:, :, None], before], dim=2).flatten(0, 1)[rows].transpose(1, 2)
 
 
 def _inside(uniform: Tensor) -> Tensor:
-    """Uniform numbers in the range that the codings know."""
+    """Uniform numbers restricted to the range that the codings do not clip."""
     return 1e-6 + (1 - 1.01e-4) * uniform
 
 
 def _log(slope: Tensor) -> Tensor:
-    """Where a code is cut the slope is 0: a small number keeps densities finite."""
+    """Logarithm of a slope; the minimum keeps densities finite where a code is clipped and its slope is 0."""
     return torch.log(slope.clamp(min=1e-8))

@@ -1,4 +1,4 @@
-"""The layered GAN for calorimeters: each layer made with an eye on the one before."""
+"""CaloGAN: a GAN for calorimeters whose generator makes each layer with attention to the one before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.adversarial import Made, VoxelMaker
+from fastv.models.adversarial import Generated, VoxelGenerator
 from fastv.models.contract import Batch, Domain, GeneratorSettings
 from fastv.models.gan import GAN, GANSettings
 from fastv.models.grid_networks import NetworkSettings, Shape
@@ -19,10 +19,11 @@ from fastv.models.recurrence import along_layers
 
 
 class CaloGANSettings(GANSettings):
-    """Settings of :class:`CaloGAN`, beside those of :class:`~fastv.models.gan.GANSettings`.
+    """Settings of :class:`CaloGAN`, in addition to those of :class:`~fastv.models.gan.GANSettings`.
 
-    ``companions`` is how many numbers of minibatch discrimination the discriminators have; 0 leaves it out.
-    ``energy_weight`` is the weight of the energy constraint.
+    Attributes:
+        companions: number of kernels of minibatch discrimination in the discriminators; 0 for none.
+        energy_weight: weight of the energy constraint.
     """
 
     companions: NonNegativeInt = 16
@@ -30,34 +31,34 @@ class CaloGANSettings(GANSettings):
 
 
 class CaloGAN(GAN):
-    r"""The GAN of :class:`~fastv.models.gan.GAN`, and what CaloGAN adds to it for a calorimeter of several layers.
+    r"""The GAN of :class:`~fastv.models.gan.GAN` with the additions of CaloGAN for a calorimeter of several layers.
 
-    **Layer by layer.** The network proposes a picture h_l of each layer. What is made is a mixture of it and of the
-    layer before, taken over by a map T of cells to cells,
+    **Layer by layer.** The network proposes an image h_l of each layer. The codes x_l of the layer are a mixture of it
+    and of the layer before, mapped from cells to cells by a matrix T,
 
         x_l = cos(phi_l) h_l + sin(phi_l) T x_(l-1) ,    phi_l = pi/2 sigmoid(w_l . (h_l, T x_(l-1)) + v_l) ,
 
-    with an angle phi for each cell: attention to the layer before, so that particles go on where they came from. With
-    cosine and sine for its weights, which CaloGAN has as g and 1 - g, the mixture keeps the spread of its parts.
+    with an angle phi for each cell: attention to the layer before, so that particles continue from where they were.
+    The weights cosine and sine, in place of g and 1 - g of CaloGAN, preserve the variance.
 
-    **Minibatch discrimination.** The discriminators see how close the showers of a batch are to each other, and so
-    notice when they become too equal: see :class:`~fastv.models.critics.Companions`.
+    **Minibatch discrimination.** The discriminators see how close the showers of a batch are to each other, which
+    reveals mode collapse: see :class:`~fastv.models.critics.MinibatchDiscrimination`.
 
-    **Energy constraint.** The voxels of a layer should add up to its energy before they are scaled to it,
+    **Energy constraint.** The voxels of a layer should add up to its energy already before they are scaled to it,
 
         energy_weight  mean over filled layers of |log(sum_v E_v / E_l)| .
 
-    CaloGAN takes the sum over the calorimeter and the incident energy; there all of it is seen. Here the response is
-    made in the first stage, with its spread, which such a term would take away.
+    CaloGAN compares the sum over the whole calorimeter, where all energy is visible, with the incident energy. Here the
+    response is generated in the first stage, and such a term would remove its fluctuations.
 
-    Stages, networks and what is seen: :class:`~fastv.models.adversarial.Adversarial`.
-
-    Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
+    Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
 
     Example:
         >>> from fastv.models import build
@@ -74,11 +75,11 @@ class CaloGAN(GAN):
         super().__init__(settings, detector, domain, companions=settings.companions)
 
     def make_voxels(self, network: NetworkSettings, context: int) -> nn.Module:
-        """Layer by layer."""
+        """A network that generates layer by layer, see :meth:`Adversarial.make_voxels`."""
         return LayerByLayer(network, self.shape, context)
 
-    def constraints(self, batch: Batch, made: Made) -> dict[str, Tensor]:
-        """``energy``: voxels add up to their layers."""
+    def constraints(self, batch: Batch, made: Generated) -> dict[str, Tensor]:
+        """``energy``: mean deviation of the voxels' sum from the layer energy, times its weight."""
         layers = batch.energies.view(-1, *self.shape).sum((2, 3))
         filled = (layers > 0).to(layers.dtype)
         tiny = self.voxel_coding.threshold
@@ -87,7 +88,7 @@ class CaloGAN(GAN):
 
 
 class LayerByLayer(nn.Module):
-    """A picture of each layer by a grid network, then along the axis the gated mixture with the layer before.
+    """An image of each layer by a grid network, then along the axis the gated mixture with the layer before.
 
     Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
     """
@@ -96,16 +97,16 @@ class LayerByLayer(nn.Module):
         super().__init__()
         self.shape = shape
         cells = shape[1] * shape[2]
-        self.pictures = VoxelMaker(network, shape, context)
+        self.pictures = VoxelGenerator(network, shape, context)
         self.carry = nn.Linear(cells, cells, bias=False)
         nn.init.eye_(self.carry.weight)
         self.gate = nn.Parameter(torch.zeros(shape[0], 3))
         with torch.no_grad():
-            # At first little is carried over.
+            # Start with little weight on the layer before.
             self.gate[:, 2] = -3.0
 
     def forward(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Noise to codes."""
+        """Codes from noise and context."""
         pictures = self.pictures(noise, context).flatten(2).transpose(0, 1)
         own, other, constant = self.gate[1:].unbind(1)
         asked = pictures[1:] * own[:, None, None] + constant[:, None, None]

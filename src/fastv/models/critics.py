@@ -1,4 +1,4 @@
-"""Critics: networks from a shower to numbers that judge it, and what judges a whole batch at once."""
+"""Critics: networks that give a shower a score, and minibatch discrimination, which compares the showers of a batch."""
 
 from __future__ import annotations
 
@@ -19,30 +19,38 @@ from fastv.models.grid_networks import (
 )
 from fastv.models.networks import MLP
 
-Seen = tuple[Tensor, ...]
-"""What a critic sees of showers, beside the context."""
-PER_LAYER = 8
-"""Numbers that a trunk says of each layer."""
+CriticView = tuple[Tensor, ...]
+"""Input of a critic besides the context: one or more tensors (N, ...)."""
+FEATURES_PER_LAYER = 8
+"""Number of features that a trunk gives for each layer."""
 
 
 class Critic(nn.Module, ABC):
-    """Reads a shower and gives one number, unbounded: numbers that describe it, then a dense head.
+    """A network that gives each shower one unbounded score: features of the shower, then a dense head.
 
-    The head also sees the context and, with ``companions``, how close the other showers of the batch are.
+    Args:
+        numbers: number of features.
+        context: columns of the context, which the head also sees.
+        head: widths of the dense head.
+        companions: number of kernels of :class:`MinibatchDiscrimination`, whose output the head also sees; 0 for none.
     """
 
     def __init__(self, numbers: int, context: int, head: tuple[int, ...], companions: int) -> None:
         super().__init__()
-        self.companions = Companions(numbers, companions) if companions else None
+        self.companions = MinibatchDiscrimination(numbers, companions) if companions else None
         self.head = MLP(numbers + companions + context, head, 1)
 
     @abstractmethod
-    def describe(self, seen: Seen, context: Tensor) -> Tensor:
-        """Numbers (N, numbers) of what is seen of showers."""
+    def features(self, seen: CriticView, context: Tensor) -> Tensor:
+        """Features (N, numbers) of showers."""
 
-    def forward(self, seen: Seen, context: Tensor, *, alone: bool = False) -> Tensor:
-        """Scores (N, 1); ``alone``, each as if its companions were as close as is usual."""
-        numbers = self.describe(seen, context)
+    def forward(self, seen: CriticView, context: Tensor, *, alone: bool = False) -> Tensor:
+        """Scores (N, 1) of showers, given the context (N, C).
+
+        With ``alone`` a score does not depend on the other showers of the batch: their closeness is replaced by the
+        mean of :meth:`fit_usual`.
+        """
+        numbers = self.features(seen, context)
         parts = [numbers, context]
         if self.companions is not None:
             parts.append(self.companions(numbers, alone=alone))
@@ -50,31 +58,45 @@ class Critic(nn.Module, ABC):
         return out
 
     @torch.no_grad()
-    def settle(self, seen: Seen, context: Tensor) -> None:
-        """Take these showers, some hundred of them, for what is usual."""
+    def fit_usual(self, seen: CriticView, context: Tensor) -> None:
+        """Store the mean closeness of showers in a batch of some hundred, for scores with ``alone``."""
         if self.companions is not None:
-            self.companions.settle(self.describe(seen, context))
+            self.companions.fit_usual(self.features(seen, context))
 
 
 class LayerCritic(Critic):
-    """Judges layer energies: seen (N, size), context (N, C) -> (N, 1)."""
+    """Critic of the layer energies: input (N, size), context (N, C) -> scores (N, 1).
+
+    Args:
+        size: columns of the input.
+        context, head, companions: see :class:`Critic`.
+    """
 
     def __init__(self, size: int, context: int, *, head: tuple[int, ...] = (256, 128), companions: int = 0) -> None:
         super().__init__(size, context, head, companions)
 
-    def describe(self, seen: Seen, context: Tensor) -> Tensor:
-        """What is seen, as it is."""
+    def features(self, seen: CriticView, context: Tensor) -> Tensor:
+        """The input itself."""
         del context
         return seen[0]
 
 
 class ShowerCritic(Critic):
-    """Judges voxels: a trunk of the kind that settings ask for reads the image and says ``PER_LAYER`` of each layer.
+    """Critic of the voxels: a trunk gives ``FEATURES_PER_LAYER`` features of each layer, and a dense head the score.
 
-    The dense trunk says them of all voxels at once; the transformer has the layers as its tokens; the convolutions are
-    averaged over the cells of each layer. The head sees them with the observables of the layers.
+    The dense trunk computes the features from all voxels at once; the transformer has the layers as tokens;
+    convolutions are averaged over the cells of each layer. The head also sees the observables of the layers.
 
-    Shapes: image (N, channels, L, alpha, r), observables (N, L, K), context (N, C) -> (N, 1).
+    Shapes: image (N, channels, L, alpha, r), observables (N, L, K), context (N, C) -> scores (N, 1).
+
+    Args:
+        settings: kind and size of the trunk.
+        shape: (L, alpha, r) of a regular mesh.
+        channels: of the image.
+        observables: number K of observables of each layer.
+        context: columns C of the context.
+        head: widths of the dense head.
+        companions: see :class:`Critic`.
 
     Example:
         >>> critic = ShowerCritic(TransformerSettings(width=8, blocks=1, heads=2), (5, 4, 3), 2, 7, 6)
@@ -93,11 +115,11 @@ class ShowerCritic(Critic):
         head: tuple[int, ...] = (256, 128),
         companions: int = 0,
     ) -> None:
-        super().__init__(shape[0] * (PER_LAYER + observables), context, head, companions)
+        super().__init__(shape[0] * (FEATURES_PER_LAYER + observables), context, head, companions)
         self.trunk = _trunk(settings, shape, channels, context)
 
-    def describe(self, seen: Seen, context: Tensor) -> Tensor:
-        """What the trunk says, and the observables."""
+    def features(self, seen: CriticView, context: Tensor) -> Tensor:
+        """Features of the trunk, and the observables."""
         image, observables = seen
         return torch.cat([self.trunk(image, context).flatten(1), observables.flatten(1)], dim=1)
 
@@ -113,7 +135,7 @@ def _trunk(settings: NetworkSettings, shape: Shape, channels: int, context: int)
 class _DenseTrunk(nn.Module):
     def __init__(self, settings: MLPSettings, shape: Shape, channels: int, context: int) -> None:
         super().__init__()
-        self.network = MLP(channels * math.prod(shape) + context, settings.hidden, PER_LAYER * shape[0])
+        self.network = MLP(channels * math.prod(shape) + context, settings.hidden, FEATURES_PER_LAYER * shape[0])
 
     def forward(self, image: Tensor, context: Tensor) -> Tensor:
         out: Tensor = self.network(torch.cat([image.flatten(1), context], dim=1))
@@ -121,7 +143,7 @@ class _DenseTrunk(nn.Module):
 
 
 class _LayerTrunk(nn.Module):
-    """Layers as tokens, as in :class:`~fastv.models.grid_networks.LayerTransformer`, but without the way back."""
+    """Layers as tokens, as in :class:`~fastv.models.grid_networks.LayerTransformer`, without the map back to voxels."""
 
     def __init__(self, settings: TransformerSettings, shape: Shape, channels: int, context: int) -> None:
         super().__init__()
@@ -133,7 +155,7 @@ class _LayerTrunk(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(width, settings.heads, settings.expansion) for _ in range(settings.blocks)
         )
-        self.output = nn.Linear(width, PER_LAYER)
+        self.output = nn.Linear(width, FEATURES_PER_LAYER)
 
     def forward(self, image: Tensor, context: Tensor) -> Tensor:
         tokens = self.input(image.transpose(1, 2).flatten(2)) + self.position
@@ -147,32 +169,32 @@ class _LayerTrunk(nn.Module):
 class _ConvolutionTrunk(nn.Module):
     def __init__(self, settings: ConvolutionSettings, shape: Shape, channels: int, context: int) -> None:
         super().__init__()
-        self.network = CylindricalNetwork(settings, shape, channels, PER_LAYER, context)
-        # A grid network starts at zero, and so blind; a critic should see from the first step on.
-        nn.init.xavier_uniform_(self.network.output.weight.view(PER_LAYER, -1))
+        self.network = CylindricalNetwork(settings, shape, channels, FEATURES_PER_LAYER, context)
+        # The output of a grid network starts at zero, which would leave the critic blind at first.
+        nn.init.xavier_uniform_(self.network.output.weight.view(FEATURES_PER_LAYER, -1))
 
     def forward(self, image: Tensor, context: Tensor) -> Tensor:
         out: Tensor = self.network(image, context).mean((3, 4))
         return out
 
 
-class Companions(nn.Module):
-    r"""Minibatch discrimination: how close the other showers of the batch are, so that too equal ones are noticed.
+class MinibatchDiscrimination(nn.Module):
+    r"""Minibatch discrimination: how close each shower is to the others of the batch, to detect mode collapse.
 
-    With numbers f_i of shower i and a tensor T, rows M_ib = f_i T_b of ``depth`` numbers,
+    With the features f_i of shower i, a tensor T and vectors M_ib = f_i T_b of ``depth`` numbers,
 
         o_b(x_i) = mean over j != i of exp(-|M_ib - M_jb|_1) ,
 
-    for b up to ``kernels``. It is a mean in place of the sum, so that the size of the batch does not matter. A shower
-    that is judged ``alone`` gets the mean of o_b over training showers, kept with the weights.
+    for b up to ``kernels``. The mean replaces the sum of the paper, so that the size of the batch does not matter. A
+    shower scored ``alone`` gets the mean of o_b over training showers, which is saved with the weights.
+
+    Shapes: (N, features) -> (N, kernels).
 
     Source: Salimans et al., arXiv 1606.03498, section 3.2; in a GAN for calorimeters: Paganini et al., arXiv
     1712.10321.
 
-    Shapes: (N, features) -> (N, kernels).
-
     Example:
-        >>> companions = Companions(features=3, kernels=2)
+        >>> companions = MinibatchDiscrimination(features=3, kernels=2)
         >>> bool((companions(torch.ones(5, 3)) == 1).all()), bool((companions(100 * torch.randn(5, 3)) < 0.9).all())
         (True, True)
     """
@@ -186,7 +208,7 @@ class Companions(nn.Module):
         self.register_buffer("usual", torch.full((kernels,), 0.5))
 
     def forward(self, features: Tensor, *, alone: bool = False) -> Tensor:
-        """Closeness of each shower to its companions."""
+        """Closeness (N, kernels) of each shower to the others; with ``alone`` the stored mean."""
         n = len(features)
         if alone or n < 2:
             return self.usual.expand(n, -1)
@@ -195,6 +217,6 @@ class Companions(nn.Module):
         return (near.sum(1) - 1) / (n - 1)
 
     @torch.no_grad()
-    def settle(self, features: Tensor) -> None:
-        """Take the mean over these showers for what is usual."""
+    def fit_usual(self, features: Tensor) -> None:
+        """Store the mean closeness over these showers, (N, features)."""
         self.usual.copy_(self(features).mean(0))

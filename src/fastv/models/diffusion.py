@@ -1,4 +1,4 @@
-"""Diffusion with the design of EDM."""
+"""Diffusion with the preconditioning, noise levels and solver of EDM."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from fastv.models.two_stages import TwoStages, TwoStageSettings
 
 
 class DiffusionSettings(TwoStageSettings):
-    """Settings of :class:`Diffusion`, beside those of :class:`~fastv.models.two_stages.TwoStageSettings`.
+    """Settings of :class:`Diffusion`, in addition to those of :class:`~fastv.models.two_stages.TwoStageSettings`.
 
-    In training log sigma is normal with ``log_sigma_mean`` and ``log_sigma_scale``. At generation ``solver`` takes
-    sigma from ``sigma_max`` to ``sigma_min`` in equal steps of sigma^(1/``rho``), and then to 0; all of these may be
-    chosen.
+    All but the distribution of log sigma can be changed at generation.
+
+    Attributes:
+        solver: solver of the differential equation at generation.
+        log_sigma_mean, log_sigma_scale: mean and standard deviation of log sigma, which is normal in training.
+        sigma_min, sigma_max, rho: at generation sigma falls from ``sigma_max`` to ``sigma_min`` in equal steps of
+            sigma^(1/``rho``), and then to 0.
     """
 
     at_generation: ClassVar[tuple[str, ...]] = (
@@ -38,7 +42,7 @@ class DiffusionSettings(TwoStageSettings):
     @model_validator(mode="after")
     def _sigma_falls(self) -> Self:
         if not self.sigma_min < self.sigma_max:
-            msg = f"sigma_min {self.sigma_min:g} must lie below sigma_max {self.sigma_max:g}"
+            msg = f"sigma_min {self.sigma_min:g} must be less than sigma_max {self.sigma_max:g}"
             raise ValueError(msg)
         return self
 
@@ -46,21 +50,20 @@ class DiffusionSettings(TwoStageSettings):
 class Diffusion(TwoStages):
     r"""Diffusion with the preconditioning, noise levels and solver of EDM, in two stages.
 
-    Data x get noise of level sigma, and a network finds the data again,
+    Noise n of level sigma is added to the data x, and a network F reconstructs the data,
 
         D(x + sigma n, sigma) = (x + sigma n)/(1 + sigma^2) + sigma/sqrt(1 + sigma^2) F ,
 
-    with the loss |D - x|^2 (1 + sigma^2)/sigma^2. Generation solves dx/dsigma = (x - D(x, sigma))/sigma from
-    sigma_max n down to sigma = 0, in the angle atan(sigma), in which F alone is left of it; noise enters at the start
-    only. x are first the codes of the layers, then those of
-    the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
-
-    Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).
+    with the loss |D - x|^2 (1 + sigma^2)/sigma^2. Generation solves dx/dsigma = (x - D(x, sigma))/sigma from sigma_max
+    n to sigma = 0, in the angle atan(sigma), in which only F remains; noise enters at the start only. The data are the
+    codes of the layers, then those of the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).
     """
 
     family: ClassVar[str] = "diffusion"

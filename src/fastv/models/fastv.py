@@ -1,4 +1,4 @@
-"""FastV: a variational autoencoder whose decoder follows the physics from the whole shower to its voxels."""
+"""FastV: a variational autoencoder that decodes the response, then the layer energies, then the voxels."""
 
 from __future__ import annotations
 
@@ -32,12 +32,18 @@ from fastv.models.vae import warmup, with_likelihood
 class FastVSettings(GeneratorSettings):
     """Settings of :class:`FastV`.
 
-    ``profile_latent`` and ``lateral_latent`` are the sizes of the two latent vectors, ``layer_latent`` that of the
-    latent variables each layer has of its own. ``width`` is that of a layer's token, ``depth_blocks`` the number of
-    convolutions along the axis, ``depth_kernel`` how many layers each of them sees, ``hidden`` the width of the dense
-    layers. With a ``network`` the decoder of the voxels ends in a grid network, which sees what the layers' tokens say
-    of all voxels, and corrects it. ``prior`` is that of the first two latent vectors. ``kl_weight``,
-    ``kl_warmup_epochs`` and ``importance_samples`` as in the ``vae``.
+    Attributes:
+        profile_latent, lateral_latent: sizes of the latent vectors of the layer energies and of the voxels.
+        layer_latent: size of the additional latent vector of each layer.
+        covariance: of the posteriors of ``profile_latent`` and ``lateral_latent``.
+        prior: of ``profile_latent`` and ``lateral_latent``.
+        width: of a layer's token in the decoder.
+        depth_blocks, depth_kernel: number and kernel size of the convolutions along the shower axis.
+        hidden: width of the dense layers.
+        encoder_width: of a layer's token in the encoder.
+        network: grid network that corrects the decoder's output for all voxels; by default none.
+        dropout: in the encoders.
+        kl_weight, kl_warmup_epochs, importance_samples: see :class:`~fastv.models.vae.VAESettings`.
     """
 
     profile_latent: PositiveInt = 16
@@ -58,37 +64,37 @@ class FastVSettings(GeneratorSettings):
 
 
 class FastV(Generator):
-    r"""Variational autoencoder with a decoder by scales: visible energy, then layer energies, then voxels.
+    r"""Variational autoencoder that factorises a shower by scale: visible energy, then layer energies, then voxels.
 
-    With c the conditions, t = E_tot/E_inc, e the layer energies, x the voxels and two latent vectors,
+    With the conditions c, the response t = E_tot/E_inc, layer energies e, voxels x and two latent vectors,
 
         p(x | c) = p(t | c) int p(e | z_p, t, c) p(z_p) dz_p int p(x | z_l, e, t, c) p(z_l) dz_l .
 
-    * p(t | c): t, scaled by the stochastic term a/sqrt(E), is sinh-arcsinh normal; a few showers keep a part of it only
-      (:class:`~fastv.models.rare_losses.RareLosses`).
-    * p(e | z_p, t, c): each layer is empty with some probability, else its standardised logarithm is sinh-arcsinh
+    * p(t | c): t, in units of the stochastic term a/sqrt(E), is sinh-arcsinh normal; a few showers lose a larger part
+      of it (:class:`~fastv.models.rare_losses.RareLosses`).
+    * p(e | z_p, t, c): each layer is empty with some probability, otherwise its standardised logarithm is sinh-arcsinh
       normal; layers are independent given z_p. Sampled layer energies are scaled to add up to t E_inc.
-    * p(x | z_l, e, t, c): each voxel is empty with some probability, else the normal score of its energy is skew
-      logistic; voxels are independent given z_l. z_l has a part for the whole shower and a part for each layer. Sampled
-      voxels are scaled to their layer's energy; a filled layer has at least one filled voxel.
+    * p(x | z_l, e, t, c): each voxel is empty with some probability, otherwise the normal score of its energy is skew
+      logistic; voxels are independent given z_l, which has a part for the whole shower and a part for each layer.
+      Sampled voxels are scaled to the energy of their layer; a layer with energy has at least one non-empty voxel.
 
-    p(z_p) and p(z_l) are unit Gaussians; with the setting ``prior`` the first, and the part of the second for the whole
-    shower, are flows given t and c (:class:`~fastv.models.priors.LatentPrior`).
+    p(z_p) and p(z_l) are unit Gaussians. With the setting ``prior`` = ``flow``, z_p and the part of z_l for the whole
+    shower have a flow prior given t and c (:class:`~fastv.models.priors.LatentPrior`).
 
-    Both integrals have the usual bound with Gaussian posteriors, so the loss, in nats a shower, is
+    Each integral is bounded from below with a Gaussian posterior, so the loss, in nats per shower, is
 
         - log p(t|c) - E[log p(e|z_p,t,c)] - E[log p(x|z_l,e,t,c)] + w (KL_p + KL_l)
 
-    where occupancies enter as binary cross-entropy, as in the first FastV, and energies as densities. Generation draws
-    from all of these distributions, not only the decoder's mean: sparsity and fluctuations are those of showers.
-
-    Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
+    where occupancies enter as binary cross-entropy and energies as densities. Generation draws from all of these
+    distributions rather than taking the decoder's mean, to reproduce sparsity and fluctuations.
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + lateral_latent + L layer_latent
     normal and 1 + L + V uniform columns).
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
     """
 
     family: ClassVar[str] = "fastv"
@@ -108,7 +114,7 @@ class FastV(Generator):
         own = self.layers * settings.layer_latent
         normal = [1, settings.profile_latent, self.layers, settings.lateral_latent, own]
         uniform = [1, self.layers, self.layers * self.cells]
-        # Columns of the noise for: response, profile, layers, shower, layers' own; rare loss, filled layers, voxels.
+        # Columns of the noise: response, profile, layers, shower, latents of layers; rare loss, filled layers, voxels.
         self._columns = normal + uniform
         self.noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
@@ -136,11 +142,11 @@ class FastV(Generator):
         return scaled, response, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
 
     def _context(self, scaled: Tensor, response: Tensor) -> Tensor:
-        """Conditions and response: what layers and voxels are told. A rare loss is the same to them, small or large."""
+        """Context of layers and voxels: conditions and response, clipped so that large rare losses look alike."""
         return torch.cat([scaled, response.clamp(-Response.REACH, Response.REACH)], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats a shower."""
+        """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats per shower."""
         scaled, response, context, voxels, layers, profile = self._standardised(batch)
         terms = {"response": -self.response.log_prob(response, scaled, batch.conditions[:, :1]).mean()}
         terms["profile"], terms["profile_kl"] = self.profile.loss(profile, layers > 0, context)
@@ -154,12 +160,12 @@ class FastV(Generator):
         return with_likelihood(self, self.loss(batch), batch, self.settings.importance_samples)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """A lower bound of log p(x | c), (N,), each integral by importance sampling with ``samples`` draws; nats.
+        """A lower bound of log p(x | c), (N,), in nats, each integral by importance sampling with ``samples`` draws.
 
-        Densities are those of the standardised response, of the standardised logarithms of layer energies and of the
-        voxels' scores, times the probabilities of which layers and voxels are filled. The model takes them for numbers
-        of their own; that layers add up to the response, and voxels to their layer, it does not know, so this is no
-        density of voxel energies in MeV. It compares models of this family that were fitted to the same showers.
+        The densities are those of the standardised response, of the standardised logarithms of layer energies and of
+        the voxels' scores, times the probabilities of which layers and voxels are empty. The model treats these numbers
+        as independent variables: it does not use that layers add up to the response and voxels to their layer. So this
+        is not a density of voxel energies in MeV; it compares models of this family fitted to the same showers.
         """
         scaled, response, context, voxels, layers, profile = self._standardised(batch)
         of_profile = self.profile.log_weights(profile, layers > 0, context)
@@ -179,7 +185,7 @@ class FastV(Generator):
         true = self._split(batch.energies)[1] / incident
         u = self.scaler(batch.conditions)[:, :1]
         for _ in range(3):
-            # Layers are scaled to the total after the correction, so a few rounds settle it.
+            # Layers are scaled to the total after the correction, so it takes a few iterations to converge.
             layers, _ = self._sample_layers(conditions, scaled, parts)
             self.profile.scale.calibrate(true, layers.view(draws, *true.shape).mean(0) / incident, u)
 
@@ -207,23 +213,27 @@ class FastV(Generator):
 
 
 class Response(nn.Module):
-    """p(t | c) of the visible fraction t, standardised by the resolution; shapes (N, 1)."""
+    """p(t | c) of the response t, standardised by the resolution; shapes (N, 1).
+
+    Args:
+        conditions: columns of the scaled conditions.
+    """
 
     REACH: ClassVar[float] = 8.0
-    """Scales of the resolution: a shower below the mean by more has lost energy in another way."""
+    """Showers that are further below the mean, in units of the stochastic resolution, have a rare loss."""
 
     def __init__(self, conditions: int) -> None:
         super().__init__()
         self.scale = ResponseScale()
         self.losses = RareLosses()
         self.shape = MLP(conditions, (16,), 4)
-        # Start from the fitted Gaussian; what the network adds is a small, smooth correction.
+        # Start from the fitted Gaussian, to which the network adds a small, smooth correction.
         for parameter in self.shape[-1].parameters():
             nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def fit(self, fraction: Tensor, incident: Tensor) -> None:
-        """Fit the scale, then the rare losses beyond its reach."""
+        """Fit the scale to responses (N, 1) at incident energies (N, 1) in MeV, then the rare losses."""
         self.scale.fit(fraction, incident)
         edge = self.scale.fraction(torch.full_like(incident, -self.REACH), incident)
         self.losses.fit(fraction / self.scale.mean, torch.log(self.scale.mean / edge))
@@ -233,12 +243,17 @@ class Response(nn.Module):
         return location, torch.exp(log_scale), skew, torch.exp(log_tail)
 
     def log_prob(self, response: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Log density of standardised responses (N, 1), nats, (N,).
+        """Logarithm of the density of standardised responses (N, 1), in nats, (N,).
 
-        For showers with a rare loss the resolution is left out: near the mean they are too few to matter, and far from
-        it the resolution is small beside the loss.
+        For showers with a rare loss the resolution is neglected: near the mean they are too few to matter, and far
+        from it the resolution is small compared with the loss.
+
+        Args:
+            response: standardised responses (N, 1).
+            scaled: scaled conditions (N, C).
+            incident: incident energies (N, 1), MeV.
         """
-        # What lies beyond the reach, and is no rare loss, must not pull at the bulk without bounds.
+        # Outliers that are no rare losses must not dominate the fit of the bulk.
         usual = sinh_arcsinh_log_prob(response.clamp(-self.REACH, self.REACH), *self._parameters_of(scaled))
         fraction = self.scale.fraction(response, incident).clamp(min=1e-3)
         loss = torch.log(self.scale.mean / fraction)
@@ -246,7 +261,7 @@ class Response(nn.Module):
         return torch.logaddexp(torch.log1p(-self.losses.probability) + usual, rare)[:, 0]
 
     def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Visible fractions (N, 1) from normal and uniform noise (N, 1)."""
+        """Responses t (N, 1) from normal and uniform noise (N, 1)."""
         usual = sinh_arcsinh_sample(normal, *self._parameters_of(scaled)).clamp(-self.REACH, self.REACH)
         return self.scale.fraction(usual, incident) * self.losses.kept(uniform)
 
@@ -263,7 +278,7 @@ class Profile(nn.Module):
         self.posterior = GaussianPosterior(hidden, latent, settings.covariance)
         self.prior = LatentPrior(settings.prior, latent, conditions + 1)
         self.decoder = MLP(latent + conditions + 1, (hidden, hidden), 3 * layers)
-        # Most of the variation is linear in the latent vector: give it a direct way.
+        # Most of the variation is linear in the latent vector, hence this direct connection.
         self.linear = nn.Linear(latent, layers, bias=False)
         self.skew = nn.Parameter(torch.zeros(layers))
         self.log_tail = nn.Parameter(torch.zeros(layers))
@@ -286,7 +301,7 @@ class Profile(nn.Module):
         return (occupancy - log_prob).sum(1)
 
     def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and divergence, means over the batch, nats; profile and filled (N, L)."""
+        """Reconstruction term and divergence, means over the batch in nats; ``profile`` and ``filled`` are (N, L)."""
         mean, scale = self._encode(profile, filled, context)
         noise = torch.randn_like(mean)
         latent = self.posterior.sample(mean, scale, noise)
@@ -294,7 +309,7 @@ class Profile(nn.Module):
         return self._reconstruction(latent, profile, filled, context).mean(), kl.mean()
 
     def log_weights(self, profile: Tensor, filled: Tensor, context: Tensor) -> Callable[[], Tensor]:
-        """What draws z_p and gives log p(e, z_p | t, c) - log q(z_p | e, t, c), (N,)."""
+        """A function that draws z_p and returns log p(e, z_p | t, c) - log q(z_p | e, t, c), (N,)."""
         mean, scale = self._encode(profile, filled, context)
 
         def draw() -> Tensor:
@@ -306,15 +321,18 @@ class Profile(nn.Module):
         return draw
 
     def sample(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised layer energies (N, L) and which layers are filled, from noise of these shapes."""
+        """Standardised layer energies (N, L) and which layers are not empty, (N, L).
+
+        ``latent`` is noise (N, profile_latent); ``normal`` and ``uniform`` are noise (N, L).
+        """
         logits, shape = self._decode(self.prior.sample(latent, context), context)
-        # At least one layer is filled: the likeliest.
+        # The layer most likely to have energy is never empty.
         filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
         return sinh_arcsinh_sample(normal, *shape).clamp(-6.0, 6.0), filled
 
 
 class Lateral(nn.Module):
-    """p(x | z_l, e, t, c) of the voxels in their layers; voxels (N, L, cells), cells = (alpha, r)."""
+    """p(x | z_l, e, t, c) of the voxels in their layers; voxels (N, L, cells), cells ordered (alpha, r)."""
 
     _FEATURES = 3
     _SHARED = 8
@@ -339,19 +357,19 @@ class Lateral(nn.Module):
         self.layer = nn.Parameter(0.1 * torch.randn(layers, width))
         self.mixer = DepthMixer(width, settings.depth_blocks, settings.depth_kernel)
         self.activation = nn.SiLU()
-        # Separate matrices, so that an exported graph needs no copies to take their outputs apart.
+        # Separate matrices, so that an exported graph needs no copies to split their output.
         self.occupancy = nn.Linear(width, self.cells)
         self.location = nn.Linear(width, self.cells)
         self.log_scale = nn.Linear(width, self.cells)
         self.log_shape = nn.Linear(width, self.cells)
         self.network: nn.Module | None = None
         if settings.network is not None:
-            told = self.shower_latent + conditions + 1
-            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, told)
+            columns = self.shower_latent + conditions + 1
+            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, columns)
 
     @torch.no_grad()
     def fit(self, voxels: Tensor) -> None:
-        """Fit the scores; start occupancies and scores from their means in each ring."""
+        """Fit the scores to voxels (N, L, cells) in MeV; occupancies and scores start from their means in each ring."""
         filled = voxels > 0
         self.score.fit(voxels[filled])
         occupancy = filled.float().mean((0, 1)).view(self.alpha, self.rings).mean(0).clamp(1e-4, 1 - 1e-4)
@@ -396,7 +414,7 @@ class Lateral(nn.Module):
         """-log p(x | z_l, e, t, c), (N,)."""
         filled = voxels > 0
         logits, *of_scores = self._decode(latent, own, features, context)
-        # An empty layer is settled by the profile: its voxels say nothing.
+        # That a layer is empty is part of the profile, so its voxels do not count.
         occupancy = F.binary_cross_entropy_with_logits(logits, filled.to(voxels.dtype), reduction="none")
         scores = self.score(voxels[filled])
         log_prob = skew_logistic_log_prob(scores, *(parameter[filled] for parameter in of_scores))
@@ -404,14 +422,14 @@ class Lateral(nn.Module):
         return (occupancy * features[:, :, :1]).sum((1, 2)).index_add(0, shower, log_prob, alpha=-1)
 
     def _draw_own(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latent variables (N, L, layer_latent) of the layers; their noise, mean and scale, (N L, layer_latent)."""
+        """Draw latent vectors (N, L, layer_latent) of the layers; also noise, mean and scale, (N L, layer_latent)."""
         mean, scale = self.layer_posterior(tokens.flatten(0, 1))
         noise = torch.randn_like(mean)
         own = self.layer_posterior.sample(mean, scale, noise)
         return own.view(-1, self.layers, self.layer_latent), noise, mean, scale
 
     def loss(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and divergence, means over the batch, nats; voxels and layers in MeV."""
+        """Reconstruction term and divergence, means over the batch in nats; ``voxels`` and ``layers`` in MeV."""
         features = self._features(layers, profile)
         (mean, scale), tokens = self._encode(voxels, features, context)
         noise = torch.randn_like(mean)
@@ -424,7 +442,7 @@ class Lateral(nn.Module):
         return self._reconstruction(latent, own, voxels, features, context).mean(), kl
 
     def log_weights(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> Callable[[], Tensor]:
-        """What draws z_l and gives log p(x, z_l | e, t, c) - log q(z_l | x, e, t, c), (N,)."""
+        """A function that draws z_l and returns log p(x, z_l | e, t, c) - log q(z_l | x, e, t, c), (N,)."""
         features = self._features(layers, profile)
         (mean, scale), tokens = self._encode(voxels, features, context)
 
@@ -444,12 +462,20 @@ class Lateral(nn.Module):
     def sample(
         self, layers: Tensor, profile: Tensor, latent: Tensor, own: Tensor, uniform: Tensor, context: Tensor
     ) -> Tensor:
-        """Voxel energies (N, L, cells), not yet scaled to their layers, from normal and uniform noise."""
+        """Voxel energies (N, L, cells), not yet scaled to their layers.
+
+        Args:
+            layers: layer energies (N, L), MeV.
+            profile: standardised layer energies (N, L).
+            latent, own: normal noise (N, lateral_latent) and (N, L layer_latent).
+            uniform: uniform noise (N, V).
+            context: conditions and response (N, K).
+        """
         of_layers = own.view(-1, self.layers, self.layer_latent) if self.layer_latent else None
         features = self._features(layers, profile)
         logits, *of_scores = self._decode(self.prior.sample(latent, context), of_layers, features, context)
-        # One uniform number decides both: below the occupancy p the voxel is filled, and u/p is uniform again.
+        # One uniform number u serves twice: a voxel has energy if u is below the occupancy p, and then u/p is uniform.
         upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
-        # An empty voxel has upper = 1: its score is minus infinity and its energy zero.
+        # An empty voxel has upper = 1, hence a score of minus infinity and no energy.
         return self.score.energy(skew_logistic_sample(upper.clamp(1e-7, 1.0), *of_scores))

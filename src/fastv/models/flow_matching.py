@@ -14,10 +14,12 @@ from fastv.models.two_stages import TwoStages, TwoStageSettings
 
 
 class FlowMatchingSettings(TwoStageSettings):
-    """Settings of :class:`FlowMatching`, beside those of :class:`~fastv.models.two_stages.TwoStageSettings`.
+    """Settings of :class:`FlowMatching`, in addition to those of :class:`~fastv.models.two_stages.TwoStageSettings`.
 
-    ``solver`` may be chosen at generation. In training, logit t is normal with ``time_mean`` and ``time_scale``;
-    ``pairing`` tells how noise and showers of a batch go together: as drawn, or by optimal ``transport``.
+    Attributes:
+        solver: solver of the differential equation; can be changed at generation.
+        time_mean, time_scale: mean and standard deviation of the normal distribution of logit t in training.
+        pairing: how noise and showers of a batch are paired: ``independent``, or by optimal ``transport``.
     """
 
     at_generation: ClassVar[tuple[str, ...]] = ("solver", *TwoStageSettings.at_generation)
@@ -30,20 +32,20 @@ class FlowMatchingSettings(TwoStageSettings):
 class FlowMatching(TwoStages):
     r"""Conditional flow matching with straight paths, in two stages.
 
-    A network learns the velocity of z = t x + (1 - t) n, between noise n and data x,
+    A network learns the velocity of z = t x + (1 - t) n between noise n and data x by minimising
 
         mean of |v(z, t, c) - (x - n)|^2 (t^2 + (1 - t)^2) ,
 
-    and generation solves dz/dt = v(z, t, c) from noise at t = 0 to data at t = 1. x are first the codes of the layers,
+    and generation solves dz/dt = v(z, t, c) from noise at t = 0 to data at t = 1. The data are the codes of the layers,
     then those of the voxels: see :class:`~fastv.models.two_stages.TwoStages`.
-
-    Source: Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003; pairing by transport: Tong et al., arXiv
-    2302.00482; in two stages for calorimeters: Favaro et al., arXiv 2405.09629 (CaloDREAM).
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003; pairing by transport: Tong et al., arXiv
+    2302.00482; in two stages for calorimeters: Favaro et al., arXiv 2405.09629 (CaloDREAM).
 
     Example:
         >>> from fastv.detector.detector import Detector

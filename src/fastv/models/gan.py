@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
-from fastv.models.adversarial import Adversarial, AdversarialSettings, Game, slopes
+from fastv.models.adversarial import Adversarial, AdversarialSettings, CriticInputs, slopes
 from fastv.models.contract import GeneratorSettings
 
 
@@ -16,25 +16,26 @@ class GANSettings(AdversarialSettings):
 
 
 class GAN(Adversarial):
-    r"""Generator against discriminator.
+    r"""Generative adversarial network with non-saturating loss and gradient penalty.
 
-    The discriminators' score s is a logit, D = 1/(1 + exp(-s)) the probability to be true. They minimise
+    The score s of a discriminator is a logit, and D = 1/(1 + exp(-s)) the probability that a shower is true.
+    Discriminators minimise
 
         -log D(true) - log(1 - D(generated)) + gradient_penalty/2 |ds/d(true)|^2 ,
 
-    and the generators, non-saturating, -log D(generated). At the optimum s is the logarithm of the ratio of the
-    densities, and 0 everywhere once generated showers are as the true ones. Without the penalty on the slope at true
-    showers the game need not end there: generators circle around it.
+    and generators -log D(generated). For the optimal discriminator, s is the logarithm of the ratio of the true to the
+    generated density, which is 0 everywhere once they agree. Without the penalty on the gradient at true showers the
+    training need not converge to this point, but may circle around it.
 
-    Stages, networks and what is seen: :class:`~fastv.models.adversarial.Adversarial`.
-
-    Source: Goodfellow et al., arXiv 1406.2661, algorithm 1 and section 3 (non-saturating); Mescheder et al., arXiv
-    1801.04406, equation (9) (the penalty).
+    Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Goodfellow et al., arXiv 1406.2661, algorithm 1 and section 3 (non-saturating); Mescheder et al., arXiv
+    1801.04406, equation (9) (the penalty).
 
     Example:
         >>> from fastv.detector.detector import Detector
@@ -50,19 +51,19 @@ class GAN(Adversarial):
     settings: GANSettings
 
     def critic_term(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Cross-entropy of true and generated."""
+        """Binary cross-entropy of true and generated showers."""
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def generator_term(self, fake: Tensor) -> Tensor:
-        """Minus the log-probability to be taken for true."""
+        """Mean of -log D(generated)."""
         return F.softplus(-fake).mean()
 
-    def penalty(self, critic: nn.Module, game: Game) -> Tensor:
-        """Half the squared slope at true showers."""
-        return slopes(critic, game.real, game.context).mean() / 2
+    def penalty(self, critic: nn.Module, inputs: CriticInputs) -> Tensor:
+        """Half the squared gradient at true showers."""
+        return slopes(critic, inputs.real, inputs.context).mean() / 2
 
-    def watched(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Also the parts of true and generated showers that the discriminator takes for what they are."""
+    def convergence_terms(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Adds the fractions of true and of generated showers that the discriminator classifies correctly."""
         right = {"real": real > 0, "fake": fake < 0}
         parts = {f"{stage}_right_{name}": part.to(real.dtype).mean() for name, part in right.items()}
-        return {**super().watched(stage, real, fake), **parts}
+        return {**super().convergence_terms(stage, real, fake), **parts}

@@ -1,8 +1,8 @@
-"""Networks from a grid of voxels to a grid, conditional on a context: parts that families share, chosen by a setting.
+"""Networks from a grid of voxels to a grid, conditional on a context; families share them and choose by a setting.
 
-Every one maps x (N, inputs, layers, alpha, r) and context (N, K) to (N, outputs, layers, alpha, r). ``grid_network``
-builds the one that settings ask for; ``adaptive`` modulation brings in the context (Perez et al., arXiv 1709.07871;
-Peebles and Xie, arXiv 2212.09748), and the last layer starts at zero.
+Each maps x (N, inputs, layers, alpha, r) and context (N, K) to (N, outputs, layers, alpha, r). ``grid_network`` builds
+one from its settings. The context modulates hidden layers (Perez et al., arXiv 1709.07871; Peebles and Xie, arXiv
+2212.09748) or is an input of dense layers. The last layer starts at zero.
 """
 
 from __future__ import annotations
@@ -25,14 +25,21 @@ class _Settings(BaseModel):
 
 
 class MLPSettings(_Settings):
-    """All voxels at once: ``hidden`` widths of dense layers."""
+    """Dense layers of widths ``hidden`` over all voxels."""
 
     kind: Literal["mlp"] = "mlp"
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512, 512)
 
 
 class TransformerSettings(_Settings):
-    """Layers of the detector as tokens of ``width``, in ``blocks`` of attention with ``heads`` and a dense part."""
+    """A transformer with the layers of the detector as tokens.
+
+    Attributes:
+        width: of a token; a multiple of ``heads``.
+        blocks: number of blocks, each attention and a dense part.
+        heads: of the attention.
+        expansion: hidden width of the dense part in units of ``width``.
+    """
 
     kind: Literal["transformer"] = "transformer"
     width: PositiveInt = 128
@@ -43,13 +50,19 @@ class TransformerSettings(_Settings):
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
         if self.width % self.heads:
-            msg = f"width {self.width} is not divided by {self.heads} heads"
+            msg = f"width {self.width} is not divisible by {self.heads} heads"
             raise ValueError(msg)
         return self
 
 
 class ConvolutionSettings(_Settings):
-    """Cylindrical convolutions: ``channels``, residual ``blocks``, ``kernel`` in layers, alpha cells and rings."""
+    """Cylindrical convolutions.
+
+    Attributes:
+        channels: of the hidden grids.
+        blocks: number of residual blocks.
+        kernel: size in layers, alpha cells and r cells.
+    """
 
     kind: Literal["convolution"] = "convolution"
     channels: PositiveInt = 16
@@ -61,10 +74,10 @@ NetworkSettings = Annotated[MLPSettings | TransformerSettings | ConvolutionSetti
 
 
 def grid_network(settings: NetworkSettings, shape: Shape, inputs: int, outputs: int, context: int) -> nn.Module:
-    """The network that settings ask for.
+    """Build the network described by settings.
 
     Args:
-        settings: which network, and how large.
+        settings: kind and size of the network.
         shape: (layers, alpha, r) of a regular mesh.
         inputs, outputs: channels of the grid.
         context: columns of the context.
@@ -82,7 +95,7 @@ def grid_network(settings: NetworkSettings, shape: Shape, inputs: int, outputs: 
 
 
 class GridMLP(nn.Module):
-    """Dense layers over all voxels and the context."""
+    """Dense layers over all voxels and the context; arguments as of :func:`grid_network`."""
 
     def __init__(self, settings: MLPSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
@@ -92,13 +105,13 @@ class GridMLP(nn.Module):
         _start_at_zero(self.network[-1])
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Grid to grid."""
+        """Map a grid (N, inputs, layers, alpha, r) and context (N, K) to a grid (N, outputs, layers, alpha, r)."""
         out: Tensor = self.network(torch.cat([x.flatten(1), context], dim=1))
         return out.view(-1, *self.grid)
 
 
 class LayerTransformer(nn.Module):
-    """Attention between the layers of the detector, each one token: its cells in, its cells out."""
+    """Attention between layers of the detector, each of them one token; arguments as of :func:`grid_network`."""
 
     def __init__(self, settings: TransformerSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
@@ -118,7 +131,7 @@ class LayerTransformer(nn.Module):
         _start_at_zero(self.modulation)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Grid to grid."""
+        """Map a grid (N, inputs, layers, alpha, r) and context (N, K) to a grid (N, outputs, layers, alpha, r)."""
         layers, alpha, r = self.shape
         tokens = self.input(x.transpose(1, 2).reshape(-1, layers, x.shape[1] * alpha * r)) + self.position
         c = F.silu(self.context(context))
@@ -131,7 +144,12 @@ class LayerTransformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a dense part, each modulated by the context; shapes (N, tokens, width), (N, width).
+    """Attention, then a dense part, each modulated by the context.
+
+    Shapes: tokens (N, tokens, width), context (N, width) -> (N, tokens, width).
+
+    Args:
+        width, heads, expansion: see :class:`TransformerSettings`.
 
     Source: Peebles and Xie, arXiv 2212.09748, section 3.2 (adaLN-Zero).
     """
@@ -147,7 +165,7 @@ class TransformerBlock(nn.Module):
         _start_at_zero(self.modulation)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """One block."""
+        """Updated tokens."""
         parts = self.modulation(context)[:, None].chunk(6, dim=2)
         tokens = tokens + parts[2] * self._attend(self.norm(tokens) * (1 + parts[1]) + parts[0])
         updated: Tensor = tokens + parts[5] * self.dense(self.norm(tokens) * (1 + parts[4]) + parts[3])
@@ -161,10 +179,15 @@ class TransformerBlock(nn.Module):
 
 
 class CylindricalConvolution(nn.Module):
-    """Convolution over (layer, alpha, r): alpha is a circle, layer and r end.
+    """Convolution over (layer, alpha, r), periodic in alpha and padded with zeros in layer and r.
 
-    Shapes: (N, channels, layers, alpha, r). Source: Amram and Pedro, arXiv 2308.03876, section III (cylindrical
-    convolutions).
+    Shapes: (N, channels, layers, alpha, r).
+
+    Args:
+        inputs, outputs: channels.
+        kernel: odd sizes in layer, alpha and r.
+
+    Source: Amram and Pedro, arXiv 2308.03876, section III (cylindrical convolutions).
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> None:
@@ -173,7 +196,7 @@ class CylindricalConvolution(nn.Module):
         self.convolution = nn.Conv3d(inputs, outputs, kernel, padding=(depth // 2, 0, rings // 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
+        """Convolve a grid."""
         if self.around:
             x = torch.cat([x[:, :, :, -self.around :], x, x[:, :, :, : self.around]], dim=3)
         out: Tensor = self.convolution(x)
@@ -181,9 +204,10 @@ class CylindricalConvolution(nn.Module):
 
 
 class CylindricalNetwork(nn.Module):
-    """Residual cylindrical convolutions; the layer, r and the context are further channels and modulations.
+    """Residual cylindrical convolutions, modulated by the context; arguments as of :func:`grid_network`.
 
-    The coordinates break the symmetry along the axis and in r, which showers do not have, and keep that in alpha.
+    Layer and r are additional input channels. They break the translation symmetry of convolutions in depth and r, which
+    showers do not have, and keep the symmetry in alpha.
     """
 
     coordinates: Tensor
@@ -204,7 +228,7 @@ class CylindricalNetwork(nn.Module):
         _start_at_zero(self.output)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Grid to grid."""
+        """Map a grid (N, inputs, layers, alpha, r) and context (N, K) to a grid (N, outputs, layers, alpha, r)."""
         c = F.silu(self.context(context))
         x = self.input(torch.cat([x, self.coordinates.expand(x.shape[0], -1, -1, -1, -1)], dim=1))
         for block in self.blocks:
@@ -214,9 +238,13 @@ class CylindricalNetwork(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """A grid network, and a dense layer from its grid to ``features`` numbers.
+    """A grid network followed by a dense layer.
 
     Shapes: x (N, 1, layers, alpha, r), context (N, K) -> (N, features).
+
+    Args:
+        settings, shape, context: see :func:`grid_network`.
+        features: columns of the output.
     """
 
     def __init__(self, settings: NetworkSettings, shape: Shape, context: int, features: int) -> None:
@@ -225,15 +253,19 @@ class GridEncoder(nn.Module):
         self.output = nn.Linear(math.prod(shape), features)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Grid to vector; the grid itself goes past its network, which starts at zero."""
+        """Map a grid to a vector; the output of the grid network, which starts at zero, is added to the grid."""
         out: Tensor = self.output((x + self.network(x, context)).flatten(1))
         return out
 
 
 class GridDecoder(nn.Module):
-    """A dense layer from a vector to a grid, and a grid network that has the vector in its context as well.
+    """A dense layer from a vector to a grid, and a grid network that adds a correction, with the vector in its context.
 
     Shapes: z (N, latent), context (N, K) -> (N, 1, layers, alpha, r).
+
+    Args:
+        settings, shape, context: see :func:`grid_network`.
+        latent: columns of the vector.
     """
 
     def __init__(self, settings: NetworkSettings, shape: Shape, latent: int, context: int) -> None:
@@ -243,10 +275,10 @@ class GridDecoder(nn.Module):
         self.network = grid_network(settings, shape, 1, 1, latent + context)
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        """Vector to grid."""
-        told = torch.cat([z, context], dim=1)
-        first = self.input(told).view(-1, *self.grid)
-        out: Tensor = first + self.network(first, told)
+        """Map a vector and its context to a grid."""
+        inputs = torch.cat([z, context], dim=1)
+        first = self.input(inputs).view(-1, *self.grid)
+        out: Tensor = first + self.network(first, inputs)
         return out
 
 

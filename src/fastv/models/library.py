@@ -1,4 +1,4 @@
-"""Shower library: stored showers of full simulation, rescaled to the energy asked for."""
+"""Shower library: stored showers of full simulation, rescaled to the requested energy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, Gen
 class LibrarySettings(GeneratorSettings):
     """Settings of :class:`ShowerLibrary`.
 
-    ``size`` is the number of showers kept, ``neighbours`` how many of the nearest in the conditions are drawn from, and
-    ``rotate`` turns each by a random number of alpha cells.
+    Attributes:
+        size: number of stored showers.
+        neighbours: number of stored showers nearest in the conditions from which one is drawn.
+        rotate: rotate each shower by a random number of alpha cells.
     """
 
     size: PositiveInt = 1000
@@ -27,17 +29,18 @@ class LibrarySettings(GeneratorSettings):
 
 
 class ShowerLibrary(Generator):
-    r"""Frozen showers: one of the stored showers nearest in the conditions, times E / E_stored.
+    r"""Frozen showers: a random one of the stored showers nearest in the conditions, multiplied by E / E_stored.
 
-    The non-parametric baseline that experiments use, and the positive control of every test for memorisation. Nearness
-    is the Euclidean distance of the scaled conditions; showers are stored evenly over the ordered incident energies.
-
-    Source: Barberio et al., J. Phys. Conf. Ser. 160 (2009) 012082 (frozen showers in ATLAS).
+    This is the non-parametric baseline that experiments use, and the positive control of tests for memorisation. The
+    distance is Euclidean in the scaled conditions. Stored showers are evenly spaced in the ordered incident energies.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 2), uniform: which neighbour, which rotation.
 
     Raises:
-        SettingsError: more neighbours than showers, or a rotation on a mesh of layers with different cells.
+        SettingsError: there are more neighbours than showers, or rotations with layers of different segmentation or
+            with the condition theta.
+
+    Source: Barberio et al., J. Phys. Conf. Ser. 160 (2009) 012082 (frozen showers in ATLAS).
     """
 
     family: ClassVar[str] = "library"
@@ -64,23 +67,23 @@ class ShowerLibrary(Generator):
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.noise = NoiseSpec(normal=0, uniform=2)
         self.register_buffer("showers", torch.zeros(settings.size, detector.mesh.n_voxels))
-        # An empty place is far from every condition.
+        # Unused rows are far from every condition.
         self.register_buffer("conditions", torch.full((settings.size, len(settings.conditions)), 1e30))
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Keep ``size`` training showers, evenly over the ordered incident energies."""
+        """Store ``size`` training showers, evenly spaced in the ordered incident energies."""
         order = batch.conditions[:, 0].argsort()
         kept = order[torch.linspace(0, len(order) - 1, min(self.settings.size, len(order))).long()]
         self.showers[: len(kept)] = batch.energies[kept]
         self.conditions[: len(kept)] = batch.conditions[kept]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean distance of the scaled conditions to the nearest stored shower: how densely the library is filled."""
+        """Mean distance in the scaled conditions to the nearest stored shower, a measure of the library's density."""
         return {"loss": self._distances(batch.conditions).amin(1).sqrt().mean()}
 
     def _distances(self, conditions: Tensor) -> Tensor:
-        """Squared distances (N, size)."""
+        """Squared distances (N, size) to all stored showers."""
         empty = self.conditions[:, 0] > 1e29
         stored = self.scaler(torch.where(empty[:, None], 1.0, self.conditions))
         difference: Tensor = (self.scaler(conditions)[:, None] - stored).square().sum(2)
@@ -89,7 +92,7 @@ class ShowerLibrary(Generator):
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         nearest = self._distances(conditions).topk(self.settings.neighbours, dim=1, largest=False).indices
-        # An empty place among the neighbours, in a library that is not full, stands for the nearest shower.
+        # If the library is not full, unused rows among the neighbours are replaced by the nearest shower.
         nearest = torch.where(self.conditions[nearest, 0] > 1e29, nearest[:, :1], nearest)
         which = (noise[:, :1] * self.settings.neighbours).long().clamp(max=self.settings.neighbours - 1)
         index = nearest.gather(1, which)[:, 0]

@@ -1,4 +1,4 @@
-"""Distributions of energies: densities for training, quantile functions for sampling from given noise."""
+"""Distributions of energies: log densities for training, and sampling from given noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def sinh_arcsinh_sample(noise: Tensor, location: Tensor, scale: Tensor, skew: Tensor, tail: Tensor) -> Tensor:
-    """Draw from the sinh-arcsinh normal: y = location + scale sinh(tail asinh(noise) + skew).
+    """Draw from the sinh-arcsinh normal distribution: y = location + scale sinh(tail asinh(noise) + skew).
 
-    ``noise`` is standard normal; ``tail`` = 1 and ``skew`` = 0 give the normal distribution, ``tail`` > 1 longer tails.
-    All shapes broadcast. Source: Jones and Pewsey, Biometrika 96 (2009) 761, equation (1).
+    All shapes broadcast.
+
+    Args:
+        noise: standard normal.
+        location, scale: of the distribution, in the units of y.
+        skew: asymmetry; 0 for none.
+        tail: 1 for normal tails, larger for longer ones.
+
+    Source: Jones and Pewsey, Biometrika 96 (2009) 761, equation (1).
 
     Example:
         >>> zero, one = torch.zeros(()), torch.ones(())
@@ -26,7 +33,7 @@ def sinh_arcsinh_sample(noise: Tensor, location: Tensor, scale: Tensor, skew: Te
 
 
 def sinh_arcsinh_log_prob(y: Tensor, location: Tensor, scale: Tensor, skew: Tensor, tail: Tensor) -> Tensor:
-    """Logarithm of the density that :func:`sinh_arcsinh_sample` draws from, nats, elementwise."""
+    """Logarithm of the density of :func:`sinh_arcsinh_sample` at y, in nats, elementwise."""
     x = (y - location) / scale
     w = (torch.asinh(x) - skew) / tail
     noise = torch.sinh(w)
@@ -35,11 +42,17 @@ def sinh_arcsinh_log_prob(y: Tensor, location: Tensor, scale: Tensor, skew: Tens
 
 
 def skew_logistic_sample(upper: Tensor, location: Tensor, scale: Tensor, shape: Tensor) -> Tensor:
-    """Draw from the skew logistic distribution whose CDF is F(y) = (1 + exp(-(y - location)/scale))^(-shape).
+    """Draw from the skew logistic distribution with F(y) = (1 + exp(-(y - location)/scale))^(-shape).
 
-    ``upper`` in (0, 1] is 1 - F, so that the upper tail keeps its precision in float32; 1 gives minus infinity.
-    ``shape`` < 1 gives a longer lower tail. Source: type I generalised logistic, Johnson, Kotz and Balakrishnan,
-    Continuous Univariate Distributions vol. 2, section 23.10.
+    All shapes broadcast.
+
+    Args:
+        upper: 1 - F in (0, 1], which keeps the precision of float32 in the upper tail; 1 gives minus infinity.
+        location, scale: of the distribution, in the units of y.
+        shape: 1 for the symmetric logistic distribution, smaller for a longer lower tail.
+
+    Source: type I generalised logistic, Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions vol. 2,
+    section 23.10.
 
     Example:
         >>> one = torch.ones(())
@@ -51,6 +64,6 @@ def skew_logistic_sample(upper: Tensor, location: Tensor, scale: Tensor, shape: 
 
 
 def skew_logistic_log_prob(y: Tensor, location: Tensor, scale: Tensor, shape: Tensor) -> Tensor:
-    """Logarithm of the density that :func:`skew_logistic_sample` draws from, nats, elementwise."""
+    """Logarithm of the density of :func:`skew_logistic_sample` at y, in nats, elementwise."""
     x = (y - location) / scale
     return torch.log(shape / scale) - x - (shape + 1.0) * F.softplus(-x)

@@ -1,4 +1,4 @@
-"""Smooth functions of the conditions by least squares, and the linear Gaussian model made of them."""
+"""Smooth functions of the conditions by least squares, and a linear Gaussian model built from them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LOG_ABS_NORMAL = -0.635
 
 
 def powers(scaled: Tensor, highest: int) -> Tensor:
-    """1 and the powers of each scaled condition, (N, C) -> (N, 1 + highest C)."""
+    """1 and the powers of each scaled condition up to ``highest``, (N, C) -> (N, 1 + highest C)."""
     return torch.cat([torch.ones_like(scaled[:, :1]), *(scaled**i for i in range(1, highest + 1))], dim=1)
 
 
 def least_squares(inputs: Tensor, values: Tensor) -> Tensor:
-    """Coefficients (P, D) of values (N, D) in inputs (N, P), with a little ridge.
+    """Coefficients (P, D) of the linear least-squares fit of values (N, D) to inputs (N, P), with a ridge of 1e-3.
 
     Example:
         >>> x = torch.linspace(-1, 1, 50)[:, None]
@@ -29,20 +29,28 @@ def least_squares(inputs: Tensor, values: Tensor) -> Tensor:
 
 
 def log_spread(values: Tensor, scaled: Tensor) -> Tensor:
-    """Coefficients (1 + C, D) of the log spread of values (N, D) around zero, linear in scaled conditions (N, C)."""
+    """Fit the log of the spread around zero of values (N, D), linear in scaled conditions (N, C).
+
+    Returns:
+        Coefficients (1 + C, D) of ``powers(scaled, 1)``.
+    """
     coefficients = least_squares(powers(scaled, 1), torch.log(values.abs().clamp(min=1e-4)))
     coefficients[0] -= LOG_ABS_NORMAL
     return coefficients
 
 
 class LinearGaussian(nn.Module):
-    r"""Numbers y as a linear Gaussian model of the conditions: y = m(u) + s(u) R(u) n, n standard normal.
+    r"""Linear Gaussian model of numbers y: y = m(u) + s(u) R(u) n, with scaled conditions u and n standard normal.
 
-    u are scaled conditions. m is cubic and log s linear in each of them, by least squares. R is a triangle, the root of
-    the correlations of what is left; those of a shower's layers, of its depth above all, change with energy, so
-    triangles are fitted at its lowest, middle and highest, and mixed between.
+    m is cubic and log s linear in each condition, by least squares. R is the Cholesky factor of the correlation of the
+    residuals. Since correlations of layers change with energy, R is fitted at the lowest, middle and highest energy
+    and interpolated linearly between them.
 
     Shapes: y and n (N, D), scaled conditions (N, C), the energy first.
+
+    Args:
+        size: number D of values.
+        conditions: number C of scaled conditions.
 
     Example:
         >>> u = torch.linspace(-1, 1, 2000)[:, None]
@@ -67,12 +75,12 @@ class LinearGaussian(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor, scaled: Tensor) -> None:
-        """Fit to values of training showers."""
+        """Fit to values (N, D) of training showers at scaled conditions (N, C)."""
         self.mean.copy_(least_squares(powers(scaled, 3), values))
         rest = values - powers(scaled, 3) @ self.mean
         self.log_width.copy_(0.5 * least_squares(powers(scaled, 1), torch.log(rest.square() + 1e-2)))
         unit = (rest / torch.exp(powers(scaled, 1) @ self.log_width)).double()
-        # The logarithm of a mean is not the mean of the logarithm: what is left of the scale is put right here.
+        # The mean of the logarithm is not the logarithm of the mean, so the overall scale is corrected here.
         scale = unit.square().mean(0).sqrt().clamp(min=1e-3)
         self.log_width[0] += torch.log(scale).to(self.log_width)
         unit = unit / scale
@@ -82,26 +90,26 @@ class LinearGaussian(nn.Module):
             self.triangles[knot] = torch.linalg.cholesky((near + 50 * covariance) / (weight.sum() + 50))
 
     def _weights(self, scaled: Tensor) -> Tensor:
-        """Weights (N, 3) of the triangles."""
+        """Interpolation weights (N, 3) of the Cholesky factors."""
         u = scaled[:, :1].clamp(-1.0, 1.0)
         return torch.cat([(-u).clamp(min=0.0), 1 - u.abs(), u.clamp(min=0.0)], dim=1)
 
     def correlated(self, noise: Tensor, scaled: Tensor) -> Tensor:
-        """R n."""
+        """R(u) n, correlated numbers (N, D) of unit variance."""
         each = noise[None] @ self.triangles.transpose(1, 2)  # (3, N, D)
         weights = self._weights(scaled).T[:, :, None]
         return (weights * each).sum(0)
 
     def stretched(self, unit: Tensor, scaled: Tensor) -> Tensor:
-        """m + s times what is given."""
+        """m(u) + s(u) ``unit``, (N, D)."""
         return powers(scaled, 3) @ self.mean + torch.exp(powers(scaled, 1) @ self.log_width) * unit
 
     def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
-        """Noise to values."""
+        """Values (N, D) from noise (N, D)."""
         return self.stretched(self.correlated(noise, scaled), scaled)
 
     def whitened(self, values: Tensor, scaled: Tensor) -> Tensor:
-        """Values to noise: uncorrelated numbers of unit variance, whatever is not Gaussian about them."""
+        """Noise (N, D) from values (N, D), the inverse of :meth:`forward`: uncorrelated, with unit variance."""
         unit = (values - powers(scaled, 3) @ self.mean) * torch.exp(-powers(scaled, 1) @ self.log_width)
         triangles = torch.einsum("nk,kij->nij", self._weights(scaled), self.triangles)
         solved: Tensor = torch.linalg.solve_triangular(triangles, unit[:, :, None], upper=False)

@@ -1,4 +1,4 @@
-"""MeanFlow: the average velocity of a flow, and so showers in one step or a few; also the student of other flows."""
+"""MeanFlow: the average velocity of a flow, for generation in one or a few steps; also the student of other flows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from fastv.models.two_stages import TwoStages, TwoStageSettings
 
 
 class MeanFlowSettings(TwoStageSettings):
-    """Settings of :class:`MeanFlow`, beside those of :class:`~fastv.models.two_stages.TwoStageSettings`.
+    """Settings of :class:`MeanFlow`, in addition to those of :class:`~fastv.models.two_stages.TwoStageSettings`.
 
-    Without a teacher: logit times are normal with ``time_mean`` and ``time_scale``, and ``share`` of the showers of a
-    batch have two different ones. With a teacher: ``jumps`` are learned from each of its trajectories, and a part
-    ``free`` of them is between any two times, the others being those of a generation in ``steps``.
+    Attributes:
+        time_mean, time_scale: without a teacher, mean and standard deviation of the normal distribution of logit t.
+        share: without a teacher, fraction of the showers of a batch with two different times t < s.
+        jumps: with a teacher, number of pairs of times that are learned from each of its trajectories.
+        free: fraction of these pairs that are between any two times of the teacher; the others are the steps of a
+            generation in ``steps``.
     """
 
     steps: PositiveInt = 1
@@ -32,25 +35,25 @@ class MeanFlowSettings(TwoStageSettings):
 
 
 class MeanFlow(TwoStages):
-    r"""The average velocity over any span of the way from noise to data, in two stages.
+    r"""The average velocity over any part of the path from noise to data, in two stages.
 
     With v(z, t) the velocity of flow matching, a network learns
 
         u(z_t, t, s) = 1/(s - t) int_t^s v(z_r, r) dr ,
 
-    so that z_s = z_t + (s - t) u: a generation takes as many evaluations as one likes, and one is enough.
+    so that z_s = z_t + (s - t) u. Generation takes any number of steps, at least one.
 
-    Trained on showers alone, u follows from the identity u = v + (s - t) du/dt. With a teacher the integral is its own
-    solution of the equation between two of its steps, (z_s - z_t)/(s - t); so the student learns to make the teacher's
-    shower of the same noise. It starts from the teacher's weights.
-
-    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6); learning the end points of a teacher's
-    trajectories: Luhman and Luhman, arXiv 2101.02388; Liu et al., arXiv 2209.03003, section 2.2.
+    Without a teacher, u is learned from the identity u = v + (s - t) du/dt. With a teacher, the target is (z_s -
+    z_t)/(s - t) between two states of the teacher's own trajectory, so the student learns to generate the teacher's
+    shower from the same noise; it starts from the teacher's weights.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6); learning the end points of a teacher's
+    trajectories: Luhman and Luhman, arXiv 2101.02388; Liu et al., arXiv 2209.03003, section 2.2.
     """
 
     family: ClassVar[str] = "mean-flow"
@@ -67,7 +70,11 @@ class MeanFlow(TwoStages):
         return AverageFlow(network, steps, mean=s.time_mean, scale=s.time_scale, share=s.share)
 
     def learn_from(self, teacher: Generator) -> None:
-        """Take over coding and weights of a flow in two stages, and learn its trajectories from now on."""
+        """Copy codings and weights from a flow in two stages, and learn its trajectories from now on.
+
+        Raises:
+            ModelError: the teacher is not a flow in two stages.
+        """
         if not isinstance(teacher, TwoStages):
             msg = f"the family {self.family!r} learns from flows in two stages, not from {teacher.family!r}"
             raise ModelError(msg)
@@ -75,7 +82,7 @@ class MeanFlow(TwoStages):
             mine.load_state_dict(given.state_dict())
         for flow, of_teacher in ((self.layers, teacher.layers), (self.voxels, teacher.voxels)):
             _copy_weights(of_teacher.network, flow.network)
-        # In a tuple, so that it is no part of this module and of its weights.
+        # In a tuple, so that the teacher is not registered as a submodule and its weights are not saved.
         self._teacher = (teacher,)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -101,7 +108,7 @@ class MeanFlow(TwoStages):
         return torch.stack(losses).mean()
 
     def _jumps(self, times: list[float], steps: int, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Indices of times where n jumps begin and end."""
+        """Indices (n,) of the times at which n jumps begin, and of those at which they end."""
         apart = (torch.tensor(times)[:, None] - torch.linspace(0, 1, steps + 1)).abs()
         grid = torch.tensor(sorted(set(apart.argmin(0).tolist())))
         which = torch.randint(len(grid) - 1, (n,))
@@ -113,7 +120,7 @@ class MeanFlow(TwoStages):
 
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy weights; a matrix with more columns, those of the second time, has zeros there."""
+    """Copy weights; a matrix with additional columns, for the second time, gets zeros there."""
     given = source.state_dict()
     with torch.no_grad():
         for name, tensor in target.state_dict().items():

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians, conditional on the conditions: a density for codes that no prior has shaped."""
+"""A conditional mixture of Gaussians, as a density of the codes of an autoencoder."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from torch import Tensor, nn
 
 
 class ConditionalMixture(nn.Module):
-    r"""p(z | u) from a mixture of Gaussians fitted to (z, u) together.
+    r"""p(z | u) from a mixture of Gaussians fitted to the joint distribution of (z, u).
 
-    With weights w_k, means m_k and covariances S_k of the parts of (z, u),
+    With weights w_k, means m_k and covariances S_k of the components,
 
         p(z | u) = sum_k r_k(u) N(m_z + S_zu S_uu^-1 (u - m_u), S_zz - S_zu S_uu^-1 S_uz),  r_k ~ w_k N(u; m_u, S_uu)
 
-    Source: Bishop, Pattern Recognition and Machine Learning (2006), equations (2.81), (2.82) and section 9.2.
+    where m and S are those of component k.
 
     Shapes: z (N, D), u (N, C); noise: D normal columns and one uniform.
+
+    Args:
+        size: number D.
+        conditions: number C.
+        parts: number of components.
+
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), equations (2.81), (2.82) and section 9.2.
 
     Example:
         >>> mixture = ConditionalMixture(2, 1, parts=3)
@@ -49,18 +56,18 @@ class ConditionalMixture(nn.Module):
 
     @torch.no_grad()
     def fit(self, z: Tensor, u: Tensor, seed: int = 0) -> None:
-        """Expectation maximisation on (z, u); fewer showers than parts take fewer parts."""
+        """Fit by expectation maximisation; with too few showers, fewer components are used."""
         # Imported here: generation does not need it.
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         joint = torch.cat([z, u], dim=1).double().cpu().numpy()
-        # A little noise: codes and conditions that are constant have no covariance.
+        # A little noise, because constant codes or conditions would have a singular covariance.
         joint = joint + 1e-3 * np.random.default_rng(seed).standard_normal(joint.shape)
         parts = min(self.parts, max(1, len(joint) // (2 * joint.shape[1])))
         fitted = GaussianMixture(parts, reg_covar=1e-4, random_state=seed, max_iter=200, tol=1e-2)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is as good a density
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged fit is good enough
             fitted.fit(joint)
         d = self.size
         self.log_weight.fill_(-1e4)
@@ -82,7 +89,7 @@ class ConditionalMixture(nn.Module):
         return self.log_weight - 0.5 * whitened.square().sum(2), away
 
     def sample(self, u: Tensor, normal: Tensor, uniform: Tensor) -> Tensor:
-        """Draws (N, D) for conditions u (N, C) from noise (N, D) and (N, 1)."""
+        """Draw z (N, D) for conditions u (N, C) from normal noise (N, D) and uniform noise (N, 1)."""
         log_parts, away = self._log_parts(u)
         edges = torch.softmax(log_parts, dim=1).cumsum(1)
         part = (uniform > edges[:, :-1]).long().sum(1)
@@ -91,7 +98,7 @@ class ConditionalMixture(nn.Module):
         return means + (self.triangle[part] @ normal[:, :, None])[:, :, 0]
 
     def log_prob(self, z: Tensor, u: Tensor) -> Tensor:
-        """log p(z | u), (N,)."""
+        """log p(z | u), (N,), in nats."""
         log_parts, away = self._log_parts(u)
         rest = z[:, None] - self.mean - (away[:, :, None] @ self.slope)[:, :, 0]
         scores = torch.linalg.solve_triangular(self.triangle, rest[..., None], upper=False)[..., 0]

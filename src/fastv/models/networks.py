@@ -1,4 +1,4 @@
-"""Networks that families share."""
+"""Small networks that the families share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Sequential):
-    """Linear layers with SiLU between them; shapes (..., inputs) -> (..., outputs)."""
+    """Linear layers with SiLU, and optionally dropout, between them.
+
+    Shapes: (..., inputs) -> (..., outputs).
+
+    Args:
+        inputs, outputs: columns of input and output.
+        hidden: widths of the hidden layers.
+        dropout: probability of dropout after each hidden layer.
+    """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> None:
         layers: list[nn.Module] = []
@@ -19,9 +27,14 @@ class MLP(nn.Sequential):
 
 
 class DepthMixer(nn.Module):
-    """Residual convolutions along the shower axis: layers exchange what they hold with their neighbours.
+    """Residual convolutions along the shower axis, by which neighbouring layers exchange information.
 
     Shapes: (N, layers, width) -> (N, layers, width).
+
+    Args:
+        width: of the token of a layer.
+        blocks: number of convolutions.
+        kernel: their size in layers, odd.
     """
 
     def __init__(self, width: int, blocks: int, kernel: int = 3) -> None:
@@ -31,7 +44,7 @@ class DepthMixer(nn.Module):
         self.activation = nn.SiLU()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Mix the tokens of the layers."""
+        """Mix the tokens of neighbouring layers."""
         x = tokens.transpose(1, 2)
         for mix, update in zip(self.mix, self.update, strict=True):
             x = x + update(self.activation(mix(x)))

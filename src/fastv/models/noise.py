@@ -1,4 +1,4 @@
-"""The noise that generators ask for, and where it comes from."""
+"""The noise that generators need, and the random number streams it is drawn from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """The noise that a generator asks for: ``normal`` standard normal columns, then ``uniform`` ones on [0, 1).
+    """The noise that a generator needs for each shower.
+
+    Attributes:
+        normal: number of standard normal columns, which come first.
+        uniform: number of columns uniform on [0, 1).
 
     Example:
         >>> spec = NoiseSpec(normal=2, uniform=3)
@@ -33,22 +37,22 @@ class NoiseSpec:
         return self.normal + self.uniform
 
     def draw(self, n: int, seed: int | tuple[int, ...]) -> Tensor:
-        """Noise for ``n`` showers, shape (n, size), float32; the same for the same seed."""
-        # Imported here: a graph runs in onnxruntime without PyTorch.
+        """Noise for ``n`` showers, shape (n, size), float32; reproducible for the same seed."""
+        # Imported here, so that an exported graph runs in onnxruntime without PyTorch.
         import torch
 
         return torch.from_numpy(self.draw_from(noise_stream(seed), n))
 
     def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
-        """Noise for ``n`` showers from a stream that goes on from call to call."""
+        """Noise for ``n`` showers, shape (n, size), float32, from a stream that continues from call to call."""
         if not self.uniform:
             return stream.standard_normal((n, self.normal), dtype=np.float32)
-        # Filling all columns with uniform numbers and some again is faster than filling two strided parts.
+        # Filling all columns with uniform numbers and then overwriting some is faster than filling two strided parts.
         noise = stream.random((n, self.size), dtype=np.float32)
         noise[:, : self.normal] = stream.standard_normal((n, self.normal), dtype=np.float32)
         return noise
 
 
 def noise_stream(seed: int | tuple[int, ...]) -> np.random.Generator:
-    """A stream of random numbers; SFC64 is the fastest of numpy's that passes the usual tests of randomness."""
+    """A stream of random numbers from SFC64, the fastest of numpy's bit generators that passes the usual tests."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))

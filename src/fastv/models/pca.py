@@ -1,4 +1,4 @@
-"""Principal components of showers with a density of their scores: the linear baseline."""
+"""Linear baseline: principal components of showers with a density of their scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from fastv.models.linear import least_squares, log_spread, powers
 class PCASettings(GeneratorSettings):
     """Settings of :class:`PCA`.
 
-    ``components`` is how many principal components are kept; ``density`` that of their scores: ``gaussian``, or
-    ``kernel``, a Gaussian kernel density with at most ``kernels`` centres and a bandwidth of ``bandwidth`` times
-    Scott's rule. ``residual`` adds what the components leave out as independent noise.
+    Attributes:
+        components: number of principal components.
+        density: of their scores: ``gaussian``, or ``kernel`` for a Gaussian kernel density.
+        kernels: maximum number of centres of the kernel density.
+        bandwidth: of the kernels, in units of Scott's rule.
+        residual: add the variance that the components leave out as independent noise.
     """
 
     components: PositiveInt = 64
@@ -30,25 +33,25 @@ class PCASettings(GeneratorSettings):
 
 
 class PCA(Generator):
-    r"""Linear generator in the space of :class:`~fastv.models.codings.showers.ShowerCoding`.
+    r"""Linear generator in the codes of :class:`~fastv.models.codings.showers.ShowerCoding`.
 
-    With x the code of a shower and u its scaled conditions,
+    With the code x of a shower and its scaled conditions u,
 
-        x = m(u) + W diag(s(u)) z + r(u) n
+        x = m(u) + W diag(s(u)) z + r(u) n .
 
-    m is a cubic polynomial of u for each number of the code; W are the leading principal components of x - m(u), s(u)
-    the spread of their scores, log-linear in u, z scores of unit variance with a normal density or a kernel density
-    of the training scores; r is what remains of each number's spread, n standard normal. This is the best that a linear
-    decoder can do: the baseline that every other family should beat.
-
-    Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
-    Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
+    m is a cubic polynomial of u for each number of the code; W holds the leading principal components of x - m(u); s
+    is the spread of their scores, log-linear in u; z are scores of unit variance with a normal density or a kernel
+    density of the training scores; r is the remaining spread of each number, and n standard normal. No linear decoder
+    can do better, so every other family should beat this baseline.
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code) normal, and a uniform column for the
     kernel.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
+    Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
     """
 
     family: ClassVar[str] = "pca"
@@ -86,7 +89,7 @@ class PCA(Generator):
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Fit the coding, then mean, components, spreads and density; nothing is left to train."""
+        """Fit the coding, then mean, components, spreads and density; there is nothing else to train."""
         scaled = self.scaler(batch.conditions)
         self.coding.fit(batch.energies, batch.conditions[:, :1], scaled[:, :1])
         code = self._code(batch, scaled)
@@ -102,13 +105,13 @@ class PCA(Generator):
         if self.settings.density == "kernel":
             unit = scores / torch.exp(powers(scaled, 1) @ self.log_spread)
             kept = torch.linspace(0, len(unit) - 1, len(self.centres)).long()
-            # Scott's rule, and centres drawn together so that the variance stays one.
+            # Scott's rule, with centres moved towards zero so that the variance stays one.
             self.width.copy_(torch.tensor(self.settings.bandwidth * len(unit) ** (-1 / (k + 4))))
             self.centres.copy_(unit[kept] / torch.sqrt(1 + self.width**2))
             self.width.copy_(self.width / torch.sqrt(1 + self.width**2))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error of the code after its projection on the components; 1 is the spread of the code."""
+        """Mean squared error of the code after its projection on the components, about 1 without components."""
         scaled = self.scaler(batch.conditions)
         rest: Tensor = self._code(batch, scaled) - powers(scaled, 3) @ self.mean
         return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}

@@ -1,4 +1,4 @@
-"""Gaussian posteriors of latent variables and their closed-form divergence from the unit Gaussian."""
+"""Gaussian posteriors of latent variables, and their KL divergence from the unit Gaussian in closed form."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ Covariance = Literal["diagonal", "full"]
 
 
 class GaussianPosterior(nn.Module):
-    r"""An encoder's last layer: the mean and the covariance of q(z | x) = N(mu, L L^T).
+    r"""Last layer of an encoder: mean and covariance of q(z | x) = N(mu, L L^T).
 
-    ``diagonal`` predicts the logarithm of each variance; ``full`` predicts the Cholesky factor L, a lower triangle with
-    positive diagonal. With d the latent size,
+    ``diagonal`` predicts the logarithms of the standard deviations; ``full`` predicts the Cholesky factor L, a lower
+    triangular matrix with positive diagonal. With d the latent size,
 
         KL(q || N(0, 1)) = 1/2 (|mu|^2 + ||L||_F^2 - d) - sum_i log L_ii
 
+    Shapes: input (N, features); mean (N, d); scale (N, d, d), or (N, d) for a diagonal covariance.
+
+    Args:
+        features: columns of the input.
+        latent: size d of z.
+        covariance: ``diagonal`` or ``full``.
+
     Source: Kingma and Welling, arXiv 1312.6114, appendix B (diagonal); the general case follows from the divergence of
     two multivariate Gaussians.
-
-    Shapes: input (N, features); ``mean`` (N, d); ``scale_tril`` (N, d, d) or, for a diagonal, the deviations (N, d).
 
     Example:
         >>> posterior = GaussianPosterior(features=8, latent=3, covariance="full")
@@ -37,7 +42,7 @@ class GaussianPosterior(nn.Module):
         self.covariance = covariance
         self.mean = nn.Linear(features, latent)
         self.log_scale = nn.Linear(features, latent)
-        # The first posteriors are narrow: reconstruction has a signal to learn from before the divergence pulls.
+        # Start with narrow posteriors, so that the reconstruction can learn before the divergence dominates.
         nn.init.constant_(self.log_scale.bias, -1.0)
         if covariance == "full" and latent > 1:
             self.triangle = nn.Linear(features, latent * (latent - 1) // 2)
@@ -46,9 +51,9 @@ class GaussianPosterior(nn.Module):
                 self.triangle.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale (deviations, or Cholesky factor) of the posterior."""
+        """Mean, and scale (standard deviations, or Cholesky factor), of the posterior."""
         mean = self.mean(features)
-        # Beyond these bounds a deviation is numerically a point or no longer a posterior.
+        # Keeps standard deviations in a range that is numerically safe.
         deviations = self.log_scale(features).clamp(-8.0, 3.0).exp()
         if self.covariance == "diagonal":
             return mean, deviations
@@ -64,12 +69,12 @@ class GaussianPosterior(nn.Module):
         return mean + torch.einsum("nij,nj->ni", scale, noise)
 
     def log_prob(self, noise: Tensor, scale: Tensor) -> Tensor:
-        """log q of the draws that ``noise`` gave, shape (N,), nats."""
+        """log q of the draws made from ``noise`` (N, d), shape (N,), in nats."""
         deviations = scale if self.covariance == "diagonal" else torch.diagonal(scale, dim1=1, dim2=2)
         return -0.5 * noise.square().sum(1) - deviations.log().sum(1) - self.latent * math.log(2 * math.pi) / 2
 
     def kl(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """KL divergence from the unit Gaussian, shape (N,), nats."""
+        """KL divergence from the unit Gaussian, shape (N,), in nats."""
         if self.covariance == "diagonal":
             return 0.5 * (mean**2 + scale**2 - 1.0).sum(1) - scale.log().sum(1)
         log_det = torch.diagonal(scale, dim1=1, dim2=2).log().sum(1)

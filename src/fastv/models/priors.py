@@ -1,4 +1,4 @@
-"""Priors of latent variables: the unit Gaussian, or a flow that learns where the posteriors are."""
+"""Priors of latent variables: the unit Gaussian, or a flow fitted to the posteriors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ Prior = Literal["gaussian", "flow"]
 
 
 class LatentPrior(nn.Module):
-    r"""p(z | c): the unit Gaussian, without parameters, or a flow of splines on the latent space, given c.
+    r"""p(z | c): the unit Gaussian, without parameters, or a spline flow on the latent space, given c.
 
-    The mixture of all posteriors is never quite the unit Gaussian; where it leaves holes, a decoder is asked for what
-    it never learned. A flow f from noise to z, of coupling steps, moves the prior to where the posteriors are:
+    The mixture of all posteriors is never exactly the unit Gaussian, so a Gaussian prior also draws latent vectors that
+    the decoder never saw in training. A flow f of coupling steps from noise to z matches the prior to the posteriors:
 
         p(z | c) = N(f^-1(z; c)) |det df^-1/dz| .
 
-    It starts near the identity. Its divergence has no closed form: one draw z of q gives log q(z | x) - log p(z | c).
-
-    Source: Chen et al., arXiv 1611.02731, section 3.2 (a flow for the prior); Durkan et al., arXiv 1906.04032.
+    It starts near the identity. The divergence has no closed form and is estimated as log q(z | x) - log p(z | c) with
+    one draw z of q.
 
     Shapes: z (N, d), context (N, C).
+
+    Args:
+        kind: ``gaussian`` or ``flow``.
+        latent: size d of z.
+        context: columns of the context.
+
+    Source: Chen et al., arXiv 1611.02731, section 3.2 (a flow for the prior); Durkan et al., arXiv 1906.04032.
 
     Example:
         >>> import torch
@@ -38,21 +44,21 @@ class LatentPrior(nn.Module):
         super().__init__()
         self.flow: SplineFlow | None = None
         if kind == "flow":
-            # Coupling steps: both directions take two passes.
+            # Two groups make coupling steps, which take at most two passes in either direction.
             self.flow = SplineFlow(latent, context, transforms=4, direction="density", passes=2, hidden=(64, 64))
 
     def sample(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Latent vectors from standard normal noise."""
+        """Latent vectors (N, d) from standard normal noise (N, d)."""
         return noise if self.flow is None else self.flow.to_data(noise, context)
 
     def log_prob(self, z: Tensor, context: Tensor) -> Tensor:
-        """log p(z | c), (N,), nats."""
+        """log p(z | c), (N,), in nats."""
         return normal_log_prob(z) if self.flow is None else self.flow.log_prob(z, context)
 
     def kl(
         self, posterior: GaussianPosterior, mean: Tensor, scale: Tensor, noise: Tensor, z: Tensor, context: Tensor
     ) -> Tensor:
-        """KL(q || p), (N,): in closed form, or estimated by the draw z that ``noise`` gave."""
+        """KL(q || p), (N,), in nats: in closed form, or for a flow estimated from the draw z made from ``noise``."""
         if self.flow is None:
             return posterior.kl(mean, scale)
         return posterior.log_prob(noise, scale) - self.flow.log_prob(z, context)

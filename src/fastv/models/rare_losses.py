@@ -1,4 +1,4 @@
-"""Rare losses of visible energy: the few showers far below the resolution, at any incident energy."""
+"""Rare losses of visible energy: the few showers whose response is far below the mean."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class RareLosses(nn.Module):
-    r"""With probability p, a shower keeps only a part exp(-l) of its visible energy, l > 0 exponential with mean s:
+    r"""With probability p, a shower keeps only a fraction exp(-l) of its visible energy, l > 0 exponential with mean s:
 
         P(l > x) = p exp(-x / s) .
 
-    An electromagnetic shower loses much of its visible energy where one of its photons is absorbed by a nucleus. How
-    often, and what part, depends little on the incident energy, but the resolution does: such losses hide in it at low
-    energies, and at high ones they are all of the tail and much of the rms. So both numbers are the same at all
-    energies, and are fitted to losses that no resolution explains. Without such losses p = 0.
+    An electromagnetic shower loses much of its visible energy if one of its photons is absorbed by a nucleus. The
+    probability and the fraction depend little on the incident energy, but the resolution does: at low energies it hides
+    such losses, at high energies they make up the tail and much of the rms. Both numbers are therefore the same at all
+    energies, and are fitted to losses that the resolution cannot explain. Without such losses p = 0.
 
     Shapes: (N, 1).
 
@@ -36,11 +36,15 @@ class RareLosses(nn.Module):
 
     @torch.no_grad()
     def fit(self, kept: Tensor, least: Tensor) -> None:
-        """Fit to parts ``kept`` of the usual visible energy, by losses l above ``least`` alone.
+        """Fit to losses l above ``least`` only.
 
-        What exceeds any threshold of an exponential variable has the same distribution, so s is the mean of what
-        exceeds ``least``, and p the number of losses beyond it over what s makes of them: the maximum of the likelihood
-        for few losses. A shower with infinite ``least`` says nothing.
+        The excess of an exponential variable over any threshold has the same distribution, so s is the mean of l -
+        ``least``, and p the observed number of losses above ``least`` divided by the number expected for p = 1. For few
+        losses this is the maximum of the likelihood.
+
+        Args:
+            kept: visible energy as a fraction of the usual one, (N, 1).
+            least: smallest loss that the resolution cannot explain, (N, 1); infinite for showers to be ignored.
         """
         beyond = -torch.log(kept.clamp(min=1e-3)) - least
         found = beyond > 0
@@ -49,14 +53,14 @@ class RareLosses(nn.Module):
             return
         self.mean.copy_(beyond[found].mean())
         expected = torch.exp(-least / self.mean).sum()
-        # More than one shower in twenty is not rare: then the scale of the resolution is wrong, and losses bounded.
+        # More than one shower in twenty is not rare: the scale of the resolution must be wrong, so p is bounded.
         self.probability.copy_((found.sum() / expected).clamp(max=0.05))
 
     def kept(self, uniform: Tensor) -> Tensor:
-        """The part of the visible energy that is kept, from uniform noise: min(1, u/p)^s."""
+        """Fraction of the visible energy that is kept, from uniform noise u: min(1, u/p)^s."""
         return (uniform / self.probability.clamp(min=1e-7)).clamp(1e-7, 1.0) ** self.mean
 
     def log_prob(self, loss: Tensor) -> Tensor:
-        """Log of p times the density of losses l, nats; minus infinity where l is negative."""
+        """Logarithm of p times the density of losses l, in nats; minus infinity where l is negative."""
         density = torch.log(self.probability / self.mean) - loss / self.mean
         return density.masked_fill(loss < 0, -torch.inf)

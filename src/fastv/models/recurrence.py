@@ -1,4 +1,4 @@
-"""A step that is repeated from layer to layer: a loop in PyTorch, and one node of an exported graph."""
+"""Recurrence along the layers: a loop in PyTorch, a single node in an exported graph."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]]
-"""From a state and the inputs of one layer to the next state and the output of the layer."""
+"""Function from a state and the inputs of one layer to the next state and the output of the layer."""
 
 
 def along_layers(step: Step, state: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-    """The outputs of a step that goes from layer to layer, state_i, out_i = step(state_(i-1), inputs_i).
+    """Apply a step to one layer after another: state_i, out_i = step(state_(i-1), inputs_i).
 
-    An exported graph holds the step once, as the body of a ``Scan``: unrolled, those of all layers would take the
-    exporter minutes.
+    An exported graph holds the step once, as the body of a ``Scan``; exporting an unrolled loop would take minutes.
 
     Args:
-        step: a function of tensors alone; the state keeps its shape.
-        state: what the first layer is given.
-        inputs: each with the layers first, (L, ...).
+        step: a function of tensors only; the state keeps its shape.
+        state: state before the first layer.
+        inputs: tensors with the layers as first axis, (L, ...).
 
     Returns:
-        The outputs, (L, ...).
+        The outputs of all layers, (L, ...).
 
     Example:
         >>> sums = along_layers(lambda total, given: (total + given[0], 10 * total), torch.zeros(1), [torch.ones(3, 1)])
@@ -44,11 +43,11 @@ def _scan(step: Step, state: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     from torch._higher_order_ops.scan import scan
 
     def apart(carried: Tensor, given: Any) -> tuple[Tensor, Tensor]:
-        """State and output must not share memory, and the state keep its layout."""
+        """The step with state and output in separate memory, and a contiguous state."""
         following, output = step(carried, given)
         return following.clone(memory_format=torch.contiguous_format), output.clone()
 
-    # Constants of the graph would be taken for weights that the exporter has no name for.
+    # A clone, because the exporter would take a constant for a weight without a name.
     first = state.clone(memory_format=torch.contiguous_format)
     outputs: Tensor = scan(apart, first, tuple(inputs))[1]
     return outputs

@@ -1,4 +1,4 @@
-"""A shower as critics see it: continuous at the threshold, and standardised over seven decades."""
+"""Showers in the form that critics see: continuous at the threshold, and standardised at each layer energy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 
 OBSERVABLES = 7
-"""Of each layer: centre and width in x, y and r, and how many of its cells are filled."""
+"""Number of observables of each layer: centre and width in x, y and r, and the fraction of cells with energy."""
 
 
 class LevelScale(nn.Module):
-    """Standardise values of layers by their mean and spread at the layer's energy.
+    """Standardise values of layers by their mean and spread at the energy of the layer.
 
-    Both are piecewise linear in the level, the logarithm of the layer energy, between ``knots`` equidistant ones, for
-    each layer; where there are few showers, those of all layers help out.
+    For each layer, both are piecewise linear in the level, the logarithm of the layer energy, between ``knots``
+    equidistant levels. Where there are few showers, they are pulled towards those of all layers.
 
     Shapes: values (N, L, K), or (N, L, cells, K) with one scale for all cells; levels (N, L).
+
+    Args:
+        layers: number of layers L.
+        columns: number of values K.
+        knots: number of knots.
     """
 
     highest: Tensor
@@ -32,14 +37,14 @@ class LevelScale(nn.Module):
         self.register_buffer("width", torch.ones(layers, knots, columns))
 
     def _weights(self, levels: Tensor) -> Tensor:
-        """Weights (L, N, knots) of the knots."""
+        """Interpolation weights (L, N, knots) of the knots."""
         place = (levels / self.highest * (self.knots - 1)).clamp(0.0, self.knots - 1.0)
         numbers = torch.arange(self.knots, device=levels.device, dtype=levels.dtype)
         return (1 - (place[:, :, None] - numbers).abs()).clamp(min=0.0).transpose(0, 1)
 
     @torch.no_grad()
     def fit(self, values: Tensor, levels: Tensor) -> None:
-        """Fit to the filled layers, those with a level above zero."""
+        """Fit to the layers with energy, those with a level above zero."""
         self.highest.copy_(levels.max().clamp(min=1.0))
         if values.dim() == 3:
             values = values[:, :, None]
@@ -48,7 +53,7 @@ class LevelScale(nn.Module):
         eye = torch.eye(self.knots, dtype=torch.float64, device=weights.device)
 
         def smooth(x: Tensor) -> Tensor:
-            """Least squares for the knots of x (N, L, K), drawn towards those of all layers together."""
+            """Values of x (N, L, K) at the knots by least squares, pulled towards those of all layers."""
             projected = weights.transpose(1, 2) @ x.transpose(0, 1).double()
             shared = torch.linalg.solve(gram.sum(0) + eye, projected.sum(0))
             solution: Tensor = torch.linalg.solve(gram + 5 * eye, projected + 5 * shared)
@@ -58,11 +63,11 @@ class LevelScale(nn.Module):
         away = values - self._at(self.mean, levels).transpose(0, 1)
         square = smooth(away.square().mean(2))
         overall = away[levels > 0].square().mean((0, 1)).sqrt().clamp(min=1e-6) if bool((levels > 0).any()) else 1.0
-        # Where values hardly vary a spread of its own size would blow up what is rounding.
+        # A lower limit, so that rounding is not amplified where values hardly vary.
         self.width.copy_(square.clamp(min=0.0).sqrt().maximum(0.05 * torch.as_tensor(overall).to(square)))
 
     def _at(self, table: Tensor, levels: Tensor) -> Tensor:
-        """A table at levels, (L, N, 1, K)."""
+        """Interpolate a table at levels, (L, N, 1, K)."""
         return (self._weights(levels) @ table)[:, :, None]
 
     def forward(self, values: Tensor, levels: Tensor) -> Tensor:
@@ -74,12 +79,12 @@ class LevelScale(nn.Module):
 
 
 class LayerView(nn.Module):
-    r"""What a critic of layer energies is shown, (N, 2 L + 4), and the context of the voxels.
+    r"""Input of a critic of layer energies, (N, 2 L + 4), which is also part of the context of the voxels.
 
-    log(E_l / E_0) of each layer, 0 where it is empty; the shares E_l / E_tot; mean and width of the depth and the
-    number of filled layers, each counted from 0 at the threshold E_0 to 1 at twice of it; and the response. The latter
-    by its :class:`~fastv.models.codings.preprocessing.ResponseScale`, all others by :class:`LevelScale` at the visible
-    energy.
+    It holds log(E_l / E_0) of each layer, 0 if below the threshold E_0; the shares E_l / E_tot; mean and width of the
+    depth; the number of layers with energy, where a layer counts from 0 at E_0 to 1 at twice E_0; and the response. The
+    response is standardised by :class:`~fastv.models.codings.preprocessing.ResponseScale`, all others by
+    :class:`LevelScale` at the visible energy.
 
     Shapes: layer energies (N, L) MeV, standardised responses (N, 1).
     """
@@ -110,23 +115,22 @@ class LayerView(nn.Module):
         self.scale.fit(*self._values(layers))
 
     def forward(self, layers: Tensor, response: Tensor) -> Tensor:
-        """Layers as they are shown."""
+        """The critic's input (N, 2 L + 4), clipped at +-12."""
         seen = torch.cat([self.scale(*self._values(layers))[:, 0], response], dim=1)
         return seen.clamp(-12.0, 12.0)
 
 
 class ShowerView(nn.Module):
-    r"""What a critic of voxels is shown of a shower whose layer energies are given.
+    r"""Input of a critic of voxels for showers with given layer energies.
 
-    * an image of two channels: log(E_v / E_0) where a voxel has more than the threshold E_0, 0 where it is empty, and
-      the share E_v / E_l of its layer. The first is for the many small ones; in the second, centres and widths are
-      linear.
-    * observables of each layer: centre and width in x, y, r, weighted with energy, and how many cells are filled, each
-      counted from 0 at the threshold to 1 at twice of it.
+    * an image with two channels: log(E_v / E_0) of each voxel, 0 if below the threshold E_0, and its share E_v / E_l of
+      the layer. The first resolves the many small energies; in the second, centres and widths are linear.
+    * observables of each layer: energy-weighted centre and width in x, y and r, and the fraction of cells with energy,
+      where a cell counts from 0 at E_0 to 1 at twice E_0.
 
-    All are standardised by :class:`LevelScale`, so that what is unusual at 1 TeV is as large as at 1 GeV. All are
-    continuous where a voxel passes the threshold, so a generator that is taught through them learns occupancy, too:
-    the mean over its noise has a gradient, even though that of an empty voxel is zero.
+    All are standardised by :class:`LevelScale`, so that deviations count the same at 1 TeV as at 1 GeV. All are
+    continuous where a voxel crosses the threshold, so that a generator can learn the occupancy from them: the mean over
+    its noise has a gradient, although that of an empty voxel is zero.
 
     Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; image (N, 2, L, alpha, r), observables
     (N, L, 7).
@@ -162,7 +166,7 @@ class ShowerView(nn.Module):
 
     @torch.no_grad()
     def fit(self, grid: Tensor) -> None:
-        """Fit the scales to training showers, some thousands of them."""
+        """Fit the scales to training showers (N, L, alpha, r), at most the first 5000."""
         grid = grid[:5000]
         layers = grid.sum((2, 3))
         levels = self._levels(layers)
@@ -188,7 +192,7 @@ class ShowerView(nn.Module):
         return torch.stack(columns, dim=2)
 
     def forward(self, grid: Tensor, layers: Tensor) -> tuple[Tensor, Tensor]:
-        """Image and observables; all of an empty layer are 0."""
+        """Image and observables, clipped at +-12; those of an empty layer are 0."""
         n, (n_layers, alpha, rings) = len(grid), self.shape
         levels = self._levels(layers)
         shares, heights = self._parts(grid, layers)
@@ -196,6 +200,6 @@ class ShowerView(nn.Module):
         image = image.view(n, n_layers, alpha, 2, rings).permute(0, 3, 1, 2, 4)
         observables = self.scale(self._observables(shares, heights), levels)
         filled = (levels > 0).to(observables.dtype)
-        # Beyond twelve spreads nothing more is to be learned from how far.
+        # Beyond twelve standard deviations the size of a deviation carries no further information.
         image = image.clamp(-12.0, 12.0) * filled[:, None, :, None, None]
         return image, observables.clamp(-12.0, 12.0) * filled[:, :, None]

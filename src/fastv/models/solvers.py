@@ -1,4 +1,4 @@
-"""Solvers of the ordinary differential equation that turns noise into data, and what each of them costs."""
+"""Solvers of the ordinary differential equation that turns noise into data, and the number of evaluations they take."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ORDER: dict[Solver, int] = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "dpm
 
 @dataclass(frozen=True)
 class Path:
-    r"""The path x(t) = signal(t) data + noise(t) n from noise to data, as a model sees it.
+    r"""The path x(t) = signal(t) data + noise(t) n from noise to data.
 
     Attributes:
-        velocity: dx/dt at (x, t), t a number.
-        denoised: the mean of the data given (x, t).
-        signal, noise: the two factors.
-        times: where the steps begin and end, from noise to data.
+        velocity: function for dx/dt at (x, t), t a number.
+        denoised: function for the mean of the data given (x, t).
+        signal, noise: the two coefficients as functions of t.
+        times: ends of the steps, from noise to data.
     """
 
     velocity: Callable[[Tensor, float], Tensor]
@@ -35,7 +35,7 @@ class Path:
 
 
 def evaluations(solver: Solver, steps: int) -> int:
-    """How often a solver asks the network.
+    """Number of network evaluations of a solver.
 
     Example:
         >>> [evaluations(solver, 8) for solver in ("euler", "midpoint", "heun", "rk4", "dpm++2m")]
@@ -46,9 +46,9 @@ def evaluations(solver: Solver, steps: int) -> int:
 
 
 def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
-    r"""The states at all ``path.times``, the first of them x, any shape.
+    r"""The states at all ``path.times``, each of the shape of x, from the noise x at the first of them.
 
-    With a step h from t to t + h and v the velocity,
+    For a step from t to t + h with the velocity v,
 
     * euler: x + h v(x, t)
     * midpoint: x + h v(x + h/2 v(x, t), t + h/2)
@@ -59,7 +59,7 @@ def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
 
           x_(i+1) = noise_(i+1) / noise_i x_i + signal_(i+1) (1 - e^(-h_i)) ((1 + 1/(2r)) D_i - 1/(2r) D_(i-1)) ;
 
-      where a step of lambda is infinite, D_i stands for the bracket.
+      in the first step, and where h_i or h_(i-1) is infinite, D_i replaces the last bracket.
 
     Source: dpm++2m: Lu et al., arXiv 2211.01095, algorithm 2.
 
@@ -81,7 +81,7 @@ def trajectory(path: Path, x: Tensor, solver: Solver) -> list[Tensor]:
 
 
 def solve(path: Path, x: Tensor, solver: Solver) -> Tensor:
-    """The last state of :func:`trajectory`."""
+    """The last state of :func:`trajectory`, the data; arguments as there."""
     return trajectory(path, x, solver)[-1]
 
 

@@ -1,14 +1,15 @@
-"""Autoregressive flows of rational-quadratic splines; which direction is fast is a choice.
+"""Autoregressive flows of rational-quadratic splines, with a choice of the fast direction.
 
-A flow is a chain of steps between data x and noise z, each of which moves every number by a monotonic spline S of its
-own, z_i = S(x_i; theta_i). The parameters theta_i may depend on the numbers before i (and on a context), either
+A flow is a chain of steps between data x and noise z. Each step transforms every number by its own monotonic spline S,
+z_i = S(x_i; theta_i), whose parameters theta_i depend on a context and on the numbers before i, either
 
-* on those of the side of the data, theta_i(x_<i): all z follow in one pass, and x number by number (``density``, a
+* on the side of the data, theta_i(x_<i), so that z takes one pass, and x one pass for each number (``density``, a
   masked autoregressive flow: Papamakarios et al., arXiv 1705.07057), or
-* on those of the side of the noise, theta_i(z_<i): the other way round (``sampling``, an inverse autoregressive flow:
-  Kingma et al., arXiv 1606.04934).
+* on the side of the noise, theta_i(z_<i), so that it is the other way round (``sampling``, an inverse autoregressive
+  flow: Kingma et al., arXiv 1606.04934).
 
-In both, log|dz/dx| is the sum of the logarithms of the slopes. Shapes: x, z (N, D), context (N, C), local (N, D, M).
+In both cases log|dz/dx| is the sum of the logarithms of the slopes. Shapes: x, z (N, D), context (N, C), local
+(N, D, M).
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ Direction = Literal["density", "sampling"]
 Weights = Sequence[tuple[Tensor, Tensor]]
 
 BOUND = 5.0
-"""Splines reach from -BOUND to BOUND; beyond, they are the identity."""
-_PLACES = 8
+"""Splines extend from -BOUND to BOUND; beyond, they are the identity."""
+_POSITION_FEATURES = 8
 
 
 def spline(parameters: Tensor) -> Any:
-    """Rational-quadratic splines from parameters (..., 3 K - 1) of K pieces each; zeros give the identity.
+    """Rational-quadratic splines of K pieces from parameters (..., 3 K - 1); zeros give the identity.
 
     Source: Durkan et al., arXiv 1906.04032, equations (4) to (8); the transform is that of ``zuko``.
 
@@ -46,9 +47,9 @@ def spline(parameters: Tensor) -> Any:
 
 
 def spline_inverse(transform: Any, y: Tensor) -> Tensor:
-    """The argument at which a spline is y.
+    """The argument at which a spline has the value y.
 
-    zuko's own takes the root of a number that rounding may bring below zero.
+    Unlike zuko's inverse, it is safe where rounding makes the discriminant of the quadratic equation negative.
     """
     k = transform.searchsorted(transform.vertical, y) - 1
     inside, x0, x1, y0, y1, d0, d1, s = transform.bin(k)
@@ -60,20 +61,21 @@ def spline_inverse(transform: Any, y: Tensor) -> Tensor:
 
 
 class AutoregressiveSpline(nn.Module):
-    """One step: a spline for each of D numbers, whose parameters follow from the numbers before it.
+    """One step of a flow: a spline for each of D numbers, with parameters that depend on the numbers before it.
 
-    A masked network (Germain et al., arXiv 1502.03509) gives each number ``features``; a small network that all numbers
-    share makes the spline's parameters of these, of what is told about the number's place, and of ``local`` channels.
+    A masked network (Germain et al., arXiv 1502.03509) gives each number ``features``. From these, a learned embedding
+    of the number's position and its ``local`` inputs, a small network shared by all numbers computes the parameters of
+    the spline.
 
     Args:
-        size: how many numbers, D.
-        context: columns of the context.
-        local: channels M of what is given for each number.
-        order: when each number has its turn, 0 to D - 1; by default as they come.
-        passes: numbers are taken in so many groups of equal size, in which they do not see each other; by default each
-            has its own turn.
-        hidden, features, head, pieces: widths of the masked network, its outputs for each number, width of the shared
-            network, pieces of the spline.
+        size: number D of numbers.
+        context: columns C of the context.
+        local: number M of local inputs of each number.
+        order: position of each number in the sequence, 0 to D - 1; by default in the given order.
+        passes: number of groups of consecutive numbers, which do not depend on each other; by default each number is a
+            group.
+        hidden, features: widths of the masked network, and its outputs for each number.
+        head, pieces: width of the shared network, and pieces of the spline.
         side: whether the parameters depend on x (``density``) or on z (``sampling``).
     """
 
@@ -98,7 +100,7 @@ class AutoregressiveSpline(nn.Module):
         self.passes = int(turns.max()) + 1
         self.groups = [(turns == turn).nonzero()[:, 0].tolist() for turn in range(self.passes)]
         self._back = torch.argsort(torch.tensor([i for group in self.groups for i in group])).tolist()
-        # A hidden unit of turn t sees the numbers of turns up to t; those of turn -1 the context alone.
+        # A hidden unit of turn t depends on the numbers of turns up to t; one of turn -1 on the context only.
         seen = torch.cat([turns, turns.new_full((context,), -1)])
         layers = []
         for width in hidden:
@@ -107,21 +109,24 @@ class AutoregressiveSpline(nn.Module):
             seen = unit
         layers.append(_masked((turns[:, None] > seen).repeat_interleave(features, dim=0)))
         self.layers = nn.ModuleList(layers)
-        self.place = nn.Parameter(0.1 * torch.randn(size, _PLACES))
+        self.place = nn.Parameter(0.1 * torch.randn(size, _POSITION_FEATURES))
         last = nn.Linear(head, 3 * pieces - 1)
         with torch.no_grad():
-            # Near the identity at first.
+            # Start near the identity.
             last.weight.mul_(0.1)
             last.bias.zero_()
-        self.head = nn.Sequential(nn.Linear(features + _PLACES + local, head), nn.SiLU(), last)
+        self.head = nn.Sequential(nn.Linear(features + _POSITION_FEATURES + local, head), nn.SiLU(), last)
 
     def weights(self) -> Weights:
-        """Masked matrices and offsets of the network, to be made once where many passes follow."""
+        """Masked weight matrices and biases of the network, computed once for many passes."""
         layers: list[Any] = list(self.layers)
         return [(layer.mask * layer.weight, layer.bias) for layer in layers]
 
     def fast(self, given: Tensor, context: Tensor, local: Tensor | None, weights: Weights) -> Any:
-        """The splines, from what lies on the side that their parameters depend on: one pass."""
+        """The splines, in one pass, given the numbers (N, D) on the side that their parameters depend on.
+
+        ``weights`` are those of :meth:`weights`.
+        """
         (first, offset), *rest = weights
         hidden = F.linear(torch.cat([given, context], dim=1), first, offset)
         for weight, bias in rest:
@@ -129,12 +134,15 @@ class AutoregressiveSpline(nn.Module):
         return self._splines(hidden.view(-1, self.size, self.features), self.place, local)
 
     def slow(self, given: Tensor, context: Tensor, local: Tensor | None, weights: Weights) -> Tensor:
-        """From the other side to the side that the parameters depend on, in as many passes as there are groups."""
+        """Numbers (N, D) on the side that the parameters depend on, from the other side, with one pass per group.
+
+        ``given`` are the numbers (N, D) on the other side, ``weights`` those of :meth:`weights`.
+        """
         (first, offset), *rest = weights
         last, last_offset = rest[-1]
         of_number = last.view(self.size, self.features, -1)
         offset_of_number = last_offset.view(self.size, self.features)
-        # What the first layer holds so far: each group that becomes known adds its part.
+        # Output of the first layer, to which each group is added when it becomes known.
         known = F.linear(context, first[:, self.size :], offset)
         parts = []
         for group in self.groups:
@@ -167,9 +175,12 @@ def _masked(mask: Tensor) -> MaskedLinear:
 
 
 class SplineFlow(nn.Module):
-    """A chain of :class:`AutoregressiveSpline`, every second one in reversed order, and a standard normal end.
+    """A chain of :class:`AutoregressiveSpline` from data to standard normal noise, every second one in reversed order.
 
-    Arguments are those of the steps; ``transforms`` is how many there are, and ``direction`` which way is fast.
+    Args:
+        size, context, order, options: see :class:`AutoregressiveSpline`.
+        transforms: number of steps.
+        direction: the fast direction.
 
     Example:
         >>> flow = SplineFlow(3, 1, transforms=2, direction="density")
@@ -200,19 +211,19 @@ class SplineFlow(nn.Module):
         )
 
     def weights(self) -> list[Weights]:
-        """The weights of all steps, to be made once where the flow is asked many times."""
+        """The weights of all steps, computed once for many evaluations."""
         return [step.weights() for step in self._steps()]
 
     def _steps(self) -> list[AutoregressiveSpline]:
         return list(self.steps)  # type: ignore[arg-type]
 
     def passes(self, to: Literal["noise", "data"]) -> int:
-        """How many passes through a network each direction takes."""
+        """Number of passes through the networks that the direction to noise or to data takes."""
         fast = (to == "noise") == (self.direction == "density")
         return sum(1 if fast else step.passes for step in self._steps())
 
     def states_to_noise(self, x: Tensor, context: Tensor, local: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """States from data to noise, both included, and log|dz/dx|, (N,)."""
+        """States (N, D) from data x to noise, both included, and log|dz/dx|, (N,)."""
         states, total = [x], x.new_zeros(x.shape[0])
         for step in self._steps():
             weights, state = step.weights(), states[-1]
@@ -228,7 +239,7 @@ class SplineFlow(nn.Module):
     def states_to_data(
         self, z: Tensor, context: Tensor, local: Tensor | None = None, weights: Sequence[Weights] | None = None
     ) -> list[Tensor]:
-        """States from data to noise, both included, of noise z."""
+        """States (N, D) from data to noise z, both included; ``weights`` by default those of :meth:`weights`."""
         states = [z]
         for step, of_step in reversed(list(zip(self._steps(), weights or self.weights(), strict=True))):
             if self.direction == "density":
@@ -238,29 +249,29 @@ class SplineFlow(nn.Module):
         return states[::-1]
 
     def to_noise(self, x: Tensor, context: Tensor, local: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Noise of data, and log|dz/dx|, (N,)."""
+        """Noise (N, D) of data x, and log|dz/dx|, (N,)."""
         states, total = self.states_to_noise(x, context, local)
         return states[-1], total
 
     def to_data(
         self, z: Tensor, context: Tensor, local: Tensor | None = None, weights: Sequence[Weights] | None = None
     ) -> Tensor:
-        """Data of noise."""
+        """Data (N, D) of noise z; ``weights`` by default those of :meth:`weights`."""
         return self.states_to_data(z, context, local, weights)[0]
 
     def log_prob(self, x: Tensor, context: Tensor, local: Tensor | None = None) -> Tensor:
-        """log p(x | context), (N,), nats."""
+        """log p(x | context), (N,), in nats."""
         z, total = self.to_noise(x, context, local)
         return normal_log_prob(z) + total
 
     def gain(self, x: Tensor, context: Tensor, local: Tensor | None = None) -> Tensor:
-        """log p(x | context) less that of independent standard normal numbers, (N,), nats."""
+        """log p(x | context) minus the log density of independent standard normal numbers, (N,), in nats."""
         z, total = self.to_noise(x, context, local)
         return total + 0.5 * (x.square() - z.square()).sum(1)
 
 
 def normal_log_prob(z: Tensor) -> Tensor:
-    """Log density of independent standard normal numbers (N, D), (N,)."""
+    """Logarithm of the density of independent standard normal numbers (N, D), in nats, (N,)."""
     return -0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
 
 
@@ -272,13 +283,21 @@ def distillation_loss(
     of_teacher: Tensor,
     local: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""How far a student (``sampling``) is from its teacher (``density``): on the side of the data, and of the noise.
+    r"""Mean squared distances of a student (``sampling``) from its teacher (``density``).
 
-    * data: the teacher takes data x to noise, and from there the student must come back, \|x' - x\|^2;
-    * latent: the student takes noise z to data, and from there the teacher must come back, \|z' - z\|^2.
+    * data: the teacher maps data x to noise, and the student maps this to data x'; \|x' - x\|^2;
+    * latent: the student maps noise z to data, and the teacher maps these to noise z'; \|z' - z\|^2.
 
-    All of it in the fast directions. Where the flows have several steps, the states between count as well: means over
-    numbers and states. ``context`` and ``of_teacher`` are the contexts of the two.
+    Both flows run in their fast directions only. Distances are means over numbers and over the states between steps.
+
+    Args:
+        student, teacher: flows with the same number of steps.
+        x: data (N, D).
+        context, of_teacher: contexts of student and teacher (N, C).
+        local: local inputs (N, D, M) of both.
+
+    Returns:
+        The distances on the side of the data and on that of the noise, scalars.
 
     Source: Krause and Shih, arXiv 2110.11377, section III.
     """

@@ -1,4 +1,4 @@
-"""Generators in two stages: the energies of the layers given the conditions, then the voxels given both."""
+"""Generators in two stages: the layer energies given the conditions, then the voxels given both."""
 
 from __future__ import annotations
 
@@ -35,16 +35,19 @@ _STUDENT_TRAINING: dict[str, Any] = {
     "gradient_clip": 1.0,
     "batch_size": 32,
     "average": 0.995,
-    "epochs": 12,  # each costs several of the teacher's own, which has to solve its equation for every shower
+    "epochs": 12,  # each costs several of the teacher's own, since the teacher solves its equation for every shower
 }
 
 
 class TwoStageSettings(GeneratorSettings):
-    """Settings that all families in two stages have.
+    """Settings common to all families in two stages.
 
-    ``network`` is that of the voxels; ``features`` is how many numbers it gives each voxel, from which ``hidden``
-    units of a network that all voxels share make its output. ``layer_hidden`` are the widths of the network of the
-    layer energies. ``steps`` and ``layer_steps`` are those of the two stages at generation.
+    Attributes:
+        network: grid network of the voxels.
+        features: outputs of the grid network for each voxel.
+        hidden: hidden units of the network, shared by all voxels, that computes a voxel's output from its features.
+        layer_hidden: widths of the network of the layer energies.
+        steps, layer_steps: number of steps at generation for the voxels and for the layer energies.
     """
 
     network: NetworkSettings = TransformerSettings(width=128, blocks=3, heads=4, expansion=2)
@@ -59,19 +62,19 @@ class TwoStageSettings(GeneratorSettings):
 class TwoStages(Generator):
     r"""Codes of the layers, then codes of the voxels, each by a flow from noise to data.
 
-    The first stage draws response and layer codes given the conditions, p(y | c); the second the voxel codes given the
-    layer energies e that these mean, p(x | e, c). Both have networks of their own, and the loss is the sum of both.
-    The codes x are those of :class:`~fastv.models.codings.voxels.VoxelCoding`. The codes of the layers are those of
-    :class:`~fastv.models.codings.layers.LayerCoding`, and y is what :class:`~fastv.models.linear.LinearGaussian` leaves
-    of them. So with no flow at all independent noise gives the right spectra, and layers that are correlated as they
-    should be on average; a flow has only to learn what else the numbers of a shower have to do with each other.
-
-    The order, layers first: Krause and Shih, arXiv 2106.05285.
+    The first stage draws the codes y of response and layers given the conditions, p(y | c); the second the codes x of
+    the voxels given the layer energies e, p(x | e, c). Each stage has its own network, and the loss is the sum of both.
+    x are the codes of :class:`~fastv.models.codings.voxels.VoxelCoding`; y are the codes of
+    :class:`~fastv.models.codings.layers.LayerCoding`, whitened by :class:`~fastv.models.linear.LinearGaussian`.
+    Independent noise, without any flow, therefore already gives the right spectra and the right mean correlations of
+    layers; the flows learn the remaining correlations.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: layers first: Krause and Shih, arXiv 2106.05285.
     """
 
     settings: TwoStageSettings
@@ -97,16 +100,21 @@ class TwoStages(Generator):
 
     @abstractmethod
     def make_flow(self, network: nn.Module, steps: int) -> Flow:
-        """The flow of one stage."""
+        """The flow of one stage.
+
+        Args:
+            network: network of the stage, see :class:`~fastv.models.flows.Flow`.
+            steps: number of steps at generation.
+        """
 
     @property
     def preprocessing(self) -> tuple[nn.Module, ...]:
-        """All that :meth:`fit` fits; a student takes it over from its teacher."""
+        """The modules that :meth:`fit` fits, which a student copies from its teacher."""
         return self.layer_coding, self.profile, self.linear, self.voxel_coding
 
     @property
     def evaluations(self) -> dict[str, int]:
-        """How often each network is asked for a shower."""
+        """Number of evaluations of each network to generate a shower."""
         return {"layers": self.layers.evaluations, "voxels": self.voxels.evaluations}
 
     @torch.no_grad()
@@ -121,14 +129,14 @@ class TwoStages(Generator):
         self.linear.fit(self.layer_coding.encode(layers, incident), scaled)
 
     def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
-        """What the voxels are given, (N, 2 L + 1 + size): levels first, then standardised layers and the response."""
+        """Context of the voxels, (N, 2 L + 1 + size): levels, standardised layer energies, response and conditions."""
         incident = conditions[:, :1]
         response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
         profile = self.profile(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
         return torch.cat([self.voxel_coding.levels(layers) / 4 - 2, profile, response, scaled], dim=1)
 
     def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """What each of the two stages learns: data and context of the layers, data and context of the voxels."""
+        """Training data of the stages: data and context of the layers, data and context of the voxels."""
         scaled = self.scaler(batch.conditions)
         grid = batch.energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
@@ -143,7 +151,7 @@ class TwoStages(Generator):
         return {"loss": terms["layers"] + terms["voxels"], **terms}
 
     def student(self, steps: int) -> Student:
-        """A :class:`~fastv.models.mean_flow.MeanFlow` with the same networks."""
+        """A :class:`~fastv.models.mean_flow.MeanFlow` with the same networks that takes ``steps`` for the voxels."""
         alike = ("conditions", "network", "features", "hidden", "layer_hidden")
         dumped = self.settings.model_dump(mode="json")
         return Student(
@@ -164,24 +172,24 @@ class TwoStages(Generator):
 
 
 class VectorNetwork(nn.Module):
-    """Dense layers on a vector and its context; shapes (N, size), (N, context) -> (N, size)."""
+    """Dense layers, of widths ``hidden``, on a vector and its context; shapes (N, size), (N, context) -> (N, size)."""
 
     def __init__(self, size: int, hidden: tuple[int, ...], context: int) -> None:
         super().__init__()
         self.network = MLP(size + context, hidden, size)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Vector to vector."""
+        """Map a vector and its context to a vector."""
         out: Tensor = self.network(torch.cat([x, context], dim=1))
         return out
 
 
 class VoxelNetwork(nn.Module):
-    """A grid network, whose output for each voxel meets the voxel's own value in a small network that all share.
+    """A grid network whose output for each voxel is combined with the voxel's value by a small network shared by all.
 
-    The grid network sees all of the shower through a narrow gate, the width of its tokens; what a voxel's own value
-    means, on which side of the threshold it lies above all, need not pass it. The first L columns of the context,
-    those of the layers, are a second channel of the grid.
+    The width of its tokens limits how much information passes the grid network. With the small network the value of the
+    voxel itself, in particular on which side of the threshold it is, need not pass it. The first L columns of the
+    context, those of the layers, are a second input channel of the grid.
 
     Shapes: x (N, 1, L, alpha, r), context (N, L + context) -> (N, 1, L, alpha, r).
     """
@@ -197,7 +205,7 @@ class VoxelNetwork(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Grid to grid."""
+        """Map a grid and its context to a grid."""
         layers = context[:, None, : self.n_layers, None, None].expand(x.shape)
         features = self.grid(torch.cat([x, layers], dim=1), context)
         out: Tensor = features[:, :1] + self.last(self.activation(self.first(torch.cat([x, features], dim=1))))

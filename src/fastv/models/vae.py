@@ -20,12 +20,18 @@ from fastv.models.priors import LatentPrior, Prior
 
 
 class VAESettings(GeneratorSettings):
-    """Settings of :class:`VAE`; the defaults are the published recipe.
+    """Settings of :class:`VAE`; the defaults are those of the publication.
 
-    ``hidden`` are the widths of the dense encoder, mirrored in the decoder; with a ``network`` both are grid networks
-    instead, and the first of ``hidden`` is how many numbers the encoder makes of its grid. ``kl_weight`` is the beta of
-    a beta-VAE. ``prior`` is that of the latent vector; ``importance_samples`` above 0 adds ``log_likelihood`` to the
-    validation.
+    Attributes:
+        hidden: widths of the dense encoder, mirrored in the decoder; with a ``network``, the first is the number of
+            features of the encoder.
+        network: grid network for encoder and decoder in place of dense ones.
+        latent: size of the latent vector.
+        covariance: of the posterior.
+        prior: of the latent vector.
+        kl_weight: weight of the KL divergence, the beta of a beta-VAE.
+        kl_warmup_epochs: epochs over which the weight increases from 0.
+        importance_samples: draws for the ``log_likelihood`` in the validation; 0 for none.
     """
 
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (100, 50, 20, 14)
@@ -41,24 +47,24 @@ class VAESettings(GeneratorSettings):
 class VAE(Generator):
     r"""Variational autoencoder with binary cross-entropy reconstruction of voxel intensities.
 
-    Each voxel energy E_v is an intensity x_v = E_v / E_inc, clipped to [0, 1]. The encoder turns (x, c) into the mean
-    and the covariance of a Gaussian posterior; the decoder turns a draw z and c into intensities y in [0, 1]. The loss:
+    The intensity of a voxel with energy E_v is x_v = E_v / E_inc, clipped to [0, 1]. The encoder maps (x, c) to the
+    mean and covariance of a Gaussian posterior, the decoder a draw z and c to intensities y in [0, 1]. The loss is the
 
         mean over the batch of [ - sum_v (x_v log y_v + (1 - x_v) log(1 - y_v)) + w KL(q(z | x, c) || p(z | c)) ]
 
-    with w rising linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``; other values than 1 make a beta-VAE. The
-    prior is the unit Gaussian, or a flow given c (:class:`~fastv.models.priors.LatentPrior`). Generation draws z from
-    the prior, multiplies y by E_inc and sets voxels below the readout threshold to zero. Conditions are scaled as
+    with w increasing linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``; values other than 1 make a beta-VAE.
+    The prior is the unit Gaussian, or a flow given c (:class:`~fastv.models.priors.LatentPrior`). Generation draws z
+    from the prior, multiplies y by E_inc and sets voxels below the readout threshold to zero. Energies are scaled as
     E / E_max, angles to [-1, 1], detectors one-hot. Hidden layers are linear, leaky ReLU, then batch normalisation; the
     decoder mirrors the encoder and ends in a sigmoid. With ``network`` both are grid networks.
-
-    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
-    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, latent), all normal.
 
     Raises:
         SettingsError: a ``network`` for a mesh that has layers of different segmentation.
+
+    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
+    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
     """
 
     family: ClassVar[str] = "vae"
@@ -88,7 +94,7 @@ class VAE(Generator):
         self.prior = LatentPrior(settings.prior, settings.latent, conditions)
 
     def fit(self, batch: Batch) -> None:
-        """Nothing to fit: every scaling is fixed by the domain."""
+        """Do nothing: all scales are fixed by the domain."""
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scaled conditions, intensities, and mean and scale of the posterior."""
@@ -97,7 +103,7 @@ class VAE(Generator):
         if self.settings.network is None:
             features = self.encoder(torch.cat([target, scaled], dim=1))
         else:
-            # Intensities are small: of order one where a shower is dense.
+            # Intensities are small; this makes them of order one in the core of a shower.
             features = self.encoder((100 * target).log1p().view(-1, 1, *self.shape), scaled)
         return scaled, target, *self.posterior(features)
 
@@ -115,7 +121,7 @@ class VAE(Generator):
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``reconstruction`` and ``kl`` in nats a shower, and their weighted sum ``loss``."""
+        """``reconstruction`` and ``kl`` in nats per shower, and their weighted sum ``loss``."""
         scaled, target, mean, scale = self._encode(batch)
         noise = torch.randn_like(mean)
         latent = self.posterior.sample(mean, scale, noise)
@@ -129,13 +135,12 @@ class VAE(Generator):
         return with_likelihood(self, self.loss(batch), batch, self.settings.importance_samples)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        r"""A lower bound of log int p(x | z, c) p(z | c) dz, (N,), by importance sampling; nats.
+        r"""A lower bound of log int p(x | z, c) p(z | c) dz, (N,), in nats, by importance sampling.
 
-        With the p(x | z, c) of the loss, prod_v y_v^x_v (1 - y_v)^(1 - x_v). That is a probability for intensities of 0
-        or 1. For those between, it is no normalised density of x: it is the geometric mean of the probabilities of
-        showers that are drawn from x, each voxel 1 with probability x_v and else 0. So compare models of this family
-        with it, and no others. Its constant is missing for any x in between; Loaiza-Ganem and Cunningham,
-        arXiv 1907.06845, give it.
+        p(x | z, c) is that of the loss, prod_v y_v^x_v (1 - y_v)^(1 - x_v), which is a probability for intensities of 0
+        or 1 only. For intensities between, it is not a normalised density of x, but the geometric mean of the
+        probabilities of binary showers drawn from x, each voxel 1 with probability x_v. It compares models of this
+        family only. The missing normalisation is given by Loaiza-Ganem and Cunningham, arXiv 1907.06845.
         """
         scaled, target, mean, scale = self._encode(batch)
 
@@ -151,18 +156,18 @@ class VAE(Generator):
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         logits = self._intensities(self.prior.sample(noise, scaled), scaled)
-        # onnxruntime's sigmoid has an absolute precision of 1e-7, a tenth of what many voxels hold.
+        # onnxruntime's sigmoid has an absolute precision of 1e-7, a tenth of the intensity of many voxels.
         intensities = 1.0 / (1.0 + torch.exp(-logits))
         return above_threshold(intensities * conditions[:, :1], self.detector.threshold)
 
 
 def with_likelihood(generator: Generator, terms: dict[str, Tensor], batch: Batch, samples: int) -> dict[str, Tensor]:
-    """Terms of a validation, with the mean bound of the log-likelihood where ``samples`` are asked for."""
+    """Terms of a validation, with the mean ``log_likelihood`` from ``samples`` draws added unless ``samples`` is 0."""
     return {**terms, "log_likelihood": generator.log_likelihood(batch, samples).mean()} if samples else terms
 
 
 def warmup(epoch: float, epochs: float) -> float:
-    """Weight that rises linearly from 0 to 1 over the first ``epochs``."""
+    """Weight at ``epoch`` that increases linearly from 0 to 1 over the first ``epochs``."""
     return min(1.0, epoch / epochs) if epochs > 0 else 1.0
 
 

@@ -1,4 +1,4 @@
-"""The Wasserstein GAN with gradient penalty, and a constrainer that reconstructs the energy."""
+"""Wasserstein GAN with gradient penalty, and a constrainer network that reconstructs the energy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.adversarial import Adversarial, AdversarialSettings, Game, Made, frozen, slopes
+from fastv.models.adversarial import Adversarial, AdversarialSettings, CriticInputs, Generated, frozen, slopes
 from fastv.models.contract import Batch, Domain, GeneratorSettings, Objective
 from fastv.models.networks import MLP
 
 
 class WGANSettings(AdversarialSettings):
-    """Settings of :class:`WGAN`, beside those of :class:`~fastv.models.adversarial.AdversarialSettings`.
+    """Settings of :class:`WGAN`, in addition to those of :class:`~fastv.models.adversarial.AdversarialSettings`.
 
-    ``constraint`` is the weight of the constrainer's term in the loss of the generator; 0 leaves the constrainer out.
+    Attributes:
+        constraint: weight of the constrainer's term in the loss of the generators; 0 for no constrainer.
     """
 
     critic_steps: PositiveInt = 3
@@ -26,32 +27,32 @@ class WGANSettings(AdversarialSettings):
 
 
 class WGAN(Adversarial):
-    r"""Generators that move along the slope of critics which measure the Wasserstein distance.
+    r"""Wasserstein GAN: critics estimate the Wasserstein distance, generators minimise it.
 
-    A critic f estimates the least work that moves the generated distribution onto the true one,
+    A critic f estimates the least work that transforms the generated distribution into the true one,
 
-        W = max over f with |slope| <= 1 of E f(true) - E f(generated) ,
+        W = max over f with |gradient| <= 1 of E f(true) - E f(generated) ,
 
-    and minimises -W + gradient_penalty E (|grad f(z)| - 1)^2, z at random between a true and a generated shower of the
-    same conditions. Generators minimise -E f(generated).
+    and minimises -W + gradient_penalty E (|grad f(z)| - 1)^2, with z at random on the line between a true and a
+    generated shower of the same conditions. Generators minimise -E f(generated).
 
-    **Constrainer.** A network a learns from true showers alone to reconstruct the incident energy P from the energies
-    of the layers, with the mean of d^2, d = (a - P)/(stochastic resolution at P). Generators minimise in addition
+    **Constrainer.** A network a learns from true showers to reconstruct the incident energy P from the layer energies.
+    It minimises the mean of d^2, d = (log a - log P)/(stochastic resolution at P). Generators minimise in addition
 
         constraint |mean d^2(generated) - mean d^2(true)| ,
 
-    so that generated showers tell their energy, and not better than true ones do.
+    so that the energy can be reconstructed from generated showers as well as from true ones, and not better. The
+    constrainer sees the first stage only, which determines the energy.
 
-    Stages, networks and what is seen: :class:`~fastv.models.adversarial.Adversarial`. All of the energy is decided in
-    the first stage, so that is where the constrainer looks.
-
-    Source: Arjovsky et al., arXiv 1701.07875, equation (2); Gulrajani et al., arXiv 1704.00028, equation (3); Erdmann,
-    Glombitza and Quast, arXiv 1807.01954 (critic and constrainer networks for a calorimeter).
+    Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
+
+    Source: Arjovsky et al., arXiv 1701.07875, equation (2); Gulrajani et al., arXiv 1704.00028, equation (3); Erdmann,
+    Glombitza and Quast, arXiv 1807.01954 (critic and constrainer networks for a calorimeter).
 
     Example:
         >>> from fastv.detector.detector import Detector
@@ -72,7 +73,7 @@ class WGAN(Adversarial):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """Critics, constrainer, generators."""
+        """Objectives of critics, constrainer (if there is one) and generators, in this order."""
         critics, generators = super().objectives
         if self.constrainer is None:
             return critics, generators
@@ -80,42 +81,42 @@ class WGAN(Adversarial):
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
-        """Also the resolution that the constrainer's deviations are measured in."""
+        """Fit as :meth:`Adversarial.fit`, and set the resolution of the constrainer."""
         super().fit(batch)
         if self.constrainer is not None:
             self.constrainer.fit(self.layer_coding.response.mean, self.layer_coding.response.stochastic)
 
     def critic_term(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Minus the distance."""
+        """Minus the estimated distance."""
         return fake.mean() - real.mean()
 
     def generator_term(self, fake: Tensor) -> Tensor:
         """Minus the mean score."""
         return -fake.mean()
 
-    def penalty(self, critic: nn.Module, game: Game) -> Tensor:
-        """Mean squared distance of the slope from 1, between true and generated showers."""
-        n = len(game.context)
-        share = torch.rand_like(game.context[:, :1])
+    def penalty(self, critic: nn.Module, inputs: CriticInputs) -> Tensor:
+        """Mean of (gradient norm - 1)^2 at random points between true and generated showers."""
+        n = len(inputs.context)
+        share = torch.rand_like(inputs.context[:, :1])
         between = tuple(
             real + share.view(n, *[1] * (real.dim() - 1)) * (fake - real)
-            for real, fake in zip(game.real, game.fake, strict=True)
+            for real, fake in zip(inputs.real, inputs.fake, strict=True)
         )
-        return (torch.sqrt(slopes(critic, between, game.context) + 1e-12) - 1).square().mean()
+        return (torch.sqrt(slopes(critic, between, inputs.context) + 1e-12) - 1).square().mean()
 
-    def watched(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Also the distance that the critic has found, which falls towards 0."""
-        return {**super().watched(stage, real, fake), f"{stage}_wasserstein": real.mean() - fake.mean()}
+    def convergence_terms(self, stage: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Adds the estimated Wasserstein distance, which falls towards 0."""
+        return {**super().convergence_terms(stage, real, fake), f"{stage}_wasserstein": real.mean() - fake.mean()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Also ``constrainer``, the mean square of its deviation for true showers."""
+        """As :meth:`Adversarial.loss`, or ``constrainer``, the mean squared deviation for true showers."""
         if batch.objective == "constrainer" and self.constrainer is not None:
             layers = batch.energies.view(-1, *self.shape).sum((2, 3))
             return {"constrainer": _mean_square(self.constrainer(layers, batch.conditions[:, :1]))}
         return super().loss(batch)
 
-    def constraints(self, batch: Batch, made: Made) -> dict[str, Tensor]:
-        """``constraint``: true and generated layers tell the energy equally well."""
+    def constraints(self, batch: Batch, made: Generated) -> dict[str, Tensor]:
+        """``constraint``: difference of the mean squared deviations of generated and true showers, times its weight."""
         if self.constrainer is None:
             return {}
         layers, incident = batch.energies.view(-1, *self.shape).sum((2, 3)), batch.conditions[:, :1]
@@ -127,15 +128,19 @@ class WGAN(Adversarial):
 
 
 class Constrainer(nn.Module):
-    """Reconstructs the incident energy from the energies of the layers, and tells by how much it is wrong.
+    """Deviation of the incident energy a, reconstructed from the layer energies, from the true one P.
 
-    It sees log(1 + E_l/GeV) and weighs the layers by what a network makes of them,
+    With t the mean response and g a network of log(1 + E_l/GeV) that starts at 0,
 
-        log a = log(sum_l E_l) + g(layers) ,
+        log a = log(sum_l E_l / t) + g(layers) .
 
-    so that it starts from the sum. Nothing of what it sees tells the conditions.
+    The network does not see the conditions.
 
     Shapes: layer energies (N, L), incident energies (N, 1), MeV -> (N, 1), (log a - log P)/(stochastic resolution).
+
+    Args:
+        layers: number of layers L.
+        hidden: widths of the network.
     """
 
     mean: Tensor
@@ -151,18 +156,18 @@ class Constrainer(nn.Module):
 
     @torch.no_grad()
     def fit(self, mean: Tensor, stochastic: Tensor) -> None:
-        """Take over the mean visible fraction and the stochastic term of the resolution."""
+        """Set the mean response and the stochastic term of the resolution, both scalars."""
         self.mean.copy_(mean.clamp(min=1e-3))
         self.stochastic.copy_(stochastic)
 
     def forward(self, layers: Tensor, incident: Tensor) -> Tensor:
-        """Deviations of the reconstructed energies."""
-        # 1 MeV keeps the logarithm of nothing finite.
+        """Deviations (N, 1) of the reconstructed energies, in units of the stochastic resolution."""
+        # The minimum of 1 MeV keeps the logarithm finite for empty showers.
         total = (layers.sum(1, keepdim=True) / self.mean).clamp(min=1.0)
         found: Tensor = torch.log(total / incident) + self.network(torch.log1p(layers / 1000.0))
         return found * torch.sqrt(incident / 1000.0) * (self.mean / self.stochastic)
 
 
 def _mean_square(deviation: Tensor) -> Tensor:
-    # A shower that leaks most of its energy is nothing to aim at.
+    # Showers that lose most of their energy would otherwise dominate.
     return deviation.clamp(-10.0, 10.0).square().mean()

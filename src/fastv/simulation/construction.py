@@ -1,11 +1,11 @@
-"""A stack as a geometry of calzone: only the part of the calorimeter that a shower can reach.
+"""Geometry of a stack for calzone, limited to the part of the calorimeter that a shower can reach.
 
-Inside this module lengths are in cm, as calzone has them.
+Lengths in this module are in cm, as in calzone.
 
-A barrel is a sector of it around the shower, with the shower at azimuth 0. Slabs are nested: each holds the next ones,
-so that Geant4 looks at one daughter when it leaves a slab; groups of a few slabs lie side by side in containers that
-they fill completely, three to a container. The surfaces, and so the steps, are those of slabs side by side in one
-mother, at half the time.
+Of a barrel, a sector around the shower is built, with the shower at azimuth 0. Slabs are nested: each contains the next
+ones, so that Geant4 has to check one daughter volume only when a track leaves a slab. Groups of a few nested slabs lie
+side by side, three to a container, which they fill completely. Surfaces, and hence steps, are the same as for slabs
+side by side in one mother volume, in half the time.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Volume = dict[str, Any]
 _CM = 0.1
 _VACUUM = "G4_Galactic"
 _NESTED = 8
-"""Slabs that are nested in one another: with more of them, or fewer, Geant4 is a little slower."""
+"""Largest number of slabs nested in one another; Geant4 is slightly slower with more or fewer."""
 _SIDE_BY_SIDE = 3
 _MARGIN_RADII = 12.0
-"""Moliere radii around the mesh that are built. Less than 1e-4 of a shower's energy goes further; but for 1e-3 or 3e-3
-that flies back across the beam, to the other side of a barrel, where there is no mesh."""
+"""Thickness in Molière radii of the material that is built around the mesh. Less than 1e-4 of a shower's energy goes
+further, apart from 1e-3 to 3e-3 that is scattered back to the other side of a barrel, where there is no mesh."""
 _WIDEST = math.radians(60)
-"""Half opening of a sector beyond which the cylinders are built completely."""
+"""Half opening angle of a sector, rad, beyond which complete cylinders are built."""
 
 HALL = "Hall"
-"""The volume around everything that is built. What leaves it, leaves the simulation."""
+"""Name of the volume around everything that is built; particles that leave it are no longer simulated."""
 
 
 def geometry(request: SimulationRequest, *, full: bool = False, all_active: bool = False) -> Volume:
@@ -41,7 +41,7 @@ def geometry(request: SimulationRequest, *, full: bool = False, all_active: bool
     Args:
         request: what to simulate.
         full: build complete cylinders instead of a sector.
-        all_active: record deposits in every slab, and the particles that leave, to see that energy is conserved.
+        all_active: record deposits in every slab, and the particles that leave, to check the conservation of energy.
     """
     stack = request.stack
     build = _Barrel(request, full=full) if stack.shape == "barrel" else _Planes(request)
@@ -56,7 +56,7 @@ def geometry(request: SimulationRequest, *, full: bool = False, all_active: bool
 
 
 def slab_number(volume: str) -> int:
-    """The number of a slab in its stack, from the name of its volume.
+    """The index of a slab in its stack, from the name of its volume.
 
     Example:
         >>> slab_number("Hall.C0To180.C0To60.S0.S1")
@@ -66,7 +66,11 @@ def slab_number(volume: str) -> int:
 
 
 def margin(detector: Detector, position_spread: float = 0.0) -> float:
-    """How far from the axis of a shower material is built, mm: the mesh and 12 Molière radii.
+    """Distance from the shower axis to which material is built, mm: the radius of the mesh and 12 Molière radii.
+
+    Args:
+        detector: a detector with a stack.
+        position_spread: standard deviation of the start position, mm, of which six are added.
 
     Example:
         >>> round(margin(Detector.preset("par04-siw")))
@@ -78,9 +82,9 @@ def margin(detector: Detector, position_spread: float = 0.0) -> float:
 
 
 def half_opening(request: SimulationRequest) -> float | None:
-    """Half of the angle in phi of a barrel's sector, rad; None where the cylinders are built completely.
+    """Half opening angle in phi of a barrel's sector, rad; None if complete cylinders are built.
 
-    At the inner radius R, the sides of the sector are a :func:`margin` m away from the axis of the shower:
+    At the inner radius R, the sides of the sector are at a distance m, the :func:`margin`, from the shower axis:
     sin(half opening) = m / R.
 
     Example:
@@ -92,7 +96,7 @@ def half_opening(request: SimulationRequest) -> float | None:
 
 
 class _Barrel:
-    """Concentric shells around z."""
+    """Concentric cylindrical shells around the z axis."""
 
     def __init__(self, request: SimulationRequest, *, full: bool) -> None:
         stack = request.stack
@@ -107,7 +111,7 @@ class _Barrel:
         self.size = [side, side, 2 * max(abs(low), abs(high)) + 2.0]
 
     def _extent(self, request: SimulationRequest) -> tuple[float, float]:
-        """Lowest and highest z that is built: where showers are between the innermost and the outermost shell."""
+        """Lowest and highest z that is built, reached by showers between the innermost and the outermost shell."""
         theta = request.theta_spec
         across = _CM * margin(request.detector, request.position_spread)
         ends = [
@@ -121,7 +125,7 @@ class _Barrel:
         return low, high
 
     def volume(self, first: int, last: int) -> Volume:
-        """The space of slabs ``first`` to ``last - 1``."""
+        """The volume that slabs ``first`` to ``last - 1`` fill."""
         inner, outer = self.edges[first], self.edges[last]
         shape: Volume = {"length": self.length, "radius": outer, "thickness": outer - inner}
         if self.section is not None:
@@ -129,11 +133,11 @@ class _Barrel:
         return {"cylinder": shape}
 
     def place(self, child: Volume, child_range: tuple[int, int], mother_range: tuple[int, int]) -> None:
-        """Shells share their centre."""
+        """Do nothing: all shells have the same centre."""
 
 
 class _Planes:
-    """Boxes one after another along z."""
+    """Boxes along the z axis."""
 
     def __init__(self, request: SimulationRequest) -> None:
         stack = request.stack
@@ -152,18 +156,18 @@ class _Planes:
         return (self.edges[slabs[0]] + self.edges[slabs[1]]) / 2
 
     def volume(self, first: int, last: int) -> Volume:
-        """The space of slabs ``first`` to ``last - 1``."""
+        """The volume that slabs ``first`` to ``last - 1`` fill."""
         return {"box": [self.width, self.width, self.edges[last] - self.edges[first]]}
 
     def place(self, child: Volume, child_range: tuple[int, int], mother_range: tuple[int, int]) -> None:
-        """Boxes are placed by their middles."""
+        """Place a box relative to the middle of its mother volume."""
         child["position"] = [0.0, 0.0, self._middle(child_range) - self._middle(mother_range)]
 
 
 def _nested(stack: Stack, build: _Barrel | _Planes, all_active: bool, first: int, last: int) -> tuple[str, Volume]:
-    """Slabs ``first`` to ``last - 1``: few of them nested in one another, many in containers."""
+    """Name and volume of slabs ``first`` to ``last - 1``: nested if they are few, otherwise in containers."""
     if last - first <= _NESTED:
-        return _onion(stack, build, all_active, first, last)
+        return _nested_slabs(stack, build, all_active, first, last)
     container = {**build.volume(first, last), "material": _VACUUM}
     ends = [first + (last - first) * part // _SIDE_BY_SIDE for part in range(_SIDE_BY_SIDE + 1)]
     for part in pairwise(ends):
@@ -173,7 +177,9 @@ def _nested(stack: Stack, build: _Barrel | _Planes, all_active: bool, first: int
     return f"C{first}To{last}", container
 
 
-def _onion(stack: Stack, build: _Barrel | _Planes, all_active: bool, first: int, last: int) -> tuple[str, Volume]:
+def _nested_slabs(
+    stack: Stack, build: _Barrel | _Planes, all_active: bool, first: int, last: int
+) -> tuple[str, Volume]:
     inner: Volume | None = None
     for i in reversed(range(first, last)):
         slab: Slab = stack.slabs[i]

@@ -1,10 +1,10 @@
-"""Geant4's data sets: which are found, which are really filled, and which physics they allow.
+"""Geant4's data sets: which are found, which are not empty, and which physics they allow.
 
-Geant4 ends the whole process when a file that it needs is missing. So this module looks first. Nothing here starts
+Geant4 aborts the whole process if a file that it needs is missing, so this module checks first, without starting
 Geant4.
 
-A data set is a folder with a name and a version, such as ``G4EMLOW8.8``. They lie in one place: where
-``GEANT4_DATA_DIR`` points, or where ``python -m calzone download`` puts them.
+A data set is a folder with a name and a version, such as ``G4EMLOW8.8``. All are in one folder: that of the environment
+variable ``GEANT4_DATA_DIR``, or that of ``python -m calzone download``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ OVERRIDES = (
     "G4ENSDFSTATEDATA",
     "G4CHANNELINGDATA",
 )
-"""Variables by which Geant4 takes a single data set from elsewhere, of whatever version. Workers drop them, so that the
-data sets that were checked are those that are used."""
+"""Environment variables by which Geant4 takes a single data set of any version from elsewhere. Workers unset them, so
+that the data sets that were checked are used."""
 
 _VERSIONS: Mapping[str, Mapping[str, str]] = {
     "11.4": {
@@ -59,7 +59,7 @@ _VERSIONS: Mapping[str, Mapping[str, str]] = {
         "RealSurface": "2.2",
     }
 }
-"""Versions that each Geant4 asks for; another one is not read. calzone wants all folders, even those it never opens."""
+"""Versions that each Geant4 requires; no other is read. calzone requires all folders, even those it never opens."""
 
 CONTENTS: Mapping[str, str] = {
     "G4EMLOW": "electromagnetic cross sections",
@@ -81,7 +81,7 @@ _ELEMENTS = range(1, 93)
 
 @dataclass(frozen=True)
 class _Need:
-    """Files of one data set that a physics opens; ``empty`` ones do for Geant4 in some places."""
+    """Files of one data set that a physics model opens; for some of them Geant4 accepts empty files."""
 
     data_set: str
     what: str
@@ -108,7 +108,7 @@ EM_MODELS: Mapping[str, tuple[_Need, ...]] = {
     "penelope": (*_STANDARD, _SHELLS, _Need("G4EMLOW", "the Penelope models", ("penelope",))),
     "dna": (*_STANDARD, _SHELLS, _Need("G4EMLOW", "the DNA models", ("dna",))),
 }
-"""Electromagnetic models of calzone, and what each reads."""
+"""Electromagnetic models of calzone, and the files that each reads."""
 
 _HADRONS = (
     _Need("G4PARTICLEXS", "neutron cross sections", ("neutron/inel1",)),
@@ -126,26 +126,26 @@ HADRON_MODELS: Mapping[str, tuple[_Need, ...]] = {
     "QGSP_BERT_HP": _HADRONS_HP,
     "QGSP_BIC_HP": _HADRONS_HP,
 }
-"""Hadronic models of calzone, and what each reads beside the electromagnetic ones."""
+"""Hadronic models of calzone, and the files that each reads in addition to those of the electromagnetic model."""
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
     "G4EMLOW": ("brem_SB", "epics2017", "fluor", "livermore", "penelope"),
     "G4PARTICLEXS": ("gamma", "neutron"),
 }
-"""Folders by which a whole data set is told from one that was cut down to what some physics needs."""
+"""Folders that distinguish a complete data set from one reduced to the needs of some physics."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set as it is found.
+    """The state of one data set.
 
     Attributes:
-        name: as calzone calls it, such as ``G4EMLOW``.
-        version: the version that Geant4 asks for; for a Geant4 that FastV does not know, the newest found, or None.
-        folder: where it is, or should be.
-        state: ``complete``; ``partial``: cut down, or an interrupted download; ``empty``: a folder without data; or
+        name: calzone's name, such as ``G4EMLOW``.
+        version: the version that Geant4 requires; for a Geant4 unknown to FastV, the newest one found, or None.
+        folder: where it is or should be.
+        state: ``complete``; ``partial``: reduced, or an interrupted download; ``empty``: a folder without data; or
             ``missing``.
-        other_versions: versions that lie beside it and are not read.
+        other_versions: versions in the same place that are not read.
     """
 
     name: str
@@ -156,12 +156,12 @@ class DataSet:
 
     @property
     def found(self) -> bool:
-        """Whether there is a folder."""
+        """Whether the folder exists."""
         return self.state != "missing"
 
     @property
     def filled(self) -> bool:
-        """Whether there are data in it."""
+        """Whether the folder contains data."""
         return self.state in ("complete", "partial")
 
 
@@ -170,7 +170,7 @@ class DataSets:
 
     Args:
         geant4: version of Geant4, such as ``11.4.0``.
-        folder: where they are; by default :func:`data_folder`.
+        folder: the folder that contains them; by default :func:`data_folder`.
 
     Example:
         >>> sets = DataSets("11.4.0", Path("no-such-folder"))
@@ -201,7 +201,7 @@ class DataSets:
         return iter(self.all.values())
 
     def versions(self) -> dict[str, str]:
-        """Versions of those that are filled, for the provenance; cut-down ones are marked."""
+        """Versions of the data sets that contain data, for the provenance; reduced ones are marked."""
         return {
             each.name: f"{each.version}{'' if each.state == 'complete' else ' (partial)'}"
             for each in self
@@ -209,7 +209,13 @@ class DataSets:
         }
 
     def lacking(self, em_model: str = "standard", had_model: str | None = None) -> list[tuple[str, str]]:
-        """What keeps Geant4 from this physics: pairs of data set and reason, empty if nothing does.
+        """What prevents a simulation with this physics.
+
+        Args:
+            em_model, had_model: models of calzone, see :meth:`check`.
+
+        Returns:
+            Pairs of data set and reason; empty if nothing is lacking.
 
         Raises:
             SettingsError: calzone has no such model.
@@ -225,7 +231,7 @@ class DataSets:
         return reasons
 
     def check(self, em_model: str = "standard", had_model: str | None = None, particles: Iterable[int] = ()) -> None:
-        """Refuse what would end in an abort of Geant4, or in showers without the physics of their particle.
+        """Refuse a simulation that Geant4 would abort, or that would lack the physics of its particle.
 
         Args:
             em_model: electromagnetic model of calzone, such as ``standard``.
@@ -233,8 +239,8 @@ class DataSets:
             particles: codes of the Particle Data Group.
 
         Raises:
-            SimulationError: data sets are missing; the message tells which, and the command that gets them.
-            SettingsError: a model is unknown, or a hadron is asked for without a hadronic model.
+            SimulationError: data sets are missing; the message names them and the command that downloads them.
+            SettingsError: a model is unknown, or a hadron is requested without a hadronic model.
         """
         hadrons = sorted({code for code in particles if is_hadron(code)}, key=abs)
         if hadrons and had_model is None:
@@ -264,30 +270,37 @@ class DataSets:
         return f", and its data sets {', '.join(names)}; get them with: {self.download_command(names)}"
 
     def download_command(self, names: Iterable[str] | None = None) -> str:
-        """The command that gets data sets (all by default) and, if they must go to another folder, makes it known."""
+        """The command that downloads data sets to the folder where they are expected.
+
+        If that folder is not writable, the command downloads all to calzone's own folder, followed by advice to unset
+        ``GEANT4_DATA_DIR``.
+
+        Args:
+            names: of the data sets; by default all.
+        """
         words = [sys.executable, "-m", "calzone", "download"]
         chosen = list(CONTENTS) if names is None else list(names)
         if any(self[name].found for name in chosen):
-            words.append("--force")  # calzone leaves alone what is there, even if it is empty
+            words.append("--force")  # otherwise calzone skips existing folders, even empty ones
         if names is not None:
             words += [word for name in chosen for word in ("-i", name)]
         if self.folder == calzone_folder():
             return shlex.join(words)
         if _writable(self.folder):
             return shlex.join([*words, str(self.folder)])
-        # A folder that belongs to somebody else: calzone's own place needs all of them.
+        # The folder is not writable; calzone's own folder then needs all data sets.
         return f"{shlex.join([sys.executable, '-m', 'calzone', 'download'])}, then unset {VARIABLE}"
 
 
 def calzone_folder() -> Path:
-    """Where calzone keeps data sets when nothing else is said."""
+    """The default folder of calzone's data sets."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", str(Path.home())), "calzone", "data")
     return Path.home() / ".local" / "share" / "calzone" / "data"
 
 
 def data_folder() -> Path:
-    """The folder of the data sets: ``GEANT4_DATA_DIR``, or calzone's own."""
+    """The folder of the data sets: ``GEANT4_DATA_DIR``, by default calzone's own."""
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else calzone_folder()
 
 
@@ -307,7 +320,7 @@ def geant4_version() -> tuple[str, str]:
 
 
 def is_hadron(pdg: int) -> bool:
-    """Whether a particle needs hadronic physics: hadrons, nuclei, the tau; not pi0 and eta, which become photons.
+    """Whether a particle needs hadronic physics: hadrons, nuclei and the tau, but not pi0 and eta, which decay at once.
 
     Example:
         >>> [is_hadron(code) for code in (11, -13, 22, 111, -211, 2212, 1000020040)]
@@ -332,12 +345,12 @@ def _state(name: str, folder: Path) -> State:
         if not _has_data(folder):
             return "empty"
     except OSError:
-        return "empty"  # of no use to Geant4 either
+        return "empty"  # not readable for Geant4 either
     return "complete" if all((folder / mark).is_dir() for mark in _MARKS.get(name, ())) else "partial"
 
 
 def _has_data(folder: Path) -> bool:
-    """Whether any visible file in a folder, or in one below it, holds something."""
+    """Whether a folder or one of its subfolders has a visible file that is not empty."""
     for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [each for each in folders if not each.startswith(".")]
         if any(not each.startswith(".") and Path(root, each).stat().st_size for each in files):
@@ -354,7 +367,7 @@ def _needs(models: Mapping[str, tuple[_Need, ...]], name: str, what: str) -> tup
 
 
 def _absence(data_set: DataSet) -> str:
-    others = f" (of other versions there is {', '.join(data_set.other_versions)})" if data_set.other_versions else ""
+    others = f" (other versions found: {', '.join(data_set.other_versions)})" if data_set.other_versions else ""
     return f"the data set {data_set.folder.name} is missing in {data_set.folder.parent}{others}"
 
 
@@ -366,9 +379,9 @@ def _insufficiency(data_set: DataSet, need: _Need) -> str | None:
         if path.is_dir():
             continue
         if not path.is_file():
-            return f"{data_set.folder} has no {name}, which tells {need.what}"
+            return f"{data_set.folder} has no {name}, needed for {need.what}"
         if not (need.may_be_empty or path.stat().st_size):
-            return f"{path}, which tells {need.what}, is empty"
+            return f"{path}, needed for {need.what}, is empty"
     return None
 
 

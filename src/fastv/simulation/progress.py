@@ -1,4 +1,4 @@
-"""How far a production is."""
+"""Progress of a production."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Finished events, and a bar that goes by energy, because time does.
+    """Count of finished events, and a progress bar in units of energy, to which the time is proportional.
 
     Args:
-        energies: of all events, MeV, shape (n,).
+        energies: incident energies of all events, MeV, shape (n,).
 
     Attributes:
-        finished: how many events were counted.
-        energy: of those, MeV.
+        finished: number of events counted by :meth:`add`.
+        energy: their total incident energy, MeV.
     """
 
     def __init__(self, energies: NDArray[np.float64]) -> None:
@@ -33,7 +33,7 @@ class Progress:
 
     @contextmanager
     def shown(self, missing: Sequence[slice]) -> Iterator[None]:
-        """Show the bar while these events are simulated."""
+        """Show the bar while the events of these slices are simulated."""
         for rows in missing:
             self._missing[rows] = True
         self._there = len(self._energies) - int(self._missing.sum())
@@ -43,7 +43,7 @@ class Progress:
             total=gev.sum(),
             initial=gev[~self._missing].sum(),
             unit="GeV",
-            smoothing=0,  # blocks differ, so the latest ones tell little about the rest
+            smoothing=0,  # blocks differ, so the mean rate predicts the rest better than the latest one
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} GeV [{elapsed}<{remaining}, {rate_fmt}]",
             disable=None,
         ) as self._bar:
@@ -51,7 +51,7 @@ class Progress:
         self._bar = None
 
     def add(self, event: int) -> None:
-        """Count an event, once; from any thread."""
+        """Count an event; repeated calls for an event have no effect. Safe to call from any thread."""
         with self._lock:
             if not self._missing[event]:
                 return

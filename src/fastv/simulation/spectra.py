@@ -1,6 +1,6 @@
 """Spectra of incident energies, as pure functions of the number of an event.
 
-Inside, energies are in MeV. A number without a unit is an error, never a guess.
+Energies are in MeV. A number without a unit in a text is an error.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ EXAMPLES = "50GeV, 10,50GeV, 1-1000GeV (log-uniform), uniform:1-100GeV, power-2:
 
 
 class Spectrum(Frozen):
-    """Incident energies of a simulation.
+    """The spectrum of incident energies of a simulation.
 
     Attributes:
-        kind: ``list``: the values take turns; ``file``: the same with the energies of a file; ``log-uniform``,
-            ``uniform`` and ``power``: drawn between two values, the last with a density that goes as E^index.
-        values: MeV; of a list or file all of them, else the lowest and the highest.
-        index: of a power law.
-        source: name and digest of a file.
+        kind: ``list``: the values are used in turn; ``file``: the same with the energies of a file; ``log-uniform``,
+            ``uniform`` and ``power``: drawn between two values, for ``power`` with a density proportional to E^index.
+        values: energies in MeV: all of a list or file, otherwise the lowest and the highest.
+        index: exponent of a power law, otherwise None.
+        source: name and SHA-256 digest of a file.
 
     Example:
         >>> spectrum = parse_spectrum("power-2:1-100GeV")
@@ -68,29 +68,29 @@ class Spectrum(Frozen):
 
     @property
     def low(self) -> float:
-        """The lowest energy in MeV."""
+        """The lowest energy, MeV."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """The highest energy in MeV."""
+        """The highest energy, MeV."""
         return max(self.values)
 
     @property
     def turns(self) -> int:
-        """After how many events the values of a list start again; 1 for other kinds."""
+        """Number of events after which the values of a list repeat; 1 for other kinds."""
         return len(self.values) if self.kind == "list" else 1
 
     def energies(self, events: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
         """Energies of events in MeV, shape (n,).
 
-        A list is not random: event i has value i modulo its length. The others invert the cumulative distribution: with
-        u uniform, q = E_high / E_low and p = index + 1, E = E_low q^u (log-uniform, index -1), else
-        E = E_low (1 + u (q^p - 1))^(1/p), which with index 0 is uniform.
+        Event i of a list or file has value i modulo their number. For the other kinds the cumulative distribution is
+        inverted: with u uniform, q = E_high / E_low and p = index + 1, E = E_low q^u for p = 0 (log-uniform), otherwise
+        E = E_low (1 + u (q^p - 1))^(1/p), which is uniform for p = 1.
 
         Args:
             events: numbers of the events (n,), from 0.
-            uniform: a random number of each, from 0 to 1, shape (n,).
+            uniform: one random number u in [0, 1] for each event, shape (n,).
         """
         if not self.is_range:
             return np.asarray(self.values)[events % len(self.values)]
@@ -101,7 +101,7 @@ class Spectrum(Frozen):
         return np.clip(self.low * drawn, self.low, self.high)
 
     def describe(self) -> str:
-        """The spectrum in words; that of a range is read back by :func:`parse_spectrum`.
+        """A short description of the spectrum; :func:`parse_spectrum` accepts that of a range or list.
 
         Example:
             >>> parse_spectrum("1-1000GeV").describe()
@@ -118,9 +118,10 @@ class Spectrum(Frozen):
 def parse_spectrum(text: str) -> Spectrum:
     """A spectrum from a text or a file.
 
-    ``50GeV``; a list ``10,50GeV``; a log-uniform range ``1-1000GeV``; ``uniform:1-100GeV``; a power law, such as
-    ``power-2:1-100GeV`` with a density that falls as E^-2; or the incident energies of a showers file (.h5), or of a
-    text file (.txt, .csv, .dat) with one energy and its unit in a line.
+    Args:
+        text: ``50GeV``; a list ``10,50GeV``; a log-uniform range ``1-1000GeV``; ``uniform:1-100GeV``; a power law such
+            as ``power-2:1-100GeV``, with a density proportional to E^-2; or the path of a showers file (.h5), or of a
+            text file (.txt, .csv, .dat) with one energy and its unit per line.
 
     Raises:
         SettingsError: the text is none of these, or an energy is not above zero.

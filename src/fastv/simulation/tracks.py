@@ -1,9 +1,10 @@
-"""The tracks of one event in a file, for a display.
+"""Files with the tracks of one event, for a display.
 
-The file is HDF5. One row a track: ``pdg``, ``energy`` (MeV), ``process``, ``number``, ``parent``; and ``first``, the
-row of its first corner, with the number of all corners at the end. One row a corner: ``points`` and ``detector_points``
-(mm), ``energies`` (MeV), ``times`` (ns). The attribute ``fastv`` is a JSON text: format version, number of the event,
-detector and provenance. The names mean what they do in :class:`fastv.simulation.transport.Track`.
+The file is HDF5. Data sets with one row per track: ``pdg``, ``energy`` (MeV), ``process``, ``number``, ``parent``; and
+``first``, the row of its first point, followed by the number of all points. Data sets with one row per point:
+``points`` and ``detector_points`` (mm), ``energies`` (MeV), ``times`` (ns). The attribute ``fastv`` is a JSON text with
+format version, number of the event, detector and provenance. The names have the same meaning as in
+:class:`fastv.simulation.transport.Track`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _CORNER: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Tracks:
-    """All tracks of an event, in a few arrays.
+    """All tracks of an event, as a few arrays.
 
     Attributes:
         columns: the data sets of the file by name.
@@ -69,7 +70,7 @@ class Tracks:
         return len(self.columns["pdg"])
 
     def corners(self, track: int, *, detector: bool = False) -> NDArray[np.float32]:
-        """Corners (k, 3) of the path of a track in mm, in the frame of the shower or of the detector."""
+        """Points (k, 3) of the track with index ``track`` in mm, in the frame of the shower or of the detector."""
         first, last = self.columns["first"][track : track + 2]
         points: NDArray[np.float32] = self.columns["detector_points" if detector else "points"][first:last]
         return points
@@ -77,7 +78,14 @@ class Tracks:
     def write(
         self, path: str | Path, detector: Detector, event: int, provenance: Mapping[str, Any], *, force: bool = False
     ) -> None:
-        """Write them with what the event is.
+        """Write the tracks to a file.
+
+        Args:
+            path: the file.
+            detector: the detector of the event.
+            event: number of the event.
+            provenance: how the event was simulated.
+            force: replace an existing file.
 
         Raises:
             OutputError: the file exists and ``force`` is false, or the disk is full.
@@ -95,7 +103,7 @@ class Tracks:
 
 
 def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
-    """The tracks of a file, and its attribute ``fastv``.
+    """Read the tracks of a file and its attribute ``fastv``.
 
     Raises:
         FileFormatError: the file is missing, damaged, or holds no tracks.
@@ -105,7 +113,7 @@ def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
         with h5py.File(path, "r") as file:
             missing = [name for name in names if name not in file]
             if missing:
-                msg = f"{path}: no file of tracks, for it has no {missing[0]!r}"
+                msg = f"{path}: not a file of tracks: it has no {missing[0]!r}"
                 raise FileFormatError(msg)
             return Tracks({name: file[name][...] for name in names}), json.loads(file.attrs["fastv"])
     except (OSError, KeyError, ValueError, TypeError) as error:

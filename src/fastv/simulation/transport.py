@@ -1,6 +1,6 @@
-"""Geant4 itself: the events of a request, one after another, in this process.
+"""Simulation of the events of a request with Geant4, one after another, in this process.
 
-Geant4 can end the process that it runs in; :mod:`fastv.simulation.production` keeps it in processes of its own.
+Geant4 can abort the process in which it runs; :mod:`fastv.simulation.production` runs it in separate processes.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from fastv.simulation.request import EventConditions, SimulationRequest
 from fastv.simulation.voxelisation import Points, Voxeliser, entrance, shower_frame
 
 _MM = 10.0
-"""Factor from calzone's cm."""
+"""Factor from calzone's cm to mm."""
 _OFF_SURFACE = 1e-6
-"""mm; Geant4 takes a point for one of a surface that is 1e-9 mm away."""
+"""Distance in mm that points keep from surfaces; Geant4's own tolerance is 1e-9 mm."""
 _WARM_UP = np.array([[2**63, 2**63]], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
 class Track:
-    """The path of a particle.
+    """The track of a particle.
 
     Attributes:
-        pdg: its code.
-        energy: kinetic energy where it starts, MeV.
-        process: what made it, in Geant4's words; ``Primary`` for the particle that was shot.
-        number, parent: number of the track in its event, and that of the track it comes from (0: none).
-        points: corners of the path in the frame of the shower, mm, shape (k, 3): origin where the incident particle
-            enters the calorimeter, z along its flight.
-        detector_points: the same in the frame of the detector.
-        energies: kinetic energy at the corners, MeV, shape (k,).
-        times: at the corners, ns, shape (k,).
+        pdg: code of the particle.
+        energy: initial kinetic energy, MeV.
+        process: Geant4's name of the process that produced it; ``Primary`` for the incident particle.
+        number, parent: number of the track in its event, and of its parent track (0 if it has none).
+        points: points of the track in the frame of the shower, mm, shape (k, 3): the origin is where the incident
+            particle enters the calorimeter, z is its direction.
+        detector_points: the same points in the frame of the detector.
+        energies: kinetic energies at the points, MeV, shape (k,).
+        times: times at the points, ns, shape (k,).
     """
 
     pdg: int
@@ -58,13 +58,14 @@ class Track:
 
 @dataclass(frozen=True)
 class Deposits:
-    """The deposits of energy in the active slabs of one event.
+    """Energy deposits in the active slabs of one event.
 
     Attributes:
-        points: ends of the steps in the frame of the shower, mm, shape (n, 3).
-        energies: MeV, shape (n,).
-        escaped: kinetic energy that has left what is built, by particle code, MeV; only where it was asked for.
-        seconds: processor time that Geant4 took.
+        points: end points of the steps in the frame of the shower, mm, shape (n, 3).
+        energies: deposited energies, MeV, shape (n,).
+        escaped: kinetic energies of particles that left the geometry, by particle code, MeV; empty unless all slabs are
+            recorded.
+        seconds: processor time of Geant4.
     """
 
     points: Points
@@ -76,19 +77,19 @@ class Deposits:
 class Transport:
     """Geant4 with the geometry and the physics of a request.
 
-    An event is a function of the request and its number: it does not depend on what was simulated before it. Barrels
-    are symmetric in phi, so their particles are transported at phi = 0 and the result is turned; the file tells the phi
-    that was asked for.
+    An event depends on the request and its number only, not on events simulated before. Barrels are symmetric in phi,
+    so particles are transported at phi = 0; the requested phi is still the one recorded with the shower.
 
     Args:
         request: what to simulate.
-        full: build complete cylinders instead of a sector around the shower; slower, for a proof that both are equal.
-        all_active: record in all slabs, for a proof that energy is conserved; voxels then hold more than is seen.
+        full: build complete cylinders instead of a sector around the shower; slower, to check that both agree.
+        all_active: record deposits in all slabs, to check the conservation of energy; voxels then contain more than the
+            visible energy.
 
     Raises:
         MissingExtraError: calzone is not installed.
         SimulationError: Geant4 lacks data sets, or refuses the geometry.
-        SettingsError: a particle needs physics that was not asked for.
+        SettingsError: a particle needs physics that was not requested.
     """
 
     def __init__(self, request: SimulationRequest, *, full: bool = False, all_active: bool = False) -> None:
@@ -102,7 +103,7 @@ class Transport:
 
     @cached_property
     def _simulation(self) -> Any:
-        """calzone's simulation, with all tables made."""
+        """calzone's simulation, with all physics tables computed."""
         import calzone
 
         physics = self.request.physics
@@ -112,9 +113,9 @@ class Transport:
                 physics=calzone.Physics(physics.em_model, default_cut=physics.cut / _MM, had_model=physics.had_model),
                 random=calzone.Random(self.request.geant4_seed),
                 sample_deposits="detailed",
-                sample_particles=True,  # the result then names its parts, whatever they are
+                sample_particles=True,  # the result then always has named parts
             )
-            # The tables are made when the first particle flies: outside of the time of any event.
+            # The physics tables are computed for the first particle, so this keeps them out of the time of any event.
             simulation.run(
                 calzone.particles(1, pid=22, energy=1e-3, position=[0.0] * 3, direction=[0.0, 0.0, 1.0]),
                 random_indices=_WARM_UP,
@@ -126,10 +127,10 @@ class Transport:
         return self.request.provenance()
 
     def showers(self, events: NDArray[np.int64] | Sequence[int]) -> Showers:
-        """The showers of events, in the order of their numbers.
+        """Simulate showers, in the order of the given numbers.
 
-        Angles and particle codes are always told. Extra columns: ``event`` (its number), ``cpu_seconds`` (what Geant4
-        took) and, with a position spread, ``start_position`` (N, 3) in mm.
+        They have angles and particle codes, and extra columns: ``event`` (number), ``cpu_seconds`` (processor time of
+        Geant4) and, with a position spread, ``start_position`` (N, 3) in mm.
 
         Args:
             events: numbers of the events (N,).
@@ -159,7 +160,7 @@ class Transport:
         )
 
     def deposits(self, event: int) -> Deposits:
-        """The single deposits of an event.
+        """Simulate an event and return its single deposits.
 
         Raises:
             SimulationError: Geant4 fails on it.
@@ -167,7 +168,7 @@ class Transport:
         return self._deposits(self.request.conditions(np.array([event])), 0)
 
     def tracks(self, event: int, *, above: float = 0.0) -> list[Track]:
-        """The paths of all particles of an event that start with more than ``above`` MeV, for a display.
+        """Simulate an event and return the tracks of all particles that start with at least ``above`` MeV.
 
         The event is the same as without tracks.
 
@@ -180,7 +181,7 @@ class Transport:
             result, _, frame = self._run(conditions, 0)
         finally:
             self._simulation.tracking = False
-        # Stable: the corners of a path stay in their order.
+        # A stable sort keeps the points of a track in their order.
         vertices = result.vertices[np.argsort(result.vertices["tid"], kind="stable")]
         numbers, first = np.unique(vertices["tid"], return_index=True)
         ends = np.append(first[1:], len(vertices))
@@ -208,7 +209,7 @@ class Transport:
         return tracks
 
     def _run(self, conditions: EventConditions, row: int) -> tuple[Any, float, _Frame]:
-        """One event: calzone's result, the processor time it took, and its frames."""
+        """Simulate one event; returns calzone's result, the processor time in s, and the frame."""
         import calzone
 
         frame = _Frame(self.request, conditions, row)
@@ -229,7 +230,7 @@ class Transport:
         result, seconds, frame = self._run(conditions, row)
         points, energies = [np.empty((0, 3))], [np.empty(0)]
         for name, volume in result.deposits.items():
-            # The part that goes into displaced atoms comes as points, the rest as lines.
+            # Energy lost to displaced atoms is recorded at points, the rest along lines.
             ends = [volume.line["end"], volume.point["position"]]
             points += ends if self._curved else [self._inside(name, each) for each in ends]
             energies += [volume.line["value"], volume.point["value"]]
@@ -241,10 +242,10 @@ class Transport:
         return Deposits(frame.shower(_MM * np.concatenate(points)), np.concatenate(energies), escaped, seconds)
 
     def _inside(self, volume: str, points: Points) -> Points:
-        """Ends of steps (n, 3) in cm, kept off the surfaces of their plane.
+        """End points of steps (n, 3) in cm, moved off the surfaces of their planar slab.
 
-        A step often ends on a surface, and layers of a mesh often end there too. Rounding must not decide on which side
-        of it the deposit lies. The shells of a barrel are curved, their surfaces never coincide with those of a mesh.
+        A step often ends on a surface, which is often a boundary of the mesh, too, and rounding must not decide on
+        which side the deposit lies. The curved surfaces of a barrel never coincide with those of a mesh.
         """
         stack = self.request.stack
         slab = slab_number(volume)
@@ -255,7 +256,7 @@ class Transport:
 
 
 class _Frame:
-    """The frame in which an event is transported: of a barrel, turned so that the flight has phi = 0."""
+    """The frame in which an event is transported; for a barrel it is rotated so that the direction has phi = 0."""
 
     def __init__(self, request: SimulationRequest, conditions: EventConditions, row: int) -> None:
         stack = request.stack
@@ -268,16 +269,16 @@ class _Frame:
         self._entrance = entrance(stack, self.position, self.direction)
 
     def shower(self, points: Points) -> Points:
-        """Points (n, 3) in the frame of the shower."""
+        """Points (n, 3) in mm, transformed to the frame of the shower."""
         return shower_frame(points, self._entrance, self._theta, self._phi)
 
     def detector(self, points: Points) -> Points:
-        """Points (n, 3) in the frame of the detector."""
+        """Points (n, 3) in mm, transformed to the frame of the detector."""
         return _turned(points, self._turn)
 
 
 def _turned(points: Points, phi: float) -> Points:
-    """Points (n, 3) turned around z."""
+    """Points (n, 3) rotated by phi around the z axis."""
     turned = points.copy()
     turned[:, 0] = np.cos(phi) * points[:, 0] - np.sin(phi) * points[:, 1]
     turned[:, 1] = np.sin(phi) * points[:, 0] + np.cos(phi) * points[:, 1]
@@ -286,7 +287,7 @@ def _turned(points: Points, phi: float) -> Points:
 
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
-    """Turn what calzone raises into one clear line."""
+    """Convert any exception of calzone to a :class:`SimulationError` of one line."""
     try:
         yield
     except Exception as error:

@@ -1,8 +1,8 @@
-"""From deposits of energy to voxels, as the Geant4 example Par04 does it.
+"""Conversion of energy deposits to voxels, as in the Geant4 example Par04.
 
-A deposit has the position at the end of its step. Seen from the point where the particle enters the calorimeter, and
-turned so that z is its direction of flight, it falls into a cell of the mesh, or outside of it. No Python code runs for
-single deposits.
+The position of a deposit is the end point of its step. It is transformed to the frame of the shower, with the origin
+where the particle enters the calorimeter and z along its direction, and assigned to a cell of the mesh, or to none. All
+operations are vectorised over deposits.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Points = NDArray[np.float64]
 
 
 def entrance(stack: Stack, position: Points, direction: Points) -> Points:
-    """Where a particle that flies straight enters the stack, mm, shape (3,).
+    """Point at which a straight path enters the stack, mm, shape (3,).
 
-    In a barrel of inner radius R, start p and direction d, the flight ends at p + t d with
-    t = (sqrt(b^2 - a c) - b) / a, where a = d_x^2 + d_y^2, b = p_x d_x + p_y d_y, c = p_x^2 + p_y^2 - R^2. In front of
-    planes at a distance D, t = (D - p_z) / d_z.
+    A path from p along d enters at p + t d. For a barrel of inner radius R, t = (sqrt(b^2 - a c) - b) / a with
+    a = d_x^2 + d_y^2, b = p_x d_x + p_y d_y and c = p_x^2 + p_y^2 - R^2. For planes at a distance D,
+    t = (D - p_z) / d_z.
 
     Args:
         stack: barrel or planes.
-        position: where the particle starts, mm, shape (3,).
-        direction: unit vector, shape (3,).
+        position: start p of the particle, mm, shape (3,).
+        direction: unit vector d, shape (3,).
 
     Raises:
         GeometryError: the particle starts inside the stack or flies away from it.
@@ -55,7 +55,12 @@ def entrance(stack: Stack, position: Points, direction: Points) -> Points:
 
 
 def shower_frame(points: Points, origin: Points, theta: float, phi: float) -> Points:
-    """Points (n, 3) seen from ``origin``, turned by -phi around z and then by -theta around y: z is the flight.
+    """Transform points to the frame of a shower: translation, rotation by -phi around z, then by -theta around y.
+
+    Args:
+        points: positions (n, 3), mm.
+        origin: of the shower's frame, mm, shape (3,).
+        theta, phi: direction of the particle, rad, which becomes the z axis.
 
     Example:
         >>> flight = np.array([[0.6, 0.0, 0.8]])
@@ -72,13 +77,13 @@ def shower_frame(points: Points, origin: Points, theta: float, phi: float) -> Po
 
 
 class Voxeliser:
-    """Deposits to the voxels of a detector.
+    """Conversion of deposits to the voxel energies of a detector.
 
     Args:
-        detector: its mesh must tell the thickness of every layer.
+        detector: a detector whose layers have known thicknesses.
 
     Raises:
-        GeometryError: it does not.
+        GeometryError: a thickness is unknown.
 
     Example:
         >>> voxelise = Voxeliser(Detector.preset("par04-siw"))
@@ -92,7 +97,7 @@ class Voxeliser:
         mesh: ReadoutMesh = detector.mesh
         thickness = [layer.thickness for layer in mesh.layers]
         if None in thickness:
-            msg = f"the mesh of {detector.name} does not tell how thick its layers are"
+            msg = f"the mesh of {detector.name} does not give the thickness of its layers"
             raise GeometryError(msg)
         self._depths = np.concatenate([[0.0], np.round(np.cumsum(np.asarray(thickness, dtype=np.float64)), 9)])
         self._first_voxel = mesh.layer_boundaries
@@ -103,7 +108,7 @@ class Voxeliser:
         ]
 
     def voxels(self, points: Points) -> NDArray[np.int64]:
-        """The voxel of each point (n, 3) of the shower's frame, in mm; -1 outside of the mesh, shape (n,)."""
+        """Indices (n,) of the voxels of points (n, 3) in the shower's frame, mm; -1 outside the mesh."""
         layer = _cell(self._depths, points[:, 2])
         radius = np.hypot(points[:, 0], points[:, 1])
         turn = (np.pi + np.arctan2(points[:, 1], points[:, 0])) / (2 * np.pi)
@@ -113,13 +118,13 @@ class Voxeliser:
             inside = (ring >= 0) & (layer >= first)
             if number + 1 < len(self._blocks):
                 inside &= layer < self._blocks[number + 1][0]
-            # The angle pi is that of -pi.
+            # The angles pi and -pi are the same.
             alpha = np.floor(turn[inside] * alpha_cells).astype(np.int64) % alpha_cells
             voxels[inside] = self._first_voxel[layer[inside]] + alpha * (len(r_edges) - 1) + ring[inside]
         return voxels
 
     def __call__(self, points: Points, deposits: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Voxel energies (V,) in MeV as in a showers file: below the threshold zero, divided by the energy scale.
+        """Voxel energies (V,) in MeV as in a showers file: zero below the threshold, divided by the energy scale.
 
         Args:
             points: positions of the deposits (n, 3) in the shower's frame, mm.
@@ -133,7 +138,7 @@ class Voxeliser:
 
 
 def _cell(edges: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The cell between edges that each value falls into, its lower edge included; -1 outside."""
+    """Index of the cell between edges for each value, with the lower edge included; -1 outside."""
     cells = np.searchsorted(edges, values, side="right") - 1
     cells[cells == len(edges) - 1] = -1
     return cells

@@ -1,4 +1,4 @@
-"""Symmetries of showers at normal incidence, as free training data."""
+"""Augmentation of training data with the symmetries of showers at normal incidence."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from fastv.errors import SettingsError
 
 
 class AlphaSymmetry:
-    """Turn showers by whole alpha cells and reflect them, each by its own random draw.
+    """Rotate showers by whole alpha cells and reflect them, at random for each shower.
 
-    Both keep every radius and depth, so layer energies, radii and widths are unchanged.
+    Radius and depth of every energy stay the same, so layer energies and radial profiles are unchanged.
 
     Shapes: (N, V) -> (N, V), MeV.
 
+    Args:
+        mesh: the readout mesh.
+        rotate: rotate each shower by a random number of alpha cells.
+        mirror: reflect half of the showers, alpha -> -alpha.
+
     Raises:
-        SettingsError: the layers of the mesh have different numbers of alpha cells.
+        SettingsError: the layers of the mesh have different segmentations.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=1.0, r_size=1.0)
@@ -41,7 +46,7 @@ class AlphaSymmetry:
         n = len(energies)
         alpha = torch.arange(cells).expand(n, cells)
         if self.mirror:
-            # Cell i covers -pi + [i, i + 1) widths; alpha -> -alpha takes it to cell (cells - 1 - i).
+            # Cell i covers -pi + [i, i + 1) cell widths; alpha -> -alpha maps it to cell (cells - 1 - i).
             alpha = torch.where(torch.rand(n, 1) < 0.5, cells - 1 - alpha, alpha)
         if self.rotate:
             alpha = (alpha + torch.randint(cells, (n, 1))) % cells

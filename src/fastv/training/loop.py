@@ -1,4 +1,4 @@
-"""Training: one readable loop for every family."""
+"""Training: one loop for all families."""
 
 from __future__ import annotations
 
@@ -45,23 +45,31 @@ def train(
 ) -> Model:
     """Train a model and write its directory.
 
-    The state after every epoch is kept in ``.<output>.training`` beside the output until the training is complete. The
-    random numbers of an epoch, data order included, depend on the seed and the epoch alone; so a resumed training ends
-    with the same weights as an uninterrupted one. The weights of the best validation loss are the ones written.
+    Until the training is complete, the state after every epoch is saved in ``.<output>.training`` next to the output.
+    The random numbers of an epoch, including the order of the data, depend on the seed and the epoch only, so a resumed
+    training ends with the same weights as an uninterrupted one. The weights with the lowest validation loss are
+    written.
 
     Args:
         recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.training.recipe.Recipe`.
-        data: one showers file or several.
+        data: one or more showers files.
         output: the model directory.
         settings: overrides such as ``training.epochs=5``.
-        mesh: the mesh of plain CaloChallenge files.
+        mesh: name of the detector or mesh of plain CaloChallenge files.
         teacher: a model to learn from, for the families that can; see :func:`fastv.training.distillation.distill`.
         resume: continue an interrupted training.
-        force: replace an existing model and forget an interrupted training.
+        force: replace an existing model and discard an interrupted training.
+
+    Returns:
+        The trained model.
 
     Raises:
-        SettingsError, FileFormatError, GeometryError, OutputError, ModelError, DomainError: the request does not fit.
-        TrainingError: the loss became infinite or NaN; the best weights so far are kept.
+        SettingsError: the recipe is unknown, or a setting is unknown or not allowed.
+        FileFormatError, GeometryError: a showers file is damaged, or its mesh does not fit.
+        ModelError, DomainError: the family cannot learn from this teacher, or the showers are outside its domain.
+        OutputError: the output exists or cannot be written.
+        TrainingError: the loss became infinite or NaN, in which case the best weights so far are written; or an
+            interrupted training cannot be resumed.
     """
     if isinstance(data, str | Path):
         data = [data]
@@ -113,7 +121,7 @@ class _Run:
             raise SettingsError(msg)
         if self.how.tensorboard:
             _board_class()
-        # The request is sound: only now is anything written.
+        # The request has been checked; from here on files are written.
         self.folder = _working_folder(output, resume=resume, force=force)
         self.epoch = 0
         self.best_epoch = -1
@@ -125,7 +133,7 @@ class _Run:
             self._restore()
 
     def fit(self) -> None:
-        """Fit the preprocessing; with a teacher it is the teacher's."""
+        """Fit the preprocessing, unless it was copied from a teacher."""
         if self.teacher is not None:
             return
         _seed(self.how.seed, 1)
@@ -133,7 +141,7 @@ class _Run:
         self.generator.fit(batch)
 
     def loop(self) -> None:
-        """Train until the last epoch or until patience ends."""
+        """Train until the last epoch, or until the validation loss has not improved for ``patience`` epochs."""
         how, generator = self.how, self.generator
         fabric = self.fabric
         fabric.launch()
@@ -143,7 +151,7 @@ class _Run:
         objectives = generator.objectives if trained else ()
         optimizers = [self._optimizer(objective) for objective in objectives]
         module, optimizers = _set_up(fabric, generator, optimizers)
-        # A family without trained parameters is complete: its one epoch only validates.
+        # A family without parameters to train gets one epoch, which only validates.
         epochs = how.epochs if trained else 1
         steps = self.data.steps("training", how.batch_size) if trained else 0
         board = None
@@ -222,7 +230,7 @@ class _Run:
         return optimizer
 
     def _average(self, step: int) -> None:
-        """Move the average of the weights towards the present ones; over the first steps it follows them quickly."""
+        """Update the exponential moving average of the weights, with a smaller decay constant in the first steps."""
         if self.how.average is None:
             return
         decay = min(self.how.average, (1 + step) / (10 + step))
@@ -232,7 +240,7 @@ class _Run:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the present ones, where a training keeps an average."""
+        """Context in which the averaged weights, if there are any, replace the current ones."""
         present = {name: parameter.detach().clone() for name, parameter in self.generator.named_parameters()}
         self._put(self.average)
         try:
@@ -256,7 +264,7 @@ class _Run:
             yield Batch(fabric.to_device(energies), fabric.to_device(conditions), batch.epoch)
 
     def _validate(self, module: Any, fabric: Fabric) -> dict[str, float]:
-        """Means of all terms over the validation part, with weights as after any warm-up, and equal noise each time."""
+        """Means of all terms over the validation data, with loss weights as after warm-up and always the same noise."""
         module.eval()
         sums = _Means()
         _seed(self.how.seed, 1)
@@ -268,13 +276,13 @@ class _Run:
         return sums.means(fabric)
 
     def _diverged(self, epoch: int) -> TrainingError:
-        """Keep the best weights as a model, and say what to change."""
-        kept = "there is no model yet to keep"
+        """Write the best weights so far as a model; the error says what to change."""
+        kept = "no model was written"
         if self.best:
             self.finish()
-            kept = f"{self.output} holds the best weights before, those of epoch {self.best_epoch}"
+            kept = f"{self.output} holds the best weights so far, those of epoch {self.best_epoch}"
         msg = (
-            f"the loss is no finite number any more in epoch {epoch}; {kept}; "
+            f"the loss became infinite or NaN in epoch {epoch}; {kept}; "
             "lower training.learning_rate, or set training.gradient_clip"
         )
         return TrainingError(msg)
@@ -293,7 +301,7 @@ class _Run:
         with written_whole(log, force=True) as temporary:
             temporary.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
         with written_whole(self.folder / CHECKPOINT, force=True) as temporary:
-            # One file for all of the state: a kill leaves the old checkpoint or the new one, never a mixture.
+            # All of the state is in one file, so that a kill leaves either the old checkpoint or the new one.
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, temporary, metadata={"progress": json.dumps(progress)})
 
@@ -318,7 +326,7 @@ class _Run:
         self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
 
     def finish(self) -> Model:
-        """Write the model directory with the best weights and remove the working folder; on the first device only."""
+        """Write the model directory with the best weights and remove the working folder, in the first process only."""
         self.generator.load_state_dict(self.best)
         self.generator.cpu().float().eval()
         if self.teacher is not None:
@@ -338,7 +346,7 @@ class _Run:
                 "best_epoch": self.best_epoch,
                 "validation_loss": self.best_loss,
                 "code_version": __version__,
-                **({} if self.teacher is None else {"teacher": _told(self.teacher)}),
+                **({} if self.teacher is None else {"teacher": _teacher_record(self.teacher)}),
             },
         )
         model = Model(self.generator, description, self.output.name)
@@ -350,7 +358,7 @@ class _Run:
 
 
 def _domain_of(teacher: Model, data: TrainingData) -> Domain:
-    """The domain of the teacher, which is that of its student; the data must be of its detector and lie inside."""
+    """The domain of the teacher, which becomes that of the student; the data must have its detector and lie inside."""
     mine, other = teacher.detector, data.detector
     if (mine.mesh, mine.energy_scale, mine.threshold) != (other.mesh, other.energy_scale, other.threshold):
         msg = f"the teacher {teacher.name} ({mine.name}) and the showers ({other.name}) differ in mesh or readout"
@@ -367,8 +375,8 @@ def _domain_of(teacher: Model, data: TrainingData) -> Domain:
     return domain
 
 
-def _told(teacher: Model) -> dict[str, Any]:
-    """What a student's description tells of its teacher."""
+def _teacher_record(teacher: Model) -> dict[str, Any]:
+    """The record of its teacher in a student's description."""
     return {
         "name": teacher.name,
         "family": teacher.description.family,
@@ -379,7 +387,7 @@ def _told(teacher: Model) -> dict[str, Any]:
 
 
 def learning_rate(how: TrainingSettings, epoch: float) -> float:
-    """The learning rate at a fractional epoch.
+    """The learning rate at a fractional epoch, with linear warm-up and, if chosen, a cosine schedule.
 
     Example:
         >>> learning_rate(TrainingSettings(learning_rate=0.1, warmup_epochs=2, schedule="constant"), 1.0)
@@ -394,7 +402,7 @@ def learning_rate(how: TrainingSettings, epoch: float) -> float:
 
 
 class _Means:
-    """Means of named terms, each weighted by the sizes of the batches that have it."""
+    """Means of named terms, weighted by the sizes of the batches in which they occur."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -415,7 +423,7 @@ class _Means:
 
 
 def _seed(seed: int, part: int) -> None:
-    """Seed PyTorch for one part of the training: 0 initial weights, 1 fit and validation, 2 + i for epoch i."""
+    """Seed PyTorch for one part of the training: 0 for initial weights, 1 for fit and validation, 2 + i for epoch i."""
     torch.manual_seed((seed * 1_000_003 + part) % 2**63)
 
 
@@ -436,7 +444,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _set_up(fabric: Fabric, generator: Generator, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[Any, list[Any]]:
-    """The generator and its optimizers on their devices."""
+    """Set up the generator and its optimizers on their devices."""
     module, *ready = fabric.setup(generator, *optimizers) if optimizers else [fabric.setup(generator)]
     for method in ("loss", "validation"):
         module.mark_forward_method(method)

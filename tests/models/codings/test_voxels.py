@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.models.codings.voxels import _BEND, _SLOPE, VoxelCoding, _score_of_logit
+from fastv.models.codings.voxels import _LOGIT_CUBIC, _LOGIT_LINEAR, VoxelCoding, _score_of_logit
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -114,7 +114,7 @@ def test_gradients_are_finite_even_at_the_edge(coding: VoxelCoding, grid: Tensor
 
 @given(st.floats(-6, 6))
 def test_logit_is_nearly_that_of_the_normal_distribution_and_is_inverted(z: float) -> None:
-    logit = z * (_SLOPE + _BEND * z * z)
+    logit = z * (_LOGIT_LINEAR + _LOGIT_CUBIC * z * z)
     assert 1 / (1 + math.exp(-logit)) == pytest.approx(math.erfc(-z / math.sqrt(2)) / 2, abs=2e-4)
     assert float(_score_of_logit(torch.tensor(logit, dtype=torch.float64))) == pytest.approx(z, abs=1e-9)
 

@@ -1,1 +1,1 @@
-"""Showers as numbers that are about standard normal, and back: what families share below their networks."""
+"""Invertible codings of showers as approximately standard normal numbers, shared by the model families."""

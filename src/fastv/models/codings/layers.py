@@ -1,4 +1,4 @@
-"""Layer energies of a shower as normal scores given the incident energy, and back."""
+"""Invertible coding of the layer energies of a shower as normal scores at its incident energy."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from fastv.models.codings.voxels import VoxelCoding
 
 
 class LayerCoding(nn.Module):
-    r"""Code the L layer energies of a shower as 1 + L numbers: its response, and the layers' scores.
+    r"""Code the L layer energies of a shower as 1 + L numbers: its response, and one score per layer.
 
-    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`, then mapped to normal
-      scores.
-    * layers: as the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`, with the incident
-      energy in the place of the layer's: below a code that depends on the incident energy a layer is empty.
+    * response: t = E_tot / E_inc, standardised by :class:`~fastv.models.codings.preprocessing.ResponseScale` and then
+      mapped to normal scores.
+    * layers: coded as if they were the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`,
+      with the incident energy in place of the layer energy. A layer is empty if its code is below an edge that depends
+      on the incident energy.
 
-    So standard normal codes, correlated as they may be, give each layer the right spectrum and occupancy at every
-    energy.
+    Standard normal codes, whatever their correlations, therefore give each layer the right spectrum and occupancy at
+    every incident energy.
 
-    Decoding scales layers to t E_inc, which changes nothing for the codes of a shower, and brings together what was
-    generated. So a common factor on all layers falls out again, and encoding takes any: with a random one the layers do
-    not tell the response, and their codes can have a density. ``decode(encode(x))`` is x to rounding, but for showers
-    with a layer far above all that training showers of this energy have: its code is cut.
+    Decoding rescales the layers to add up to t E_inc. For the codes of a shower this changes nothing; for generated
+    codes it makes layers and response consistent. A common factor on all layers therefore cancels, and encoding accepts
+    any: with a random one, the layers do not determine the response, and the codes can have a density.
+    ``decode(encode(x))`` equals x to rounding, except for showers with a layer energy far above those of training
+    showers of the same incident energy, whose code is clipped.
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV; codes (N, 1 + L).
+
+    Args:
+        detector: gives the number of layers and the readout threshold.
+        n_levels: number of levels in the tables of the incident energy.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
@@ -52,40 +58,49 @@ class LayerCoding(nn.Module):
 
     @torch.no_grad()
     def fit(self, layers: Tensor, incident: Tensor, scaled: Tensor | None = None) -> None:
-        """Fit to training showers; ``scaled`` are their layer energies times the factors that encoding will take."""
+        """Fit to training showers.
+
+        Args:
+            layers: layer energies (N, L), MeV.
+            incident: incident energies (N, 1), MeV.
+            scaled: layer energies (N, L) times the factors that encoding will use; by default ``layers``.
+        """
         fraction = layers.sum(1, keepdim=True) / incident
         self.response.fit(fraction, incident)
         self.quantiles.fit(self.response(fraction, incident))
         self.shares.fit((layers if scaled is None else scaled)[:, None, None], incident)
 
     def encode_response(self, fraction: Tensor, incident: Tensor) -> Tensor:
-        """Codes (N, 1) of visible fractions t."""
+        """Codes (N, 1) of the responses t (N, 1) at incident energies (N, 1) in MeV."""
         code: Tensor = self.quantiles(self.response(fraction, incident))
         return code
 
     def encode_layers(self, scaled: Tensor, incident: Tensor, uniform: Tensor | None = None) -> Tensor:
-        """Codes (N, L) of layer energies times any factor; for ``uniform`` see :meth:`encode`."""
+        """Codes (N, L) of layer energies (N, L) in MeV times any factor; for ``uniform`` see :meth:`encode`."""
         uniform = None if uniform is None else uniform[:, None, None]
         return self.shares.encode(scaled[:, None, None], incident, uniform)[:, 0, 0]
 
     def encode(
         self, layers: Tensor, incident: Tensor, scaled: Tensor | None = None, uniform: Tensor | None = None
     ) -> Tensor:
-        """Codes (N, 1 + L) of layer energies; what is empty gets random codes.
+        """Codes (N, 1 + L) of layer energies; empty layers get random codes below their edge.
 
-        ``scaled`` are the layer energies times any factor, by default 1; ``uniform`` random numbers (N, L), by default
-        from PyTorch's generator.
+        Args:
+            layers: layer energies (N, L), MeV.
+            incident: incident energies (N, 1), MeV.
+            scaled: layer energies (N, L) times any factor for each shower; by default ``layers``.
+            uniform: random numbers (N, L) on [0, 1) for the empty layers; by default from PyTorch's generator.
         """
         response = self.encode_response(layers.sum(1, keepdim=True) / incident, incident)
         shares = self.encode_layers(layers if scaled is None else scaled, incident, uniform)
         return torch.cat([response, shares], dim=1)
 
     def edges(self, incident: Tensor) -> Tensor:
-        """The codes (N, L) below which a layer is empty."""
+        """The codes (N, L) below which a layer is empty, at incident energies (N, 1) in MeV."""
         return self.shares.edges(incident)[:, 0, 0]
 
     def decode(self, codes: Tensor, incident: Tensor) -> Tensor:
-        """Layer energies (N, L) in MeV, that add up to t E_inc; one at least is filled."""
+        """Layer energies (N, L) in MeV that add up to t E_inc, from codes (N, 1 + L); at least one is not empty."""
         fraction = self.response.fraction(self.quantiles.inverse(codes[:, :1].clamp(-50.0, 50.0)), incident)
         layers = self.shares.energies(codes[:, None, None, 1:], incident)[:, 0]
         layers = layers * (fraction * incident / layers.sum(1, keepdim=True).clamp(min=1e-9))

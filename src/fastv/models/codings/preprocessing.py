@@ -1,4 +1,4 @@
-"""Invertible transforms of energies, fitted to training showers and saved with the model as tensors."""
+"""Invertible transforms of energies, fitted to training showers and saved with the model as buffers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from torch import Tensor, nn
 
 
 def above_threshold(energies: Tensor, threshold: float) -> Tensor:
-    """Energies with those below the readout threshold set to zero, in MeV; any shape.
+    """Set energies below the readout threshold to zero; both in MeV, energies of any shape.
 
     Example:
         >>> above_threshold(torch.tensor([0.01, 0.02]), 0.015).tolist()
         [0.0, 0.019999999552965164]
     """
-    # A product, not a choice: onnxruntime's Where is ten times slower.
+    # A product rather than torch.where: onnxruntime's Where is ten times slower.
     return energies * (energies >= threshold).to(energies.dtype)
 
 
 class EnergyScore(nn.Module):
     r"""Standardise voxel energies over their seven decades: a piecewise linear map of log E with one knot.
 
-    The spectrum of voxel energies is wide, but has an edge at the most probable loss of one particle in a layer. With
-    normal scores s of the pooled training energies,
+    The spectrum of voxel energies is wide and has an edge at the most probable energy loss of one particle in a layer.
+    With the normal scores s of the pooled training energies,
 
         log E = a + b s + d min(s - k, 0)
 
-    is fitted by least squares, k by search: the slope changes at the edge. Both directions are exact; scores end at
-    +-``limit``, and a score of minus infinity is an energy of 0. Energies that are all equal keep b = 1 around them.
+    is fitted by least squares, with the knot k at the edge found by a scan. The inverse is exact within +-``limit``, to
+    which scores are clipped; a score of minus infinity gives an energy of 0. If all energies are equal, b = 1.
 
-    Units: MeV in, numbers of order one out. Any shape.
+    Shapes and units: energies in MeV and dimensionless scores, of any shape.
 
     Example:
         >>> score = EnergyScore()
@@ -48,15 +48,15 @@ class EnergyScore(nn.Module):
 
     @torch.no_grad()
     def fit(self, energies: Tensor) -> None:
-        """Fit to positive energies of any shape."""
+        """Fit to positive energies in MeV, of any shape; without energies nothing changes."""
         if energies.numel() == 0:
             return
         log_energies = torch.log(energies.flatten().double()).sort().values
-        # The far tails are few voxels and depend on the sample: leave them out.
+        # The far tails hold few voxels and fluctuate between samples, so they are left out.
         s = torch.linspace(-2.5, 2.0, 91, dtype=torch.float64)
         target = log_energies[(torch.special.ndtr(s) * (len(log_energies) - 1)).long()]
         weight = torch.exp(-(s**2) / 4)
-        # Without an edge a straight line is left.
+        # Start from a straight line, which remains if there is no edge.
         line = torch.stack([torch.ones_like(s), s], dim=1) * weight[:, None]
         a, b = torch.linalg.lstsq(line, target * weight).solution.tolist()
         self.coefficients.copy_(torch.tensor([a, b if b > 0.05 else 1.0, 0.0, 0.0]))
@@ -65,37 +65,40 @@ class EnergyScore(nn.Module):
             columns = torch.stack([torch.ones_like(s), s, (s - knot).clamp(max=0.0)], dim=1) * weight[:, None]
             a, b, d = torch.linalg.lstsq(columns, target * weight).solution.tolist()
             residual = float(((columns @ torch.tensor([a, b, d], dtype=torch.float64) - target * weight) ** 2).sum())
-            # Both slopes must rise for the map to be invertible, and the one below the edge is the steeper.
+            # Both slopes must be positive for the map to be invertible, and the one below the edge is the steeper.
             if residual < best and b > 0.05 and d >= 0:
                 best = residual
                 self.coefficients.copy_(torch.tensor([a, b, d, float(knot)]))
 
     def forward(self, energies: Tensor) -> Tensor:
-        """Scores of energies."""
+        """Scores of energies in MeV."""
         a, b, d, knot = self.coefficients
         x = torch.log(energies) - a
         return torch.where(x >= b * knot, x / b, (x + d * knot) / (b + d)).clamp(-self.limit, self.limit)
 
     def energy(self, scores: Tensor) -> Tensor:
-        """Energies of scores."""
+        """Energies in MeV of scores."""
         a, b, d, knot = self.coefficients
         s = scores.clamp(max=self.limit)
-        # Two straight lines that meet at the knot; with d >= 0 the lower one holds on either side.
+        # Two straight lines that meet at the knot; since d >= 0, the map is the lower of the two on either side.
         return torch.exp(torch.minimum(a + b * s, (a - d * knot) + (b + d) * s))
 
 
 _LEAST_HITS = 20
-"""Showers that must reach a layer, before its mean energy is believed."""
+"""Showers with energy in a layer that are needed before its mean energy is used for calibration."""
 
 
 class LayerScale(nn.Module):
     r"""Standardise layer energies: y = (log(E_layer / E_inc) - m(u)) / s(u), u the scaled log of the incident energy.
 
-    m is a cubic polynomial of u for each layer, s an exponential of a linear one, fitted to the filled layers of
-    training showers. A density fitted to logarithms does not give the mean energies exactly: :meth:`calibrate` adds to
-    m, on the way back only, what makes generated means those of training showers.
+    For each layer, m is a cubic polynomial of u and s the exponential of a linear one, fitted to the training showers
+    with energy in that layer. A density fitted to logarithms does not reproduce mean energies exactly;
+    :meth:`calibrate` adds a correction to m, in :meth:`energy` only, that does.
 
     Shapes: layer energies (N, L) MeV, incident energies (N, 1) MeV, u (N, 1).
+
+    Args:
+        layers: number of layers L.
     """
 
     mean: Tensor
@@ -110,13 +113,15 @@ class LayerScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, layer_energies: Tensor, incident: Tensor, u: Tensor) -> None:
-        """Least squares for m, then for the logarithm of the residuals' size."""
+        """Fit m by least squares, then s by least squares to the logarithm of the absolute residuals.
+
+        Layers with energy in fewer than 20 showers keep a constant scale of unit width.
+        """
         ratio = torch.log(layer_energies.clamp(min=1e-9) / incident).double()
         powers = torch.cat([u.double() ** i for i in range(4)], dim=1)
         for layer in range(layer_energies.shape[1]):
             filled = layer_energies[:, layer] > 0
             if int(filled.sum()) < 20:
-                # A layer that is hardly ever hit keeps a wide, constant scale.
                 self.mean[0, layer] = float(ratio[filled, layer].mean()) if bool(filled.any()) else -10.0
                 continue
             x, y = powers[filled], ratio[filled, layer]
@@ -130,7 +135,7 @@ class LayerScale(nn.Module):
             self.log_width[0, layer] += 0.635
 
     def _scales(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """m, s and the correction to m at u, each (N, L), in one product with all coefficients."""
+        """m, s and the correction to m at u, each (N, L), from one matrix product with all coefficients."""
         padding = torch.zeros_like(self.log_width)
         coefficients = torch.cat([self.mean, torch.cat([self.log_width, padding]), self.correction], dim=1)
         square = u * u
@@ -139,22 +144,26 @@ class LayerScale(nn.Module):
         return mean, torch.exp(log_width), correction
 
     def forward(self, layer_energies: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Standardised layer energies; empty layers give 0."""
+        """Standardised layer energies (N, L); 0 for empty layers."""
         mean, width, _ = self._scales(u)
         y = (torch.log(layer_energies.clamp(min=1e-9) / incident) - mean) / width
         return torch.where(layer_energies > 0, y, 0.0)
 
     def energy(self, y: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Layer energies in MeV."""
+        """Layer energies (N, L) in MeV of standardised ones, with the correction of :meth:`calibrate`."""
         mean, width, correction = self._scales(u)
         return torch.exp(mean + correction + width * y) * incident
 
     @torch.no_grad()
     def calibrate(self, true: Tensor, generated: Tensor, u: Tensor, bins: int = 12) -> None:
-        """Add to the correction the logarithm of true over generated mean layer energies, a cubic polynomial of u.
+        """Add log(true mean / generated mean) of each layer's energy to the correction, as a cubic polynomial of u.
 
-        ``true`` and ``generated`` (N, L) are fractions of the incident energy under the same conditions, u (N, 1). The
-        bins of u are equally wide: however the showers are spread over energies, each decade has its say.
+        Args:
+            true: layer energies of training showers as fractions of the incident energy, (N, L).
+            generated: the same of showers generated at the same conditions, (N, L).
+            u: scaled log of the incident energies, (N, 1).
+            bins: number of bins in u in which means are compared. They are equally wide, so that each decade of energy
+                counts, whatever the spectrum of the showers.
         """
         sums, levels, weights = [], [], []
         edges = torch.linspace(float(u.min()), float(u.max()), bins + 1)[1:-1].to(u)
@@ -164,10 +173,10 @@ class LayerScale(nn.Module):
                 continue
             sums.append(torch.log(true[part].sum(0).clamp(min=1e-9) / generated[part].sum(0).clamp(min=1e-9)))
             levels.append(u[part].mean())
-            # The relative variance of a mean tells how far to trust it; a layer with few hits is left almost alone.
+            # Weights are the inverse relative variances of the means, so that layers with few hits hardly change.
             n = int(part.sum())
             variance = true[part].var(0, correction=min(1, n - 1)) / (n * true[part].mean(0).clamp(min=1e-9) ** 2)
-            # A few hits say nothing about a mean, and nor does their own variance.
+            # From very few hits, neither the mean nor its variance is known.
             hit = (true[part] > 0).sum(0) >= _LEAST_HITS
             weights.append(torch.where(hit & (generated[part] > 0).any(0), 1.0 / variance.clamp(min=1e-4), 0.0))
         powers = torch.stack(levels)[:, None].double() ** torch.arange(4)
@@ -179,11 +188,11 @@ class LayerScale(nn.Module):
 
 
 class ResponseScale(nn.Module):
-    r"""Standardise the visible fraction t = E_tot / E_inc: y = (t - m) / (a / sqrt(E_inc / GeV)).
+    r"""Standardise the response t = E_tot / E_inc: y = (t - m) / (a / sqrt(E_inc / GeV)).
 
-    m and the stochastic term a are the mean and the rms fitted to training showers.
+    The mean m and the stochastic term a are estimated from the medians of training showers.
 
-    Shapes: all (N, 1), E_inc in MeV.
+    Shapes and units: all (N, 1), E_inc in MeV.
     """
 
     mean: Tensor
@@ -196,32 +205,41 @@ class ResponseScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, fraction: Tensor, incident: Tensor) -> None:
-        """Medians, so that rare losses out of the detector do not move the scale."""
+        """Fit to responses t of training showers: m is the median, a 1.4826 times the median absolute deviation.
+
+        Medians keep the rare showers that lose much energy from changing the scale.
+        """
         self.mean.copy_(fraction.median())
         spread = (fraction - self.mean).abs() * torch.sqrt(incident / 1000.0)
-        # Showers that are all alike have no spread: stay invertible.
+        # If all responses are equal their spread is 0; the minimum keeps the map invertible.
         self.stochastic.copy_((1.4826 * spread.median()).clamp(min=1e-4))
 
     def forward(self, fraction: Tensor, incident: Tensor) -> Tensor:
-        """Standardised visible fractions."""
+        """Standardised responses."""
         return (fraction - self.mean) / self.slope(incident)
 
     def fraction(self, y: Tensor, incident: Tensor) -> Tensor:
-        """Visible fractions, never below zero."""
+        """Responses t of standardised ones, at least zero."""
         return (self.mean + y * self.slope(incident)).clamp(min=0.0)
 
     def slope(self, incident: Tensor) -> Tensor:
-        """dt/dy, the stochastic part of the resolution."""
+        """dt/dy = a / sqrt(E_inc / GeV), the stochastic part of the resolution."""
         return self.stochastic / torch.sqrt(incident / 1000.0)
 
 
 class QuantileMap(nn.Module):
-    r"""Map each column to normal scores: z = Phi^-1(F(y)), F its distribution, piecewise linear between quantiles.
+    r"""Map each column to normal scores z = Phi^-1(F(y)), F its distribution function, linear between quantiles.
 
-    The knots are at scores -``reach`` to ``reach``, and the extremes at 1.5 more; beyond them a score is half of the
-    central 68 %. Both directions are exact. It takes out tails and edges that no affine scale can.
+    The knots are equidistant scores from -``reach`` to ``reach``; the smallest and largest training values get scores
+    1.5 beyond these. Further out the slope is half the central 68 % interval per unit of score. The inverse is exact.
+    Unlike an affine scale, the map also removes tails and edges of a distribution.
 
     Shapes: (N, C).
+
+    Args:
+        columns: number of columns C.
+        n_knots: number of knots between -``reach`` and ``reach``.
+        reach: largest score of these knots.
 
     Example:
         >>> scores = QuantileMap(1)
@@ -244,7 +262,7 @@ class QuantileMap(nn.Module):
 
     @torch.no_grad()
     def fit(self, y: Tensor) -> None:
-        """Fit the quantiles; equal ones are moved apart, so that the map stays invertible."""
+        """Fit the quantiles to values (N, C); equal ones are separated slightly, so that the map stays invertible."""
         ordered = y.double().sort(dim=0).values
         share = torch.special.ndtr(self.knots.double())
         share[0], share[-1] = 0.0, 1.0
@@ -257,20 +275,23 @@ class QuantileMap(nn.Module):
         self.quantiles.copy_(torch.cat([quantiles[:1], quantiles[:1] + rise.cumsum(0)]).T)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Scores of values."""
+        """Normal scores of values."""
         return _piecewise(y, self.quantiles, self.knots.expand_as(self.quantiles), 1 / self._outer())
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Values of scores."""
+        """Values of normal scores."""
         return _piecewise(z, self.knots.expand_as(self.quantiles), self.quantiles, self._outer())
 
     def _outer(self) -> Tensor:
-        """Rise of the value per score beyond the extremes, (C,)."""
+        """Slope dy/dz beyond the extremes, (C,)."""
         return (self.quantiles[:, self._one_sigma[1]] - self.quantiles[:, self._one_sigma[0]]) / 2
 
 
 def _piecewise(x: Tensor, start: Tensor, end: Tensor, outer: Tensor) -> Tensor:
-    """The line through points (start, end), each (C, K) and rising, and beyond them, at x (N, C)."""
+    """Linear interpolation at x (N, C) from knots ``start`` to ``end``, each (C, K) and increasing.
+
+    Beyond the knots the slopes are ``outer`` (C,).
+    """
     slopes = torch.diff(end, dim=1) / torch.diff(start, dim=1)
     inside = torch.minimum(torch.maximum(x, start[:, 0]), start[:, -1])
     pieces = (torch.minimum(inside[:, :, None], start[:, 1:]) - start[:, :-1]).clamp(min=0.0) * slopes

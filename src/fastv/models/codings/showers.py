@@ -1,4 +1,4 @@
-"""Showers as standardised numbers without gaps, and back: the space in which the linear baseline models them."""
+"""Invertible coding of showers as standardised continuous numbers, in which the linear baseline models them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from fastv.models.codings.preprocessing import EnergyScore, LayerScale, Quantile
 class ShowerCoding(nn.Module):
     r"""Code a shower as its standardised response and layer energies, and the standardised scores of its voxels.
 
-    * response: t = E_tot / E_inc by :class:`~fastv.models.codings.preprocessing.ResponseScale`.
-    * layers: log E_l by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is given an energy
-      below the readout threshold E_0, E_0 exp(-\|n\|).
-    * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is given a score
-      below that of the threshold, s_0 - ``gap`` \|n\|. Then mean and standard deviation of each layer and ring are
-      taken out.
+    * response: t = E_tot / E_inc, by :class:`~fastv.models.codings.preprocessing.ResponseScale`.
+    * layers: log E_l, by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is assigned the energy
+      E_0 exp(-\|n\|) below the readout threshold E_0.
+    * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is assigned the score
+      s_0 - ``gap`` \|n\| below that of the threshold, s_0. The mean of each layer and ring is then subtracted, and the
+      result divided by the standard deviation.
 
-    n are standard normal. So zeros have a place in a continuous space: a density there tells occupancy and energy at
-    once, and what falls below the threshold on the way back is empty again. Decoding scales layers to t E_inc and
-    voxels to their layer, so energies add up; ``decode(encode(x))`` is x to float32 rounding.
-
-    The idea to model layer energies first and voxels relative to them: Krause and Shih, arXiv 2106.05285; zeros below
-    the threshold as continuous noise: section III of the same paper.
+    Each n is standard normal. Empty voxels thus have values in a continuous space: one density describes occupancy and
+    energy, and values decoded below the threshold become empty. Decoding scales the layers to t E_inc and the voxels to
+    their layer, so that energies add up; ``decode(encode(x))`` equals x to float32 rounding.
 
     Shapes: voxel energies (N, V) MeV, incident energies (N, 1) MeV, u (N, 1) the scaled log of the incident energy;
     codes: layers (N, 1 + L), voxels (N, L, alpha, r).
+
+    Args:
+        detector: gives the mesh and the readout threshold.
+        gap: scale of the scores of empty voxels below the threshold.
+
+    Source: layer energies first, voxels relative to them, and empty voxels as noise below the threshold: Krause and
+    Shih, arXiv 2106.05285, section III.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
@@ -52,7 +56,7 @@ class ShowerCoding(nn.Module):
     def __init__(self, detector: Detector, gap: float = 0.5) -> None:
         super().__init__()
         self.shape = detector.mesh.shape
-        # Without a threshold the smallest float32 worth reading stands for it.
+        # A detector without a threshold gets one that is far below any energy of interest.
         self.threshold = detector.threshold or 1e-6
         self.gap = gap
         self.response = ResponseScale()
@@ -70,7 +74,7 @@ class ShowerCoding(nn.Module):
 
     @torch.no_grad()
     def fit(self, energies: Tensor, incident: Tensor, u: Tensor) -> None:
-        """Fit all scales to training showers."""
+        """Fit all scales to training showers; arguments as in :meth:`encode`."""
         grid = energies.view(-1, *self.shape)
         layers = grid.sum((2, 3))
         self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
@@ -90,14 +94,23 @@ class ShowerCoding(nn.Module):
         )
 
     def encode(self, energies: Tensor, incident: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of showers; what is empty gets random codes from PyTorch's generator."""
+        """Codes of showers; empty layers and voxels get random ones, from PyTorch's generator.
+
+        Args:
+            energies: voxel energies (N, V), MeV.
+            incident: incident energies (N, 1), MeV.
+            u: scaled log of the incident energies (N, 1).
+
+        Returns:
+            Codes of the layers (N, 1 + L) and of the voxels (N, L, alpha, r).
+        """
         grid = energies.view(-1, *self.shape)
         codes = self.encode_layers(grid.sum((2, 3)), incident, u)
         voxels = (self._scores(grid, torch.randn_like(grid)) - self.location) / self.width
         return codes, voxels
 
     def encode_layers(self, layers: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Codes (N, 1 + L) of layer energies (N, L) in MeV."""
+        """Codes (N, 1 + L) of layer energies (N, L) in MeV; other arguments as in :meth:`encode`."""
         codes: Tensor = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
         return codes
 
@@ -108,7 +121,7 @@ class ShowerCoding(nn.Module):
         return torch.cat([response, self.layers(torch.where(layers > 0, layers, empty), incident, u)], dim=1)
 
     def decode_layers(self, codes: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Layer energies (N, L) in MeV from codes (N, 1 + L), which add up to the response; one at least is filled."""
+        """Layer energies (N, L) in MeV that add up to t E_inc, from codes (N, 1 + L); at least one is not empty."""
         profile = self.quantiles.inverse(codes.clamp(-50.0, 50.0))
         total = self.response.fraction(profile[:, :1], incident) * incident
         layers = self.layers.energy(profile[:, 1:], incident, u).clamp(max=1e9)
@@ -119,12 +132,12 @@ class ShowerCoding(nn.Module):
         """Voxel energies (N, V) in MeV from codes (N, L, alpha, r), scaled to layer energies (N, L)."""
         scores = codes * self.width + self.location
         flat = scores.flatten(2)
-        # The highest voxel of a filled layer stays, whatever its score.
+        # The voxel with the highest score is never empty, so that the layer energy can be assigned.
         filled = flat >= torch.minimum(flat.amax(2, keepdim=True), self.floor)
         energies = self.score.energy(flat.clamp(min=-6.0)) * filled.to(flat.dtype)
         energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
         return above_threshold(energies.flatten(1), self.threshold)
 
     def decode(self, layers: Tensor, voxels: Tensor, incident: Tensor, u: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV from both codes."""
+        """Voxel energies (N, V) in MeV from the codes of layers and voxels."""
         return self.decode_voxels(voxels, self.decode_layers(layers, incident, u))

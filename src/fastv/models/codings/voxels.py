@@ -1,4 +1,4 @@
-"""Voxels as normal scores given the energies of their layers, and back."""
+"""Invertible coding of voxel energies as normal scores, given the energies of their layers."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, above_threshold
 
-_REACH = 2.0
-_PIECES = 16
-_NEAR = 1e-5
-"""How far below the edge a code still counts as filled: float32 cannot tell it from the edge."""
-_SLOPE, _BEND = 1.5976, 0.070566
-"""Of the logit of the normal distribution: log(Phi(z) / Phi(-z)) is 1.5976 z + 0.070566 z^3, to 2e-4 in Phi."""
+_TAIL_REACH = 2.0
+_N_PIECES = 16
+_EDGE_TOLERANCE = 1e-5
+"""Logits less than this below the edge count as filled, because float32 rounding cannot separate them from it."""
+_LOGIT_LINEAR, _LOGIT_CUBIC = 1.5976, 0.070566
+"""Approximation of the normal distribution: log(Phi(z) / Phi(-z)) = 1.5976 z + 0.070566 z^3, to 2e-4 in Phi."""
 
 
 class VoxelCoding(nn.Module):
     r"""Code each voxel as the normal score of its energy among voxels of its layer and ring at this layer energy.
 
-    With e = log(1 + E_l / threshold) the level of a layer, each voxel is filled with a probability p(e), and then has a
-    score s, of :class:`~fastv.models.codings.preprocessing.EnergyScore`, with the distribution F(s | e). An empty voxel
-    has the code Phi^-1(u (1 - p)), u uniform; a filled one -Phi^-1(p (1 - F(s))). So
+    Let e = log(1 + E_l / threshold) be the level of a layer. A voxel has energy with probability p(e), and its score s,
+    of :class:`~fastv.models.codings.preprocessing.EnergyScore`, then has the distribution function F(s | e). An empty
+    voxel gets the code Phi^-1(u (1 - p)) with u uniform on [0, 1), one with energy -Phi^-1(p (1 - F(s))). Conversely,
 
-        z < Phi^-1(1 - p): empty,   else   s = F^-1(1 - Phi(-z)/p) ,
+        z < Phi^-1(1 - p): empty,   otherwise   s = F^-1(1 - Phi(-z)/p) .
 
-    and voxels of the right distribution, but independent of each other, are the same as standard normal codes. What is
-    left to learn is what the voxels of a shower have to do with each other.
+    Independent standard normal codes therefore give every voxel the right distribution; what remains to be learnt is
+    the correlation between the voxels of a shower.
 
-    The logit of p is piecewise linear between ``n_levels`` equidistant levels, for each layer and ring. So are the
-    quantiles of F, and between quantiles s is linear in (-log(1 - F))^(1/3): fine at the threshold, wide in the tail.
-    The quantiles are those of the training showers near each level, moved there along the slope of their mean, and
-    drawn towards those of all layers where the voxels are few. Phi is taken as a logistic function of a cubic
-    polynomial, so that both directions are short. Decoding scales voxels to their layer; ``decode(encode(x))`` is x to
-    float32 rounding.
+    For each layer and ring, the logit of p and the quantiles of F are piecewise linear between ``n_levels`` equidistant
+    levels; between quantiles s is linear in (-log(1 - F))^(1/3), which is fine at the threshold and coarse in the tail.
+    The quantiles are those of training showers near each level, shifted to it along the slope of their mean, and pulled
+    towards those of all layers where there are few voxels. Phi is approximated by a logistic function of a cubic
+    polynomial, which makes both directions cheap. Decoding scales the voxels to their layer; ``decode(encode(x))``
+    equals x to float32 rounding.
 
     Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; codes (N, L, alpha, r).
+
+    Args:
+        detector: gives the mesh and the readout threshold.
+        n_levels: number of levels in the tables.
+        shape: of the grid (L, alpha, r); by default that of the mesh.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
@@ -61,7 +66,7 @@ class VoxelCoding(nn.Module):
     def __init__(self, detector: Detector, n_levels: int = 17, shape: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.shape = shape or detector.mesh.shape
-        # Without a threshold the smallest float32 worth reading stands for it.
+        # A detector without a threshold gets one that is far below any energy of interest.
         self.threshold = detector.threshold or 1e-6
         self.n_levels = n_levels
         self.score = EnergyScore()
@@ -72,12 +77,12 @@ class VoxelCoding(nn.Module):
         self.register_buffer("highest", torch.ones(()))
 
     def levels(self, layers: Tensor) -> Tensor:
-        """Levels (N, L) of layer energies."""
+        """Levels e = log(1 + E_l / threshold), (N, L), of layer energies (N, L) in MeV."""
         return torch.log1p(layers / self.threshold)
 
     @torch.no_grad()
     def fit(self, grid: Tensor, layers: Tensor | None = None) -> None:
-        """Fit to training showers (N, L, alpha, r), some thousands of them; layer energies as in :meth:`encode`."""
+        """Fit to training showers (N, L, alpha, r), at most the first 5000; ``layers`` as in :meth:`encode`."""
         grid = grid[:5000]
         filled = grid > 0
         self.score.fit(grid[filled])
@@ -101,17 +106,17 @@ class VoxelCoding(nn.Module):
             for i, part in enumerate(moved):
                 own, n = _quantiles(part)
                 self.quantiles[i, level] = (n * own + 100 * shared) / (n + 100)
-        # From the threshold on: a voxel of less energy than all of the training has its code, too.
+        # The lowest quantile is at the threshold, so that energies below all of the training sample can be coded.
         self.quantiles[:, :, 0] = torch.minimum(
             self.score(torch.tensor(self.threshold)), self.quantiles[:, :, 1] - 0.01
         )
 
     def _place(self, levels: Tensor) -> Tensor:
-        """Levels in units of their distance in the tables."""
+        """Levels as fractional positions in the tables."""
         return (levels / self.highest * (self.n_levels - 1)).clamp(0.0, float(self.n_levels - 1))
 
     def _weights(self, levels: Tensor) -> Tensor:
-        """Weights (N, L, n_levels): 1 at each level of the tables, falling to 0 at its neighbours."""
+        """Weights (N, L, n_levels) for linear interpolation: 1 at a level of the tables, 0 at its neighbours."""
         numbers = torch.arange(self.n_levels, device=levels.device, dtype=levels.dtype)
         return (1 - (self._place(levels)[:, :, None] - numbers).abs()).clamp(min=0.0)
 
@@ -120,18 +125,20 @@ class VoxelCoding(nn.Module):
         layers, _, rings = self.shape
         tables = torch.cat([self.edge[:, :, None], self.quantiles], dim=2).flatten(2)
         mixed = (self._weights(levels).transpose(0, 1) @ tables).transpose(0, 1)
-        mixed = mixed.reshape(-1, layers, _PIECES + 2, rings)
+        mixed = mixed.reshape(-1, layers, _N_PIECES + 2, rings)
         return mixed[:, :, :1], mixed[:, :, 1:]
 
     def edges(self, layers: Tensor) -> Tensor:
-        """The codes (N, L, 1, r) below which a voxel is empty, at layer energies (N, L)."""
+        """The codes (N, L, 1, r) below which a voxel is empty, at layer energies (N, L) in MeV."""
         return _score_of_logit(self._at(self.levels(layers))[0])
 
     def encode(self, grid: Tensor, layers: Tensor | None = None, uniform: Tensor | None = None) -> Tensor:
-        """Codes of voxel energies; what is empty gets random codes.
+        """Codes of voxel energies; empty voxels get random codes below their edge.
 
-        ``layers`` are the layer energies that the codes go with, by default the sums of the voxels; ``uniform`` random
-        numbers of the shape of the grid, by default from PyTorch's generator.
+        Args:
+            grid: voxel energies (N, L, alpha, r), MeV.
+            layers: layer energies (N, L) in MeV at which voxels are coded; by default the sums of the voxels.
+            uniform: random numbers on [0, 1) of the shape of ``grid``; by default from PyTorch's generator.
         """
         edge, quantiles = self._at(self.levels(grid.sum((2, 3)) if layers is None else layers))
         uniform = torch.rand_like(grid) if uniform is None else uniform
@@ -139,29 +146,29 @@ class VoxelCoding(nn.Module):
         score = self.score(torch.where(filled, grid, 1.0))
         by_ring = quantiles.transpose(2, 3).contiguous()
         piece = torch.searchsorted(by_ring, score.transpose(2, 3).contiguous()).transpose(2, 3) - 1
-        piece = piece.clamp(0, _PIECES - 1)
+        piece = piece.clamp(0, _N_PIECES - 1)
         low, high = quantiles.gather(2, piece), quantiles.gather(2, piece + 1)
         place = (piece + (score - low) / (high - low)).clamp(min=0.0)
-        tail = (place * (_REACH / _PIECES)).pow(3).clamp(max=20.0)
-        # The logit of what lies below: above it is p exp(-tail), and below it, if empty, u (1 - p).
+        tail = (place * (_TAIL_REACH / _N_PIECES)).pow(3).clamp(max=20.0)
+        # Logits of the cumulative probabilities: 1 - p exp(-tail) for voxels with energy, u (1 - p) for empty ones.
         above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
         below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
         codes: Tensor = _score_of_logit(torch.where(filled, above, below))
         return codes.clamp(-6.0, 6.0)
 
     def energies(self, codes: Tensor, layers: Tensor) -> Tensor:
-        """Voxel energies (N, L, alpha r) in MeV from codes, at layer energies (N, L), but not scaled to them."""
+        """Voxel energies (N, L, alpha r) in MeV from codes at layer energies (N, L), not yet scaled to these."""
         edge, quantiles = self._at(self.levels(layers))
         codes = codes.clamp(-6.0, 6.0)
-        logit = codes * (_SLOPE + _BEND * codes * codes)
+        logit = codes * (_LOGIT_LINEAR + _LOGIT_CUBIC * codes * codes)
         flat = (logit - edge).flatten(2)
-        # The highest voxel of a filled layer stays, whatever its code.
-        filled = flat >= flat.amax(2, keepdim=True).clamp(max=-_NEAR)
-        # The root has no slope at zero: this much keeps gradients finite, and is below rounding.
+        # The voxel with the highest code is never empty, so that the layer energy can be assigned.
+        filled = flat >= flat.amax(2, keepdim=True).clamp(max=-_EDGE_TOLERANCE)
+        # The cube root has an infinite slope at zero; the minimum keeps gradients finite and is below rounding.
         tail = (F.softplus(logit) - F.softplus(edge)).clamp(min=1e-9)
-        place = tail.pow(1 / 3) * (_PIECES / _REACH)
-        piece = place.floor().clamp(max=float(_PIECES - 1))
-        index = piece.long().clamp(min=0)  # codes that are not numbers give energies that are not, and no error here
+        place = tail.pow(1 / 3) * (_N_PIECES / _TAIL_REACH)
+        piece = place.floor().clamp(max=float(_N_PIECES - 1))
+        index = piece.long().clamp(min=0)  # NaN codes give NaN energies, and no error here
         low = quantiles.gather(2, index)
         score = low + (place - piece) * (quantiles.gather(2, index + 1) - low)
         energies: Tensor = self.score.energy(score.flatten(2)) * filled.to(score.dtype)
@@ -172,33 +179,33 @@ class VoxelCoding(nn.Module):
         return self.scaled(self.energies(codes, layers), layers)
 
     def scaled(self, energies: Tensor, layers: Tensor) -> Tensor:
-        """Voxel energies (N, V) that add up to those of the layers, from any (N, L, alpha r)."""
+        """Voxel energies (N, L, alpha r) scaled to layer energies (N, L) and cut at the threshold; (N, V), MeV."""
         energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
         return above_threshold(energies.flatten(1), self.threshold)
 
 
 def _tail() -> Tensor:
-    """Minus the logarithm of the part of voxels above each quantile, (K,)."""
-    return torch.linspace(0, _REACH, _PIECES + 1, dtype=torch.float64).pow(3)
+    """-log(1 - F) at each quantile, (K,)."""
+    return torch.linspace(0, _TAIL_REACH, _N_PIECES + 1, dtype=torch.float64).pow(3)
 
 
 def _normal_quantiles() -> Tensor:
-    """Those of a normal distribution."""
+    """Quantiles (K,) of a standard normal distribution."""
     quantiles: Tensor = torch.special.ndtri(1 - torch.exp(-_tail() - 1e-3))
     return quantiles.float()
 
 
 def _score_of_logit(logit: Tensor) -> Tensor:
-    """The z with _SLOPE z + _BEND z^3 = logit."""
-    root = math.sqrt(_SLOPE / (3 * _BEND))
-    return 2 * root * torch.sinh(torch.asinh(logit * (1.5 / (_SLOPE * root))) / 3)
+    """The solution z of _LOGIT_LINEAR z + _LOGIT_CUBIC z^3 = logit."""
+    root = math.sqrt(_LOGIT_LINEAR / (3 * _LOGIT_CUBIC))
+    return 2 * root * torch.sinh(torch.asinh(logit * (1.5 / (_LOGIT_LINEAR * root))) / 3)
 
 
 def _quantiles(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantiles (K, r) of scores (n, alpha, r), and their numbers (r,).
+    """Quantiles (K, r) of scores (n, alpha, r), and the numbers (r,) of finite scores.
 
-    Empty voxels are infinite. None of the quantiles are equal. Where the voxels are too few, they go on as the tail of
-    a normal distribution does.
+    Empty voxels have infinite scores. Quantiles increase strictly. Where there are too few voxels, they are
+    extrapolated with the mean slope of the middle of the distribution.
     """
     ordered = scores.permute(2, 0, 1).flatten(1).double().sort(dim=1).values
     n = ordered.isfinite().sum(1)
@@ -215,9 +222,10 @@ def _quantiles(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _local_means(weights: Tensor, totals: Tensor, counts: Tensor, prior: float = 30.0) -> Tensor:
-    """Totals over counts, both (N, L, r), near each level by the weights (N, L, levels): (L, levels, r).
+    """Means near each level, (L, levels, r): weighted totals over weighted counts.
 
-    Where the counts are below ``prior``, those of all layers help out.
+    Totals and counts are (N, L, r), weights (N, L, levels). The means of all layers enter with the weight of ``prior``
+    counts.
     """
     total = torch.einsum("nlk,nlr->lkr", weights, totals)
     count = torch.einsum("nlk,nlr->lkr", weights, counts)
