@@ -15,15 +15,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastv import generation
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
-from fastv.generation import generate_file
+from fastv.generation import Request
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
-from fastv.models.contract import Domain
+from fastv.models.contract import Domain, Generator
 from fastv.showers import Showers, ShowersFile, writer
 
 Make = Callable[..., Showers]
@@ -242,7 +243,7 @@ class TestRefused:
         with pytest.raises(ModelError, match=message):
             model.generate(energy=5e4, n=5)
         with pytest.raises(ModelError, match=message):
-            generate_file(model, tmp_path / "out.h5", energy=5e4, n=5)
+            model.generate_file(tmp_path / "out.h5", energy=5e4, n=5)
         assert not (tmp_path / "out.h5").exists()
 
 
@@ -278,12 +279,12 @@ class TestFiles:
         "request_", [{"energy": "1-1000GeV", "n": 350}, {"energy": 5e4, "n": 100}, {"energy": 5e4, "n": 1}]
     )
     def test_same_as_in_memory(self, model: Model, tmp_path: Path, request_: dict[str, Any]) -> None:
-        generate_file(model, tmp_path / "out.h5", seed=3, **request_)
+        model.generate_file(tmp_path / "out.h5", seed=3, **request_)
         assert_equal(read(tmp_path / "out.h5"), model.generate(seed=3, **request_))
         assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
 
     def test_angles_reach_the_file(self, angular: Model, tmp_path: Path) -> None:
-        generate_file(angular, tmp_path / "out.h5", energy=5e4, n=120, theta="60-90deg", phi=0.0)
+        angular.generate_file(tmp_path / "out.h5", energy=5e4, n=120, theta="60-90deg", phi=0.0)
         made = angular.generate(energy=5e4, n=120, theta="60-90deg", phi=0.0)
         np.testing.assert_allclose(read(tmp_path / "out.h5").theta, made.theta, rtol=1e-6)  # type: ignore[arg-type]
 
@@ -291,9 +292,9 @@ class TestFiles:
         path = tmp_path / "out.h5"
         path.write_text("mine")
         with pytest.raises(OutputError, match="exists already"):
-            generate_file(model, path, energy=5e4, n=5)
+            model.generate_file(path, energy=5e4, n=5)
         assert path.read_text() == "mine"
-        generate_file(model, path, energy=5e4, n=5, force=True)
+        model.generate_file(path, energy=5e4, n=5, force=True)
         assert len(read(path)) == 5
 
     def test_an_interrupted_run_resumes(self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,43 +302,43 @@ class TestFiles:
         path = tmp_path / "out.h5"
         blocks = generation._generate_block
 
-        def interrupted(model: Model, conditions: Any, rows: slice, block: int, seed: int) -> Showers:
+        def interrupted(generator: Generator, request: Request, rows: slice, block: int) -> NDArray[np.float32]:
             if block == 2:
                 raise KeyboardInterrupt
-            return blocks(model, conditions, rows, block, seed)
+            return blocks(generator, request, rows, block)
 
         monkeypatch.setattr(generation, "_generate_block", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            generate_file(model, path, energy="1-1000GeV", n=350, seed=2)
+            model.generate_file(path, energy="1-1000GeV", n=350, seed=2)
         assert not path.exists()
         done: list[int] = []
 
-        def counted(model: Model, conditions: Any, rows: slice, block: int, seed: int) -> Showers:
+        def counted(generator: Generator, request: Request, rows: slice, block: int) -> NDArray[np.float32]:
             done.append(block)
-            return blocks(model, conditions, rows, block, seed)
+            return blocks(generator, request, rows, block)
 
         monkeypatch.setattr(generation, "_generate_block", counted)
         with pytest.raises(OutputError, match="--resume continues, --force starts over"):
-            generate_file(model, path, energy="1-1000GeV", n=350, seed=2)
+            model.generate_file(path, energy="1-1000GeV", n=350, seed=2)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):
-            generate_file(model, path, energy="1-1000GeV", n=350, seed=3, resume=True)
-        generate_file(model, path, energy="1-1000GeV", n=350, seed=2, resume=True)
+            model.generate_file(path, energy="1-1000GeV", n=350, seed=3, resume=True)
+        model.generate_file(path, energy="1-1000GeV", n=350, seed=2, resume=True)
         assert done == [2, 3]
         assert_equal(read(path), whole)
 
     def test_other_energies_with_the_same_mean_are_not_mixed_in(
         self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def interrupted(*_: object) -> Showers:
+        def interrupted(*_: object) -> NDArray[np.float32]:
             raise KeyboardInterrupt
 
         energies = np.linspace(1e4, 5e4, 250)
         with monkeypatch.context() as patch:
             patch.setattr(generation, "_generate_block", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                generate_file(model, tmp_path / "out.h5", energy=energies)
+                model.generate_file(tmp_path / "out.h5", energy=energies)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):
-            generate_file(model, tmp_path / "out.h5", energy=energies[::-1], resume=True)
+            model.generate_file(tmp_path / "out.h5", energy=energies[::-1], resume=True)
 
     def test_a_killed_program_resumes_to_the_same_file(self, model: Model, directory: Path, tmp_path: Path) -> None:
         program = f"""
@@ -348,12 +349,12 @@ from fastv.showers import writer
 torch.set_num_threads(1)
 generation.BLOCK_ROWS = writer.BLOCK_ROWS = 100
 blocks = generation._generate_block
-def killed(model, conditions, rows, block, seed):
+def killed(generator, request, rows, block):
     if block == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return blocks(model, conditions, rows, block, seed)
+    return blocks(generator, request, rows, block)
 generation._generate_block = killed
-generation.generate_file(load({str(directory)!r}), "out.h5", energy="1-1000GeV", n=350, seed=2)
+load({str(directory)!r}).generate_file("out.h5", energy="1-1000GeV", n=350, seed=2)
 """
         ended = subprocess.run(
             [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
@@ -362,8 +363,8 @@ generation.generate_file(load({str(directory)!r}), "out.h5", energy="1-1000GeV",
         path = tmp_path / "out.h5"
         assert not path.exists()
         assert len(list((tmp_path / ".out.h5.parts").glob("0*.h5"))) == 2
-        generate_file(model, path, energy="1-1000GeV", n=350, seed=2, resume=True)
+        model.generate_file(path, energy="1-1000GeV", n=350, seed=2, resume=True)
         assert_equal(read(path), model.generate(energy="1-1000GeV", n=350, seed=2))
         assert [left.name for left in tmp_path.iterdir()] == ["out.h5"]
-        generate_file(model, tmp_path / "straight.h5", energy="1-1000GeV", n=350, seed=2)
+        model.generate_file(tmp_path / "straight.h5", energy="1-1000GeV", n=350, seed=2)
         assert path.read_bytes() == (tmp_path / "straight.h5").read_bytes()

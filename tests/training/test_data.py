@@ -14,16 +14,16 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
 
 Make = Callable[..., Showers]
 
 
-def numbered(showers: Showers) -> Tensor:
+def numbered(conditions: Conditions) -> Tensor:
     """Conditions for these tests: the incident energy, which numbers the showers."""
-    return torch.from_numpy(showers.incident_energies)[:, None]
+    return torch.from_numpy(conditions.energy)[:, None]
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv bench``."""
@@ -30,7 +32,6 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.bench import bench
     from fastv.errors import SettingsError
-    from fastv.training.recipe import options_of
 
     try:
         batch = [int(size) for size in options.batch.split(",")]
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         msg = f"--batch takes whole numbers with commas between, such as 1,100,1000; got {options.batch!r}"
         raise SettingsError(msg) from error
     result = bench(
-        options.model, batch=batch, threads=options.threads, seconds=options.seconds, options=options_of(options.set)
+        options.model, batch=batch, threads=options.threads, seconds=options.seconds, options=assignments(options.set)
     )
     if options.json:
         print(json.dumps(result))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv distill``."""
@@ -50,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         steps=options.steps,
         n=options.n,
-        settings=options.set,
-        options=options.teacher_set,
+        settings=assignments(options.set),
+        options=assignments(options.teacher_set, "--teacher-set"),
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,

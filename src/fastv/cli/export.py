@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv export``."""
@@ -30,9 +32,8 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.export import export
     from fastv.model import load
-    from fastv.training.recipe import options_of
 
-    model = load(options.model).with_options(**options_of(options.set))
+    model = load(options.model).with_options(**assignments(options.set))
     report = export(model, options.output, contract=options.contract, force=options.force)
     if options.json:
         print(json.dumps(report.as_dict()))

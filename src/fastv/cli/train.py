@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv train``."""
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe,
         options.data,
         options.output,
-        settings=options.set,
+        settings=assignments(options.set),
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,
