@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from fastv import generation
 from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
 from fastv.generation import Request
 from fastv.model import Model, ModelDescription, load
@@ -102,6 +104,20 @@ class TestMemory:
         torch.manual_seed(6)
         assert_equal(first, model.generate(energy=5e4, n=5))
 
+    def test_seeds_give_the_showers_that_they_always_gave(self) -> None:
+        """Stored when the conditions moved to a record of their own; sums only, for processors round differently."""
+        made = load("par04-siw").generate(energy="1-1000GeV", n=9, seed=3)
+        totals = [1559.6968, 4668.6643, 244071.33, 52907.564, 1578.6998, 19155.589, 26784.469, 2795.0153, 155457.61]
+        np.testing.assert_allclose(made.energies.sum(axis=1, dtype=np.float64), totals, rtol=1e-4)
+
+    def test_seeds_give_the_conditions_that_they_always_gave(self, tiny_detector: Detector) -> None:
+        model = tiny_model(tiny_detector, ("energy", "theta", "phi"), theta=(0.5, 1.6), phi=(-1.0, 1.0))
+        made = model.generate(energy="1-100GeV", theta="60-90deg", phi="0.1,0.2rad", n=1105, seed=5)
+        digest = hashlib.sha256()
+        for column in (made.incident_energies, made.theta, made.phi):
+            digest.update(np.asarray(column, np.float32).tobytes())
+        assert digest.hexdigest() == "e92a1db51cd5238eec307e66dd1b5f709d23b12c63398bb7449c0d48ebd0cc9d"
+
     @pytest.mark.usefixtures("small_blocks")
     def test_blocks_have_their_own_noise(self, model: Model) -> None:
         made = model.generate(energy=5e4, n=250)
@@ -177,6 +193,29 @@ class TestLike:
         made = model.generate(like=tmp_path / "plain.h5")
         np.testing.assert_array_equal(made.incident_energies, like.incident_energies)
 
+    def test_the_file_is_opened_once(
+        self, model: Model, make_showers: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_showers(4).write(tmp_path / "like.h5")
+        opened: list[object] = []
+
+        class Counted(h5py.File):  # type: ignore[misc]
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                opened.append(arguments)
+                super().__init__(*arguments, **options)
+
+        monkeypatch.setattr(h5py, "File", Counted)
+        model.generate(like=tmp_path / "like.h5")
+        assert len(opened) == 1
+
+    def test_a_file_of_another_mesh_tells_its_own(self, model: Model, tiny_detector: Detector, tmp_path: Path) -> None:
+        mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
+        other = tiny_detector.model_copy(update={"name": "other", "mesh": mesh})
+        Showers(np.array([5e4, 6e4]), np.zeros((2, 12), np.float32), other).write(tmp_path / "other.h5")
+        made = model.generate(like=tmp_path / "other.h5")
+        assert made.incident_energies.tolist() == [5e4, 6e4]
+        assert made.detector == tiny_detector
+
     def test_bad_requests(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="give either the conditions .* or a file to be like, not both"):
             model.generate(like=make_showers(3), energy=5e4)
@@ -206,6 +245,8 @@ class TestRefused:
             ({"energy": np.array([5e4, 6e4]), "n": 3}, r"energy has shape \(2,\); give one number or 3"),
             ({"energy": np.full((3, 1), 5e4), "n": 3}, r"energy has shape \(3, 1\)"),
             ({"energy": 5e4, "n": 5, "theta": 1.0}, "not conditional on theta; leave it out"),
+            ({"energy": 5e4, "n": 5, "enrgy": 1.0}, "unknown condition 'enrgy'; known: energy, theta, phi"),
+            ({"energy": 5e4, "n": 5, "theta": float("nan")}, "theta must be from 0 to 3.142 rad, got nan"),
             ({"energy": 5e4, "n": 5, "phi": "20deg"}, "not conditional on phi; leave it out"),
         ],
     )

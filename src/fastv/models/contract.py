@@ -349,7 +349,7 @@ class Generator(nn.Module, ABC):
             if CONDITIONS[name].choices:
                 known = self.domain.choices(name)
                 if (unknown := values[~np.isin(values, known)]).size:
-                    named = ", ".join(map(str, known))
+                    named = ", ".join(getattr(self.domain, CONDITIONS[name].choices))
                     msg = f"the model does not know the {name} {str(unknown[0])!r}; it was trained on: {named}"
                     raise SettingsError(msg)
                 values = np.argmax(values[:, None] == np.array(known), axis=1)
