@@ -313,7 +313,7 @@ class TestObjectives:
             return loss(self, batch)
 
         monkeypatch.setattr(VAE, "loss", told)
-        monkeypatch.setattr(module, "build", lambda _, settings, *rest: Duel(VAE.Settings(**settings), *rest))
+        monkeypatch.setattr(module, "family_class", lambda _: Duel)
         model = small(data, tmp_path / "model", "training.epochs=1")
         training = [name for name in asked if name == "kl"]
         assert len(training) == 3  # of nine batches of 16 in 135 showers
@@ -324,7 +324,7 @@ class TestObjectives:
     def test_resumed_training_of_several_objectives_is_the_same(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "build", lambda _, settings, *rest: Duel(VAE.Settings(**settings), *rest))
+        monkeypatch.setattr(module, "family_class", lambda _: Duel)
         settings = ("training.epochs=4", "training.average=0.9")
         small(data, tmp_path / "straight", *settings)
         with monkeypatch.context() as patch:

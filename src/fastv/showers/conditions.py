@@ -92,6 +92,20 @@ class Conditions:
         """The same with other columns; None leaves one out."""
         return Conditions.of(**{**self.columns, **columns})  # type: ignore[arg-type]
 
+    def check(self, where: str, start: int = 0) -> None:
+        """Refuse what is not physical.
+
+        Args:
+            where: what the message names.
+            start: number of the first shower.
+
+        Raises:
+            FileFormatError: a value is not; the message gives it and its shower.
+        """
+        for name, column in self.columns.items():
+            if name != "detector":
+                checked(CONDITIONS[name], column, where, range(start, start + len(self)))
+
     def digest(self) -> str:
         """SHA-256 of all values."""
         digest = hashlib.sha256()

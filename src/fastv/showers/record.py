@@ -15,7 +15,7 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.showers.checks import first_bad_voxel
-from fastv.showers.conditions import Conditions, checked
+from fastv.showers.conditions import Conditions
 from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
 
@@ -174,9 +174,7 @@ def _columns(showers: Showers) -> dict[str, NDArray[Any]]:
 def _check_physical(showers: Showers) -> None:
     """Refuse at the time of writing what no reader accepts."""
     try:
-        for name, values in showers.conditions.columns.items():
-            if name != "detector":
-                checked(CONDITIONS[name], values, "refused to write", range(len(values)))
+        showers.conditions.check("refused to write")
     except FileFormatError as error:
         raise OutputError(*error.args) from error
     if bad := first_bad_voxel(showers.energies):
