@@ -29,7 +29,6 @@ from fastv.errors import ModelError
 from fastv.evaluation.evaluator import evaluate_against
 from fastv.evaluation.floor import Baseline
 from fastv.evaluation.result import Evaluation
-from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
@@ -120,7 +119,7 @@ def measured(
     model = load(folder)
     generated = folder.with_name(f"{folder.name}.h5")
     start = time.perf_counter()
-    generate_file(model, generated, like=sample_path("test"), seed=1, force=True)
+    model.generate_file(generated, like=sample_path("test"), seed=1, force=True)
     seconds = time.perf_counter() - start
     with ShowersFile(generated) as showers:
         figures = judge(name, showers)

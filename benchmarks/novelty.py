@@ -23,7 +23,6 @@ import numpy as np
 
 from fastv.evaluation.integrity.neighbours import ShapeSpace, nearest, read_shapes
 from fastv.evaluation.integrity.novelty import copies, data_copying
-from fastv.generation import generate_file
 from fastv.model import load
 from fastv.showers import Showers, ShowersFile
 
@@ -43,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.h5" for name in ("generated", "reference", "train")}
         for seed, (name, path) in enumerate(paths.items()):
-            generate_file(model, path, energy=options.energy, n=getattr(options, name), seed=seed)
+            model.generate_file(path, energy=options.energy, n=getattr(options, name), seed=seed)
         with ShowersFile(paths["train"]) as train, ShowersFile(paths["reference"]) as reference:
             with ShowersFile(paths["generated"]) as file:
                 generated = file[:]

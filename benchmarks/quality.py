@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 from fastv.evaluation import evaluate
-from fastv.generation import generate_file
 from fastv.model import load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
@@ -36,7 +35,7 @@ def main() -> None:
         model = load(name)
         with tempfile.TemporaryDirectory() as folder:
             generated = Path(folder) / "generated.h5"
-            generate_file(model, generated, like=options.test, n=n, seed=options.seed)
+            model.generate_file(generated, like=options.test, n=n, seed=options.seed)
             figures = evaluate(options.test, generated, floor=options.floor, mesh="par04-siw", quick=True).as_dict()
         results[name] = figures if options.full else {key: figures[key] for key in ("verdicts", "warnings")}
     print(json.dumps(results, indent=1))

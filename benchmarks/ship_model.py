@@ -18,7 +18,6 @@ from fastv.bench import bench
 from fastv.evaluation import evaluate
 from fastv.evaluation.verdict import deviation_text
 from fastv.export import export
-from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
@@ -31,7 +30,7 @@ def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
     with ShowersFile(test) as file:
         n = repeat * len(file)
     generated = folder / "generated.h5"
-    generate_file(model, generated, like=test, n=n, seed=1)
+    model.generate_file(generated, like=test, n=n, seed=1)
     evaluation = evaluate(test, generated, quick=True)
     return {
         verdict.figure: {

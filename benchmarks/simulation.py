@@ -71,15 +71,15 @@ def bare(transport: Transport) -> Any:
     )
 
     def run(event: int) -> None:
-        conditions = request.conditions(np.array([event]))
+        drawn = request.events(np.array([event]))
         particle = calzone.particles(
             1,
-            pid=int(conditions.pdg[0]),
-            energy=float(conditions.energy[0]),
+            pid=int(drawn.conditions.columns["particle"][0]),
+            energy=float(drawn.conditions.energy[0]),
             position=[0.0] * 3,
-            direction=conditions.direction[0].tolist(),
+            direction=drawn.direction[0].tolist(),
         )
-        simulation.run(particle, random_indices=conditions.random_indices)
+        simulation.run(particle, random_indices=drawn.random_indices)
 
     return run
 
@@ -134,13 +134,13 @@ def ways_to_build(options: argparse.Namespace) -> dict[str, float]:
     n = max(5, round(options.gev / 40))
     times: dict[str, list[float]] = {name: [] for name in ways}
     for event in range(n):
-        conditions = request.conditions(np.array([event]))
+        drawn = request.events(np.array([event]))
         particle = calzone.particles(1, pid=11, energy=10e3, position=[0.0] * 3, direction=[1.0, 0.0, 0.0])
         for name, simulation in simulations.items():
             # The first run after a change of geometry prepares it.
             simulation.run(particle_of(1e-3), random_indices=np.array([[2**62, event]], dtype=np.uint64))
             started = time.process_time()
-            simulation.run(particle, random_indices=conditions.random_indices)
+            simulation.run(particle, random_indices=drawn.random_indices)
             times[name].append(1e3 * (time.process_time() - started) / 10)
     return {name: round(float(np.median(each)), 2) for name, each in times.items()}
 

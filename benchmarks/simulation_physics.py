@@ -31,8 +31,8 @@ from fastv.evaluation.observables.histograms import binning
 from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.physics.comparison import compare
 from fastv.showers import Showers, ShowersFile
+from fastv.showers.spectra import Spectrum
 from fastv.simulation.request import SimulationRequest
-from fastv.simulation.spectra import Spectrum
 from fastv.simulation.transport import Transport
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -67,9 +66,3 @@ def test_every_reference_is_one_that_the_command_line_knows() -> None:
     for name, reference in references:
         known = reference in cli.functions() or reference.partition("=")[0] in parameters
         assert known, f"{name}: {reference}"
-
-
-def test_functions_are_where_their_names_say() -> None:
-    for function in cli.functions():
-        module, _, name = function.rpartition(".")
-        assert callable(getattr(import_module(module), name))

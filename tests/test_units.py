@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,36 +132,6 @@ class TestParseEnergySpec:
         assert spec.low > 0
 
 
-class TestDraw:
-    def test_a_range_is_log_uniform(self) -> None:
-        spec = parse_energy_spec("1-1000GeV")
-        drawn = spec.draw(30_000, np.random.default_rng(1))
-        assert drawn.shape == (30_000,)
-        assert drawn.min() >= spec.low
-        assert drawn.max() <= spec.high
-        # Each decade gets a third; the median is the geometric mean.
-        decades = np.histogram(np.log10(drawn), [3, 4, 5, 6])[0] / 30_000
-        assert decades == pytest.approx([1 / 3] * 3, abs=0.01)
-
-    @given(st.lists(energies, min_size=1, max_size=6), st.integers(0, 50))
-    def test_a_list_is_drawn_in_equal_shares_and_in_order(self, values: list[float], n: int) -> None:
-        drawn = EnergySpec(tuple(values)).draw(n, np.random.default_rng(0))
-        assert len(drawn) == n
-        shares = [n // len(values) + (i < n % len(values)) for i in range(len(values))]
-        assert drawn.tolist() == np.repeat(values, shares).tolist()
-
-    def test_energies_and_angles_of_lists_are_not_tied_to_each_other(self) -> None:
-        rng = np.random.default_rng(0)
-        energy = parse_energy_spec("10,100GeV").draw(8, rng)
-        angle = parse_angle("60,90deg").draw(8, rng).round(3)
-        assert len(set(zip(energy, angle, strict=True))) == 4
-
-    def test_the_same_seed_draws_the_same(self) -> None:
-        for spec in (parse_energy_spec("1-10GeV"), parse_angle("60-90deg")):
-            first, again = (spec.draw(5, np.random.default_rng(3)) for _ in range(2))
-            assert first.tolist() == again.tolist()
-
-
 class TestParseAngle:
     @pytest.mark.parametrize(
         ("text", "values", "is_range"),
@@ -194,11 +163,6 @@ class TestParseAngle:
     def test_what_is_refused(self, text: str, message: str) -> None:
         with pytest.raises(SettingsError, match=message):
             parse_angle(text)
-
-    def test_a_range_is_uniform(self) -> None:
-        drawn = parse_angle("60-90deg").draw(10_000, np.random.default_rng(1))
-        assert np.degrees(drawn.mean()) == pytest.approx(75, abs=0.5)
-        assert np.degrees([drawn.min(), drawn.max()]) == pytest.approx([60, 90], abs=0.1)
 
     @given(st.lists(st.floats(-6, 6), min_size=1, max_size=4))
     def test_round_trip(self, values: list[float]) -> None:

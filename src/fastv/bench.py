@@ -14,7 +14,7 @@ import numpy as np
 from fastv._version import __version__
 from fastv.errors import SettingsError
 from fastv.export import OnnxGenerator, export
-from fastv.models.noise import noise_stream
+from fastv.models.contract import Domain, noise_stream
 
 
 def bench(
@@ -75,15 +75,13 @@ def bench(
 
 def _bench(generator: OnnxGenerator, name: str, batch: Sequence[int], seconds: float) -> dict[str, Any]:
     stream = noise_stream(3)
-    low, high = generator.domain["energy"]
-    columns = generator.session.get_inputs()[1].shape[1]
+    domain = Domain.model_validate(generator.domain)
     rows = []
     for size in batch:
-        conditions = np.zeros((size, columns), dtype=np.float32)
         times: list[float] = []
         started = time.perf_counter()
         while not _enough(len(times), time.perf_counter() - started, seconds):
-            conditions[:, 0] = np.exp(stream.uniform(np.log(low), np.log(high), size))
+            conditions = domain.draw(generator.condition_names, size, stream)
             begin = time.perf_counter()
             generator.generate(conditions, stream)
             times.append(time.perf_counter() - begin)

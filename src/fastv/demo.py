@@ -20,7 +20,6 @@ from fastv.evaluation.report.html import embedded_png, html_table
 from fastv.evaluation.report.style import save
 from fastv.evaluation.verdict import deviation_text
 from fastv.export import ExportReport, export
-from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
@@ -28,8 +27,8 @@ from fastv.storage.output import check_free, written_whole
 from fastv.training.loop import LOG, train
 
 SHIPPED = "par04-siw"
-SHORT_TRAINING = ("training.epochs=25", "training.batch_size=32", "model.kl_warmup_epochs=5")
-"""Overrides for a training of one minute on 540 showers: small batches, hence more steps, and a shorter warm-up."""
+SHORT_TRAINING = {"training.epochs": 25, "training.batch_size": 32, "model.kl_warmup_epochs": 5}
+"""Overrides that make a training of a minute on 540 showers: small batches for more steps, a shorter warm-up."""
 
 
 def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
         models = {"this training": trained, SHIPPED: load(SHIPPED)}
         with _stage("generating showers at the conditions of the test sample"):
             for name, model in models.items():
-                generate_file(model, folder / f"{names[name]}.h5", like=test, seed=1)
+                model.generate_file(folder / f"{names[name]}.h5", like=test, seed=1)
         with _stage("exporting the shipped model to ONNX, checking the graph"):
             graph = export(models[SHIPPED], folder / f"{SHIPPED}.onnx")
         with _stage("timing"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastv.errors import SettingsError
+
 PDG_CODES = {
     "e-": 11,
     "e+": -11,
@@ -16,3 +18,35 @@ PDG_CODES = {
 }
 
 PDG_NAMES = {code: name for name, code in PDG_CODES.items()}
+
+
+def particle_code(name: str) -> int:
+    """The code of a particle's name; a code may come as a text.
+
+    Raises:
+        SettingsError: the name is unknown, and no code.
+
+    Example:
+        >>> particle_code("gamma"), particle_code("-11")
+        (22, -11)
+    """
+    if name in PDG_CODES:
+        return PDG_CODES[name]
+    try:
+        return int(name)
+    except ValueError:
+        msg = f"unknown particle {name!r}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data Group"
+        raise SettingsError(msg) from None
+
+
+def parse_particles(text: str) -> tuple[int, ...]:
+    """The codes of one particle or of several.
+
+    Raises:
+        SettingsError: a name is unknown, and no code.
+
+    Example:
+        >>> parse_particles("e-, gamma")
+        (11, 22)
+    """
+    return tuple(particle_code(part.strip()) for part in text.split(","))

@@ -10,9 +10,6 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastv.errors import SettingsError
 
 ENERGY_UNITS = {"keV": -3, "MeV": 0, "GeV": 3, "TeV": 6}
@@ -30,16 +27,16 @@ _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", re.ASCII)
 
 @dataclass(frozen=True)
 class EnergySpec:
-    """Incident energies to draw: fixed values, or a range.
+    """Incident energies: fixed values, or a range.
 
     Attributes:
         values: MeV; one or more fixed values, or (low, high) of a range.
-        is_range: whether the energies are drawn log-uniformly between the two values.
+        is_range: whether all energies between the two values are meant.
 
     Example:
-        >>> spec = parse_energy_spec("10,50GeV")
-        >>> spec.draw(4, np.random.default_rng(1)).tolist()
-        [10000.0, 10000.0, 50000.0, 50000.0]
+        >>> spec = EnergySpec((1_000.0, 50_000.0), is_range=True)
+        >>> spec.high, str(spec)
+        (50000.0, '1GeV-50GeV')
     """
 
     values: tuple[float, ...]
@@ -61,33 +58,21 @@ class EnergySpec:
         """The highest energy in MeV."""
         return max(self.values)
 
-    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Energies of ``n`` showers in MeV, shape (n,).
-
-        A range is drawn log-uniformly. A list is not random: its values come in equal shares and in order, n/k showers
-        of the first, then of the second, and so on; where n is no multiple of k, the first ones get one more.
-        """
-        if self.is_range:
-            drawn = np.exp(rng.uniform(math.log(self.low), math.log(self.high), n))
-            return np.clip(drawn, self.low, self.high)
-        shares = [len(share) for share in np.array_split(np.arange(n), len(self.values))]
-        return np.repeat(np.asarray(self.values, dtype=np.float64), shares)
-
     def __str__(self) -> str:
         return ("-" if self.is_range else ",").join(format_energy(value) for value in self.values)
 
 
 @dataclass(frozen=True)
 class AngleSpec:
-    """Angles to draw: fixed values, or a range.
+    """Angles: fixed values, or a range.
 
     Attributes:
         values: rad; one or more fixed values, or (low, high) of a range.
-        is_range: whether the angles are drawn uniformly between the two values.
+        is_range: whether all angles between the two values are meant.
 
     Example:
-        >>> parse_angle("60,90deg").draw(4, np.random.default_rng(1)).round(4).tolist()
-        [1.0472, 1.5708, 1.0472, 1.5708]
+        >>> str(AngleSpec((0.5, 1.5), is_range=True))
+        '0.5rad-1.5rad'
     """
 
     values: tuple[float, ...]
@@ -108,16 +93,6 @@ class AngleSpec:
     def high(self) -> float:
         """The highest angle in rad."""
         return max(self.values)
-
-    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Angles of ``n`` showers in rad, shape (n,).
-
-        A range is drawn uniformly in the angle. A list is not random: its values take turns, so that each meets every
-        energy of an energy list, which comes in consecutive shares.
-        """
-        if self.is_range:
-            return rng.uniform(self.low, self.high, n)
-        return np.resize(np.asarray(self.values, dtype=np.float64), n)
 
     def __str__(self) -> str:
         return ("-" if self.is_range else ",").join(f"{value!r}rad" for value in self.values)

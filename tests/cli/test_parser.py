@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastv import cli
+from fastv.conditions import CONDITIONS
 
 ONLY_IN_PYTHON = {
     "evaluate": {"announce", "energy_bins"},
@@ -23,10 +26,32 @@ ONLY_OPTIONS = {"simulate": {"production_cut"}}
 """Options that are part of a parameter: the production cut is in ``physics``."""
 
 
+def parameters_of(function: str) -> set[str]:
+    """The names of what a public function takes; a method also takes its object, and keywords are conditions."""
+    parts = function.split(".")
+    depth = next(n for n in range(len(parts) - 1, 0, -1) if find_spec_of(".".join(parts[:n])))
+    found: Any = import_module(".".join(parts[:depth]))
+    for name in parts[depth:]:
+        found = getattr(found, name)
+    names = set(inspect.signature(found).parameters)
+    if "self" in names:
+        names = names - {"self"} | {"model"}
+    if "conditions" in names:
+        names = names - {"conditions"} | {name for name, condition in CONDITIONS.items() if condition.on_request}
+    return names
+
+
+def find_spec_of(module: str) -> bool:
+    """Whether there is a module of this name."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize(("function", "verb"), cli.functions().items())
 def test_options_are_the_parameters_of_the_function(function: str, verb: str) -> None:
-    module, _, name = function.rpartition(".")
-    parameters = set(inspect.signature(getattr(import_module(module), name)).parameters)
+    parameters = parameters_of(function)
     options = {action.dest for action in cli.command_line()[1][verb]._actions} - {"help", "json"}
     assert options - ONLY_OPTIONS.get(verb, set()) == parameters - ONLY_IN_PYTHON.get(verb, set())
 

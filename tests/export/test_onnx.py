@@ -61,9 +61,9 @@ def untrained(family: str) -> Model:
     torch.manual_seed(3)
     with ShowersFile(sample_path("train")) as file:
         showers = file[:100]
-    domain = Domain.of(showers, ("e-",))
+    domain = Domain.of(showers.conditions, ("e-",))
     generator = build(family, dict(SMALL.get(family, {})), Detector.preset("par04-siw"), domain)
-    generator.fit(Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers)))
+    generator.fit(Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions)))
     return Model(generator, ModelDescription(family=family, domain=domain, detector=showers.detector), family)
 
 

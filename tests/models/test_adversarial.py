@@ -40,13 +40,13 @@ FAMILIES = ("gan", "wgan", "calogan")
 
 def made(family: str, showers: Showers, **settings: Any) -> Any:
     torch.manual_seed(1)
-    generator = build(family, {**SMALL, **settings}, showers.detector, Domain.of(showers))
+    generator = build(family, {**SMALL, **settings}, showers.detector, Domain.of(showers.conditions))
     generator.fit(batch_of(generator, showers))
     return generator
 
 
 def batch_of(generator: Any, showers: Showers, objective: str = "loss") -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers), objective=objective)
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), objective=objective)
 
 
 class Linear(nn.Module):
@@ -160,7 +160,9 @@ class TestBeginning:
     def test_voxels_begin_with_the_right_occupancy(self, coarse_showers: Showers) -> None:
         generator = made("gan", coarse_showers).eval()
         with torch.inference_mode():
-            energies = generator.sample(generator.conditions_of(coarse_showers), generator.noise.draw(200, 1))
+            energies = generator.sample(
+                generator.conditions_of(coarse_showers.conditions), generator.noise.draw(200, 1)
+            )
         generated = (energies.view(-1, 15, 4, 9) > 0).float().mean((0, 1, 2))
         torch.testing.assert_close(
             generated, torch.from_numpy(coarse_showers.grid > 0).float().mean((0, 1, 2)), rtol=0.1, atol=0.01
@@ -230,8 +232,8 @@ class TestScore:
         assert float(true.mean().abs()) < 0.1
         assert 0.3 < float(true.std()) < 1.1
         with torch.inference_mode():
-            drawn = generator.sample(generator.conditions_of(coarse_showers), generator.noise.draw(200, 1))
-        fake = generator.anomaly(Batch(drawn, generator.conditions_of(coarse_showers)))
+            drawn = generator.sample(generator.conditions_of(coarse_showers.conditions), generator.noise.draw(200, 1))
+        fake = generator.anomaly(Batch(drawn, generator.conditions_of(coarse_showers.conditions)))
         assert float(fake.mean()) > 0.3
         few = generator.anomaly(batch_of(generator, coarse_showers[:3]))
         torch.testing.assert_close(few, true[:3], atol=1e-3, rtol=1e-3)
@@ -321,7 +323,7 @@ class TestSettings:
             generator.zero_grad()
             generator.loss(batch_of(generator, showers, objective.term))[objective.term].backward()
         with torch.inference_mode():
-            energies = generator.sample(generator.conditions_of(showers), generator.noise.draw(40, 1))
+            energies = generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(40, 1))
         assert bool((energies.isfinite() & (energies >= 0)).all())
 
     @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ DIRECTIONS = ("density", "sampling")
 
 def fitted(showers: Showers, **settings: Any) -> CaloFlow:
     torch.manual_seed(1)
-    generator = build("caloflow", {**SMALL, **settings}, showers.detector, Domain.of(showers))
+    generator = build("caloflow", {**SMALL, **settings}, showers.detector, Domain.of(showers.conditions))
     assert isinstance(generator, CaloFlow)
     generator.fit(batch_of(generator, showers))
     return generator.eval()
@@ -54,7 +54,7 @@ def shaken(showers: Showers, **settings: Any) -> CaloFlow:
 
 
 def batch_of(generator: CaloFlow, showers: Showers) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers))
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
 
 
 def doubled(batch: Batch) -> Batch:
@@ -71,7 +71,7 @@ def as_model(generator: CaloFlow) -> Model:
 
 def drawn(generator: CaloFlow, showers: Showers, seed: int = 1) -> Tensor:
     with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers), generator.noise.draw(len(showers), seed))
+        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 class TestDensity:
@@ -156,7 +156,7 @@ class TestSampling:
         generator = shaken(showers, direction=direction, transforms=2).double()
         seen: list[tuple[Tensor, Tensor]] = []
         monkeypatch.setattr(generator.voxel_coding, "decode", lambda z, e: seen.append((z, e)) or z.flatten(1))
-        conditions = generator.conditions_of(showers).double()
+        conditions = generator.conditions_of(showers.conditions).double()
         noise = generator.noise.draw(30, seed=1).double()
         with torch.no_grad():
             generator.sample(conditions, noise)
@@ -187,7 +187,7 @@ class TestSampling:
         generator = fitted(real_showers, direction="sampling")
         energies = drawn(generator, real_showers)
         noise = generator.noise.draw(len(real_showers), 1)
-        conditions = generator.conditions_of(real_showers)
+        conditions = generator.conditions_of(real_showers.conditions)
         with torch.inference_mode():
             local = generator._local_of_layers(conditions)
             codes = generator.layers.to_data(noise[:, :46], generator.scaler(conditions), local)
@@ -225,7 +225,7 @@ class TestTraining:
 class TestStudents:
     def test_the_recipe_is_the_other_direction(self, make_showers: Make) -> None:
         teacher = fitted(make_showers(20), passes=4)
-        recipe = student_recipe(as_model(teacher), 1, ["training.epochs=2"])
+        recipe = student_recipe(as_model(teacher), 1, {"training.epochs": 2})
         assert recipe.family == "caloflow"
         assert recipe.model == {**teacher.settings.model_dump(mode="json"), "direction": "sampling"}
         assert recipe.training.epochs == 2
@@ -258,7 +258,7 @@ class TestStudents:
         showers = make_showers(60)
         as_model(fitted(showers)).save(tmp_path / "teacher")
         showers.write(tmp_path / "showers.h5")
-        settings = ["training.epochs=2", "training.batch_size=20"]
+        settings = {"training.epochs": 2, "training.batch_size": 20}
         distill(tmp_path / "teacher", tmp_path / "student", data=tmp_path / "showers.h5", settings=settings)
         student = load(tmp_path / "student").generator
         assert isinstance(student, CaloFlow)
@@ -267,7 +267,7 @@ class TestStudents:
     def test_what_cannot_be_is_refused(self, make_showers: Make) -> None:
         showers = make_showers(20)
         teacher, student = fitted(showers), fitted(showers, direction="sampling")
-        vae = build("vae", {}, showers.detector, Domain.of(showers))
+        vae = build("vae", {}, showers.detector, Domain.of(showers.conditions))
         with pytest.raises(ModelError, match="it is a student already"):
             student.student(1)
         with pytest.raises(ModelError, match="makes a shower in one step, got `steps=3`"):

@@ -82,7 +82,9 @@ def untrained(family: str, showers: Showers, domain: Domain | None = None, **set
     kept, generator = _FITTED.get(family, (None, None))
     if not (plain and kept is showers and generator is not None):
         torch.manual_seed(1)
-        made = build(family, {**SMALL.get(family, {}), **settings}, showers.detector, domain or Domain.of(showers))
+        made = build(
+            family, {**SMALL.get(family, {}), **settings}, showers.detector, domain or Domain.of(showers.conditions)
+        )
         made.fit(batch_of(made, showers))
         generator = made.eval()
         if plain:
@@ -93,20 +95,20 @@ def untrained(family: str, showers: Showers, domain: Domain | None = None, **set
 
 
 def batch_of(generator: Generator, showers: Showers, epoch: float = float("inf")) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers), epoch)
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), epoch)
 
 
 def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
     """One generated shower for the conditions of each given one."""
     with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers), generator.noise.draw(len(showers), seed))
+        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 @pytest.mark.parametrize("family", TRAINED)
 def test_a_training_that_diverges_says_what_to_change(family: str, coarse_showers: Showers, tmp_path: Path) -> None:
     coarse_showers.write(tmp_path / "showers.h5")
     training = {"learning_rate": 1e12, "epochs": 2, "batch_size": 40}
-    recipe = recipe_of({"family": family, "model": SMALL.get(family, {}), "training": training}, ())
+    recipe = recipe_of({"family": family, "model": SMALL.get(family, {}), "training": training})
     with pytest.raises(TrainingError, match=r"infinite or NaN in epoch .*; lower training\.learning_rate"):
         train(recipe, [tmp_path / "showers.h5"], tmp_path / "model")
 
@@ -145,7 +147,7 @@ class TestEveryFamily:
         energies = drawn(generator, coarse_showers[:7])
         assert energies.shape == (7, 540)
         assert energies.dtype == torch.float32
-        assert generator.conditions_of(coarse_showers[:7]).shape == (7, 1)
+        assert generator.conditions_of(coarse_showers[:7].conditions).shape == (7, 1)
 
     def test_loss_terms_are_finite_scalars(self, family: str, coarse_showers: Showers) -> None:
         generator = untrained(family, coarse_showers)
@@ -173,7 +175,7 @@ class TestEveryFamily:
     def test_a_shower_does_not_depend_on_its_neighbours(self, family: str, coarse_showers: Showers) -> None:
         # In double precision, where the order of additions cannot move a voxel across the threshold.
         generator = untrained(family, coarse_showers).double()
-        conditions = generator.conditions_of(coarse_showers[:12]).double()
+        conditions = generator.conditions_of(coarse_showers[:12].conditions).double()
         noise = generator.noise.draw(12, seed=3).double()
         with torch.inference_mode():
             together = generator.sample(conditions, noise)
@@ -207,7 +209,7 @@ class TestEveryFamily:
 
     def test_extreme_noise_gives_finite_showers(self, family: str, coarse_showers: Showers) -> None:
         generator = untrained(family, coarse_showers)
-        conditions = generator.conditions_of(coarse_showers[:4])
+        conditions = generator.conditions_of(coarse_showers[:4].conditions)
         noise = torch.zeros(4, generator.noise.size)
         normal = generator.noise.normal
         noise[:2, :normal], noise[2:, :normal] = 6.0, -6.0
@@ -261,9 +263,11 @@ class TestEveryFamily:
     def test_angles_and_detector_by_settings(self, family: str, make_showers: Make) -> None:
         rng = np.random.default_rng(1)
         showers = make_showers(60, theta=rng.uniform(0.5, 1.5, 60), phi=rng.uniform(-3, 3, 60))
-        domain = Domain.of(showers).joined(Domain(energy=(1e3, 1e6), detectors=("other",), theta=(1, 1), phi=(0, 0)))
+        domain = Domain.of(showers.conditions).joined(
+            Domain(energy=(1e3, 1e6), detectors=("other",), theta=(1, 1), phi=(0, 0))
+        )
         generator = untrained(family, showers, domain, conditions=("energy", "theta", "phi", "detector"))
-        conditions = generator.conditions_of(showers)
+        conditions = generator.conditions_of(showers.conditions)
         assert conditions.shape == (60, 4)
         generator.train()
         assert bool(generator.loss(batch_of(generator, showers))["loss"].isfinite())

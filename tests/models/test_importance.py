@@ -32,8 +32,8 @@ DRAWS = ((1, 10), (5, 6), (40, 2))
 def of(family: str, showers: Showers, **settings: Any) -> tuple[Generator, Batch]:
     """A generator in double precision with weights that make a difference, and its batch."""
     torch.manual_seed(1)
-    generator = build(family, settings, showers.detector, Domain.of(showers))
-    batch = Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers))
+    generator = build(family, settings, showers.detector, Domain.of(showers.conditions))
+    batch = Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
     generator.fit(batch)
     with torch.no_grad():
         for name, parameter in generator.named_parameters():

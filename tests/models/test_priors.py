@@ -28,8 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def of(family: str, showers: Showers, **settings: Any) -> tuple[Generator, Batch]:
     torch.manual_seed(1)
-    generator = build(family, settings, showers.detector, Domain.of(showers))
-    batch = Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers))
+    generator = build(family, settings, showers.detector, Domain.of(showers.conditions))
+    batch = Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
     generator.fit(batch)
     return generator, batch
 

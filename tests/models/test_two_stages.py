@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 
 def fitted(family: str, showers: Showers, **settings: Any) -> TwoStages:
     torch.manual_seed(1)
-    generator = build(family, {**SMALL, **settings}, showers.detector, Domain.of(showers))
+    generator = build(family, {**SMALL, **settings}, showers.detector, Domain.of(showers.conditions))
     assert isinstance(generator, TwoStages)
     generator.fit(batch_of(generator, showers))
     generator.eval()
@@ -49,12 +49,12 @@ def shaken(family: str, showers: Showers, **settings: Any) -> TwoStages:
 
 
 def batch_of(generator: Generator, showers: Showers) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers))
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
 
 
 def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
     with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers), generator.noise.draw(len(showers), seed))
+        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 @pytest.mark.parametrize("family", KINDS)
@@ -106,7 +106,7 @@ def test_voxels_are_told_the_energies_of_their_layers(make_showers: Make) -> Non
     # What is generated adds up to what the second stage was told.
     with torch.inference_mode():
         noise = generator.noise.draw(40, seed=1)
-        given = generator.conditions_of(showers)
+        given = generator.conditions_of(showers.conditions)
         codes = generator.layers.trajectory(noise[:, :4], generator.scaler(given))[-1][1]
         promised = generator.layer_coding.decode(generator.linear(codes, generator.scaler(given)), given)
         energies = generator.sample(given, noise).view(40, 3, 8).sum(2)
@@ -181,7 +181,7 @@ class TestOptions:
     )
     def test_bad_ones_are_named(self, family: str, options: dict[str, Any], message: str, make_showers: Make) -> None:
         showers = make_showers(20)
-        generator = build(family, {}, showers.detector, Domain.of(showers))
+        generator = build(family, {}, showers.detector, Domain.of(showers.conditions))
         with pytest.raises(SettingsError, match=message):
             with_options(generator, options)
 
@@ -262,7 +262,7 @@ class TestStudents:
 
     def test_other_families_are_refused(self, make_showers: Make) -> None:
         showers = make_showers(20)
-        vae = build("vae", {}, showers.detector, Domain.of(showers))
+        vae = build("vae", {}, showers.detector, Domain.of(showers.conditions))
         with pytest.raises(ModelError, match="'mean-flow' learns from flows in two stages, not from 'vae'"):
             fitted("mean-flow", showers).learn_from(vae)
         with pytest.raises(ModelError, match="'vae' does not learn from a teacher"):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
-from fastv.simulation.request import EventConditions, SimulationRequest, directions
+from fastv.simulation.request import Events, SimulationRequest, directions
 from fastv.units import AngleSpec, EnergySpec
 
 
@@ -21,9 +23,15 @@ def request_of(**fields: object) -> SimulationRequest:
     return SimulationRequest(**{"detector": "par04-siw", "energy": "1-1000GeV", **fields})  # type: ignore[arg-type]
 
 
-def assert_same(a: EventConditions, b: EventConditions) -> None:
-    for name in ("events", "energy", "theta", "phi", "pdg", "position", "random_indices"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+def columns_of(events: Events) -> dict[str, NDArray[Any]]:
+    """Everything that an event depends on."""
+    own = {name: getattr(events, name) for name in ("numbers", "position", "random_indices")}
+    return {**own, **events.conditions.columns}
+
+
+def assert_same(a: Events, b: Events) -> None:
+    for name, values in columns_of(a).items():
+        np.testing.assert_array_equal(values, columns_of(b)[name], err_msg=name)
 
 
 class TestEvents:
@@ -32,27 +40,26 @@ class TestEvents:
     @settings(max_examples=30)
     @given(st.lists(st.integers(0, 2**40), max_size=20))
     def test_an_event_does_not_depend_on_its_neighbours(self, events: list[int]) -> None:
-        together = self.REQUEST.conditions(np.array(events, dtype=np.int64))
+        together = columns_of(self.REQUEST.events(np.array(events, dtype=np.int64)))
         for i, event in enumerate(events):
-            alone = self.REQUEST.conditions(np.array([event]))
-            for name in ("energy", "theta", "phi", "pdg", "position", "random_indices"):
-                np.testing.assert_array_equal(getattr(together, name)[i], getattr(alone, name)[0])
+            for name, alone in columns_of(self.REQUEST.events(np.array([event]))).items():
+                np.testing.assert_array_equal(together[name][i], alone[0], err_msg=name)
 
     def test_runs_of_events_are_the_same_as_one_by_one(self) -> None:
-        whole = self.REQUEST.conditions(np.arange(3000))
-        back = self.REQUEST.conditions(np.arange(3000)[::-1])
-        assert_same(whole, EventConditions(**{name: value[::-1] for name, value in vars(back).items()}))
+        whole = self.REQUEST.events(np.arange(3000))
+        back = self.REQUEST.events(np.arange(3000)[::-1])
+        assert_same(whole, Events(**{name: value[::-1] for name, value in vars(back).items()}))
 
     def test_everything_differs_between_events_and_seeds(self) -> None:
         events = np.arange(5000)
-        one, other = self.REQUEST.conditions(events), request_of(seed=4).conditions(events)
-        for conditions in (one, other):
-            assert len(np.unique(conditions.energy)) > 4990  # float32 may repeat
-            assert len(np.unique(conditions.random_indices, axis=0)) == 5000
+        one, other = self.REQUEST.events(events), request_of(seed=4).events(events)
+        for drawn in (one, other):
+            assert len(np.unique(drawn.conditions.energy)) > 4990  # float32 may repeat
+            assert len(np.unique(drawn.random_indices, axis=0)) == 5000
             # All bits of the place in Geant4's stream are random: neighbouring events share no pattern.
-            bits = np.unpackbits(conditions.random_indices.view(np.uint8), axis=1)
+            bits = np.unpackbits(drawn.random_indices.view(np.uint8), axis=1)
             assert np.abs(bits.mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(5000)
-        assert not np.any(one.energy == other.energy)
+        assert not np.any(one.conditions.energy == other.conditions.energy)
         assert self.REQUEST.geant4_seed != request_of(seed=4).geant4_seed
 
     def test_small_seeds_do_not_coincide(self) -> None:
@@ -61,36 +68,40 @@ class TestEvents:
         assert len(seeds) == 1000
 
     def test_distributions(self) -> None:
-        conditions = self.REQUEST.conditions(np.arange(20_000))
+        events = self.REQUEST.events(np.arange(20_000))
+        energy, theta, phi, particle = (
+            events.conditions.columns[name] for name in ("energy", "theta", "phi", "particle")
+        )
         for values, low, high in (
-            (np.log(conditions.energy), np.log(1e3), np.log(1e6)),
-            (conditions.theta, np.radians(50), np.radians(90)),
-            (conditions.phi, 0.0, 2 * np.pi),
+            (np.log(energy), np.log(1e3), np.log(1e6)),
+            (theta, np.radians(50), np.radians(90)),
+            (phi, 0.0, 2 * np.pi),
         ):
             assert kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
         # No two conditions of an event are related.
-        columns = np.stack([np.log(conditions.energy), conditions.theta, conditions.phi, *conditions.position.T])
+        columns = np.stack([np.log(energy), theta, phi, *events.position.T])
         assert np.abs(np.corrcoef(columns)[:3, :3] - np.eye(3)).max() < 0.03
-        assert set(np.unique(conditions.pdg)) == {-11, 11, 22}
+        assert set(np.unique(particle)) == {-11, 11, 22}
 
     def test_the_start_is_spread_across_the_flight(self) -> None:
-        conditions = self.REQUEST.conditions(np.arange(20_000))
-        assert np.abs(np.sum(conditions.position * conditions.direction, axis=1)).max() < 1e-6
-        along_phi = np.stack([-np.sin(conditions.phi), np.cos(conditions.phi), np.zeros(20_000)], axis=1)
-        along_theta = directions(conditions.theta + np.pi / 2, conditions.phi)
+        events = self.REQUEST.events(np.arange(20_000))
+        theta, phi = (events.conditions.columns[name] for name in ("theta", "phi"))
+        assert np.abs(np.sum(events.position * events.direction, axis=1)).max() < 1e-6
+        along_phi = np.stack([-np.sin(phi), np.cos(phi), np.zeros(20_000)], axis=1)
+        along_theta = directions(theta + np.pi / 2, phi)
         for across in (along_phi, along_theta):
-            assert kstest(np.sum(conditions.position * across, axis=1), "norm", (0, 2)).pvalue > 1e-3
-        assert np.all(request_of().conditions(np.arange(10)).position == 0)
+            assert kstest(np.sum(events.position * across, axis=1), "norm", (0, 2)).pvalue > 1e-3
+        assert np.all(request_of().events(np.arange(10)).position == 0)
 
     def test_the_file_holds_exactly_what_was_simulated(self) -> None:
         conditions = self.REQUEST.conditions(np.arange(100))
-        for values in (conditions.energy, conditions.theta, conditions.phi):
+        for values in (conditions.columns[name] for name in ("energy", "theta", "phi")):
             np.testing.assert_array_equal(values, values.astype(np.float32))
 
     def test_lists_meet_each_other(self) -> None:
         request = request_of(energy="10,50,100GeV", theta="60,90deg", phi="0,30deg", particle="e-,gamma")
         conditions = request.conditions(np.arange(24))
-        met = set(zip(conditions.energy, conditions.theta, conditions.phi, conditions.pdg, strict=True))
+        met = set(zip(*(conditions.columns[name] for name in ("energy", "theta", "phi", "particle")), strict=True))
         assert len(met) == 24
         assert conditions.energy[:4].tolist() == [1e4, 5e4, 1e5, 1e4]
 
@@ -117,7 +128,7 @@ class TestFields:
         request = request_of(theta="60-90deg", physics={"cut": 0.7}, seed=2**70)
         assert SimulationRequest.model_validate_json(request.model_dump_json()) == request
         again = pickle.loads(pickle.dumps(request))
-        assert_same(again.conditions(np.arange(5)), request.conditions(np.arange(5)))
+        assert_same(again.events(np.arange(5)), request.events(np.arange(5)))
 
     def test_a_right_angle_by_default(self, tmp_path: Path) -> None:
         assert request_of().theta_spec.values == (np.pi / 2,)

@@ -250,13 +250,13 @@ class TestTracks:
         assert (primary.number, primary.parent, primary.pdg, primary.process) == (1, 0, 11, "Primary")
         assert primary.energy == pytest.approx(500)
         # It starts where the request says, and enters the calorimeter at the origin of the shower's frame.
-        conditions = siw.request.conditions(np.array([5]))
-        np.testing.assert_allclose(primary.detector_points[0], conditions.position[0], atol=1e-9)
+        events = siw.request.events(np.array([5]))
+        np.testing.assert_allclose(primary.detector_points[0], events.position[0], atol=1e-9)
         np.testing.assert_allclose(primary.points[1], 0, atol=1e-6)
         np.testing.assert_allclose(primary.points[0, :2], 0, atol=1e-9)
         assert np.hypot(*primary.detector_points[1, :2]) == pytest.approx(800)
         flight = primary.detector_points[1] - primary.detector_points[0]
-        np.testing.assert_allclose(flight / np.linalg.norm(flight), conditions.direction[0], atol=1e-6)
+        np.testing.assert_allclose(flight / np.linalg.norm(flight), events.direction[0], atol=1e-6)
 
     def test_both_frames_have_the_same_lengths(self) -> None:
         for track in transport(theta="60deg", phi="30deg", energy="500MeV", position_spread=3.0, seed=14).tracks(6):

@@ -14,16 +14,16 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
 
 Make = Callable[..., Showers]
 
 
-def numbered(showers: Showers) -> Tensor:
+def numbered(conditions: Conditions) -> Tensor:
     """Conditions for these tests: the incident energy, which numbers the showers."""
-    return torch.from_numpy(showers.incident_energies)[:, None]
+    return torch.from_numpy(conditions.energy)[:, None]
 
 
 @pytest.fixture
@@ -125,6 +125,22 @@ def test_held_data_are_read_once(files: list[Path], monkeypatch: pytest.MonkeyPa
         numbers(data, "training")
         monkeypatch.setattr(data, "_read", None)
         assert len(numbers(data, "training", epoch=1)) == 160
+
+
+def test_a_subset_of_held_data_is_read_once_and_the_same_as_a_streamed_one(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Eleven blocks: all but the last fit.
+    with opened(files, memory=10 * BLOCK_BYTES) as data:
+        streamed = data.subset(100, numbered, seed=1)
+    with opened(files) as data:
+        held = data.subset(100, numbered, seed=1)
+        monkeypatch.setattr(data, "_read", None)
+        again = data.subset(100, numbered, seed=1)
+        assert len(numbers(data, "training")) == 160
+    for batch in (held, again):
+        assert torch.equal(batch.energies, streamed.energies)
+        assert torch.equal(batch.conditions, streamed.conditions)
 
 
 def test_subset_has_training_showers_only(files: list[Path]) -> None:

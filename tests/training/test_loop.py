@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from fastv._version import __version__
+from fastv.cli.assignments import assignments
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
@@ -31,8 +32,12 @@ from fastv.training.recipe import TrainingSettings, load_recipe
 
 Make = Callable[..., Showers]
 
-VAE_SMALL = ["model.hidden=[12, 6]", "model.latent=3", "training.batch_size=16"]
-FASTV_SMALL = ["model.width=8", "model.hidden=16", "model.encoder_width=12", "training.batch_size=16"]
+VAE_SMALL = {"model.hidden": [12, 6], "model.latent": 3, "training.batch_size": 16}
+FASTV_SMALL = {"model.width": 8, "model.hidden": 16, "model.encoder_width": 12, "training.batch_size": 16}
+
+
+def small_settings(family: str) -> dict[str, Any]:
+    return VAE_SMALL if family == "vae" else FASTV_SMALL
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +54,7 @@ def data(make_showers: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(data: Path, output: Path, *settings: str, **options: Any) -> Model:
-    return train("vae", [data], output, settings=[*VAE_SMALL, *settings], **options)
+    return train("vae", [data], output, settings={**VAE_SMALL, **assignments(settings)}, **options)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -119,7 +124,7 @@ class TestResult:
     ) -> None:
         # Three steps down the hill, then up again.
         monkeypatch.setattr(module, "learning_rate", lambda _, epoch: 0.003 if epoch < 3 else -0.003)
-        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=5"]
+        settings = {**small_settings(family), "training.epochs": 5}
         model = train(family, [data], tmp_path / "model", settings=settings)
         told = model.description.training
         history = losses(tmp_path / "model")
@@ -156,7 +161,7 @@ class TestResult:
         assert model.description.training["showers"] == {"training": 2070, "validation": 230}
 
     def test_one_path_stands_for_a_list(self, data: Path, tmp_path: Path) -> None:
-        train("vae", str(data), tmp_path / "model", settings=[*VAE_SMALL, "training.epochs=1"])
+        train("vae", str(data), tmp_path / "model", settings={**VAE_SMALL, "training.epochs": 1})
         assert load(tmp_path / "model").description.training["files"] == ["tiny.h5"]
 
     @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
@@ -164,9 +169,9 @@ class TestResult:
     def test_precisions_have_an_effect_and_give_single_precision_weights(
         self, family: str, precision: str, data: Path, tmp_path: Path
     ) -> None:
-        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=1", "training.accelerator=cpu"]
+        settings = {**small_settings(family), "training.epochs": 1, "training.accelerator": "cpu"}
         train(family, [data], tmp_path / "single", settings=settings)
-        other = train(family, [data], tmp_path / "other", settings=[*settings, f"training.precision={precision}"])
+        other = train(family, [data], tmp_path / "other", settings={**settings, "training.precision": precision})
         assert losses(tmp_path / "other") != losses(tmp_path / "single")
         assert losses(tmp_path / "other") == pytest.approx(losses(tmp_path / "single"), rel=0.05)
         assert {p.dtype for p in other.generator.parameters()} == {torch.float32}
@@ -215,10 +220,10 @@ class TestSettings:
         assert {learning_rate(constant, epoch) for epoch in (0.0, 5.0, 100.0)} == {0.1}
 
     def test_recipe_objects_work_without_overrides(self, data: Path, tmp_path: Path) -> None:
-        recipe = load_recipe("vae", [*VAE_SMALL, "training.epochs=1"])
+        recipe = load_recipe("vae", {**VAE_SMALL, "training.epochs": 1})
         train(recipe, [data], tmp_path / "model")
         with pytest.raises(SettingsError, match="give overrides by name only"):
-            train(recipe, [data], tmp_path / "other", settings=["training.epochs=2"])
+            train(recipe, [data], tmp_path / "other", settings={"training.epochs": 2})
 
     def test_rotations_need_normal_incidence_and_a_regular_mesh(
         self, make_showers: Make, tiny_detector: Detector, tmp_path: Path
@@ -308,7 +313,7 @@ class TestObjectives:
             return loss(self, batch)
 
         monkeypatch.setattr(VAE, "loss", told)
-        monkeypatch.setattr(module, "build", lambda _, settings, *rest: Duel(VAE.Settings(**settings), *rest))
+        monkeypatch.setattr(module, "family_class", lambda _: Duel)
         model = small(data, tmp_path / "model", "training.epochs=1")
         training = [name for name in asked if name == "kl"]
         assert len(training) == 3  # of nine batches of 16 in 135 showers
@@ -319,7 +324,7 @@ class TestObjectives:
     def test_resumed_training_of_several_objectives_is_the_same(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "build", lambda _, settings, *rest: Duel(VAE.Settings(**settings), *rest))
+        monkeypatch.setattr(module, "family_class", lambda _: Duel)
         settings = ("training.epochs=4", "training.average=0.9")
         small(data, tmp_path / "straight", *settings)
         with monkeypatch.context() as patch:
@@ -480,7 +485,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("family", ["vae", "fastv"])
     def test_a_killed_program_resumes_to_the_same_weights(self, family: str, data: Path, tmp_path: Path) -> None:
         """A real SIGKILL in the middle of the second epoch."""
-        settings = [*(VAE_SMALL if family == "vae" else FASTV_SMALL), "training.epochs=3", "training.rotate=true"]
+        settings = {**small_settings(family), "training.epochs": 3, "training.rotate": True}
         program = f"""
 import os, signal, torch
 from fastv.training.data import TrainingData

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -32,40 +33,46 @@ def test_published_recipe() -> None:
 def test_yaml_file_with_overrides(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("family: vae\nmodel: {latent: 3}\ntraining: {epochs: 7}\n")
-    recipe = load_recipe(str(path), ["model.hidden=[8, 4]", "training.learning_rate=1e-3", "training.rotate=true"])
+    recipe = load_recipe(str(path), {"model.hidden": [8, 4], "training.learning_rate": 1e-3, "training.rotate": True})
     assert recipe.model == {"latent": 3, "hidden": [8, 4]}
     assert recipe.training == TrainingSettings(epochs=7, learning_rate=1e-3, rotate=True)
 
 
 def test_overrides_do_not_leak_into_the_next_recipe() -> None:
-    load_recipe("fastv-original", ["model.latent=3"])
+    load_recipe("fastv-original", {"model.latent": 3})
     assert load_recipe("fastv-original").model["latent"] == 10
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("path", "value", "message"),
     [
-        ("epochs=5", "--set takes model.NAME=VALUE or training.NAME=VALUE, got 'epochs=5'"),
-        ("training.epochs", "--set takes model.NAME=VALUE"),
-        ("data.path=x", "--set takes model.NAME=VALUE"),
-        ("training.a.b=1", "--set takes model.NAME=VALUE"),
-        ("training.epochs=[1", r"--set training.epochs: '\[1' is no valid YAML value"),
-        ("training.epoch=5", "unknown setting 'recipe.training.epoch'; known: .*epochs"),
-        ("training.epochs=0", "bad setting recipe.training.epochs = 0: Input should be greater than 0"),
-        ("training.epochs=many", "bad setting recipe.training.epochs = 'many'"),
-        ("training.batch_size=1", "bad setting recipe.training.batch_size = 1: .*greater than or equal to 2"),
-        ("training.learning_rate=.inf", "bad setting recipe.training.learning_rate = inf"),
-        ("training.learning_rate=nan", "bad setting recipe.training.learning_rate = nan"),
-        ("training.validation_fraction=1", "bad setting recipe.training.validation_fraction = 1"),
-        ("training.schedule=linear", "bad setting recipe.training.schedule = 'linear': .*'constant' or 'cosine'"),
-        ("model.latents=4", "unknown setting 'model.latents'; known: .*latent"),
-        ("model.latent=0", "bad setting model.latent = 0"),
+        ("epochs", 5, "a setting is called model.NAME or training.NAME, got 'epochs'"),
+        ("data.path", "x", "a setting is called model.NAME"),
+        ("training.a.b", 1, "a setting is called model.NAME"),
+        ("model.", 1, "unknown setting 'model.'"),
+        ("training.epoch", 5, "unknown setting 'recipe.training.epoch'; known: .*epochs"),
+        ("training.epochs", 0, "bad setting recipe.training.epochs = 0: Input should be greater than 0"),
+        ("training.epochs", "many", "bad setting recipe.training.epochs = 'many'"),
+        ("training.batch_size", 1, "bad setting recipe.training.batch_size = 1: .*greater than or equal to 2"),
+        ("training.learning_rate", math.inf, "bad setting recipe.training.learning_rate = inf"),
+        ("training.learning_rate", math.nan, "bad setting recipe.training.learning_rate = nan"),
+        ("training.validation_fraction", 1, "bad setting recipe.training.validation_fraction = 1"),
+        ("training.schedule", "linear", "bad setting recipe.training.schedule = 'linear': .*'constant' or 'cosine'"),
+        ("model.latents", 4, "unknown setting 'model.latents'; known: .*latent"),
+        ("model.latent", 0, "bad setting model.latent = 0"),
     ],
 )
-def test_a_bad_override_is_named(override: str, message: str) -> None:
+def test_a_bad_override_is_named(path: str, value: object, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
-        load_recipe("vae", [override])
+        load_recipe("vae", {path: value})
     assert "\n" not in str(caught.value)
+
+
+def test_settings_are_checked_once_and_complete() -> None:
+    recipe = load_recipe("vae", {"model.latent": 3})
+    assert recipe.settings is recipe.settings
+    assert recipe.settings.model_dump()["latent"] == 3
+    assert "hidden" in recipe.settings.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ def test_an_override_into_no_mapping_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("family: vae\ntraining:\n")
     with pytest.raises(SettingsError, match="recipe.training is a mapping of settings, got None"):
-        load_recipe(str(path), ["training.epochs=2"])
+        load_recipe(str(path), {"training.epochs": 2})
 
 
 def test_unreadable_files_and_unknown_names(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 FUNCTION = "fastv.bench.bench"
 
 
@@ -33,7 +35,6 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.bench import bench
     from fastv.errors import SettingsError
-    from fastv.training.recipe import options_of
 
     try:
         batch = [int(size) for size in options.batch.split(",")]
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         batch=batch,
         threads=options.threads,
         seconds=options.seconds,
-        options=options_of(options.options),
+        options=assignments(options.options),
     )
     if options.json:
         print(json.dumps(result))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 FUNCTION = "fastv.training.distillation.distill"
 
 
@@ -54,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         steps=options.steps,
         n=options.n,
-        settings=options.settings,
-        options=options.options,
+        settings=assignments(options.settings),
+        options=assignments(options.options, "--teacher-set"),
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,

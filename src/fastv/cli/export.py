@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 FUNCTION = "fastv.export.export"
 
 
@@ -32,13 +34,12 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from fastv.export import export
-    from fastv.training.recipe import options_of
 
     report = export(
         options.model,
         options.output,
         contract=options.contract,
-        options=options_of(options.options),
+        options=assignments(options.options),
         force=options.force,
     )
     if options.json:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-FUNCTION = "fastv.generation.generate_file"
+from fastv.cli.assignments import assignments
+from fastv.conditions import CONDITIONS
+
+FUNCTION = "fastv.Model.generate_file"
 
 
 def add_parser(verbs: Any) -> None:
@@ -13,9 +16,8 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser("generate", help="draw showers from a model into a file")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
     parser.add_argument("-n", type=int, metavar="N", help="number of showers; with --like, as many as FILE by default")
-    parser.add_argument("--energy", metavar="E", help="incident energies: 50GeV, 10,50GeV or 1-1000GeV (log-uniform)")
-    parser.add_argument("--theta", metavar="T", help="polar angles: 90deg, 60-90deg; for models conditional on them")
-    parser.add_argument("--phi", metavar="P", help="azimuthal angles, in the same way")
+    for name in _asked():
+        parser.add_argument(f"--{name}", metavar=name[0].upper(), help=CONDITIONS[name].help)
     parser.add_argument("--like", metavar="FILE", help="take the conditions of these showers, in order")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
@@ -34,37 +36,34 @@ def add_parser(verbs: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _asked() -> list[str]:
+    """The conditions that can be asked for."""
+    return [name for name, condition in CONDITIONS.items() if condition.on_request]
+
+
 def run(options: argparse.Namespace) -> None:
     """Generate, then say how fast it was."""
     import json
     import time
 
-    from fastv.generation import generate_file
     from fastv.model import load
-    from fastv.showers import ShowersFile
     from fastv.storage.output import check_free
-    from fastv.training.recipe import options_of
 
     check_free(options.output, force=options.force)
     model = load(options.model)
     started = time.perf_counter()
-    generate_file(
-        model,
+    n = model.generate_file(
         options.output,
-        energy=options.energy,
         n=options.n,
-        theta=options.theta,
-        phi=options.phi,
         like=options.like,
         seed=options.seed,
         extrapolate=options.extrapolate,
-        options=options_of(options.options),
+        options=assignments(options.options),
         resume=options.resume,
         force=options.force,
+        **{name: getattr(options, name) for name in _asked()},
     )
     seconds = time.perf_counter() - started
-    with ShowersFile(options.output) as file:
-        n = len(file)
     result = {"output": options.output, "showers": n, "seconds": round(seconds, 3), "model": model.name}
     if options.json:
         print(json.dumps(result))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.assignments import assignments
+
 FUNCTION = "fastv.train"
 
 
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe,
         options.data,
         options.output,
-        settings=options.settings,
+        settings=assignments(options.settings),
         mesh=options.mesh,
         resume=options.resume,
         force=options.force,

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from fastv._version import __version__
+from fastv.conditions import CONDITIONS
 from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
 from fastv.model import Model, load
-from fastv.models.contract import CONDITION_UNITS, Generator, noise_stream
+from fastv.models.contract import Generator, noise_stream
 from fastv.storage.output import check_free, written_whole
 
 PARITY_ROWS = 500
@@ -174,7 +175,7 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
         "options": json.dumps(model.options),
         "domain": model.domain.model_dump_json(),
         "detector": model.detector.model_dump_json(),
-        "conditions": json.dumps([{"name": name, "unit": CONDITION_UNITS[name]} for name in generator.condition_names]),
+        "conditions": json.dumps([{"name": name, "unit": CONDITIONS[name].unit} for name in generator.condition_names]),
         "noise_normal": str(generator.noise.normal),
         "noise_uniform": str(generator.noise.uniform),
         "output": "voxel energies in MeV, ordered (layer, alpha, r), r fastest",
@@ -186,17 +187,7 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
 
 def _random_conditions(model: Model, n: int) -> Tensor:
     rng = np.random.default_rng(7)
-    columns = []
-    for name in model.generator.condition_names:
-        if name == "energy":
-            low, high = model.domain.energy
-            columns.append(low * (high / low) ** rng.random(n))
-        elif name == "detector":
-            columns.append(rng.integers(len(model.domain.detectors), size=n).astype(float))
-        else:
-            low, high = (model.domain.theta if name == "theta" else model.domain.phi) or (0.0, 0.0)
-            columns.append(low + (high - low) * rng.random(n))
-    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+    return torch.from_numpy(model.domain.draw(model.generator.condition_names, n, rng))
 
 
 def _check_parity(model: Model, path: Path) -> tuple[float, float]:

@@ -59,6 +59,7 @@ class OnnxGenerator:
         self.noise = NoiseSpec(int(metadata["noise_normal"]), int(metadata["noise_uniform"]))
         self.detector = Detector.model_validate_json(metadata["detector"])
         self.domain: dict[str, Any] = json.loads(metadata["domain"])
+        self.condition_names: list[str] = [each["name"] for each in json.loads(metadata["conditions"])]
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 

@@ -7,8 +7,9 @@ function of conditions and noise, so runs repeat exactly and an exported graph g
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,34 +17,40 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models.noise import NoiseSpec as NoiseSpec
 from fastv.models.noise import noise_stream as noise_stream
-from fastv.showers import Showers
+from fastv.showers import Conditions
 
-Condition = Literal["energy", "theta", "phi", "detector"]
-CONDITION_UNITS: dict[str, str] = {"energy": "MeV", "theta": "rad", "phi": "rad", "detector": "index"}
+Range = tuple[float, float]
 
 
 class Domain(BaseModel):
     """What a model was trained on, and outside which it refuses to generate.
 
-    Ranges are inclusive: energy in MeV, angles in rad; an angle that is None was fixed or not recorded.
+    Ranges are inclusive, in the units of :data:`fastv.conditions.CONDITIONS`: energy in MeV, angles in rad; an angle
+    that is None was fixed or not recorded. A further condition of that table has its range under its name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Range]
 
-    energy: tuple[float, float]
-    theta: tuple[float, float] | None = None
-    phi: tuple[float, float] | None = None
+    energy: Range
+    theta: Range | None = None
+    phi: Range | None = None
     particles: tuple[str, ...] = ()
     detectors: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("energy", "theta", "phi"):
-            bounds = getattr(self, name)
+        for name in self.__pydantic_extra__:
+            if name not in CONDITIONS or CONDITIONS[name].choices:
+                msg = f"unknown condition {name!r}; known: {', '.join(CONDITIONS)}"
+                raise ValueError(msg)
+        for name in CONDITIONS:
+            bounds = self.bounds(name)
             if bounds is not None and not bounds[0] <= bounds[1]:
                 msg = f"{name} range {bounds} must rise"
                 raise ValueError(msg)
@@ -53,61 +60,82 @@ class Domain(BaseModel):
         return self
 
     @classmethod
-    def of(cls, showers: Showers, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by showers; energies are rounded outwards, to one digit or two.
+    def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
+        """The domain spanned by the conditions of showers; energies are rounded outwards, to one digit or two.
 
         Example:
             >>> from fastv import ShowersFile, sample_path
             >>> with ShowersFile(sample_path("train")) as file:
-            ...     Domain.of(file[:]).energy
+            ...     Domain.of(file.conditions).energy
             (1000.0, 1000000.0)
         """
-        energies = showers.incident_energies
-        return cls(
-            energy=(_round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)),
-            theta=_range(showers.theta),
-            phi=_range(showers.phi),
-            particles=particles,
-            detectors=(showers.detector.name,),
-        )
+        energies, names = conditions.energy, conditions.detector
+        ranges = {
+            name: (float(values.min()), float(values.max()))
+            for name, values in conditions.columns.items()
+            if not CONDITIONS[name].choices
+        }
+        ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
+        detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
+        return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
+
+    def bounds(self, name: str) -> Range | None:
+        """The range of a condition, None where it was fixed or not recorded, or is no number."""
+        bounds: Range | None = None if CONDITIONS[name].choices else getattr(self, name, None)
+        return bounds
+
+    def choices(self, name: str) -> list[Any]:
+        """The values that a condition may take which is a choice, in the order of a one-hot vector."""
+        condition = CONDITIONS[name]
+        return [condition.code(each) for each in getattr(self, condition.choices)]
+
+    def tells(self, name: str) -> bool:
+        """Whether the training showers told a condition."""
+        return bool(self.choices(name)) if CONDITIONS[name].choices else self.bounds(name) is not None
 
     def joined(self, other: Domain) -> Domain:
         """The smallest domain that holds both."""
+        ranges: dict[str, Range] = {}
+        for name in CONDITIONS:
+            mine, its = self.bounds(name), other.bounds(name)
+            if mine is not None and its is not None:
+                ranges[name] = min(mine[0], its[0]), max(mine[1], its[1])
+        particles = tuple(sorted({*self.particles, *other.particles}))
+        detectors = tuple(dict.fromkeys((*self.detectors, *other.detectors)))
+        return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
-        def outer(a: tuple[float, float] | None, b: tuple[float, float] | None) -> tuple[float, float] | None:
-            return None if a is None or b is None else (min(a[0], b[0]), max(a[1], b[1]))
+    def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Conditions (n, C) all over the domain: log-uniform or uniform as they are scaled; of a choice, its place."""
+        columns: list[NDArray[Any]] = []
+        for name in names:
+            if CONDITIONS[name].choices:
+                columns.append(rng.integers(len(self.choices(name)), size=n))
+                continue
+            low, high = self.bounds(name) or (0.0, 0.0)
+            u = rng.random(n)
+            logarithm = CONDITIONS[name].scaling == "logarithm"
+            columns.append(low * (high / low) ** u if logarithm else low + (high - low) * u)
+        return np.stack(columns, axis=1).astype(np.float32)
 
-        return Domain(
-            energy=(min(self.energy[0], other.energy[0]), max(self.energy[1], other.energy[1])),
-            theta=outer(self.theta, other.theta),
-            phi=outer(self.phi, other.phi),
-            particles=tuple(sorted({*self.particles, *other.particles})),
-            detectors=tuple(dict.fromkeys((*self.detectors, *other.detectors))),
-        )
-
-    def check(self, name: Literal["energy", "theta", "phi"], values: NDArray[np.float64]) -> None:
-        """Refuse values outside the domain.
+    def check(self, name: str, values: NDArray[Any]) -> None:
+        """Refuse values of a condition outside the range of the domain.
 
         Raises:
             DomainError: the message gives the values, the range and the way out.
         """
-        bounds = getattr(self, name)
+        bounds = self.bounds(name)
         if bounds is None or not values.size:
             return
         low, high = float(values.min()), float(values.max())
         # Showers files hold float32: 90deg must not lie outside of its own rounding.
         if low < bounds[0] - 1e-6 * abs(bounds[0]) or high > bounds[1] + 1e-6 * abs(bounds[1]):
-            unit = CONDITION_UNITS[name]
+            unit = CONDITIONS[name].unit
             came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             msg = (
                 f"{name} {came} {unit} is outside the domain of the model, {bounds[0]:g} to {bounds[1]:g} {unit}; "
                 "stay inside it, or pass `extrapolate=True` to take the risk"
             )
             raise DomainError(msg)
-
-
-def _range(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
-    return None if values is None else (float(values.min()), float(values.max()))
 
 
 def _round_outwards(value: float, *, up: bool) -> float:
@@ -169,10 +197,15 @@ class GeneratorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     at_generation: ClassVar[tuple[str, ...]] = ()
-    conditions: tuple[Condition, ...] = ("energy",)
+    conditions: tuple[str, ...] = ("energy",)
 
     @model_validator(mode="after")
     def _conditions_are_a_set_with_energy(self) -> Self:
+        known = [name for name, condition in CONDITIONS.items() if condition.scaling is not None]
+        for name in self.conditions:
+            if name not in known:
+                msg = f"unknown condition {name!r}; known: {', '.join(known)}"
+                raise ValueError(msg)
         if "energy" not in self.conditions or len(set(self.conditions)) != len(self.conditions):
             msg = f"conditions must name 'energy' and each other one at most once, got {list(self.conditions)}"
             raise ValueError(msg)
@@ -204,8 +237,8 @@ class Generator(nn.Module, ABC):
                 f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
             )
             raise SettingsError(msg)
-        for name in ("theta", "phi"):
-            if name in settings.conditions and getattr(domain, name) is None:
+        for name in settings.conditions:
+            if not domain.tells(name):
                 msg = f"the settings ask for the condition {name!r}, but the training showers do not tell it"
                 raise SettingsError(msg)
         self.detector = detector
@@ -301,28 +334,26 @@ class Generator(nn.Module, ABC):
         msg = f"the family {self.family!r} has no score of anomaly"
         raise ModelError(msg)
 
-    def conditions_of(self, showers: Showers) -> Tensor:
-        """Conditions (N, C) of showers, in physical units.
+    def conditions_of(self, conditions: Conditions) -> Tensor:
+        """The conditions (N, C) that the model takes, in physical units; of a choice, its place in the domain.
 
         Raises:
-            SettingsError: the showers do not tell an angle, or are of a detector that the model does not know.
+            SettingsError: one is not told, or is a choice that the model does not know, such as a detector.
         """
-        columns: list[NDArray[np.float64]] = []
+        columns: list[NDArray[Any]] = []
         for name in self.condition_names:
-            if name == "energy":
-                columns.append(showers.incident_energies)
-            elif name == "detector":
-                name_of, known = showers.detector.name, self.domain.detectors
-                if name_of not in known:
-                    msg = f"the model does not know the detector {name_of!r}; it was trained on: {', '.join(known)}"
+            values = conditions.get(name)
+            if values is None:
+                msg = f"the model needs the condition {name!r} of each shower, and these showers do not tell it"
+                raise SettingsError(msg)
+            if CONDITIONS[name].choices:
+                known = self.domain.choices(name)
+                if (unknown := values[~np.isin(values, known)]).size:
+                    named = ", ".join(getattr(self.domain, CONDITIONS[name].choices))
+                    msg = f"the model does not know the {name} {str(unknown[0])!r}; it was trained on: {named}"
                     raise SettingsError(msg)
-                columns.append(np.full(len(showers), float(known.index(name_of))))
-            else:
-                values = showers.theta if name == "theta" else showers.phi
-                if values is None:
-                    msg = f"the model needs the condition {name!r} of each shower, and these showers do not tell it"
-                    raise SettingsError(msg)
-                columns.append(values)
+                values = np.argmax(values[:, None] == np.array(known), axis=1)
+            columns.append(values)
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
@@ -331,6 +362,7 @@ class ConditionScaler(nn.Module):
 
     energy: (log E - middle) / half width of the log domain, so [-1, 1]; or, with ``linear_energy``, E / E_max as in the
     first VAE for showers. theta, phi: (angle - middle) / half width, or 0 for a domain of one value. detector: one-hot.
+    :data:`fastv.conditions.CONDITIONS` tells it for each.
 
     Shapes: (N, C) -> (N, ``size``).
 
@@ -340,31 +372,29 @@ class ConditionScaler(nn.Module):
         [-1.0, 1.0]
     """
 
-    def __init__(self, names: tuple[Condition, ...], domain: Domain, *, linear_energy: bool = False) -> None:
+    def __init__(self, names: tuple[str, ...], domain: Domain, *, linear_energy: bool = False) -> None:
         super().__init__()
         self.names = names
         self.domain = domain
         self.linear_energy = linear_energy
-        self.size = sum(len(domain.detectors) if name == "detector" else 1 for name in names)
+        self.choices = {name: len(domain.choices(name)) for name in names if CONDITIONS[name].choices}
+        self.size = sum(self.choices.get(name, 1) for name in names)
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Scale conditions."""
         columns = []
         for i, name in enumerate(self.names):
             value = conditions[:, i : i + 1]
-            if name == "energy":
-                columns.append(self._energy(value))
-            elif name == "detector":
-                columns.append((value == torch.arange(len(self.domain.detectors), device=value.device)).to(value.dtype))
+            if name in self.choices:
+                columns.append((value == torch.arange(self.choices[name], device=value.device)).to(value.dtype))
+                continue
+            low, high = self.domain.bounds(name) or (0.0, 0.0)
+            if name == "energy" and self.linear_energy:
+                columns.append(value / high)
+                continue
+            if CONDITIONS[name].scaling == "logarithm":
+                value, middle, half = torch.log(value), np.log(low * high) / 2, np.log(high / low) / 2
             else:
-                low, high = (self.domain.theta if name == "theta" else self.domain.phi) or (0.0, 0.0)
-                half = (high - low) / 2
-                columns.append((value - (low + high) / 2) / (half if half > 0 else 1.0))
+                middle, half = (low + high) / 2, (high - low) / 2
+            columns.append((value - float(middle)) / float(half if half > 0 else 1.0))
         return torch.cat(columns, dim=1)
-
-    def _energy(self, energy: Tensor) -> Tensor:
-        low, high = self.domain.energy
-        if self.linear_energy:
-            return energy / high
-        middle, half = np.log(low * high) / 2, np.log(high / low) / 2
-        return (torch.log(energy) - float(middle)) / float(half if half > 0 else 1.0)

@@ -6,9 +6,10 @@ as an extra column (what has no N rows is not read), and an attribute ``fastv`` 
 detector (with mesh, energy scale, threshold) and provenance.
 """
 
+from fastv.showers.conditions import Conditions
 from fastv.showers.file import ShowersFile
 from fastv.showers.layout import BLOCK_ROWS, FORMAT_VERSION
 from fastv.showers.record import Showers, joined
 from fastv.showers.writer import ShowersWriter
 
-__all__ = ["BLOCK_ROWS", "FORMAT_VERSION", "Showers", "ShowersFile", "ShowersWriter", "joined"]
+__all__ = ["BLOCK_ROWS", "FORMAT_VERSION", "Conditions", "Showers", "ShowersFile", "ShowersWriter", "joined"]

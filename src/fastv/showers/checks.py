@@ -1,13 +1,9 @@
-"""What is physical: voxel energies, incident energies, angles and particle codes."""
+"""What is physical of voxel energies; for conditions see :func:`fastv.showers.conditions.checked`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-
-from fastv.errors import FileFormatError
 
 
 def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
@@ -19,51 +15,3 @@ def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
         return None
     row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
     return int(row), int(voxel)
-
-
-def check_incident(energies: NDArray[np.float64], where: str, start: int = 0) -> None:
-    """Incident energies (n,) in MeV must be finite and above zero.
-
-    Args:
-        energies: MeV.
-        where: what the message names.
-        start: number of the first shower.
-
-    Raises:
-        FileFormatError: one is not.
-    """
-    bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
-    if bad.size:
-        shower, energy = start + bad[0], energies[bad[0]]
-        msg = f"{where}: incident energy of shower {shower} is {energy} MeV; it must be finite and above zero"
-        raise FileFormatError(msg)
-
-
-def check_angles(theta: NDArray[Any] | None, phi: NDArray[Any] | None, where: str) -> None:
-    """Polar angles lie in 0 to pi and azimuths within a turn; degrees do not.
-
-    Raises:
-        FileFormatError: an angle lies outside.
-    """
-    for name, angle, low, high in (("theta", theta, 0.0, np.pi), ("phi", phi, -2 * np.pi, 2 * np.pi)):
-        if angle is None:
-            continue
-        bad = np.flatnonzero(~((angle >= low - 1e-6) & (angle <= high + 1e-6)))
-        if bad.size:
-            msg = f"{where}: {name} of a shower is {angle[bad[0]]}; angles are in rad, from {low:.4g} to {high:.4g}"
-            raise FileFormatError(msg)
-
-
-def as_codes(pdg: NDArray[Any], where: str) -> NDArray[np.int32]:
-    """Particle codes (n,) as whole numbers.
-
-    Raises:
-        FileFormatError: one is none.
-    """
-    with np.errstate(invalid="ignore"):
-        codes = pdg.astype(np.int32)
-    bad = np.flatnonzero(codes != pdg)
-    if bad.size:
-        msg = f"{where}: {pdg[bad[0]]} is no particle code"
-        raise FileFormatError(msg)
-    return codes

@@ -12,11 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import PRESETS, Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError
-from fastv.showers.checks import as_codes, check_angles, check_incident, first_bad_voxel
-from fastv.showers.layout import BLOCK_ROWS, CONDITION_COLUMNS, REQUIRED_COLUMNS, read_attribute
+from fastv.showers.checks import first_bad_voxel
+from fastv.showers.conditions import Conditions, checked
+from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
 from fastv.storage.hdf5 import damage_named, open_hdf5
 
@@ -31,6 +33,7 @@ class ShowersFile:
         path: the HDF5 file.
         detector: the detector, or its name (see :meth:`Detector.named`), for a plain CaloChallenge file without the
             ``fastv`` attribute.
+        default: the same, but a file that tells another one is read all the same.
 
     Raises:
         FileFormatError: the file is missing, truncated, or not of this format.
@@ -44,7 +47,9 @@ class ShowersFile:
         (10, 45, 16, 9)
     """
 
-    def __init__(self, path: str | Path, detector: Detector | str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, detector: Detector | str | None = None, *, default: Detector | None = None
+    ) -> None:
         self.path = Path(path)
         self._file = open_hdf5(self.path)
         self._held: NDArray[Any] | None = None
@@ -52,7 +57,7 @@ class ShowersFile:
             with damage_named(self.path):
                 self._check_layout()
                 self.format_version, stored, self.provenance = read_attribute(self.path, self._file)
-            self.detector = self._resolve_detector(stored, detector)
+            self.detector = self._resolve_detector(stored, detector if stored else detector or default)
         except BaseException:
             with suppress(Exception):
                 self._file.close()
@@ -71,7 +76,7 @@ class ShowersFile:
             msg = f"{self.path}: 'showers' must be floating-point (N, V), it is {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
         rows = int(showers.shape[0])
-        for name in ("incident_energies", *CONDITION_COLUMNS):
+        for name in (condition.column for condition in CONDITIONS.values()):
             if name not in items:
                 continue
             dataset = items[name]
@@ -162,10 +167,34 @@ class ShowersFile:
         # Piece by piece: a damaged file may claim more rows than fit into memory, and the first false one is enough.
         pieces = [np.empty(0)]
         for start in range(0, len(self), 2**20):
-            energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1).astype(np.float64)
-            check_incident(energies, str(self.path), start)
-            pieces.append(energies)
+            energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1)
+            showers = range(start, start + len(energies))
+            pieces.append(checked(CONDITIONS["energy"], energies, str(self.path), showers))
         return np.concatenate(pieces)
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """The conditions of all showers, checked; no voxel is read.
+
+        Raises:
+            FileFormatError: a condition is not physical, or the file is damaged.
+
+        Example:
+            >>> from fastv.sample import sample_path
+            >>> with ShowersFile(sample_path("test")) as file:
+            ...     conditions = file.conditions
+            >>> len(conditions), conditions.detector[0]
+            (200, np.str_('par04-siw'))
+        """
+        return self._conditions(slice(None))
+
+    def _conditions(self, rows: slice | NDArray[np.int64]) -> Conditions:
+        told: dict[str, Any] = {"energy": self.incident_energies[rows], "detector": self.detector.name}
+        showers = range(len(self))[rows] if isinstance(rows, slice) else rows
+        for name, each in CONDITIONS.items():
+            if each.column in self._columns and name not in told:
+                told[name] = checked(each, self._read(each.column, rows), str(self.path), showers)
+        return Conditions.of(**told)
 
     def hold(self, most: int) -> bool:
         """Keep all voxel energies in memory, if they take at most so many bytes: what passes often unpacks them once.
@@ -213,7 +242,7 @@ class ShowersFile:
             rows = _as_indices(rows, len(self))
         elif rows.step is not None and rows.step < 0:
             rows = np.arange(len(self))[rows]
-        incident_energies = self.incident_energies[rows]
+        conditions = self._conditions(rows)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
             energies = self._read("showers", rows).astype(np.float32, copy=False)
         if bad := first_bad_voxel(energies):
@@ -224,19 +253,9 @@ class ShowersFile:
                 "voxel energies must be finite and not negative"
             )
             raise FileFormatError(msg)
-        columns = {name: self._read(name, rows) for name in self._columns if name != "incident_energies"}
-        theta, phi, pdg = (columns.pop(name, None) for name in CONDITION_COLUMNS)
-        check_angles(theta, phi, str(self.path))
-        return Showers(
-            incident_energies=incident_energies,
-            energies=energies,
-            detector=self.detector,
-            theta=None if theta is None else theta.astype(np.float64),
-            phi=None if phi is None else phi.astype(np.float64),
-            pdg=None if pdg is None else as_codes(pdg, str(self.path)),
-            extra=columns,
-            provenance=self.provenance,
-        )
+        own = {each.column for each in CONDITIONS.values()}
+        extra = {name: self._read(name, rows) for name in self._columns if name not in own}
+        return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
 
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
         """All showers in order, ``size`` at a time.

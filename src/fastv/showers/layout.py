@@ -25,9 +25,6 @@ BLOCK_ROWS = 1000
 """Showers a block of :class:`ShowersWriter` by default; the unit in which work is done, kept and resumed."""
 
 
-CONDITION_COLUMNS = ("incident_theta", "incident_phi", "incident_pdg")
-
-
 REQUIRED_COLUMNS = ("incident_energies", "showers")
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.showers.checks import check_angles, check_incident, first_bad_voxel
-from fastv.showers.layout import CONDITION_COLUMNS, attribute_text, write_file
+from fastv.showers.checks import first_bad_voxel
+from fastv.showers.conditions import Conditions
+from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
 
 
@@ -59,6 +61,26 @@ class Showers:
                 msg = f"{name} has {len(column)} rows, showers have {n}"
                 raise FileFormatError(msg)
 
+    @classmethod
+    def of(
+        cls,
+        conditions: Conditions,
+        energies: NDArray[np.float32],
+        detector: Detector,
+        *,
+        extra: Mapping[str, NDArray[Any]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Showers:
+        """Showers from their conditions and voxel energies (N, V) in MeV; other arguments as the attributes."""
+        own = {each.attribute: conditions.get(name) for name, each in CONDITIONS.items() if each.attribute}
+        further = {
+            each.column: conditions.columns[name]
+            for name, each in CONDITIONS.items()
+            if each.column and not each.attribute and name in conditions.columns
+        }
+        columns: dict[str, Any] = {**own, "extra": {**further, **(extra or {})}, "provenance": provenance or {}}
+        return cls(energies=energies, detector=detector, **columns)
+
     def __len__(self) -> int:
         return len(self.energies)
 
@@ -73,6 +95,15 @@ class Showers:
             pdg=None if self.pdg is None else self.pdg[rows],
             extra={name: column[rows] for name, column in self.extra.items()},
         )
+
+    @property
+    def conditions(self) -> Conditions:
+        """The conditions of the showers."""
+        told: dict[str, Any] = {
+            name: getattr(self, each.attribute) if each.attribute else self.extra.get(each.column)
+            for name, each in CONDITIONS.items()
+        }
+        return Conditions.of(**{**told, "detector": self.detector.name})
 
     @property
     def mesh(self) -> ReadoutMesh:
@@ -130,24 +161,20 @@ def write_showers(path: Path, showers: Showers, *, gzip_level: int = 1, block_ro
 
 
 def _columns(showers: Showers) -> dict[str, NDArray[Any]]:
-    columns: dict[str, NDArray[Any]] = {
-        "incident_energies": showers.incident_energies[:, None].astype(np.float32),
-        "showers": showers.energies,
-    }
-    if showers.theta is not None:
-        columns["incident_theta"] = showers.theta[:, None].astype(np.float32)
-    if showers.phi is not None:
-        columns["incident_phi"] = showers.phi[:, None].astype(np.float32)
-    if showers.pdg is not None:
-        columns["incident_pdg"] = showers.pdg
+    columns: dict[str, NDArray[Any]] = {}
+    for each in CONDITIONS.values():
+        values = getattr(showers, each.attribute) if each.attribute else None
+        if values is not None:
+            columns[each.column] = values if each.dtype == "int32" else values[:, None].astype(np.float32)
+        if each.name == "energy":
+            columns["showers"] = showers.energies
     return {**columns, **{name: np.asarray(column) for name, column in showers.extra.items()}}
 
 
 def _check_physical(showers: Showers) -> None:
     """Refuse at the time of writing what no reader accepts."""
     try:
-        check_incident(showers.incident_energies, "refused to write")
-        check_angles(showers.theta, showers.phi, "refused to write")
+        showers.conditions.check("refused to write")
     except FileFormatError as error:
         raise OutputError(*error.args) from error
     if bad := first_bad_voxel(showers.energies):
@@ -156,6 +183,7 @@ def _check_physical(showers: Showers) -> None:
             "voxel energies must be finite and not negative"
         )
         raise OutputError(msg)
-    if reserved := {"showers", "incident_energies", *CONDITION_COLUMNS} & set(showers.extra):
+    own = {each.column for each in CONDITIONS.values() if each.attribute}
+    if reserved := {"showers", *own} & set(showers.extra):
         msg = f"refused to write: an extra column cannot be called {', '.join(sorted(reserved))}"
         raise OutputError(msg)

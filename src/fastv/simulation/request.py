@@ -21,10 +21,11 @@ from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.detector.stack import Stack
 from fastv.errors import SettingsError
-from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.particles import PDG_NAMES, parse_particles, particle_code
 from fastv.records import Frozen, PositiveFloat, first_problem
+from fastv.showers import Conditions
+from fastv.showers.spectra import Spectrum, angles, of_spec, parse_spectrum
 from fastv.simulation.data_sets import DataSets, geant4_version
-from fastv.simulation.spectra import Spectrum, of_spec, parse_spectrum
 from fastv.units import AngleSpec, EnergySpec, format_energy, parse_angle
 
 LOWEST_ENERGY, HIGHEST_ENERGY = 1e-3, 1e8
@@ -54,33 +55,28 @@ class PhysicsSettings(Frozen):
 
 
 @dataclass(frozen=True)
-class EventConditions:
+class Events:
     """The particles of n events, in the frame of the detector.
 
     Attributes:
-        events: numbers of the events (n,).
-        energy: kinetic energy (n,) MeV.
-        theta, phi: direction (n,) rad.
-        pdg: particle codes (n,).
+        numbers: of the events (n,).
+        conditions: kinetic energy, direction and particle.
         position: where the particles start (n, 3) mm.
         random_indices: where the events start in Geant4's stream of random numbers (n, 2), high and low half.
     """
 
-    events: NDArray[np.int64]
-    energy: NDArray[np.float64]
-    theta: NDArray[np.float64]
-    phi: NDArray[np.float64]
-    pdg: NDArray[np.int32]
+    numbers: NDArray[np.int64]
+    conditions: Conditions
     position: NDArray[np.float64]
     random_indices: NDArray[np.uint64]
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self.numbers)
 
     @property
     def direction(self) -> NDArray[np.float64]:
         """Unit vectors of the flight (n, 3)."""
-        return directions(self.theta, self.phi)
+        return directions(self.conditions.columns["theta"], self.conditions.columns["phi"])
 
 
 def directions(theta: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +92,7 @@ class SimulationRequest(Frozen):
     Attributes:
         detector: with a stack; or a preset's name or FILE.yaml.
         particle: codes of the Particle Data Group, or names; several take turns.
-        energy: spectrum of the kinetic energy (see :func:`fastv.simulation.spectra.parse_spectrum`).
+        energy: spectrum of the kinetic energy (see :func:`fastv.showers.spectra.parse_spectrum`).
         theta: polar angle of the flight; by default the one that meets the slabs at a right angle (90 degrees in a
             barrel, 0 in a planar stack).
         phi: azimuth of the flight.
@@ -149,10 +145,12 @@ class SimulationRequest(Frozen):
     @classmethod
     def _particle(cls, value: Any) -> Any:
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")]
-        elif isinstance(value, int):
-            value = [value]
-        return tuple(_code(each) for each in value) if isinstance(value, Sequence) else value
+            return parse_particles(value)
+        if isinstance(value, int):
+            return (value,)
+        if isinstance(value, Sequence):
+            return tuple(particle_code(each) if isinstance(each, str) else each for each in value)
+        return value
 
     @field_validator("energy", mode="before")
     @classmethod
@@ -220,33 +218,36 @@ class SimulationRequest(Frozen):
         high, low = _state((self.seed, 1))
         return (int(high) << 64) | int(low)
 
-    def conditions(self, events: NDArray[np.int64]) -> EventConditions:
+    def conditions(self, numbers: NDArray[np.int64]) -> Conditions:
+        """The conditions of some events; as :meth:`events`."""
+        return self.events(numbers).conditions
+
+    def events(self, numbers: NDArray[np.int64]) -> Events:
         """The particles of some events, each a pure function of the seed and the number of the event.
 
         Args:
-            events: numbers from 0 on (n,), in any order.
+            numbers: from 0 on (n,), in any order.
 
         Raises:
             SettingsError: a number is negative.
         """
-        events = np.asarray(events, dtype=np.int64)
-        if events.ndim != 1 or (events.size and events.min() < 0):
+        numbers = np.asarray(numbers, dtype=np.int64)
+        if numbers.ndim != 1 or (numbers.size and numbers.min() < 0):
             msg = "events are numbered from 0 on, in an array of one dimension"
             raise SettingsError(msg)
-        words = _words(self._key, events)
+        words = _words(self._key, numbers)
         uniform = (words[:, :6] >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        energy = self.energy.energies(events, uniform[:, 0])
-        turn = events // self.energy.turns
-        theta, turn = _angles(self.theta_spec, turn, uniform[:, 1])
-        phi, turn = _angles(self.phi, turn, uniform[:, 2])
-        pdg = np.asarray(self.particle, dtype=np.int32)[turn % len(self.particle)]
+        energy = self.energy.energies(numbers, uniform[:, 0])
+        turn = numbers // self.energy.turns
+        theta, turn = angles(self.theta_spec, turn, uniform[:, 1])
+        phi, turn = angles(self.phi, turn, uniform[:, 2])
+        particle = np.asarray(self.particle)[turn % len(self.particle)]
         energy, theta, phi = (each.astype(np.float32).astype(np.float64) for each in (energy, theta, phi))
-        return EventConditions(
-            events=events,
-            energy=energy,
-            theta=theta,
-            phi=phi,
-            pdg=pdg,
+        return Events(
+            numbers=numbers,
+            conditions=Conditions.of(
+                energy=energy, theta=theta, phi=phi, particle=particle, detector=self.detector.name
+            ),
             position=self._shifts(theta, phi, uniform[:, 3], uniform[:, 4]),
             random_indices=words[:, 6:],
         )
@@ -291,19 +292,6 @@ class SimulationRequest(Frozen):
         }
 
 
-def _code(particle: Any) -> Any:
-    """Code of a particle's name; a number may come as a text."""
-    if not isinstance(particle, str):
-        return particle
-    if particle in PDG_CODES:
-        return PDG_CODES[particle]
-    try:
-        return int(particle)
-    except ValueError:
-        msg = f"unknown particle {particle!r}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data Group"
-        raise SettingsError(msg) from None
-
-
 def _check_hit(stack: Stack, theta: AngleSpec) -> None:
     """Refuse directions that miss the stack or fly along it."""
     low, high = (_SHALLOWEST, math.pi - _SHALLOWEST) if stack.shape == "barrel" else (0.0, math.pi / 2 - _SHALLOWEST)
@@ -324,16 +312,6 @@ def _check_hit(stack: Stack, theta: AngleSpec) -> None:
             f"allowed is {math.degrees(low):.4g}deg to {math.degrees(high):.4g}deg"
         )
         raise SettingsError(msg)
-
-
-def _angles(
-    spec: AngleSpec, turn: NDArray[np.int64], uniform: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Angles, and the turns of what comes after them."""
-    if spec.is_range:
-        return spec.low + uniform * (spec.high - spec.low), turn
-    values = np.asarray(spec.values, dtype=np.float64)
-    return values[turn % len(values)], turn // len(values)
 
 
 def _state(entropy: tuple[int, int]) -> NDArray[np.uint64]:

@@ -19,7 +19,7 @@ from fastv.errors import SimulationError
 from fastv.showers import Showers
 from fastv.simulation.construction import geometry, slab_number
 from fastv.simulation.data_sets import DataSets, geant4_version
-from fastv.simulation.request import EventConditions, SimulationRequest
+from fastv.simulation.request import Events, SimulationRequest
 from fastv.simulation.voxelisation import Points, Voxeliser, entrance, shower_frame
 
 _MM = 10.0
@@ -138,26 +138,17 @@ class Transport:
         Raises:
             SimulationError: Geant4 fails on an event; the message names it.
         """
-        conditions = self.request.conditions(np.asarray(events, dtype=np.int64))
-        energies = np.empty((len(conditions), self.request.detector.mesh.n_voxels), dtype=np.float32)
-        seconds = np.empty(len(conditions), dtype=np.float32)
-        for row in range(len(conditions)):
-            deposits = self._deposits(conditions, row)
+        asked = self.request.events(np.asarray(events, dtype=np.int64))
+        energies = np.empty((len(asked), self.request.detector.mesh.n_voxels), dtype=np.float32)
+        seconds = np.empty(len(asked), dtype=np.float32)
+        for row in range(len(asked)):
+            deposits = self._deposits(asked, row)
             energies[row] = self._voxelise(deposits.points, deposits.energies)
             seconds[row] = deposits.seconds
-        extra: dict[str, NDArray[Any]] = {"event": conditions.events, "cpu_seconds": seconds}
+        extra: dict[str, NDArray[Any]] = {"event": asked.numbers, "cpu_seconds": seconds}
         if self.request.position_spread:
-            extra["start_position"] = conditions.position.astype(np.float32)
-        return Showers(
-            incident_energies=conditions.energy,
-            energies=energies,
-            detector=self.request.detector,
-            theta=conditions.theta,
-            phi=conditions.phi,
-            pdg=conditions.pdg,
-            extra=extra,
-            provenance=self._provenance,
-        )
+            extra["start_position"] = asked.position.astype(np.float32)
+        return Showers.of(asked.conditions, energies, self.request.detector, extra=extra, provenance=self._provenance)
 
     def deposits(self, event: int) -> Deposits:
         """Simulate an event and return its single deposits.
@@ -165,7 +156,7 @@ class Transport:
         Raises:
             SimulationError: Geant4 fails on it.
         """
-        return self._deposits(self.request.conditions(np.array([event])), 0)
+        return self._deposits(self.request.events(np.array([event])), 0)
 
     def tracks(self, event: int, *, above: float = 0.0) -> list[Track]:
         """Simulate an event and return the tracks of all particles that start with at least ``above`` MeV.
@@ -175,10 +166,10 @@ class Transport:
         Raises:
             SimulationError: Geant4 fails on it.
         """
-        conditions = self.request.conditions(np.array([event]))
+        asked = self.request.events(np.array([event]))
         self._simulation.tracking = True
         try:
-            result, _, frame = self._run(conditions, 0)
+            result, _, frame = self._run(asked, 0)
         finally:
             self._simulation.tracking = False
         # A stable sort keeps the points of a track in their order.
@@ -208,26 +199,26 @@ class Transport:
             )
         return tracks
 
-    def _run(self, conditions: EventConditions, row: int) -> tuple[Any, float, _Frame]:
-        """Simulate one event; returns calzone's result, the processor time in s, and the frame."""
+    def _run(self, events: Events, row: int) -> tuple[Any, float, _Frame]:
+        """One event: calzone's result, the processor time it took, and its frames."""
         import calzone
 
-        frame = _Frame(self.request, conditions, row)
+        frame = _Frame(self.request, events, row)
         particle = calzone.particles(
             1,
-            pid=int(conditions.pdg[row]),
-            energy=float(conditions.energy[row]),
+            pid=int(events.conditions.columns["particle"][row]),
+            energy=float(events.conditions.energy[row]),
             position=(frame.position / _MM).tolist(),
             direction=frame.direction.tolist(),
         )
         simulation = self._simulation
         started = time.process_time()
-        with _readable(f"event {int(conditions.events[row])}: Geant4 fails"):
-            result = simulation.run(particle, random_indices=conditions.random_indices[row : row + 1])
+        with _readable(f"event {int(events.numbers[row])}: Geant4 fails"):
+            result = simulation.run(particle, random_indices=events.random_indices[row : row + 1])
         return result, time.process_time() - started, frame
 
-    def _deposits(self, conditions: EventConditions, row: int) -> Deposits:
-        result, seconds, frame = self._run(conditions, row)
+    def _deposits(self, events: Events, row: int) -> Deposits:
+        result, seconds, frame = self._run(events, row)
         points, energies = [np.empty((0, 3))], [np.empty(0)]
         for name, volume in result.deposits.items():
             # Energy lost to displaced atoms is recorded at points, the rest along lines.
@@ -258,12 +249,12 @@ class Transport:
 class _Frame:
     """The frame in which an event is transported; for a barrel it is rotated so that the direction has phi = 0."""
 
-    def __init__(self, request: SimulationRequest, conditions: EventConditions, row: int) -> None:
+    def __init__(self, request: SimulationRequest, events: Events, row: int) -> None:
         stack = request.stack
-        self._turn = float(conditions.phi[row]) if stack.shape == "barrel" else 0.0
-        self._theta = float(conditions.theta[row])
-        self._phi = float(conditions.phi[row]) - self._turn
-        self.position = _turned(conditions.position[row : row + 1], -self._turn)[0]
+        self._theta, phi = (float(events.conditions.columns[name][row]) for name in ("theta", "phi"))
+        self._turn = phi if stack.shape == "barrel" else 0.0
+        self._phi = phi - self._turn
+        self.position = _turned(events.position[row : row + 1], -self._turn)[0]
         sine = np.sin(self._theta)
         self.direction = np.array([sine * np.cos(self._phi), sine * np.sin(self._phi), np.cos(self._theta)])
         self._entrance = entrance(stack, self.position, self.direction)

@@ -16,10 +16,11 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingError
 from fastv.models.contract import Batch, Domain
-from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
+from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
 
 Part = Literal["training", "validation"]
-Conditions = Callable[[Showers], Tensor]
+Inputs = Callable[[Conditions], Tensor]
+"""What a model is told of conditions, (N, C)."""
 
 
 class TrainingData:
@@ -81,8 +82,11 @@ class TrainingData:
         """The domain spanned by all files."""
         domains = []
         for file in self.files:
+            if not len(file):
+                msg = f"{file.path}: the file has no showers"
+                raise FileFormatError(msg)
             particle = file.provenance.get("particle")
-            domains.append(Domain.of(_conditions_only(file), (str(particle),) if particle else ()))
+            domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()))
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)
@@ -96,10 +100,20 @@ class TrainingData:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
 
-    def subset(self, n: int, conditions: Conditions, seed: int) -> Batch:
-        """Up to ``n`` training showers from random blocks, no more than memory holds, for fitting preprocessing."""
+    def subset(self, n: int, conditions: Inputs, seed: int) -> Batch:
+        """Up to ``n`` training showers from random blocks, no more than memory holds, for fitting preprocessing.
+
+        Where all data fit, they are those that the epochs hold, and no file is read for them again.
+        """
         n = min(n, self._blocks_in_memory * BLOCK_ROWS)
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
+        if len(self._blocks) <= self._blocks_in_memory:
+            energies, columns = self._pool("training", np.arange(len(self._blocks)), conditions)
+            counts = [int((~self._validation[index][rows]).sum()) for index, rows in self._blocks]
+            ends = np.cumsum(counts)
+            chosen = np.concatenate([np.arange(ends[block] - counts[block], ends[block]) for block in order])
+            pick = torch.from_numpy(chosen[:n])
+            return Batch(energies[pick], columns[pick])
         parts: list[tuple[Tensor, Tensor]] = []
         for block in order:
             parts.append(self._read(self._blocks[block], "training", conditions))
@@ -109,7 +123,7 @@ class TrainingData:
         return Batch(energies, columns)
 
     def batches(
-        self, part: Part, batch_size: int, conditions: Conditions, epoch: int = 0, seed: int = 0
+        self, part: Part, batch_size: int, conditions: Inputs, epoch: int = 0, seed: int = 0
     ) -> Iterator[Batch]:
         """The batches of one epoch; training batches are shuffled by (seed, epoch), an incomplete last is left out."""
         shuffled = part == "training"
@@ -145,7 +159,7 @@ class TrainingData:
         whole = self.sizes[part] // batch_size
         return whole if part == "training" and whole else -(-self.sizes[part] // batch_size)
 
-    def _pool(self, part: Part, order: NDArray[np.int64], conditions: Conditions) -> tuple[Tensor, Tensor]:
+    def _pool(self, part: Part, order: NDArray[np.int64], conditions: Inputs) -> tuple[Tensor, Tensor]:
         if part in self._held:
             return self._held[part]
         whole = len(order) == len(self._blocks)
@@ -157,29 +171,15 @@ class TrainingData:
             self._held[part] = energies, columns
         return energies, columns
 
-    def _read(self, block: tuple[int, slice], part: Part, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    def _read(self, block: tuple[int, slice], part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
         index, rows = block
         showers = self.files[index][rows]
         validation = self._validation[index][rows]
         showers = showers[validation if part == "validation" else ~validation]
-        return torch.from_numpy(showers.energies), conditions(showers)
+        return torch.from_numpy(showers.energies), conditions(showers.conditions)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-
-def _conditions_only(file: ShowersFile) -> Showers:
-    """The conditions of all showers of a file, without their voxels."""
-    n = len(file)
-    if n == 0:
-        msg = f"{file.path}: the file has no showers"
-        raise FileFormatError(msg)
-    angles = {
-        name: file.column(f"incident_{name}").astype(np.float64) if f"incident_{name}" in file.columns else None
-        for name in ("theta", "phi")
-    }
-    empty = np.broadcast_to(np.float32(0), (n, file.mesh.n_voxels))
-    return Showers(file.incident_energies, empty, file.detector, theta=angles["theta"], phi=angles["phi"])

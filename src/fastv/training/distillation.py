@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from fastv.conditions import CONDITIONS
 from fastv.errors import ModelError, SettingsError
-from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
 from fastv.storage.output import check_free
 from fastv.training.loop import train
-from fastv.training.recipe import Recipe, options_of, recipe_of
+from fastv.training.recipe import Recipe, recipe_of
 from fastv.units import AngleSpec, EnergySpec
 
 
@@ -23,8 +24,8 @@ def distill(
     data: str | Path | Sequence[str | Path] = (),
     steps: int = 1,
     n: int = 10_000,
-    settings: Sequence[str] = (),
-    options: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     mesh: str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -41,8 +42,8 @@ def distill(
             they are kept beside the output until the training is complete.
         steps: evaluations of the student for a shower.
         n: showers that the teacher draws, without ``data``.
-        settings: overrides such as ``training.epochs=5``.
-        options: of the teacher at generation, such as ``steps=16``.
+        settings: overrides such as ``{"training.epochs": 5}``.
+        options: of the teacher at generation, such as ``{"steps": 16}``.
         mesh: the mesh of plain CaloChallenge files.
         resume: continue an interrupted training.
         force: replace an existing model and forget an interrupted training.
@@ -58,7 +59,7 @@ def distill(
             raise SettingsError(msg)
     # Refuse what cannot be before any work is done.
     output = check_free(output, force=force)
-    model = load(teacher).with_options(**options_of(options))
+    model = load(teacher).with_options(**(options or {}))
     recipe = student_recipe(model, steps, settings)
     files = [data] if isinstance(data, str | Path) else list(data)
     if files:
@@ -71,7 +72,7 @@ def distill(
     return student
 
 
-def student_recipe(teacher: Model, steps: int, settings: Sequence[str] = ()) -> Recipe:
+def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of the student that a teacher offers, with overrides.
 
     Symmetries that the teacher was trained with hold for its student, too.
@@ -105,27 +106,14 @@ def offers_student(family: type[Generator]) -> bool:
 
 def _draw(teacher: Model, path: Path, n: int, seed: int, *, resume: bool) -> None:
     """Showers of the teacher over its domain: energies log-uniform, angles uniform."""
-    domain, names = teacher.domain, teacher.generator.condition_names
-    if "detector" in names:
-        msg = f"{teacher.name}: the showers of a teacher of several detectors cannot be drawn; give showers with `data`"
-        raise SettingsError(msg)
-
-    def angle(name: str, bounds: tuple[float, float] | None) -> AngleSpec | None:
-        return None if bounds is None or name not in names else AngleSpec(*_span(bounds))
-
-    generate_file(
-        teacher,
-        path,
-        n=n,
-        energy=EnergySpec(*_span(domain.energy)),
-        theta=angle("theta", domain.theta),
-        phi=angle("phi", domain.phi),
-        seed=seed,
-        resume=resume,
-        force=not resume,
-    )
-
-
-def _span(bounds: tuple[float, float]) -> tuple[tuple[float, ...], bool]:
-    """A range, or the one value that it holds."""
-    return (bounds, True) if bounds[0] < bounds[1] else (bounds[:1], False)
+    asked: dict[str, Any] = {}
+    for name in teacher.generator.condition_names:
+        bounds = teacher.domain.bounds(name)
+        if bounds is None:
+            several = f"a teacher of several {CONDITIONS[name].choices}"
+            msg = f"{teacher.name}: the showers of {several} cannot be drawn; give showers with `data`"
+            raise SettingsError(msg)
+        values = bounds if bounds[0] < bounds[1] else bounds[:1]
+        kind = EnergySpec if CONDITIONS[name].scaling == "logarithm" else AngleSpec
+        asked[name] = kind(values, is_range=len(values) == 2)
+    teacher.generate_file(path, n=n, seed=seed, resume=resume, force=not resume, **asked)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fastv._version import __version__
 from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputError, SettingsError, TrainingError
 from fastv.model import Model, ModelDescription
-from fastv.models import build
+from fastv.models import family_class
 from fastv.models.contract import Batch, Domain, Generator, Objective
 from fastv.storage.output import check_free, readable_os_errors, written_whole
 from fastv.training.augmentation import AlphaSymmetry
@@ -37,7 +37,7 @@ def train(
     data: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
-    settings: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     mesh: str | None = None,
     teacher: Model | None = None,
     resume: bool = False,
@@ -54,7 +54,7 @@ def train(
         recipe: name of a preset or a family, path of a YAML file, or a :class:`~fastv.training.recipe.Recipe`.
         data: one or more showers files.
         output: the model directory.
-        settings: overrides such as ``training.epochs=5``.
+        settings: overrides such as ``{"training.epochs": 5, "model.latent": 12}``.
         mesh: name of the detector or mesh of plain CaloChallenge files.
         teacher: a model to learn from, for the families that can; see :func:`fastv.training.distillation.distill`.
         resume: continue an interrupted training.
@@ -109,7 +109,7 @@ class _Run:
             "teacher": None if teacher is None else {"weights_sha256": teacher.digest(), "options": teacher.options},
         }
         _seed(self.how.seed, 0)
-        self.generator = build(recipe.family, dict(recipe.model), data.detector, self.domain)
+        self.generator = family_class(recipe.family)(recipe.settings, data.detector, self.domain)
         if teacher is not None:
             self.generator.learn_from(teacher.generator)
         # Its settings with every default filled in are what the model directory records.
@@ -365,7 +365,7 @@ def _domain_of(teacher: Model, data: TrainingData) -> Domain:
         raise GeometryError(msg)
     domain, spanned = teacher.domain, data.domain()
     for name in teacher.generator.condition_names:
-        inner, outer = getattr(spanned, name, None), getattr(domain, name, None)
+        inner, outer = spanned.bounds(name), domain.bounds(name)
         if inner and outer and not (inner[0] >= outer[0] * (1 - 1e-6) and inner[1] <= outer[1] * (1 + 1e-6)):
             msg = (
                 f"the showers go from {inner[0]:g} to {inner[1]:g} in {name}, the domain of the teacher only from "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from copy import deepcopy
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from fastv.errors import SettingsError
 from fastv.models import FAMILIES, family_class, validated
+from fastv.models.contract import GeneratorSettings
 
 
 class TrainingSettings(BaseModel):
@@ -56,7 +57,7 @@ class Recipe(BaseModel):
     Example:
         >>> load_recipe("fastv-original").training.batch_size
         128
-        >>> load_recipe("vae", ["model.latent=5"]).model["latent"]
+        >>> load_recipe("vae", {"model.latent": 5}).settings.latent
         5
     """
 
@@ -66,6 +67,15 @@ class Recipe(BaseModel):
     model: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSettings = TrainingSettings()
 
+    @cached_property
+    def settings(self) -> GeneratorSettings:
+        """The settings of the family, checked, with every default.
+
+        Raises:
+            SettingsError: the family or a setting is unknown, or a value is not allowed.
+        """
+        return validated(family_class(self.family).Settings, self.model, "model")
+
 
 def preset_names() -> list[str]:
     """Names of the presets that ship with FastV."""
@@ -73,10 +83,10 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by the name of a preset, the path of a YAML file, or the name of a family (with its defaults).
 
-    ``overrides`` are texts such as ``training.epochs=5`` or ``model.latent=12``, the values in YAML.
+    ``overrides`` are values by the path of a setting, such as ``{"training.epochs": 5, "model.latent": 12}``.
 
     Raises:
         SettingsError: the name, a setting or a value is unknown or not allowed; the message lists what is.
@@ -84,18 +94,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe_of(_content(name), overrides)
 
 
-def recipe_of(content: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def recipe_of(content: dict[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe from its content, a mapping with 'family', 'model' and 'training', and overrides.
 
     Raises:
         SettingsError: as :func:`load_recipe`.
     """
     content = deepcopy(content)
-    for override in overrides:
-        _override(content, override)
+    for path, value in (overrides or {}).items():
+        _override(content, path, value)
     recipe = validated(Recipe, content, "recipe")
     # Settings of the family are checked here already, before any data are read.
-    validated(family_class(recipe.family).Settings, recipe.model, "model")
+    _ = recipe.settings
     return recipe
 
 
@@ -126,47 +136,12 @@ def _content(name: str) -> dict[str, Any]:
     return content
 
 
-def options_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """Options for generation from texts such as ``steps=8``, the values in YAML.
-
-    Raises:
-        SettingsError: a text is no assignment, or its value no YAML.
-
-    Example:
-        >>> options_of(["steps=8", "solver=heun"])
-        {'steps': 8, 'solver': 'heun'}
-    """
-    options: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            msg = f"an option is NAME=VALUE, got {assignment!r}"
-            raise SettingsError(msg)
-        options[key.strip()] = _value(key, text)
-    return options
-
-
-def _value(key: str, text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"{key}: {text!r} is no valid YAML value"
-        raise SettingsError(msg) from error
-    if isinstance(value, str):
-        # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
-        with suppress(ValueError):
-            value = float(value)
-    return value
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
+def _override(content: dict[str, Any], path: str, value: Any) -> None:
+    parts = path.split(".")
     nested = parts[0] == "model" and len(parts) > 2 and all(parts)
-    if not equals or not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
-        msg = f"`settings` takes model.NAME=VALUE or training.NAME=VALUE, got {override!r}"
+    if not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
+        msg = f"a setting is called model.NAME or training.NAME, got {path!r}"
         raise SettingsError(msg)
-    value = _value(key, text)
     section = content
     for depth, part in enumerate(parts[:-1], start=1):
         section = section.setdefault(part, {})

@@ -31,20 +31,17 @@ class Transport:
 
         from fastv.showers import Showers
 
-        conditions = self.request.conditions(np.asarray(events))
+        asked = self.request.events(np.asarray(events))
         rows = []
         for event in events:
             self._misbehave(event)
             rng = np.random.default_rng((self.request.seed, event))
             rows.append(rng.random(self.request.detector.mesh.n_voxels, dtype=np.float32))
-        return Showers(
-            incident_energies=conditions.energy,
-            energies=np.stack(rows),
-            detector=self.request.detector,
-            theta=conditions.theta,
-            phi=conditions.phi,
-            pdg=conditions.pdg,
-            extra={"event": conditions.events, "cpu_seconds": np.full(len(events), time.process_time())},
+        return Showers.of(
+            asked.conditions,
+            np.stack(rows),
+            self.request.detector,
+            extra={"event": asked.numbers, "cpu_seconds": np.full(len(events), time.process_time())},
             provenance=self.request.provenance(),
         )
 

@@ -16,7 +16,8 @@ from scipy.stats import kstest
 from fastv.errors import FastVError, FileFormatError, SettingsError
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
-from fastv.simulation.spectra import Spectrum, parse_spectrum
+from fastv.showers.spectra import Spectrum, drawn, parse_spectrum
+from fastv.units import EnergySpec, parse_angle, parse_energy_spec
 
 EVENTS = np.arange(20_000)
 UNIFORM = np.random.default_rng(1).random(len(EVENTS))
@@ -161,3 +162,41 @@ def test_random_texts_never_escape(text: str) -> None:
 def test_contradictions(fields: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         Spectrum(**fields)  # type: ignore[arg-type]
+
+
+energies = st.floats(1e-6, 1e12)
+
+
+class TestRequests:
+    def test_a_range_of_energies_is_log_uniform(self) -> None:
+        spec = parse_energy_spec("1-1000GeV")
+        made = drawn(spec, 30_000, np.random.default_rng(1))
+        assert made.shape == (30_000,)
+        assert made.min() >= spec.low
+        assert made.max() <= spec.high
+        # Each decade gets a third; the median is the geometric mean.
+        decades = np.histogram(np.log10(made), [3, 4, 5, 6])[0] / 30_000
+        assert decades == pytest.approx([1 / 3] * 3, abs=0.01)
+
+    @given(st.lists(energies, min_size=1, max_size=6), st.integers(0, 50))
+    def test_a_list_is_drawn_in_equal_shares_and_in_order(self, values: list[float], n: int) -> None:
+        made = drawn(EnergySpec(tuple(values)), n, np.random.default_rng(0))
+        assert len(made) == n
+        shares = [n // len(values) + (i < n % len(values)) for i in range(len(values))]
+        assert made.tolist() == np.repeat(values, shares).tolist()
+
+    def test_energies_and_angles_of_lists_are_not_tied_to_each_other(self) -> None:
+        rng = np.random.default_rng(0)
+        energy = drawn(parse_energy_spec("10,100GeV"), 8, rng)
+        angle = drawn(parse_angle("60,90deg"), 8, rng).round(3)
+        assert len(set(zip(energy, angle, strict=True))) == 4
+
+    def test_the_same_seed_draws_the_same(self) -> None:
+        for spec in (parse_energy_spec("1-10GeV"), parse_angle("60-90deg")):
+            first, again = (drawn(spec, 5, np.random.default_rng(3)) for _ in range(2))
+            assert first.tolist() == again.tolist()
+
+    def test_a_range_of_angles_is_uniform(self) -> None:
+        made = drawn(parse_angle("60-90deg"), 10_000, np.random.default_rng(1))
+        assert np.degrees(made.mean()) == pytest.approx(75, abs=0.5)
+        assert np.degrees([made.min(), made.max()]) == pytest.approx([60, 90], abs=0.1)

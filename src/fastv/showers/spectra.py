@@ -1,6 +1,6 @@
-"""Spectra of incident energies, as pure functions of the number of an event.
+"""Spectra of incident energies and angles: of a simulation, by the number of an event; of a request, by a seed.
 
-Energies are in MeV. A number without a unit in a text is an error.
+Inside, energies are in MeV and angles in rad.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from fastv.errors import FileFormatError, SettingsError
 from fastv.records import Frozen, PositiveFloat
-from fastv.units import EnergySpec, format_energy, parse_energy, parse_energy_spec
+from fastv.units import AngleSpec, EnergySpec, format_energy, parse_energy, parse_energy_spec
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _TEXT = (".txt", ".dat", ".csv")
@@ -160,6 +160,49 @@ def parse_spectrum(text: str) -> Spectrum:
 def of_spec(spec: EnergySpec) -> Spectrum:
     """The spectrum of an :class:`fastv.units.EnergySpec`: a list, or a log-uniform range."""
     return Spectrum(kind="log-uniform" if spec.is_range else "list", values=spec.values)
+
+
+def drawn(values: EnergySpec | AngleSpec | tuple[int, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """What a request asks for, for ``n`` showers, shape (n,).
+
+    A range of energies is drawn log-uniformly, one of angles uniformly. A list is not random. Energies come in equal
+    shares and in order, n/k showers of the first, then of the second, and so on; where n is no multiple of k, the first
+    ones get one more. Angles and particles take turns, so that each meets every energy.
+
+    Example:
+        >>> rng = np.random.default_rng(1)
+        >>> drawn(EnergySpec((1e4, 5e4)), 4, rng).tolist(), drawn(AngleSpec((1.0, 1.5)), 4, rng).tolist()
+        ([10000.0, 10000.0, 50000.0, 50000.0], [1.0, 1.5, 1.0, 1.5])
+    """
+    if isinstance(values, AngleSpec):
+        return angles(values, np.arange(n), rng.random(n if values.is_range else 0))[0]
+    if isinstance(values, tuple):
+        return np.resize(np.asarray(values), n)
+    if values.is_range:
+        return np.clip(np.exp(rng.uniform(math.log(values.low), math.log(values.high), n)), values.low, values.high)
+    shares = [len(share) for share in np.array_split(np.arange(n), len(values.values))]
+    return np.repeat(np.asarray(values.values, dtype=np.float64), shares)
+
+
+def angles(
+    spec: AngleSpec, turn: NDArray[np.int64], uniform: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Angles (n,) in rad, and the turns of what comes after them.
+
+    Args:
+        spec: a range, in which angles are uniform, or a list, whose values take turns.
+        turn: how often the conditions before this one have started again, for each shower (n,).
+        uniform: a random number of each, from 0 to 1, for a range.
+
+    Example:
+        >>> values, turn = angles(AngleSpec((1.0, 1.5)), np.arange(5), np.zeros(5))
+        >>> values.tolist(), turn.tolist()
+        ([1.0, 1.5, 1.0, 1.5, 1.0], [0, 0, 1, 1, 2])
+    """
+    if spec.is_range:
+        return spec.low + uniform * (spec.high - spec.low), turn
+    values = np.asarray(spec.values, dtype=np.float64)
+    return values[turn % len(values)], turn // len(values)
 
 
 def _from_file(path: Path) -> Spectrum:

@@ -1,0 +1,45 @@
+"""``--set NAME=VALUE``: settings by name, with values in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from fastv.errors import SettingsError
+
+
+def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Settings by name from texts such as ``steps=8``.
+
+    Args:
+        texts: one assignment each; of several to the same name the last counts.
+        option: what the message names.
+
+    Raises:
+        SettingsError: a text is no assignment, or its value no YAML.
+
+    Example:
+        >>> assignments(["training.learning_rate=1e-3", "model.hidden=[8, 4]"])
+        {'training.learning_rate': 0.001, 'model.hidden': [8, 4]}
+    """
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for assignment in texts:
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            msg = f"{option} takes NAME=VALUE, got {assignment!r}"
+            raise SettingsError(msg)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            msg = f"{option} {name}: {text!r} is no valid YAML value"
+            raise SettingsError(msg) from error
+        if isinstance(value, str):
+            # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
+            with suppress(ValueError):
+                value = float(value)
+        settings[name] = value
+    return settings
