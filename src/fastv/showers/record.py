@@ -15,7 +15,7 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.showers.checks import first_bad_voxel
-from fastv.showers.conditions import Conditions
+from fastv.showers.conditions import Conditions, joined_conditions
 from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
 
@@ -140,12 +140,10 @@ def joined(parts: Sequence[Showers]) -> Showers:
         3
     """
     first = parts[0]
-    columns: dict[str, Any] = {
-        name: None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
-        for name in ("incident_energies", "energies", "theta", "phi", "pdg")
-    }
+    conditions = joined_conditions([part.conditions for part in parts])
+    energies = np.concatenate([part.energies for part in parts])
     extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in first.extra}
-    return replace(first, **columns, extra=extra)
+    return Showers.of(conditions, energies, first.detector, extra=extra, provenance=first.provenance)
 
 
 def write_showers(path: Path, showers: Showers, *, gzip_level: int = 1, block_rows: int | None = None) -> None:
