@@ -13,7 +13,6 @@ from fastv.evaluation.integrity.coverage import (
     dropped_modes,
     expected_coverage,
     features,
-    shower_start,
 )
 from fastv.evaluation.observables.observe import Observables, observe
 from fastv.sample import sample_path
@@ -78,14 +77,6 @@ def test_features_are_deviations_from_the_reference(samples: tuple[Observables, 
     np.testing.assert_allclose(own.deviations.std(axis=0), 1, atol=0.1)
     for feature in own.deviations.T:
         assert abs(np.corrcoef(feature, own.log_energies)[0, 1]) < 0.1
-
-
-def test_shower_start_against_interpolation(geant4: Showers) -> None:
-    observables = observe(geant4[:50])
-    edges = 3.4 * np.arange(46)
-    for energies, start in zip(observables.layer_energies, shower_start(observables), strict=True):
-        cumulative = np.concatenate([[0], np.cumsum(energies, dtype=np.float64)]) / energies.sum(dtype=np.float64)
-        assert start == pytest.approx(np.interp(0.05, cumulative, edges), abs=1e-3)
 
 
 def test_late_showers_that_are_missing_are_named(samples: tuple[Observables, Observables]) -> None:

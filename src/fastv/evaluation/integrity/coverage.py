@@ -28,13 +28,13 @@ from fastv.evaluation.integrity.findings import (
 )
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.shower_shape import quantity
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 MIN_SHOWERS = 200
 _IN_BIN = 100
-_START = 0.05
 _TAIL = 0.02
 _PER_CELL = 60
 _MOST_CELLS = 40
@@ -163,7 +163,7 @@ def _raw_features(sample: Observables) -> F64:
     centre = [(energies * getattr(sample, name)).sum(axis=1) / total for name in ("centre_x", "centre_y")]
     columns = [
         sample.visible_fraction,
-        shower_start(sample),
+        quantity("shower start").of(sample),
         sample.longitudinal_mean,
         sample.longitudinal_width,
         sample.radial_mean,
@@ -173,31 +173,6 @@ def _raw_features(sample: Observables) -> F64:
         np.hypot(*centre),
     ]
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
-
-
-def shower_start(sample: Observables, fraction: float = _START) -> F64:
-    """Depth (N,) in mm by which a fraction of the energy is deposited, linear within a layer; 0 for empty showers.
-
-    In layers where the mesh tells no thickness.
-
-    Args:
-        sample: observables with layer energies (N, L).
-        fraction: of the total energy, above 0 and below 1.
-    """
-    middles = sample.detector.mesh.layer_z
-    edges = np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [2 * middles[-1]]])
-    if len(middles) > 1:
-        edges[-1] = middles[-1] + (middles[-1] - edges[-2])
-    energies = sample.layer_energies.astype(np.float64)
-    cumulative = np.cumsum(energies, axis=1)
-    wanted = fraction * cumulative[:, -1:]
-    layer = np.minimum((cumulative < wanted).sum(axis=1), energies.shape[1] - 1)
-    pick = np.arange(len(energies))
-    inside = energies[pick, layer]
-    missing = wanted[:, 0] - (cumulative[pick, layer] - inside)
-    share = np.divide(missing, inside, out=np.zeros(len(energies)), where=inside > 0)
-    start: F64 = np.where(cumulative[:, -1] > 0, edges[layer] + share * (edges[layer + 1] - edges[layer]), 0.0)
-    return start
 
 
 def expected_coverage(reference: int, generated: int, k: int = 5) -> float:
