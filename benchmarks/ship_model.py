@@ -16,7 +16,6 @@ from typing import Any
 
 from fastv.bench import bench
 from fastv.evaluation import evaluate
-from fastv.evaluation.verdict import deviation_text
 from fastv.export import export
 from fastv.generation import generate_file
 from fastv.model import Model, load
@@ -26,22 +25,14 @@ from fastv.training.loop import LOG
 
 
 def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
-    """Worst deviation of each figure, its floor, and the judgement."""
+    """The lines of the targets: worst deviation, its place, the floor, the status."""
     test = sample_path("test")
     with ShowersFile(test) as file:
         n = repeat * len(file)
     generated = folder / "generated.h5"
     generate_file(model, generated, like=test, n=n, seed=1)
     evaluation = evaluate(test, generated, quick=True)
-    return {
-        verdict.figure: {
-            "worst": deviation_text(verdict, verdict.generated),
-            "where": verdict.generated.where if verdict.generated else "",
-            "floor": deviation_text(verdict, verdict.floor),
-            "judgement": verdict.judgement,
-        }
-        for verdict in evaluation.verdicts
-    }
+    return {line.question: line.model_dump(mode="json") for line in evaluation.verdict.targets}
 
 
 def speed(model: Model, folder: Path) -> dict[str, Any]:

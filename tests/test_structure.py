@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "fastv"
 MAP = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 FILES = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")}
 
-KNOWN_CIRCLES = {("evaluation/lights.py", "evaluation/result.py"), ("generation.py", "model.py")}
+KNOWN_CIRCLES = {("generation.py", "model.py")}
 """Arrows that point upwards today."""
 
 

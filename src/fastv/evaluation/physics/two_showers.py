@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.statistics.auc import area_under_curve
-from fastv.evaluation.statistics.figure import Difference, Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured
 
 F64 = NDArray[np.float64]
@@ -154,7 +154,7 @@ def choose_overlays(incident_energies: F64, seed: int = 0) -> Overlays:
     return Overlays(single[chosen[:, 0]], first[chosen[:, 1]], second[chosen[:, 1]])
 
 
-def two_showers(reference: Observables, generated: Observables, seed: int = 0) -> Figure:
+def two_showers(reference: Observables, generated: Observables, seed: int = 0) -> Comparison:
     """How well two showers are told from one, at distances of a quarter to two cells in r, absolute differences.
 
     A linear discriminant of :func:`lateral_features` is trained on the reference alone and applied to both samples:
@@ -196,7 +196,7 @@ def two_showers(reference: Observables, generated: Observables, seed: int = 0) -
         pairs = [_features(maps[chosen.first] @ left + maps[chosen.second] @ right, pixels) for maps, chosen in samples]
         found += _told_apart(f"{distance:.3g} mm apart", distance, pairs, alone)
     notes = [f"{numbers[0]} and {numbers[1]} pairs, as many single showers"]
-    return figure(name, title, definition, found, axis="distance [mm]", notes=notes)
+    return compare(name, title, definition, found, axis="distance [mm]", notes=notes)
 
 
 def _features(images: F64, pixels: F64) -> F64:
