@@ -255,7 +255,7 @@ def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> tuple[str, ...]:
-    """What the command line needs beside the files to give the same figures."""
+    """What the command line needs beside the files to give the same numbers."""
     words = [] if floor is None else ["--floor", name_of(floor)]
     if classifiers is not None:
         changed = classifiers.model_dump(mode="json", exclude_defaults=True)
