@@ -32,7 +32,8 @@ def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
     generated = folder / "generated.h5"
     generate_file(model, generated, like=test, n=n, seed=1)
     evaluation = evaluate(test, generated, quick=True)
-    return {line.question: line.model_dump(mode="json") for line in evaluation.verdict.targets}
+    kept = {"status", "unit", "value", "where", "target", "floor"}
+    return {line.question: line.model_dump(mode="json", include=kept) for line in evaluation.verdict.targets}
 
 
 def speed(model: Model, folder: Path) -> dict[str, Any]:
