@@ -1,13 +1,13 @@
-"""Speed and memory of the observables and the physics figures; prints JSON.
+"""Speed and memory of the observables and the physics comparisons; prints JSON.
 
     python benchmarks/evaluation.py [--showers 10000] [--repeat 3] [--sample FILE] [--work DIR]
 
 ``features``: the 362 columns of the CaloChallenge from showers in memory, by FastV and by a pass in plain NumPy that
 follows the definitions layer by layer (``plain_features`` below), in turns, and the ratios of their wall time and of
-their processor time. ``files``: a reference and a generated file of ``--showers`` showers each are read and all figures
-computed, those of the floor too, in a process of its own: wall and processor seconds of each step and of all, those
-from the start of the process to the figures of the first 1000 showers, and peak memory. The files repeat the packed
-chunks of ``--sample``, in another order each, and are removed at the end; they need 8 kB a shower in ``--work``.
+their processor time. ``files``: a reference and a generated file of ``--showers`` showers each are read and all
+comparisons made, those of the floor too, in a process of its own: wall and processor seconds of each step and of all,
+those from the start of the process to the comparisons of the first 1000 showers, and peak memory. The files repeat the
+packed chunks of ``--sample``, in another order each, and are removed at the end; they need 8 kB a shower in ``--work``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.evaluation.floor import QUICK
 from fastv.evaluation.metrics.features import feature_matrix
-from fastv.evaluation.observables.histograms import binning
 from fastv.evaluation.observables.layer_kernel import layer_observables
 from fastv.evaluation.observables.observe import observe
-from fastv.evaluation.physics.comparison import compare
-from fastv.evaluation.physics.figures import physics_figures
+from fastv.evaluation.physics.comparisons import compare_physics
 from fastv.evaluation.statistics.chance import matched_halves
 from fastv.evaluation.threads import matrix_threads
 from fastv.sample import sample_path
@@ -124,8 +123,8 @@ def repeated(source: Path, path: Path, showers: int, first: int) -> None:
         out.attrs["fastv"] = json.dumps({"format_version": 1, "detector": detector.model_dump(mode="json")})
 
 
-def all_figures(reference: Path, generated: Path, started: float) -> dict[str, Any]:
-    """Read both files and make every figure, timing each step."""
+def all_comparisons(reference: Path, generated: Path, started: float) -> dict[str, Any]:
+    """Read both files and make every comparison, timing each step."""
     steps: dict[str, tuple[float, float]] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -136,16 +135,16 @@ def all_figures(reference: Path, generated: Path, started: float) -> dict[str, A
 
     with ShowersFile(reference) as a, ShowersFile(generated) as b:
         first = observe(a[:FIRST])
-        physics_figures(first, observe(b[:FIRST], like=first))
+        compare_physics(first, observe(b[:FIRST], like=first))
         first_results = time.time() - started, time.process_time()
         start = time.perf_counter(), time.process_time()
         ref = timed("reference observables", lambda: observe(a))
         gen = timed("generated observables", lambda: observe(b, like=ref))
-    edges = binning(ref)
     floor = [ref[np.sort(rows)] for rows in matched_halves(ref.incident_energies)]
-    timed("comparison and its floor", lambda: (compare(ref, gen, edges), compare(*floor, edges)))
-    timed("physics figures", lambda: physics_figures(ref, gen))
-    timed("their floor", lambda: physics_figures(*floor))
+    timed("quick comparisons", lambda: compare_physics(ref, gen, only=QUICK))
+    timed("their floor", lambda: compare_physics(*floor, only=QUICK))
+    timed("all comparisons", lambda: compare_physics(ref, gen))
+    timed("floor of all", lambda: compare_physics(*floor))
     return {
         "showers": [len(ref), len(gen)],
         "steps_wall_cpu_s": steps,
@@ -161,19 +160,19 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--sample", type=Path, default=sample_path("test"))
     parser.add_argument("--work", type=Path, default=None, help="folder for the files, the system's by default")
-    parser.add_argument("--figures", nargs=3, metavar=("REFERENCE", "GENERATED", "STARTED"), help=argparse.SUPPRESS)
+    parser.add_argument("--comparisons", nargs=3, metavar=("REFERENCE", "GENERATED", "STARTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.figures:
-        reference, generated, started = options.figures
-        print(json.dumps(all_figures(Path(reference), Path(generated), float(started))))
+    if options.comparisons:
+        reference, generated, started = options.comparisons
+        print(json.dumps(all_comparisons(Path(reference), Path(generated), float(started))))
         return
-    from fastv.bench import processor  # loads PyTorch, which the figures do without
+    from fastv.bench import processor  # loads PyTorch, which comparisons do without
 
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         paths = [Path(folder) / "reference.h5", Path(folder) / "generated.h5"]
         for i, path in enumerate(paths):
             repeated(options.sample, path, options.showers, first=7 * i)
-        command = [sys.executable, __file__, "--figures", *map(str, paths), str(time.time())]
+        command = [sys.executable, __file__, "--comparisons", *map(str, paths), str(time.time())]
         files = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         with ShowersFile(paths[0]) as file:
             showers = file[: min(len(file), 10_000)]

@@ -180,11 +180,11 @@ def judged(baseline: Baseline, name: str, showers: Showers | ShowersFile) -> dic
         "kpd": [metrics.kpd.kpd.value, metrics.kpd.kpd.error],
         "kpd_whole_samples": None if metrics.kpd.chance is None else metrics.kpd.chance.model_dump(),
         "auc": [metrics.boosted.auc.value, metrics.boosted.auc.error],
-        "separations": {s.observable: [s.value, s.expected] for s in evaluation.comparison.separations},
-        "verdicts": {verdict.figure: verdict.judgement for verdict in evaluation.verdicts},
-        "physics_figures_that_differ": len(evaluation.physics.standing_out) if evaluation.physics else None,
-        "checks_failed": [each.check for each in evaluation.honesty.findings if each.judgement == "failed"]
-        if evaluation.honesty
+        "separations": {name: [s.value, s.expected] for name, s in evaluation.physics.separations.items()},
+        "targets": {line.question: line.status for line in evaluation.verdict.targets},
+        "comparisons_that_differ": len(evaluation.physics.standing_out),
+        "checks_failed": [each.check for each in evaluation.integrity.findings if each.status == "differs"]
+        if evaluation.integrity
         else None,
     }
 

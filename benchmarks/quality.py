@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--test", type=Path, default=sample_path("test"))
     parser.add_argument("--floor", type=Path)
-    parser.add_argument("--full", action="store_true", help="print every figure, not the verdicts alone")
+    parser.add_argument("--full", action="store_true", help="print every number, not the verdict alone")
     options = parser.parse_args()
     with ShowersFile(options.test, "par04-siw") as file:
         n = len(file) * options.repeat
@@ -36,8 +36,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             generated = Path(folder) / "generated.h5"
             model.generate_file(generated, like=options.test, n=n, seed=options.seed)
-            figures = evaluate(options.test, generated, floor=options.floor, mesh="par04-siw", quick=True).as_dict()
-        results[name] = figures if options.full else {key: figures[key] for key in ("verdicts", "warnings")}
+            found = evaluate(options.test, generated, floor=options.floor, mesh="par04-siw", quick=True).as_dict()
+        results[name] = found if options.full else {key: found[key] for key in ("verdict", "warnings")}
     print(json.dumps(results, indent=1))
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from fastv.bench import bench
 from fastv.evaluation import evaluate
-from fastv.evaluation.verdict import deviation_text
 from fastv.export import export
 from fastv.model import Model, load
 from fastv.sample import sample_path
@@ -25,22 +24,15 @@ from fastv.training.loop import LOG
 
 
 def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
-    """Worst deviation of each figure, its floor and the judgement."""
+    """The lines of the targets: worst deviation, its place, the floor, the status."""
     test = sample_path("test")
     with ShowersFile(test) as file:
         n = repeat * len(file)
     generated = folder / "generated.h5"
     model.generate_file(generated, like=test, n=n, seed=1)
     evaluation = evaluate(test, generated, quick=True)
-    return {
-        verdict.figure: {
-            "worst": deviation_text(verdict, verdict.generated),
-            "where": verdict.generated.where if verdict.generated else "",
-            "floor": deviation_text(verdict, verdict.floor),
-            "judgement": verdict.judgement,
-        }
-        for verdict in evaluation.verdicts
-    }
+    kept = {"status", "unit", "value", "where", "target", "floor"}
+    return {line.question: line.model_dump(mode="json", include=kept) for line in evaluation.verdict.targets}
 
 
 def speed(model: Model, folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from scipy.stats import ks_2samp
 from fastv.detector.detector import Detector
 from fastv.evaluation.observables.histograms import binning
 from fastv.evaluation.observables.observe import Observables, observe
-from fastv.evaluation.physics.comparison import compare
+from fastv.evaluation.physics.separations import separations
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.spectra import Spectrum
 from fastv.simulation.request import SimulationRequest
@@ -250,14 +250,14 @@ def against_reference(options: argparse.Namespace) -> dict[str, Any]:
     samples = observe(both, like=reference)
     edges = binning(reference)
 
-    def separations(sample: Observables) -> dict[str, float]:
-        return {each.observable: each.value for each in compare(reference, sample, edges).separations}
+    def powers(sample: Observables) -> dict[str, float]:
+        return {each.observable: each.value for each in separations(reference, sample, edges)}
 
-    floor, found = separations(samples[:n]), separations(samples[n:])
+    floor, found = powers(samples[:n]), powers(samples[n:])
     rng = np.random.default_rng(0)
     exchanged: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(EXCHANGES):
-        for name, value in separations(samples[np.arange(n) + n * (rng.random(n) < 0.5)]).items():
+        for name, value in powers(samples[np.arange(n) + n * (rng.random(n) < 0.5)]).items():
             exchanged[name].append(value)
     p_values = {name: (1 + sum(value >= found[name] for value in exchanged[name])) / (1 + EXCHANGES) for name in found}
     return {

@@ -17,9 +17,6 @@ SOURCE = ROOT / "src" / "fastv"
 MAP = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 FILES = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")}
 
-KNOWN_CIRCLES = {("evaluation/lights.py", "evaluation/result.py")}
-"""Arrows that point upwards today."""
-
 
 def section(title: str) -> str:
     """The text of one section of the map."""
@@ -69,11 +66,7 @@ def test_a_room_is_in_one_place_of_the_map() -> None:
 @pytest.mark.parametrize("source", sorted(FILES))
 def test_imports_point_downwards_only(source: str) -> None:
     upwards = {name for name in imported(source) if PLACE[name] <= PLACE[source] and name != source}
-    assert {(source, name) for name in upwards} <= KNOWN_CIRCLES
-
-
-def test_known_circles_are_still_there() -> None:
-    assert all(PLACE[name] <= PLACE[source] and name in imported(source) for source, name in KNOWN_CIRCLES)
+    assert not upwards
 
 
 def test_public_names_are_those_of_the_map() -> None:

@@ -18,7 +18,6 @@ from fastv.bench import bench
 from fastv.evaluation import Evaluation, evaluate, shower_gallery, write_report
 from fastv.evaluation.report.html import embedded_png, html_table
 from fastv.evaluation.report.style import save
-from fastv.evaluation.verdict import deviation_text
 from fastv.export import ExportReport, export
 from fastv.model import Model, load
 from fastv.sample import sample_path
@@ -77,7 +76,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
             write_report(folder / "report", evaluations, sections, title="FastV: demonstration on the shipped sample")
     return {
         "report": str(output / "report" / "report.html"),
-        "samples": {name: _figures(evaluation) for name, evaluation in evaluations.items()},
+        "samples": {name: _targets(evaluation) for name, evaluation in evaluations.items()},
         "onnx_outliers": graph.outliers,
         "geant4_ms_per_shower": geant4,
         "fastv_ms_per_shower": {str(row["batch"]): row["ms_per_shower_median"] for row in speed["timings"]},
@@ -93,17 +92,9 @@ def _stage(what: str) -> Iterator[None]:
     print(f"    {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def _figures(evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "figure": verdict.figure,
-            "target": verdict.target,
-            "worst": deviation_text(verdict, verdict.generated),
-            "floor": deviation_text(verdict, verdict.floor),
-            "judgement": verdict.judgement,
-        }
-        for verdict in evaluation.verdicts
-    ]
+def _targets(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The lines of the targets, in numbers."""
+    return [line.model_dump(mode="json") for line in evaluation.verdict.targets]
 
 
 def _geant4_milliseconds(path: Path) -> float:

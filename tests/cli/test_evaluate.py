@@ -34,7 +34,7 @@ def run(*arguments: str) -> None:
 def test_table(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     run(*files, "--quick")
     output = capsys.readouterr().out
-    assert "mean visible fraction" in output
+    assert "response" in output
     assert "two halves of the reference, 100 and 100 showers" in output
 
 

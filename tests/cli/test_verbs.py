@@ -89,7 +89,7 @@ def test_generate_evaluate_and_back(run: Run, model: Path, data: Path, tmp_path:
         assert file.provenance["seed"] == 3
     code, out, _ = run("evaluate", data, showers, "--json")
     assert code == 0
-    assert {verdict["figure"] for verdict in json.loads(out)["verdicts"]} >= {"sparsity", "voxel spectrum"}
+    assert {line["question"] for line in json.loads(out)["verdict"]["lines"]} >= {"sparsity", "voxel spectrum"}
 
 
 def test_generated_files_are_calochallenge_files(run: Run, model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``evaluate``: verdicts, floor, warnings, and one clear line for what cannot be evaluated."""
+"""``evaluate``: verdict, floor, warnings, and one clear line for what cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.evaluation import evaluate, evaluator
-from fastv.evaluation.floor import halves
+from fastv.evaluation.floor import QUICK, halves
 from fastv.evaluation.metrics.classifier_records import classifier_settings
 from fastv.evaluation.observables.observe import observe
-from fastv.evaluation.physics.comparison import compare
+from fastv.evaluation.physics.comparisons import compare_physics
 from fastv.evaluation.report.sections import reproducing_command
 from fastv.showers import Showers
 
@@ -27,31 +27,31 @@ quick = partial(evaluate, quick=True)
 def test_identical_samples_pass(geant4: Showers) -> None:
     evaluation = quick(geant4, geant4)
     assert evaluation.passed
-    assert all(v.generated and v.generated.deviation.value == 0 for v in evaluation.verdicts)
+    assert all(line.value and line.value.value == 0 for line in evaluation.verdict.targets)
 
 
 def test_geant4_never_fails_against_itself(geant4: Showers, geant4_other: Showers) -> None:
     evaluation = quick(geant4, geant4_other)
-    assert all(verdict.judgement != "missed" for verdict in evaluation.verdicts)
+    assert all(line.status != "differs" for line in evaluation.verdict.lines)
 
 
 def test_scaled_energies_miss_their_target(geant4: Showers) -> None:
     evaluation = quick(geant4, replace(geant4, energies=geant4.energies * np.float32(1.03)))
-    judged = {verdict.figure: verdict.judgement for verdict in evaluation.verdicts}
-    assert judged["mean visible fraction"] == "missed"
-    assert judged["resolution, std/mean"] == "met"
-    assert judged["sparsity"] == "met"
+    verdict = evaluation.verdict
+    assert verdict["response"].status == "differs"
+    assert verdict["resolution, std/mean"].status == "agrees"
+    assert verdict["sparsity"].status == "agrees"
     assert not evaluation.passed
 
 
 def test_broken_layer_misses_its_target_and_is_named(geant4: Showers) -> None:
     grid = geant4.grid.copy()
-    grid[:, 10] *= 1.1
+    grid[:, 10] *= 1.2
     evaluation = quick(geant4, replace(geant4, energies=grid.reshape(len(grid), -1)))
-    verdict = next(v for v in evaluation.verdicts if v.figure == "layer energies")
-    assert verdict.judgement == "missed"
-    assert verdict.generated is not None
-    assert verdict.generated.where == "layer 10"
+    line = evaluation.verdict["layer energies"]
+    assert (line.status, line.where) == ("differs", "layer 10")
+    assert line.value is not None
+    assert line.value.value == pytest.approx(0.2, abs=0.003)
 
 
 def test_floor_of_halves_matches_energies(geant4: Showers) -> None:
@@ -67,20 +67,21 @@ def test_floor_of_halves_matches_energies(geant4: Showers) -> None:
 def test_floor_sample_is_used_and_named(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
     geant4_other.write(tmp_path / "second.h5")
     evaluation = quick(geant4, geant4, floor=tmp_path / "second.h5")
-    assert evaluation.floor.showers_generated == len(geant4_other)
+    assert evaluation.physics_floor.showers_generated == len(geant4_other)
     assert "second.h5, 400 showers" in evaluation.floor_samples
     # One function makes both: the floor is what the second sample would get as a generated one.
     observables = [
         observe(sample, voxel_edges=evaluation.reference_observables.voxel_edges) for sample in (geant4, geant4_other)
     ]
-    assert evaluation.floor == compare(observables[0], observables[1], evaluation.edges)
+    assert evaluation.physics_floor == compare_physics(*observables, edges=evaluation.edges, only=QUICK)
 
 
 def test_floor_is_not_the_sample(geant4: Showers) -> None:
     """A bad sample moves its own figures and leaves the floor."""
     good = quick(geant4, geant4)
     bad = quick(geant4, replace(geant4, energies=geant4.energies * np.float32(1.2)))
-    assert good.floor == bad.floor
+    assert good.physics_floor == bad.physics_floor
+    assert good.physics != bad.physics
 
 
 def test_different_incident_energies_are_a_warning(geant4: Showers) -> None:
@@ -89,7 +90,9 @@ def test_different_incident_energies_are_a_warning(geant4: Showers) -> None:
     assert any(
         "incident energies differ" in warning and "like the reference" in warning for warning in evaluation.warnings
     )
-    assert any("fewer than 20 showers" in warning for warning in evaluation.warnings)
+    # As many showers as the reference has, none of them at low energies: bins that could be filled are not.
+    many = quick(geant4, geant4[np.tile(np.flatnonzero(geant4.incident_energies > 2e4), 2)])
+    assert any("not judged" in warning and "100 of each" in warning for warning in many.warnings)
     outside = quick(high, geant4)
     assert any("outside" in warning for warning in outside.warnings)
     assert not any("incident energies" in warning for warning in quick(geant4[:200], geant4[:200]).warnings)
@@ -100,7 +103,8 @@ def test_json_has_no_nan(geant4: Showers) -> None:
     grid[:, 30:] = 0
     evaluation = quick(replace(geant4, energies=grid.reshape(len(grid), -1)), geant4)
     text = json.dumps(evaluation.as_dict(), allow_nan=False)
-    assert json.loads(text)["comparison"]["layers"][40]["energy"]["ratio"]["value"] is None
+    layer = json.loads(text)["physics"]["comparisons"]["layer energies"]["differences"][40]
+    assert (layer["where"], layer["difference"]["value"]) == ("layer 40", None)
 
 
 def test_irregular_mesh(irregular: Showers) -> None:
@@ -110,8 +114,10 @@ def test_irregular_mesh(irregular: Showers) -> None:
 
 def test_nothing_generated(geant4: Showers) -> None:
     evaluation = quick(geant4, replace(geant4, energies=np.zeros_like(geant4.energies)))
-    judged = {verdict.figure: verdict.judgement for verdict in evaluation.verdicts}
-    assert judged["layer energies"] == judged["voxel spectrum"] == judged["sparsity"] == "missed"
+    verdict = evaluation.verdict
+    for question in ("response", "layer energies", "voxel spectrum", "sparsity"):
+        assert verdict[question].status == "differs", question
+    assert verdict["resolution, std/mean"].status == "not judged"
     json.dumps(evaluation.as_dict(), allow_nan=False)
 
 

@@ -31,7 +31,7 @@ def ranking(geant4: Showers, samples: dict[str, Showers], tmp_path_factory: pyte
 
 
 def test_order_is_that_of_the_planted_shifts(ranking: Ranking) -> None:
-    response = ranking.figures["mean visible fraction, worst deviation"]
+    response = ranking.quantities["response, worst deviation"]
     assert response["worst"].value.value > response["shifted"].value.value
     assert response["worst"].significant
     best = min(response, key=lambda name: response[name].value.value)
@@ -42,9 +42,9 @@ def test_order_is_that_of_the_planted_shifts(ranking: Ranking) -> None:
 
 def test_table_marks_what_is_significantly_behind(ranking: Ranking) -> None:
     text = ranking_text(ranking)
-    line = next(line for line in text.splitlines() if line.startswith("mean visible fraction"))
+    line = next(line for line in text.splitlines() if line.startswith("response"))
     assert line.count("*") >= 1
-    assert text.splitlines()[0].split() == ["figure", *ranking.order, "floor"]
+    assert text.splitlines()[0].split() == ["quantity", *ranking.order, "floor"]
 
 
 def test_report_is_written_whole(geant4: Showers, samples: dict[str, Showers], tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_report_is_written_whole(geant4: Showers, samples: dict[str, Showers], t
     assert 'src="http' not in page
     data = json.loads((report / "report.json").read_text())
     assert set(data["order"]) == set(samples)
-    assert "| figure |" in (report / "report.md").read_text()
+    assert "| quantity |" in (report / "report.md").read_text()
     assert len(list((report / "plots").iterdir())) >= 6
 
 
@@ -72,14 +72,14 @@ def test_bad_requests(geant4: Showers, irregular: Showers, tmp_path: Path) -> No
         compare_generators(geant4, [tmp_path / "a.h5", tmp_path / "a.h5"], quick=True)
 
 
-def test_the_order_is_by_a_figure_that_all_have(
+def test_the_order_is_by_a_quantity_that_all_have(
     whole_evaluation: Evaluation, geant4: Showers, geant4_other: Showers
 ) -> None:
     faulty = replace(geant4_other[:150], energies=geant4_other[:150].energies * np.float32(1.2))
     small, worse = (evaluate(geant4, sample, quick=True) for sample in (geant4_other[:150], faulty))
     ranking = rank({"worse": worse, "small": small, "whole": whole_evaluation})
-    assert "small" not in ranking.figures["KPD x 1e3, whole samples"]
-    separations = ranking.figures["mean separation power x 1e3"]
+    assert "small" not in ranking.quantities["KPD, whole samples"]
+    separations = ranking.quantities["mean separation power"]
     assert list(ranking.order) == sorted(separations, key=lambda name: separations[name].value.value)
     assert ranking.order[-1] == "worse"
     assert "differ in size (" in ranking_text(ranking)

@@ -18,7 +18,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run all stages and print the figures that matter."""
+    """Run all stages and print the numbers that matter."""
     import json
 
     from fastv.demo import demo
@@ -27,15 +27,15 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    samples = result["samples"]
-    print(
-        "".join(
-            ["\n", f"{'worst deviation from Geant4':<28}", *(f"  {name:>34}" for name in samples), f"  {'floor':>24}"]
-        )
-    )
-    for rows in zip(*samples.values(), strict=True):
-        cells = [f"{row['worst']} {row['judgement']:>10}" for row in rows]
-        print("".join([f"{rows[0]['figure']:<28}", *(f"  {cell:>34}" for cell in cells), f"  {rows[0]['floor']:>24}"]))
+    from fastv.evaluation.report import words
+    from fastv.evaluation.verdict import Line
+
+    samples = {name: [Line.model_validate(line) for line in lines] for name, lines in result["samples"].items()}
+    head = "".join(f"  {name:>36}" for name in samples)
+    print(f"\n{'worst deviation from Geant4':<28}{head}  {'floor':>24}")
+    for lines in zip(*samples.values(), strict=True):
+        cells = "".join(f"  {words.number(line.value, line.unit)} {line.status:>10}".rjust(38) for line in lines)
+        print(f"{lines[0].question:<28}{cells}  {words.floor(lines[0]):>24}")
     print(f"\nGeant4 {result['geant4_ms_per_shower']:.0f} ms a shower; FastV", end=" ")
     print(", ".join(f"{ms:.3f} ms at batch {batch}" for batch, ms in result["fastv_ms_per_shower"].items()))
     print(f"report: {result['report']}")

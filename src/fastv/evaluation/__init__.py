@@ -1,10 +1,10 @@
-"""Is a generated sample as good as full simulation? Observables, figures with errors and floor, plots, report.
+"""Is a generated sample as good as full simulation?
 
-statistics   estimates with errors          observables  per-shower observables, streamed
-histograms   binning, separation power      comparison   every figure of one sample against another
-verdict      figures against targets        evaluator    ``evaluate``: samples in, Evaluation out
-plots        figures for a paper            pictures     individual showers
-report       the HTML page, JSON and plots
+statistics    estimates with errors, comparisons     observables  what is measured of each shower, streamed
+physics       every quantity compared, once          metrics      FPD, KPD, PRDC, classifiers
+integrity     copies, gaps, impossible energies      verdict      all of it judged in four words
+evaluator     ``evaluate``: samples in, result out   ranking      several generators
+report        the page, JSON, plots, texts
 """
 
 from __future__ import annotations

@@ -16,18 +16,15 @@ import numpy as np
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
 from fastv.evaluation.floor import Baseline
-from fastv.evaluation.integrity.checks import Honesty, check_honesty
+from fastv.evaluation.integrity.checks import Integrity, check_integrity
 from fastv.evaluation.integrity.unchecked import raw_batches, scan, undamaged
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
-from fastv.evaluation.observables.histograms import Binning
 from fastv.evaluation.observables.observe import Observables, Source, observe
-from fastv.evaluation.physics.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
-from fastv.evaluation.physics.figures import physics_figures
+from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.result import Evaluation, SampleInfo
-from fastv.evaluation.statistics.measured import mean, ratio
+from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
-from fastv.evaluation.verdict import judge
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 
@@ -71,7 +68,7 @@ def evaluate(
         train: the showers that the generator was trained on, to see whether it has learnt them by heart.
         classifiers: settings of the CaloChallenge's neural classifiers; None leaves them out.
         mesh: detector or its preset's name, for plain CaloChallenge files.
-        energy_bins: logarithmic bins of incident energy for response and resolution.
+        energy_bins: logarithmic bins of incident energy at most; neighbours are joined until each has 100 showers.
         quick: only what observables give at once: targets, separation powers, plots.
         announce: called with a sentence when a first result is known.
         force: replace an existing report.
@@ -84,8 +81,8 @@ def evaluate(
     Example:
         >>> from fastv.sample import sample_path
         >>> evaluation = evaluate(sample_path("test"), sample_path("train"), quick=True)
-        >>> [verdict.figure for verdict in evaluation.verdicts][:2]
-        ['mean visible fraction', 'resolution, std/mean']
+        >>> [line.question for line in evaluation.verdict.targets][:2]
+        ['response', 'resolution, std/mean']
     """
     if output is not None:
         check_free(output, force=force)
@@ -154,7 +151,7 @@ def evaluate_against(
         train, classifiers, quick: see :func:`evaluate`.
         keep: a folder for finished trainings of the classifiers.
         clock: times each part.
-        on_comparison: called with the evaluation when targets and separations are known, and nothing else yet.
+        on_comparison: called with the evaluation when the physics is known, and nothing else yet.
 
     Returns:
         The evaluation, and the sample without damaged showers.
@@ -168,47 +165,42 @@ def evaluate_against(
     except FileFormatError:
         judged, damage = _undamaged(judged)
         gen = observe(judged, like=ref, label="generated")
-    comparison = compare(ref, gen, baseline.edges)
-    floor = baseline.comparison
     clock.lap("observables")
+    physics, physics_floor = baseline.compare(gen, quick=quick), baseline.physics(quick=quick)
+    clock.lap("physics")
     evaluation = Evaluation(
         reference=_info(names[0], baseline.source),
         generated=_info(names[1], generated),
         floor_samples=baseline.words(gen),
-        comparison=comparison,
-        floor=floor,
-        verdicts=tuple(judge(comparison, floor)),
-        warnings=(*damage, *_warnings(comparison, floor, baseline.edges, gen)),
+        physics=physics,
+        physics_floor=physics_floor,
+        warnings=(*damage, *_warnings(ref, gen, physics, physics_floor)),
         edges=baseline.edges,
         reference_observables=ref,
         generated_observables=gen,
         trained_on=names[2],
         seconds=clock.seconds,
     )
-    further: dict[str, Any] = {}
-    if not quick:
-        further["physics"] = physics_figures(ref, gen, label="physics")
-        further["physics_floor"] = baseline.physics
-        clock.lap("physics")
     if on_comparison is not None:
         on_comparison(evaluation)
     if quick:
         return evaluation, judged
     observables = None if damage else (ref, gen)
 
-    def checked() -> Honesty:
-        return check_honesty(baseline.source, generated, train=train, observables=observables)
+    def checked() -> Integrity:
+        return check_integrity(baseline.source, generated, train=train, observables=observables)
 
     # Metrics and checks divide their work among threads, and have parts that cannot be divided: together they fill the
     # cores. They also add up in memory, so large samples take one after the other.
     together = max(len(baseline.source), len(generated)) <= _MOST_IN_MEMORY
     with ONE_MATRIX_THREAD:
-        checks = in_background(checked, "honesty checks") if together else None
+        checks = in_background(checked, "integrity checks") if together else None
+        further: dict[str, Any] = {}
         further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
         further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
         clock.lap("metrics")
-        further["honesty"] = checked() if checks is None else checks.result()
-        clock.lap("honesty")
+        further["integrity"] = checked() if checks is None else checks.result()
+        clock.lap("integrity checks")
     return replace(evaluation, **further, seconds=clock.seconds), judged
 
 
@@ -242,7 +234,7 @@ def _first_look(reference: Source, generated: Source) -> str:
 
 
 def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
-    """A sample without its damaged showers, and a warning if there are any; the honesty checks count them."""
+    """A sample without its damaged showers, and a warning if there are any; the integrity checks count them."""
     scanned = scan(source, label="generated: scan")
     bad = int((~scanned.good).sum())
     if not bad:
@@ -255,14 +247,14 @@ def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
         raise FileFormatError(msg)
     left = undamaged(source, scanned, most=_MOST_IN_MEMORY)
     warning = (
-        f"{bad} of {len(source)} generated showers have voxels that are NaN, infinite or negative; all figures but the "
-        f"honesty checks are of the other {len(left)}"
+        f"{bad} of {len(source)} generated showers have voxels that are NaN, infinite or negative; everything but the "
+        f"integrity checks is of the other {len(left)}"
     )
     return left, (warning,)
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
-    """The further arguments of :func:`evaluate` that give the same figures."""
+    """The further arguments of :func:`evaluate` that give the same numbers."""
     options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
     if classifiers is not None:
         options["classifiers"] = classifiers.model_dump(mode="json", exclude_defaults=True)
@@ -330,25 +322,19 @@ def check_comparable(sources: dict[str, Source]) -> None:
                 raise GeometryError(msg)
 
 
-def _warnings(comparison: Comparison, floor: Comparison, edges: Binning, generated: Observables) -> list[str]:
+def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physics) -> list[str]:
     warnings = []
-    if comparison.incident_energy_ks_p_value < 0.01:
+    energies, expected = gen.incident_energies, ref.incident_energies
+    p_value = ks_p_value(energies, expected)
+    if p_value < 0.01:
         warnings.append(
-            f"incident energies differ between the samples (Kolmogorov-Smirnov p = "
-            f"{comparison.incident_energy_ks_p_value:.1g}): layer energies, sparsity and spectra depend on them; "
-            "generate showers like the reference, with its energies"
+            f"incident energies differ between the samples (Kolmogorov-Smirnov p = {p_value:.1g}): whatever changes "
+            "with energy within a bin differs for that reason; generate showers like the reference, with its energies"
         )
-    energies = generated.incident_energies
-    outside = np.mean((energies < edges.energies[0] * (1 - 1e-6)) | (energies > edges.energies[-1] * (1 + 1e-6)))
+    outside = np.mean((energies < expected.min() * (1 - 1e-6)) | (energies > expected.max() * (1 + 1e-6)))
     if outside > 0.01:
         warnings.append(f"{100 * outside:.0f} % of the generated showers lie outside the reference's energies")
-    for name, sample in (("", comparison), (" of the floor", floor)):
-        skipped = [energy_bin for energy_bin in sample.energy_bins if energy_bin.skipped]
-        if skipped:
-            warnings.append(
-                f"{len(skipped)} of {len(sample.energy_bins)} energy bins{name} are not judged: {skipped[0].skipped}"
-                if len({energy_bin.skipped for energy_bin in skipped}) == 1
-                else f"{len(skipped)} of {len(sample.energy_bins)} energy bins{name} are not judged, fewer than "
-                f"{MIN_SHOWERS_IN_BIN} showers or no energy"
-            )
+    for name, found in (("", physics), (" of the floor", floor)):
+        if notes := found["response"].notes:
+            warnings.append(f"bins of incident energy{name} are not judged: {'; '.join(notes)}")
     return warnings

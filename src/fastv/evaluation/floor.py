@@ -13,9 +13,12 @@ from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import MOST_VOXELS, Metrics, measure
 from fastv.evaluation.observables.histograms import Binning, binning
 from fastv.evaluation.observables.observe import Observables, Source, observe
-from fastv.evaluation.physics.comparison import Comparison, compare
-from fastv.evaluation.physics.figures import Physics, physics_figures
+from fastv.evaluation.physics.comparisons import Physics, compare_physics
 from fastv.evaluation.statistics.chance import matched_halves
+from fastv.evaluation.verdict import TARGETS
+
+QUICK = {*TARGETS, "ring energies"}
+"""Comparisons of a quick evaluation: what targets and plots need."""
 
 
 class Baseline:
@@ -25,7 +28,7 @@ class Baseline:
         reference: full simulation.
         floor: a second, independent sample of it; by default the reference is cut into halves of matched energies.
         floor_name: what the floor is called.
-        energy_bins: logarithmic bins of incident energy.
+        energy_bins: logarithmic bins of incident energy, at most.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class Baseline:
             self.first = self.observables
             self.second = observe(floor, like=self.observables, label="floor")
             self._words = f"the reference, {len(self.first)} showers, and {floor_name}, {len(self.second)} showers"
-        self.edges: Binning = binning(self.observables, energy_bins)
+        self.edges: Binning = binning(self.observables)
+        self.energy_bins = energy_bins
+        self._physics: dict[bool, Physics] = {}
 
     def words(self, generated: Observables) -> str:
         """What the floor compares, and how its errors compare to those of a generated sample."""
@@ -52,15 +57,26 @@ class Baseline:
         scale = math.sqrt(floor / (1 / len(self.observables) + 1 / len(generated)))
         return f"{self._words}; statistical errors {scale:.2g} times those of reference against generated"
 
-    @cached_property
-    def comparison(self) -> Comparison:
-        """The floor of every figure of :func:`compare`."""
-        return compare(self.first, self.second, self.edges)
+    def compare(self, generated: Observables, *, quick: bool = False) -> Physics:
+        """The physics of a sample compared with that of the reference.
 
-    @cached_property
-    def physics(self) -> Physics:
-        """The floor of the physics figures."""
-        return physics_figures(self.first, self.second, label="physics of the floor")
+        Args:
+            generated: the sample.
+            quick: only what targets and plots need.
+        """
+        return self._compare(self.observables, generated, quick=quick, label="physics")
+
+    def physics(self, *, quick: bool = False) -> Physics:
+        """The floor of :meth:`compare`: full simulation against full simulation."""
+        if quick not in self._physics:
+            self._physics[quick] = self._compare(self.first, self.second, quick=quick, label="physics of the floor")
+        return self._physics[quick]
+
+    def _compare(self, first: Observables, second: Observables, *, quick: bool, label: str) -> Physics:
+        only = QUICK if quick else None
+        return compare_physics(
+            first, second, edges=self.edges, only=only, most_energy_bins=self.energy_bins, label=label
+        )
 
     def metrics(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
         """The floor of the metrics; arguments as :func:`measure`."""

@@ -20,6 +20,7 @@ from fastv.errors import SettingsError
 from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
 from fastv.evaluation.floor import Baseline
 from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.report import sections
 from fastv.evaluation.report.html import embedded_png, html_table, page
 from fastv.evaluation.report.markdown import table
@@ -32,7 +33,7 @@ _SIGNIFICANT = 2.0
 
 
 class Entry(BaseModel):
-    """One figure of one generator; ``behind`` is by how many standard deviations it is worse than the best."""
+    """One quantity of one generator; ``behind`` is by how many standard deviations it is worse than the best."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,14 +51,15 @@ class Ranking:
     """Generators in the order of their quality.
 
     Attributes:
-        evaluations: by name, the best first: by the first of the figures that all of them have. That is the distance
-            FPD of the whole samples; in a quick comparison, or where a sample is too small for it, a later one.
-        figures: for each figure the entries by name; smaller is better in all of them.
-        floor: the same figures of full simulation against itself.
+        evaluations: by name, the best first: by the first of the quantities that all of them have. That is the
+            distance FPD of the whole samples; in a quick comparison, or where a sample is too small for it, a later
+            one.
+        quantities: for each quantity the entries by name; smaller is better in all of them.
+        floor: the same of full simulation against itself.
     """
 
     evaluations: Mapping[str, Evaluation]
-    figures: Mapping[str, Mapping[str, Entry]]
+    quantities: Mapping[str, Mapping[str, Entry]]
     floor: Mapping[str, Measured]
 
     @property
@@ -68,16 +70,16 @@ class Ranking:
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON data."""
         return {
-            "format_version": 1,
+            "format_version": 2,
             "fastv_version": __version__,
             "order": list(self.order),
-            "figures": {
-                figure: {
+            "quantities": {
+                quantity: {
                     name: {**entry.model_dump(), "significant": entry.significant} for name, entry in entries.items()
                 }
-                for figure, entries in self.figures.items()
+                for quantity, entries in self.quantities.items()
             },
-            "floor": {figure: value.model_dump() for figure, value in self.floor.items()},
+            "floor": {quantity: value.model_dump() for quantity, value in self.floor.items()},
             "evaluations": {name: evaluation.as_dict() for name, evaluation in self.evaluations.items()},
         }
 
@@ -158,19 +160,21 @@ def _by_stem(paths: Sequence[str | Path]) -> dict[str, Sample]:
 
 def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
     """Rank evaluations that have one reference."""
-    values = {name: _figures(evaluation) for name, evaluation in evaluations.items()}
-    figures: dict[str, dict[str, Entry]] = {}
-    for figure in dict.fromkeys(figure for own in values.values() for figure in own):
-        having = {name: own[figure] for name, own in values.items() if figure in own}
+    values = {name: _quantities(evaluation) for name, evaluation in evaluations.items()}
+    quantities: dict[str, dict[str, Entry]] = {}
+    for quantity in dict.fromkeys(quantity for own in values.values() for quantity in own):
+        having = {name: own[quantity][0] for name, own in values.items() if quantity in own}
         best = min(having.values(), key=lambda value: value.value)
-        figures[figure] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
-    leading = next(figure for figure, having in figures.items() if len(having) == len(evaluations))
-    order = sorted(evaluations, key=lambda name: _place(figures[leading], name))
-    first = next(iter(evaluations.values()))
+        quantities[quantity] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
+    leading = next(quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
+    order = sorted(evaluations, key=lambda name: _place(quantities[leading], name))
+    floors = next(iter(values.values()))
     return Ranking(
         evaluations={name: evaluations[name] for name in order},
-        figures={figure: {name: own[name] for name in order if name in own} for figure, own in figures.items()},
-        floor=_floor(first),
+        quantities={
+            quantity: {name: own[name] for name in order if name in own} for quantity, own in quantities.items()
+        },
+        floor={quantity: floor for quantity, (_, floor) in floors.items() if floor is not None},
     )
 
 
@@ -184,73 +188,55 @@ def _behind(value: Measured, best: Measured) -> float:
     return distance / error if error > 0 else (math.inf if distance > 0 else 0.0)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Measured]:
-    """What generators are ranked by, the leading figure first; smaller is better."""
-    found: dict[str, Measured] = {}
-    metrics = evaluation.metrics
+def _quantities(evaluation: Evaluation) -> dict[str, tuple[Measured, Measured | None]]:
+    """What generators are ranked by, with the floor, the leading quantity first; smaller is better."""
+    found: dict[str, tuple[Measured, Measured | None]] = {}
+    metrics, floor = evaluation.metrics, evaluation.metrics_floor
     if metrics is not None and metrics.fpd is not None and metrics.fpd.chance is not None:
         # The error is what chance moves the distance by; a larger distance moves by more, as its root.
         chance = metrics.fpd.chance
         size = math.sqrt(max(1.0, chance.observed / max(chance.expected, 1e-12)))
-        found["FPD x 1e3, whole samples"] = Measured(value=1e3 * chance.observed, error=1e3 * chance.spread * size)
+        by_chance = Measured(value=chance.expected, error=chance.spread)
+        found["FPD, whole samples"] = Measured(value=chance.observed, error=chance.spread * size), by_chance
     if metrics is not None and metrics.kpd is not None and metrics.kpd.chance is not None:
         chance = metrics.kpd.chance
-        found["KPD x 1e3, whole samples"] = Measured(value=1e3 * chance.observed, error=1e3 * chance.spread)
+        by_chance = Measured(value=chance.expected, error=chance.spread)
+        found["KPD, whole samples"] = Measured(value=chance.observed, error=chance.spread), by_chance
     if metrics is not None and metrics.boosted is not None:
-        found["gradient-boosted high-level AUC"] = metrics.boosted.auc
-    separations = evaluation.comparison.separations
-    found["mean separation power x 1e3"] = Measured(
-        value=1e3 * sum(each.value for each in separations) / len(separations),
-        error=1e3 * math.sqrt(sum(each.expected**2 for each in separations)) / len(separations),
-    )
-    for verdict in evaluation.verdicts:
-        if verdict.generated is not None:
-            deviation = verdict.generated.deviation
-            found[f"{verdict.figure}, worst deviation"] = Measured(value=abs(deviation.value), error=deviation.error)
-    if evaluation.physics is not None:
-        found["physics figures that differ"] = Measured(value=float(len(evaluation.physics.standing_out)), error=0.0)
+        base = floor.boosted.auc if floor is not None and floor.boosted is not None else None
+        found["gradient-boosted high-level AUC"] = metrics.boosted.auc, base
+    found["mean separation power"] = _mean_separation(evaluation.physics), _mean_separation(evaluation.physics_floor)
+    for line in evaluation.verdict.targets:
+        if line.value is not None:
+            found[f"{line.question}, worst deviation"] = _size(line.value), line.floor and _size(line.floor)
+    line = evaluation.verdict["physics comparisons"]
+    if line.value is not None:
+        found["physics comparisons that differ"] = line.value, line.floor
     return found
 
 
-def _floor(evaluation: Evaluation) -> dict[str, Measured]:
-    found: dict[str, Measured] = {}
-    metrics, floor = evaluation.metrics, evaluation.metrics_floor
-    for name, chance in (
-        ("FPD x 1e3, whole samples", metrics.fpd.chance if metrics and metrics.fpd else None),
-        ("KPD x 1e3, whole samples", metrics.kpd.chance if metrics and metrics.kpd else None),
-    ):
-        if chance is not None:
-            found[name] = Measured(value=1e3 * chance.expected, error=1e3 * chance.spread)
-    if floor is not None and floor.boosted is not None:
-        found["gradient-boosted high-level AUC"] = floor.boosted.auc
-    separations = evaluation.floor.separations
-    found["mean separation power x 1e3"] = Measured(
-        value=1e3 * sum(each.value for each in separations) / len(separations),
-        error=1e3 * math.sqrt(sum(each.expected**2 for each in separations)) / len(separations),
-    )
-    for verdict in evaluation.verdicts:
-        if verdict.floor is not None:
-            deviation = verdict.floor.deviation
-            found[f"{verdict.figure}, worst deviation"] = Measured(value=abs(deviation.value), error=deviation.error)
-    if evaluation.physics_floor is not None:
-        found["physics figures that differ"] = Measured(
-            value=float(len(evaluation.physics_floor.standing_out)), error=0.0
-        )
-    return found
+def _size(deviation: Measured) -> Measured:
+    return Measured(value=abs(deviation.value), error=deviation.error)
+
+
+def _mean_separation(physics: Physics) -> Measured:
+    powers = physics.separations.values()
+    expected = math.sqrt(sum(each.expected**2 for each in powers))
+    return Measured(value=sum(each.value for each in powers) / len(powers), error=expected / len(powers))
 
 
 def ranking_rows(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table: a line a figure, a column a generator; a star marks what is significantly behind."""
-    head = ["figure", *ranking.order, "floor"]
+    """Head and rows of the table: a line a quantity, a column a generator, a star for what is significantly behind."""
+    head = ["quantity", *ranking.order, "floor"]
     rows = [
         [
-            figure,
+            quantity,
             *(_cell(entries.get(name)) for name in ranking.order),
-            _value(ranking.floor[figure]) if figure in ranking.floor else "",
+            _value(ranking.floor[quantity]) if quantity in ranking.floor else "",
         ]
-        for figure, entries in ranking.figures.items()
+        for quantity, entries in ranking.quantities.items()
     ]
-    rows.append(["verdict", *(evaluation.overall[0] for evaluation in ranking.evaluations.values()), ""])
+    rows.append(["verdict", *(evaluation.verdict.status for evaluation in ranking.evaluations.values()), ""])
     return head, rows
 
 
@@ -316,7 +302,7 @@ def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping
                 + "".join(f"<p>{escape(note)}</p>" for note in _notes(ranking)),
             ),
             ("Showers side by side", fragment(panels)),
-            ("Figures", f'<div class="figures">{"".join(drawn)}</div>'),
+            ("Plots", f'<div class="figures">{"".join(drawn)}</div>'),
             *((f"Verdict, {name}", sections.verdict(one)) for name, one in ranking.evaluations.items()),
         ]
         (temporary / "report.html").write_text(page(title, content, assets=shared_assets()), encoding="utf-8")

@@ -1,157 +1,300 @@
-"""Judgement of a comparison against the targets of a fast simulation, in words."""
+"""Is a sample as good as full simulation? Targets, physics, metrics and integrity checks in one vocabulary."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fastv.evaluation.physics.comparison import MIN_SHARE, Comparison
+from fastv.evaluation.integrity.checks import Integrity
+from fastv.evaluation.metrics.measure import Metrics
+from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.physics.profiles import MIN_SHARE
+from fastv.evaluation.statistics.chance import Chance
+from fastv.evaluation.statistics.comparison import Status
 from fastv.evaluation.statistics.measured import Measured, allowance
 
-Judgement = Literal["met", "missed", "undecided"]
+Kind = Literal["target", "physics", "metric", "integrity"]
+Unit = Literal["relative", "absolute", "separation power", "distance", "area", "count"]
 
+SPECTRUM = "voxel spectrum"
 TARGETS = {
-    "mean visible fraction": 0.01,
+    "response": 0.01,
     "resolution, std/mean": 0.15,
     "resolution, central 68 %": 0.15,
     "layer energies": 0.03,
     "sparsity": 0.02,
-    "voxel spectrum": 0.005,
+    SPECTRUM: 0.005,
 }
 """Largest deviation allowed. The first four are relative, sparsity is absolute, the last is a separation power."""
 
+_LIKELY = 0.01
+"""A p-value from which on chance is a good explanation."""
+_UNLIKELY_PULL = 4.0
+"""A pull from which on it is not: few labellings give no small p-value, however large the difference."""
+_SMALL_AUC = 0.6
+_SMALL_FACTOR = 5.0
+"""A distance of up to so many times that of chance is small: published generators lie at 2 to 500 times."""
 
-class Worst(BaseModel):
-    """The largest deviation among ``compared`` ones, and where it is."""
 
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    deviation: Measured
-    where: str
-    compared: int
 
+class Line(_Record):
+    """One question and its answer, in numbers and in a sentence.
 
-class Verdict(BaseModel):
-    """One figure against its target.
-
-    ``met``: no deviation exceeds the target. ``missed``: one exceeds it by more than chance explains (5 % for all
-    deviations of the figure together). ``undecided``: one exceeds it, but more showers are needed to tell.
+    ``value`` is what was found and ``floor`` the same of full simulation against itself. For a target they are the
+    deviations furthest from zero, ``where`` is the place of the first and ``target`` the largest deviation allowed. For
+    physics and integrity checks they count what differs. ``compared`` is the number of deviations, comparisons or
+    checks. What does not exist is None.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    figure: str
-    target: float
-    relative: bool
-    generated: Worst | None
-    floor: Worst | None
-    judgement: Judgement
+    question: str
+    kind: Kind
+    status: Status
     words: str
+    unit: Unit
+    value: Measured | None = None
+    where: str = ""
+    compared: int | None = None
+    target: float | None = None
+    p_value: float | None = None
+    floor: Measured | None = None
 
 
-def judge(comparison: Comparison, floor: Comparison | None = None) -> list[Verdict]:
-    """One verdict a target, with the worst deviation of the sample and of the floor side by side.
+class Verdict(_Record):
+    """The judgement of a sample: one status and one sentence that stand for all lines."""
+
+    status: Status
+    words: str
+    lines: tuple[Line, ...]
+
+    @property
+    def targets(self) -> tuple[Line, ...]:
+        """The lines of the targets."""
+        return tuple(line for line in self.lines if line.kind == "target")
+
+    def __getitem__(self, question: str) -> Line:
+        return next(line for line in self.lines if line.question == question)
+
+
+def judge(
+    physics: Physics,
+    physics_floor: Physics,
+    metrics: Metrics | None = None,
+    metrics_floor: Metrics | None = None,
+    integrity: Integrity | None = None,
+    *,
+    trained_on: str = "",
+) -> Verdict:
+    """Judge a sample by what was measured of it.
 
     Args:
-        comparison: generated against reference.
-        floor: Geant4 against Geant4.
+        physics: generated against reference, with the comparisons of :data:`TARGETS`.
+        physics_floor: full simulation against full simulation.
+        metrics, metrics_floor: the same of the metrics, if they were measured.
+        integrity: what the integrity checks found, if they were made.
+        trained_on: name of the training file, where it was given.
     """
-    verdicts = []
-    own, floors = _deviations(comparison), _deviations(floor) if floor else {}
-    for figure, target in TARGETS.items():
-        deviations = own[figure]
-        judgement, words = _judge(deviations, target)
-        verdicts.append(
-            Verdict(
-                figure=figure,
-                target=target,
-                relative=figure not in ("sparsity", "voxel spectrum"),
-                generated=_worst(deviations),
-                floor=_worst(floors.get(figure, [])),
-                judgement=judgement,
-                words=words,
-            )
-        )
-    return verdicts
+    lines = [_target(name, target, physics, physics_floor) for name, target in TARGETS.items()]
+    lines.append(_physics(physics, physics_floor))
+    if metrics is not None:
+        lines += _metrics(metrics, metrics_floor or Metrics())
+    if integrity is not None:
+        lines.append(_integrity(integrity, trained_on))
+    return overall(lines)
 
 
-def deviation_text(verdict: Verdict, worst: Worst | None) -> str:
-    """A deviation with its error, in the unit of its figure."""
-    if worst is None:
-        return "none"
-    value, error = worst.deviation.value, worst.deviation.error
-    if verdict.figure == "voxel spectrum":
-        return f"{value:.3g} (chance {error:.1g})"
-    if not math.isfinite(value):
-        return "no value"
-    if verdict.relative:
-        return f"{100 * value:+.2f} ± {100 * error:.2f} %"
-    return f"{value:+.4f} ± {error:.4f}"
+def overall(lines: list[Line]) -> Verdict:
+    """The verdict of all lines: the worst of them.
 
-
-def target_text(verdict: Verdict) -> str:
-    """The target of a verdict, in the unit of its figure."""
-    return f"{100 * verdict.target:g} %" if verdict.relative else f"{verdict.target:g}"
+    Example:
+        >>> line = Line(question="response", kind="target", status="differs", words="beyond", unit="relative")
+        >>> overall([line]).words
+        'Not a replacement for full simulation yet: response.'
+    """
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        names.setdefault(line.status, []).append(line.question)
+    status: Status = "not judged"
+    words = "Nothing could be judged."
+    if "differs" in names:
+        status, words = "differs", f"Not a replacement for full simulation yet: {', '.join(names['differs'])}."
+    elif "undecided" in names:
+        found = ", ".join(names["undecided"])
+        status, words = "undecided", f"Close to full simulation; small or undecided differences: {found}."
+    elif "agrees" in names:
+        status, words = "agrees", "No difference from full simulation was found that these samples can show."
+    return Verdict(status=status, words=words, lines=tuple(lines))
 
 
 Deviation = tuple[str, Measured]
+"""A place and the deviation there."""
 
 
-def _deviations(comparison: Comparison) -> dict[str, list[Deviation]]:
-    response: list[Deviation] = []
-    resolution: list[Deviation] = []
-    robust: list[Deviation] = []
-    for energy_bin in comparison.energy_bins:
-        where = f"{_energy(energy_bin.low)} to {_energy(energy_bin.high)}"
-        for found, compared in (
-            (response, energy_bin.response),
-            (resolution, energy_bin.resolution),
-            (robust, energy_bin.resolution_68),
-        ):
-            if compared is not None:
-                found.append((where, compared.ratio - 1))
-    spectrum = comparison.separation("voxel energy")
-    return {
-        "mean visible fraction": response,
-        "resolution, std/mean": resolution,
-        "resolution, central 68 %": robust,
-        "layer energies": [
-            (f"layer {layer.layer}", layer.energy.ratio - 1) for layer in comparison.layers if layer.share > MIN_SHARE
-        ],
-        "sparsity": [(f"layer {layer.layer}", layer.sparsity_difference) for layer in comparison.layers],
+def deviations(physics: Physics, name: str) -> list[Deviation]:
+    """What one target judges: every place that counts, for layer energies those with more than 1 % of the energy."""
+    if name == SPECTRUM:
+        spectrum = physics.separations["voxel energy"]
         # What chance alone gives is the natural size of its error.
-        "voxel spectrum": [("all voxels", Measured(value=spectrum.value, error=spectrum.expected))],
-    }
+        found = Measured(value=spectrum.value, error=spectrum.expected)
+        return [("all voxels", found)]
+    judged = [each for each in physics[name].differences if each.judged]
+    if name == "layer energies":
+        least = MIN_SHARE * sum(each.reference.value for each in judged)
+        judged = [each for each in judged if each.reference.value > least]
+    return [(each.where, each.difference) for each in judged]
 
 
-def _worst(deviations: Sequence[Deviation]) -> Worst | None:
-    if not deviations:
-        return None
-    where, deviation = max(deviations, key=lambda item: _size(item[1]))
-    return Worst(deviation=deviation, where=where, compared=len(deviations))
+def _worst(found: list[Deviation]) -> Deviation | None:
+    return max(found, key=lambda each: abs(each[1].value), default=None)
 
 
-def _size(deviation: Measured) -> float:
-    return math.inf if math.isnan(deviation.value) else abs(deviation.value)
+def _target(name: str, target: float, physics: Physics, physics_floor: Physics) -> Line:
+    found = deviations(physics, name)
+    worst, floor = _worst(found), _worst(deviations(physics_floor, name))
+    status, words = _against_target(found, target)
+    return Line(
+        question=name,
+        kind="target",
+        status=status,
+        words=words,
+        unit="separation power" if name == SPECTRUM else ("relative" if physics[name].relative else "absolute"),
+        value=worst[1] if worst else None,
+        where=worst[0] if worst else "",
+        compared=len(found),
+        target=target,
+        p_value=None if name == SPECTRUM else physics[name].p_value,
+        floor=floor[1] if floor else None,
+    )
 
 
-def _judge(deviations: Sequence[Deviation], target: float) -> tuple[Judgement, str]:
-    if not deviations:
-        return "undecided", "no bin could be judged"
-    over = [deviation for _, deviation in deviations if _size(deviation) > target]
-    n, total = len(over), len(deviations)
-    if not over:
-        return "met", "within the target" if total == 1 else f"all {total} within the target"
+def _against_target(found: list[Deviation], target: float) -> tuple[Status, str]:
+    if not found:
+        return "not judged", "too few showers, or no energy, at every place"
+    beyond = [deviation for _, deviation in found if abs(deviation.value) > target]
+    n, total = len(beyond), len(found)
+    if not beyond:
+        return "agrees", "within the target" if total == 1 else f"all {total} within the target"
     limit = allowance(total)
-    sure = sum(_size(deviation) - target > limit * deviation.error for deviation in over)
-    of = "" if total == 1 else f"{sure or n} of {total} "
-    if sure:
-        return "missed", f"{of}beyond the target, more than chance explains"
+    # It is infinite where the reference has nothing at all.
+    certain = sum(math.isinf(each.value) or abs(each.value) - target > limit * each.error for each in beyond)
+    of = "" if total == 1 else f"{certain or n} of {total} "
+    if certain:
+        return "differs", f"{of}beyond the target, more than chance explains"
     return "undecided", f"{of}beyond the target, within statistical error: more showers needed"
 
 
-def _energy(mev: float) -> str:
-    return f"{mev / 1000:.3g} GeV" if mev >= 1000 else f"{mev:.3g} MeV"
+def _physics(physics: Physics, floor: Physics) -> Line:
+    found, made = physics.standing_out, len(physics.made)
+    words = "none differs by more than chance explains" if made else "no comparison could be made"
+    return Line(
+        question="physics comparisons",
+        kind="physics",
+        status="undecided" if found else ("agrees" if made else "not judged"),
+        words="; ".join(each.words for each in found[:3]) or words,
+        unit="count",
+        value=_count(len(found)),
+        compared=made,
+        floor=_count(len(floor.standing_out)),
+    )
+
+
+def _metrics(metrics: Metrics, floor: Metrics) -> Iterator[Line]:
+    if metrics.fpd is not None:
+        base = None if floor.fpd is None else floor.fpd.fpd
+        yield distance("FPD", metrics.fpd.fpd, metrics.fpd.chance, base)
+    if metrics.kpd is not None:
+        base = None if floor.kpd is None else floor.kpd.kpd
+        yield distance("KPD", metrics.kpd.kpd, metrics.kpd.chance, base)
+    if metrics.boosted is not None:
+        likely = metrics.boosted.p_value > _LIKELY
+        yield _area(
+            "gradient-boosted high-level AUC",
+            metrics.boosted.auc,
+            metrics.boosted.p_value,
+            None if floor.boosted is None else floor.boosted.auc,
+            "trees cannot tell the samples apart" if likely else "trees tell the samples apart; 0.5 is chance",
+        )
+    floors = {each.classifier: Measured(value=each.auc.value, error=each.std) for each in floor.classifiers}
+    for each in metrics.classifiers:
+        yield _area(
+            f"{each.classifier} AUC",
+            Measured(value=each.auc.value, error=each.std),
+            each.p_value,
+            floors.get(each.classifier),
+            f"reduced: {'; '.join(each.reduced)}" if each.reduced else "as in the CaloChallenge",
+        )
+    for name, reason in metrics.skipped.items():
+        yield Line(question=name.upper(), kind="metric", status="not judged", words=reason, unit="distance")
+
+
+def _area(question: str, auc: Measured, p_value: float, floor: Measured | None, words: str) -> Line:
+    status: Status = "agrees" if p_value > _LIKELY else ("undecided" if auc.value < _SMALL_AUC else "differs")
+    return Line(
+        question=question,
+        kind="metric",
+        status=status,
+        words=words,
+        unit="area",
+        value=auc,
+        p_value=p_value,
+        floor=floor,
+    )
+
+
+def distance(question: str, value: Measured, chance: Chance | None, floor: Measured | None) -> Line:
+    """The line of a distance: explained by chance, up to five times what chance gives, or more.
+
+    Args:
+        question: its name.
+        value: the distance.
+        chance: that of the whole samples against its values with shuffled labels.
+        floor: that of full simulation against itself.
+    """
+    status: Status = "not judged"
+    words = "no chance level known"
+    if chance is not None:
+        near = chance.observed < _SMALL_FACTOR * max(chance.expected + 2 * chance.spread, 0.0)
+        pull = math.inf if chance.pull is None else chance.pull
+        likely = chance.p_value > _LIKELY and pull < _UNLIKELY_PULL
+        status = "agrees" if likely else ("undecided" if near else "differs")
+        times = f"{chance.observed / chance.expected:.3g} times what" if chance.expected > 0 else "more than"
+        words = (
+            "chance explains the distance of the whole samples"
+            if likely
+            else f"the distance of the whole samples is {times} chance gives, {pull:.1f} standard deviations"
+        )
+    return Line(
+        question=question,
+        kind="metric",
+        status=status,
+        words=words,
+        unit="distance",
+        value=value,
+        p_value=None if chance is None else chance.p_value,
+        floor=floor,
+    )
+
+
+def _integrity(integrity: Integrity, trained_on: str) -> Line:
+    faults = integrity.faults
+    words = "; ".join(finding.words for finding in faults[:3]) or "no fault found"
+    if not trained_on:
+        words += "; without the training file copies of training showers cannot be found"
+    return Line(
+        question="integrity checks",
+        kind="integrity",
+        status=integrity.status,
+        words=words,
+        unit="count",
+        value=_count(len(faults)),
+        compared=len(integrity.findings),
+    )
+
+
+def _count(number: int) -> Measured:
+    return Measured(value=number, error=0.0)

@@ -16,15 +16,15 @@ Make = Callable[..., Showers]
 def test_repeated_showers_are_named(make_showers: Make) -> None:
     rows = np.array([0, 1, 2, 3, 1, 4, 1, 0])
     found = duplicates_within(scan(make_showers(20)[rows]))
-    assert (found.judgement, found.duplicates, found.first) == ("failed", 3, (4, 1))
+    assert (found.status, found.duplicates, found.first) == ("differs", 3, (4, 1))
     assert found.value == 3 / 8
     assert "shower 4 is shower 1" in found.words
 
 
 def test_samples_without_duplicates_pass(make_showers: Make) -> None:
     first, second = scan(make_showers(50)), scan(make_showers(50, seed=1))
-    assert duplicates_within(first, second).judgement == "passed"
-    assert duplicates_between(first, second, other_name="training").judgement == "passed"
+    assert duplicates_within(first, second).status == "agrees"
+    assert duplicates_between(first, second, other_name="training").status == "agrees"
 
 
 def test_other_incident_energies_do_not_hide_a_duplicate(make_showers: Make) -> None:
@@ -37,14 +37,14 @@ def test_a_reference_that_is_the_training_file_is_named(make_showers: Make) -> N
     showers = make_showers(50)
     order = np.random.default_rng(0).permutation(50)
     found = duplicates_between(scan(showers[order]), scan(showers), name="reference", other_name="training")
-    assert found.judgement == "failed"
+    assert found.status == "differs"
     assert found.words == "the reference sample is the training file: all 50 showers are equal"
     part = duplicates_between(scan(showers[:20]), scan(showers), name="reference", other_name="training")
     assert "was taken from the training file" in part.words
     few = duplicates_between(
         scan(showers), scan(make_showers(50, seed=1)[:49]), name="reference", other_name="training"
     )
-    assert few.judgement == "passed"
+    assert few.status == "agrees"
 
 
 def test_one_shower_in_both(make_showers: Make) -> None:
@@ -59,6 +59,6 @@ def test_one_shower_in_both(make_showers: Make) -> None:
 def test_empty_showers_are_no_duplicates(make_showers: Make) -> None:
     energies = make_showers(10).energies.copy()
     energies[3:6] = 0
-    assert duplicates_within(scan(make_showers(10, energies=energies))).judgement == "passed"
+    assert duplicates_within(scan(make_showers(10, energies=energies))).status == "agrees"
     nothing = duplicates_within(scan(make_showers(10, energies=np.zeros_like(energies))))
-    assert nothing.judgement == "skipped"
+    assert nothing.status == "not judged"

@@ -41,7 +41,7 @@ def test_geant4_passes(reference: RawScan, geant4_other: Showers) -> None:
         energy_sums(other, reference),
         incident_energies(other, reference),
     ]
-    assert [finding.judgement for finding in findings] == ["passed"] * 5
+    assert [finding.status for finding in findings] == ["agrees"] * 5
 
 
 def test_damage_is_counted(reference: RawScan, geant4_other: Showers) -> None:
@@ -51,7 +51,7 @@ def test_damage_is_counted(reference: RawScan, geant4_other: Showers) -> None:
         energies[20, 6:8] = -1
 
     found = damaged_voxels(changed(geant4_other, damage), reference)
-    assert (found.judgement, found.value, found.first) == ("failed", 2, 10)
+    assert (found.status, found.value, found.first) == ("differs", 2, 10)
     assert (found.not_finite_voxels, found.negative_voxels) == (4, 2)
     assert "4 voxels are NaN or infinite, 2 voxels are negative" in found.words
 
@@ -69,15 +69,15 @@ def test_a_threshold_that_was_not_applied(reference: RawScan, geant4: Showers, g
         energies[:, :10][energies[:, :10] == 0] = 0.001
 
     bad = changed(geant4_other, fill)
-    assert below_threshold(bad, reference).judgement == "failed"
+    assert below_threshold(bad, reference).status == "differs"
     assert "in 400 showers" in below_threshold(bad, reference).words
-    assert below_threshold(bad, changed(geant4, fill)).judgement == "suspicious"
+    assert below_threshold(bad, changed(geant4, fill)).status == "undecided"
 
 
 def test_no_threshold_is_a_reason_to_skip(make_showers: Make) -> None:
     detector = make_showers(5).detector.model_copy(update={"readout_threshold": 0.0})
     found = scan(make_showers(5, detector=detector))
-    assert below_threshold(found, found).judgement == "skipped"
+    assert below_threshold(found, found).status == "not judged"
 
 
 def test_empty_showers_beyond_chance(reference: RawScan, geant4_other: Showers) -> None:
@@ -85,16 +85,16 @@ def test_empty_showers_beyond_chance(reference: RawScan, geant4_other: Showers) 
         return lambda energies: energies[:n].__setitem__(slice(None), 0)
 
     many, one = (empty_showers(changed(geant4_other, empty(n)), reference) for n in (30, 1))
-    assert (many.judgement, many.showers) == ("failed", 30)
+    assert (many.status, many.showers) == ("differs", 30)
     assert "30 showers of 400 are empty" in many.words
-    assert one.judgement == "passed"
+    assert one.status == "agrees"
 
 
 @pytest.mark.parametrize("factor", [1.5, 40.0])
 def test_one_shower_with_too_much_energy(reference: RawScan, geant4_other: Showers, factor: float) -> None:
     row = int(np.argsort(geant4_other.incident_energies)[-5])
     found = energy_sums(changed(geant4_other, lambda energies: energies[row].__imul__(factor)), reference)
-    assert (found.judgement, found.extreme_shower, found.far) == ("failed", row, 1)
+    assert (found.status, found.extreme_shower, found.far) == ("differs", row, 1)
     fraction = geant4_other.energies[row].sum() / geant4_other.incident_energies[row]
     assert found.extreme == pytest.approx(factor * fraction)
     # 0.033 x 40 x 0.95 > 1: more is seen than came in.
@@ -104,7 +104,7 @@ def test_one_shower_with_too_much_energy(reference: RawScan, geant4_other: Showe
 
 def test_many_showers_with_slightly_too_much(reference: RawScan, geant4_other: Showers) -> None:
     found = energy_sums(changed(geant4_other, lambda energies: energies.__imul__(1.15)), reference)
-    assert found.judgement == "failed"
+    assert found.status == "differs"
     assert found.p_value is not None
     assert found.p_value < 1e-6
     assert found.above > 100
@@ -113,7 +113,7 @@ def test_many_showers_with_slightly_too_much(reference: RawScan, geant4_other: S
 def test_rare_losses_are_allowed(reference: RawScan, geant4_other: Showers) -> None:
     """A shower may lose its energy in a nuclear reaction, out of the reference's range, once in a while."""
     found = energy_sums(changed(geant4_other, lambda energies: energies[17].__imul__(0.5)), reference)
-    assert found.judgement == "passed"
+    assert found.status == "agrees"
     assert found.below >= 1
     assert found.extreme_shower == 17
 
@@ -121,13 +121,13 @@ def test_rare_losses_are_allowed(reference: RawScan, geant4_other: Showers) -> N
 def test_showers_of_other_energies_are_left_out(reference: RawScan, geant4_other: Showers) -> None:
     incident = geant4_other.incident_energies * 1e-3
     found = energy_sums(scan(replace(geant4_other, incident_energies=incident)), reference)
-    assert found.judgement == "skipped"
+    assert found.status == "not judged"
     assert "it needs 100 showers" in found.words
 
 
 def test_other_incident_energies_are_said(reference: RawScan, geant4_other: Showers) -> None:
     high = geant4_other[geant4_other.incident_energies > 2e4]
     found = incident_energies(scan(high), reference)
-    assert found.judgement == "suspicious"
+    assert found.status == "undecided"
     assert "like the reference" in found.words
-    assert incident_energies(scan(high[:50]), reference).judgement == "skipped"
+    assert incident_energies(scan(high[:50]), reference).status == "not judged"

@@ -81,7 +81,7 @@ MEMORIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 @pytest.mark.parametrize("how", MEMORIES)
 def test_copies_are_found(judge: Judge, how: str) -> None:
     found, drawn = judge(stolen(judge, MEMORIES[how]))
-    assert found.judgement == drawn.judgement == "failed"
+    assert found.status == drawn.status == "differs"
     assert found.copies > 0.95 * N
     assert found.value is not None
     assert found.value > 0.95
@@ -99,7 +99,7 @@ def test_very_noisy_copies_are_found_as_a_whole(judge: Judge) -> None:
     found, drawn = judge(generated)
     assert found.value is not None
     assert found.value > 0.9
-    assert drawn.judgement == "failed"
+    assert drawn.status == "differs"
 
 
 def test_mixtures_of_training_showers_are_found(judge: Judge) -> None:
@@ -107,7 +107,7 @@ def test_mixtures_of_training_showers_are_found(judge: Judge) -> None:
     order = np.argsort(judge.train.incident_energies)[: 2 * N]
     first, second = judge.train[order[::2]], judge.train[order[1::2]]
     _, drawn = judge(replace(first, energies=(first.energies + second.energies) / 2))
-    assert drawn.judgement == "failed"
+    assert drawn.status == "differs"
 
 
 def test_few_copies_among_new_showers_are_counted(judge: Judge) -> None:
@@ -115,17 +115,17 @@ def test_few_copies_among_new_showers_are_counted(judge: Judge) -> None:
     energies[:5], incident[:5] = turned(judge.train.grid[40:45], np.random.default_rng(0)).reshape(5, -1), 1.0
     incident[:5] = judge.train.incident_energies[40:45]
     found, drawn = judge(replace(judge.other, energies=energies, incident_energies=incident))
-    assert (found.judgement, found.copies) == ("failed", 5)
+    assert (found.status, found.copies) == ("differs", 5)
     assert sorted(example.of for example in found.examples) == [40, 41, 42, 43, 44]
-    assert drawn.judgement == "passed"
+    assert drawn.status == "agrees"
     one = replace(judge.other, energies=energies, incident_energies=incident)[4:]
     single, _ = judge(one)
-    assert (single.judgement, single.copies) == ("suspicious", 1)
+    assert (single.status, single.copies) == ("undecided", 1)
 
 
 def test_geant4_passes(judge: Judge) -> None:
     found, drawn = judge(judge.other)
-    assert found.judgement == drawn.judgement == "passed"
+    assert found.status == drawn.status == "agrees"
     assert found.copies == 0
     assert found.p_value is not None
     assert found.p_value > 1e-3
@@ -135,7 +135,7 @@ def test_geant4_passes(judge: Judge) -> None:
 def test_the_shipped_model_generalises(judge: Judge) -> None:
     generated = fastv.load("par04-siw").generate(like=judge.reference[:N], seed=1)
     found, drawn = judge(generated)
-    assert found.judgement == drawn.judgement == "passed"
+    assert found.status == drawn.status == "agrees"
     assert found.copies == 0
 
 
@@ -144,8 +144,8 @@ def test_too_smooth_showers_are_no_copies(judge: Judge) -> None:
     grid = judge.other.grid
     smooth = (np.roll(grid, 1, axis=2) + 2 * grid + np.roll(grid, -1, axis=2)) / 4
     found, drawn = judge(replace(judge.other, energies=smooth.reshape(N, -1)))
-    assert (found.judgement, found.copies) == ("suspicious", 0)
-    assert drawn.judgement == "suspicious"
+    assert (found.status, found.copies) == ("undecided", 0)
+    assert drawn.status == "undecided"
     assert "too smooth" in drawn.words
     assert drawn.c_t is not None
     assert drawn.c_t < -3
@@ -157,17 +157,17 @@ def test_a_generator_trained_on_the_reference_is_drawn_to_it(judge: Judge) -> No
     shapes = read_shapes(replace(few, energies=(few.energies * noise).astype(np.float32)), judge.space)
     to_train, to_reference = judge.neighbours(shapes)
     drawn = data_copying(to_train, judge.ref_train, to_reference, judge.ref_ref)
-    assert drawn.judgement == "suspicious"
+    assert drawn.status == "undecided"
     assert "as if trained on it" in drawn.words
     found = copies(to_reference, judge.ref_ref, of="reference shower")
-    assert found.judgement == "failed"
+    assert found.status == "differs"
     assert "are copies of reference showers" in found.words
 
 
 def test_too_few_showers_are_no_number(judge: Judge) -> None:
     found, drawn = judge(judge.other[:50])
     for finding in (found, drawn):
-        assert finding.judgement == "skipped"
+        assert finding.status == "not judged"
         assert finding.value is finding.p_value is None
         assert "100 are needed" in finding.words
 
@@ -241,6 +241,6 @@ def test_duplicates_in_the_training_file_do_not_hide_copies() -> None:
     rng = np.random.default_rng(0)
     floor = neighbours(rng.normal(1, 0.03, 200), second=rng.normal(1, 0.03, 200) + 0.1)
     tiny = np.full(200, 1e-3)
-    assert copies(neighbours(tiny, second=tiny), floor).judgement == "failed"
+    assert copies(neighbours(tiny, second=tiny), floor).status == "differs"
     zero = np.zeros(200)
     assert copies(neighbours(zero, second=zero), floor).copies == 200

@@ -37,21 +37,21 @@ def scaled(showers: Showers, factors: np.ndarray) -> AlphaHarmonics:
 
 def test_geant4_is_even(showers: Showers, reference: AlphaHarmonics) -> None:
     found = alpha_flatness(alpha_harmonics(showers), reference)
-    assert found.judgement == "passed"
+    assert found.status == "agrees"
     assert found.p_value is not None
     assert found.p_value > 0.01
 
 
 def test_the_shipped_model_is_even(showers: Showers, reference: AlphaHarmonics) -> None:
     generated = fastv.load("par04-siw").generate(like=showers[:500], seed=3)
-    assert alpha_flatness(alpha_harmonics(generated), reference).judgement == "passed"
+    assert alpha_flatness(alpha_harmonics(generated), reference).status == "agrees"
 
 
 def test_a_slice_with_three_percent_less(showers: Showers, reference: AlphaHarmonics) -> None:
     factors = np.ones((1, 16))
     factors[0, 5] = 0.97
     found = alpha_flatness(scaled(showers, factors), reference)
-    assert (found.judgement, found.alpha_cell, found.layer) == ("failed", 5, None)
+    assert (found.status, found.alpha_cell, found.layer) == ("differs", 5, None)
     assert found.value is not None
     assert found.error is not None
     assert found.value == pytest.approx(-0.03 * 15 / 16, abs=4 * found.error)
@@ -65,7 +65,7 @@ def test_a_broken_layer_is_named_by_its_number(showers: Showers, reference: Alph
     factors[12, 3] = 1.2
     ids = tuple(range(100, 145))
     found = alpha_flatness(scaled(showers, factors), reference, layer_ids=ids)
-    assert (found.judgement, found.alpha_cell, found.layer) == ("failed", 3, 112)
+    assert (found.status, found.alpha_cell, found.layer) == ("differs", 3, 112)
     assert found.value == pytest.approx(0.2 * 15 / 16, abs=0.03)
     assert "% more" in found.words
 
@@ -74,7 +74,7 @@ def test_a_broken_layer_is_named_by_its_number(showers: Showers, reference: Alph
 def test_a_shift_and_an_ellipse(showers: Showers, reference: AlphaHarmonics, harmonic: int) -> None:
     cells = np.arange(16)
     found = alpha_flatness(scaled(showers, 1 + 0.03 * np.cos(2 * np.pi * harmonic * cells[None] / 16)), reference)
-    assert found.judgement == "failed"
+    assert found.status == "differs"
     size, error = ((found.first, found.first_error), (found.second, found.second_error))[harmonic - 1]
     assert size is not None
     assert error is not None
@@ -86,10 +86,10 @@ def test_an_uneven_reference_is_said(showers: Showers, reference: AlphaHarmonics
     factors[0, 5] = 0.95
     uneven = scaled(showers, factors)
     both = alpha_flatness(uneven, scaled(showers, factors))
-    assert both.judgement == "suspicious"
+    assert both.status == "undecided"
     assert "like the reference" in both.words
     alone = alpha_flatness(reference, uneven)
-    assert alone.judgement == "suspicious"
+    assert alone.status == "undecided"
     assert "the reference is not" in alone.words
 
 
@@ -143,17 +143,17 @@ def test_irregular_meshes(irregular: Showers) -> None:
     found = alpha_harmonics(irregular)
     assert found.layers == (1, 2)
     assert found.harmonics.shape == (300, 3, 5)
-    assert alpha_flatness(found, found).judgement == "passed"
+    assert alpha_flatness(found, found).status == "agrees"
 
 
 def test_reasons_to_skip(showers: Showers, reference: AlphaHarmonics) -> None:
     at_an_angle = alpha_flatness(reference, reference, theta=np.linspace(1.0, 1.5, len(reference)))
-    assert at_an_angle.judgement == "skipped"
+    assert at_an_angle.status == "not judged"
     assert "at an angle" in at_an_angle.words
     normal = np.full(len(reference), np.pi / 2)
-    assert alpha_flatness(reference, reference, theta=normal).judgement == "passed"
+    assert alpha_flatness(reference, reference, theta=normal).status == "agrees"
     few = alpha_flatness(alpha_harmonics(showers[:50]), reference)
-    assert few.judgement == "skipped"
+    assert few.status == "not judged"
     assert few.value is None
 
 
@@ -164,6 +164,6 @@ def test_no_alpha_cells() -> None:
     mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=1, r_cells=2, layer_thickness=1.0, r_size=1.0)
     flat = Showers(np.full(200, 1e3), np.ones((200, 6), dtype=np.float32), Detector(name="rings", mesh=mesh))
     found = alpha_harmonics(flat)
-    assert alpha_flatness(found, found).judgement == "skipped"
+    assert alpha_flatness(found, found).status == "not judged"
     with pytest.raises(SettingsError, match="alpha cells"):
         modulation(found)

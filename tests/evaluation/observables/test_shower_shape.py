@@ -17,7 +17,6 @@ from fastv.evaluation.observables.shower_shape import (
     quantity,
     quantity_histograms,
     shower_maximum,
-    shower_start,
 )
 from fastv.showers import Showers
 
@@ -25,14 +24,12 @@ Z = np.arange(8) + 0.5
 ENERGIES = arrays(np.float64, (3, 8), elements=st.floats(0, 1e4))
 
 
-def test_start_is_the_first_layer_over_the_threshold() -> None:
-    energies = np.array([[0.5, 0.9, 1.0, 97.6, 0, 0, 0, 0], [100.0, 0, 0, 0, 0, 0, 0, 0], [0.0] * 8])
-    np.testing.assert_array_equal(shower_start(energies, Z), [2.5, 0.5, 0.0])
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.125, 0.9])
-def test_there_is_always_a_start(fraction: float) -> None:
-    assert shower_start(np.full((1, 8), 3.0), Z, fraction)[0] == 0.5
+def test_shower_start_against_interpolation(geant4: Showers) -> None:
+    observables = observe(geant4[:50])
+    edges = 3.4 * np.arange(46)
+    for energies, start in zip(observables.layer_energies, quantity("shower start").of(observables), strict=True):
+        cumulative = np.concatenate([[0], np.cumsum(energies, dtype=np.float64)]) / energies.sum(dtype=np.float64)
+        assert start == pytest.approx(np.interp(0.05, cumulative, edges), abs=1e-3)
 
 
 @given(st.floats(1.6, 6.4), st.floats(0.5, 20.0))

@@ -35,6 +35,14 @@ def test_neighbours_are_joined_until_there_are_enough(sample: Observables, showe
     assert len(bins) == 1 or min(each.numbers[0] for each in bins) >= 100
 
 
+@pytest.mark.parametrize("showers", [100, 150, 400, 1000])
+def test_a_small_generated_sample_fills_its_bins(sample: Observables, showers: int) -> None:
+    few = sample[np.random.default_rng(showers).permutation(len(sample))[:showers]]
+    bins = energy_bins(sample, few)
+    assert all(each.filled for each in bins)
+    assert len(bins) <= max(1, showers // 130)
+
+
 def test_a_gap_in_the_generated_sample_is_not_joined_away(sample: Observables) -> None:
     low = sample[sample.incident_energies < 1e5]
     bins = energy_bins(sample, low)

@@ -15,6 +15,7 @@ from fastv.evaluation.physics.correlations import (
     layer_correlations,
     normal_scores,
     paired_error,
+    same_energies,
     voxel_correlations,
 )
 from fastv.showers import Showers
@@ -129,3 +130,10 @@ def test_too_few_showers(sample: Observables, irregular: Showers) -> None:
     assert "300 of each" in str(coarse_correlations(sample[:200], sample).skipped)
     few = observe(irregular)
     assert fraction_correlations(few, few).compared == 6  # four layers
+
+
+def test_same_energies() -> None:
+    energies = np.array([1e3, 2e3])
+    assert same_energies(energies, energies.astype(np.float32).astype(np.float64))
+    assert not same_energies(energies, energies[::-1])
+    assert not same_energies(energies, energies[:1])

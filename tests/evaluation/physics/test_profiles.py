@@ -13,10 +13,10 @@ from fastv.evaluation.physics.profiles import (
     fluctuations,
     layer_profile,
     layer_steps,
-    occupancy,
     quantity_by_energy,
     ring_profile,
     shower_moments,
+    sparsity,
 )
 from fastv.showers import Showers
 
@@ -46,8 +46,8 @@ def test_profile_is_the_mean_fraction(sample: Observables, bins: list[ConditionB
     rings = ring_profile(sample, sample, bins)
     total = sum(entry.reference.value for entry in rings.differences)
     assert total == pytest.approx(sample.visible_fraction.mean(), rel=2e-3)
-    filled = occupancy(sample, sample, bins)
-    assert filled.differences[5].reference.value == pytest.approx(1 - sample.sparsity[:, 5].mean(), rel=1e-5)
+    empty = sparsity(sample, sample, bins)
+    assert empty.differences[5].reference.value == pytest.approx(sample.sparsity[:, 5].mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("layer", [6, 12, 18])
@@ -68,11 +68,11 @@ def test_a_dead_layer_is_found_everywhere(geant4_other: Showers, sample: Observa
     gains[15] = 0
     other = changed(geant4_other, sample, gains)
     bins = energy_bins(sample, other)
-    for found in (layer_profile(sample, other, bins), occupancy(sample, other, bins), fluctuations(sample, other)):
+    for found in (layer_profile(sample, other, bins), sparsity(sample, other, bins), fluctuations(sample, other)):
         assert found.worst is not None
         assert "layer 15" in found.worst.where
         assert np.isfinite(found.worst.pull)
-        assert found.worst.difference.value == -1
+        assert found.worst.generated.value == (1 if found.name == "sparsity" else 0)
 
 
 def test_energy_moved_outwards_is_found(geant4_other: Showers, sample: Observables) -> None:
@@ -114,7 +114,7 @@ def test_quantities_in_bins_of_energy(sample: Observables, geant4_other: Showers
 def test_two_samples_of_one_simulation_agree(sample: Observables, geant4_other: Showers) -> None:
     other = observe(geant4_other, like=sample)
     bins = energy_bins(sample, other)
-    made = [layer_profile, layer_steps, ring_profile, occupancy, shower_moments]
+    made = [layer_profile, layer_steps, ring_profile, sparsity, shower_moments]
     for found in (*(make(sample, other, bins) for make in made), fluctuations(sample, other)):
         assert found.p_value is not None
         assert found.p_value > 1e-3, found.words
@@ -136,3 +136,22 @@ def test_few_showers_are_skipped_with_the_reason(sample: Observables) -> None:
         assert found.skipped
         assert found.p_value is None
     assert "80 and 80 showers" in layer_profile(few, few, bins).notes[0]
+
+
+def test_layers_with_next_to_nothing_are_shown_and_not_judged(geant4: Showers) -> None:
+    grid = geant4.grid.copy()
+    grid[:, 40:] = 0
+    emptied = observe(replace(geant4, energies=grid.reshape(len(grid), -1)))
+    bins = energy_bins(emptied, emptied)
+    for found in (layer_profile(emptied, emptied, bins), sparsity(emptied, emptied, bins)):
+        assert len(found.differences) == 45
+        assert not found.differences[42].judged
+        assert found.compared < 41
+
+
+def test_changed_sparsity_is_found(geant4: Showers, sample: Observables) -> None:
+    rng = np.random.default_rng(1)
+    holes = np.where(rng.random(geant4.energies.shape) < 0.1, 0, geant4.energies)
+    other = observe(replace(geant4, energies=holes), like=sample)
+    for each in sparsity(sample, other, energy_bins(sample, other)).differences:
+        assert each.difference.value == pytest.approx(0.1 * (1 - each.reference.value), abs=0.01)

@@ -12,13 +12,14 @@ from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.physics.condition_bins import energy_bins
 from fastv.evaluation.physics.response import (
     ResolutionPoint,
+    central_resolution,
     fit_determined,
     fit_resolution,
     linearity,
+    resolution_by_energy,
     resolution_fits,
     resolution_points,
     resolution_terms,
-    resolutions,
     response,
 )
 from fastv.evaluation.statistics.measured import Measured
@@ -120,7 +121,7 @@ def test_scale_moves_the_response_and_neither_linearity_nor_resolution(calorimet
     assert found.p_value < 1e-10
     for entry in found.differences:
         assert entry.difference.value == pytest.approx(0.02, abs=4 * entry.difference.error)
-    for other in (linearity(a, b, bins), resolutions(a, b, bins)):
+    for other in (make(a, b, bins) for make in (linearity, resolution_by_energy, central_resolution)):
         assert other.p_value is not None
         assert other.p_value > 0.001
 
@@ -142,3 +143,12 @@ def test_errors_of_linearity_are_its_scatter(calorimeter: Callable[..., Observab
     values = np.array([[d.generated.value for d in each.differences] for each in found])
     errors = np.array([[d.generated.error for d in each.differences] for each in found])
     np.testing.assert_allclose(errors.mean(axis=0), values.std(axis=0), rtol=0.35)
+
+
+def test_nothing_generated_is_a_response_of_nothing(calorimeter: Callable[..., Observables]) -> None:
+    a = calorimeter(seed=1)
+    nothing = replace(a, layer_energies=np.zeros_like(a.layer_energies))
+    bins = energy_bins(a, nothing)
+    assert {each.difference.value for each in response(a, nothing, bins).differences} == {-1.0}
+    assert resolution_by_energy(a, nothing, bins).skipped
+    assert linearity(a, nothing, bins).skipped

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.physics.two_showers import (
-    area_under_curve,
     choose_overlays,
     lateral_features,
     resampling,
@@ -20,20 +18,6 @@ from fastv.evaluation.physics.two_showers import (
 )
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
-
-
-def test_area_equals_scikit_learn_with_ties() -> None:
-    rng = np.random.default_rng(0)
-    two, one = rng.integers(0, 6, 300) + 1, rng.integers(0, 6, 200)
-    labels = np.repeat([1, 0], [300, 200])
-    expected = roc_auc_score(labels, np.concatenate([two, one]))
-    assert area_under_curve(two, one).value == pytest.approx(expected, abs=1e-12)
-
-
-def test_error_of_the_area_is_its_scatter() -> None:
-    rng = np.random.default_rng(1)
-    found = [area_under_curve(rng.normal(1, 1, 150), rng.normal(0, 2, 100)) for _ in range(400)]
-    assert np.mean([m.error for m in found]) == pytest.approx(np.std([m.value for m in found]), rel=0.1)
 
 
 @pytest.mark.parametrize("shift", [0.0, 2.3, -7.0])

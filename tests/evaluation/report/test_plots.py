@@ -1,4 +1,4 @@
-"""Every figure can be drawn, for regular and irregular meshes, and leaves nothing behind."""
+"""Every plot can be drawn, for regular and irregular meshes, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastv.detector.depth import radiation_lengths_per_mm
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
+from fastv.evaluation.report.overlays import OVERLAYS
 from fastv.evaluation.report.plots import PLOTS, Plot
 from fastv.evaluation.report.style import save
 from fastv.showers import Showers
@@ -42,13 +43,23 @@ def test_every_plot_is_drawn_and_global_state_kept(
     assert dict(matplotlib.rcParams) == before
 
 
+def test_samples_without_a_common_energy_have_plots_without_points(geant4: Showers) -> None:
+    low, high = (geant4[rows] for rows in (geant4.incident_energies < 1e4, geant4.incident_energies > 1e5))
+    apart = evaluate(low, high, quick=True)
+    assert apart.physics["response"].skipped
+    for plot in PLOTS:
+        assert plot.draw(apart).axes
+    for overlay in OVERLAYS:
+        assert overlay.draw({"apart": apart}).axes
+
+
 def test_longitudinal_profile_shows_the_layer_energies(evaluation: Evaluation) -> None:
     figure = next(plot for plot in PLOTS if plot.name == "longitudinal_profile").draw(evaluation)
     main = figure.axes[1]
     np.testing.assert_allclose(main.get_xlim(), (0, 45 * 3.4))
     patch = main.patches[0]
     assert isinstance(patch, StepPatch)
-    expected = [layer.energy.reference.value / 3.4 for layer in evaluation.comparison.layers]
+    expected = [each.reference.value / 3.4 for each in evaluation.physics["layer energies"].differences]
     np.testing.assert_allclose(patch.get_data()[0], np.asarray(expected))
 
 

@@ -35,11 +35,11 @@ def test_nothing_is_missing_and_nothing_complained_about(opened: Any, whole_eval
     assert len(widths) >= 3
     assert min(widths) > 100
     words = opened.js("return document.body.innerText")
-    assert whole_evaluation.overall[1] in words
-    for line in whole_evaluation.lines:
+    assert whole_evaluation.verdict.words in words
+    for line in whole_evaluation.verdict.lines:
         assert line.question in words
-    lights = opened.js("return [...document.querySelectorAll('.light')].map((e) => getComputedStyle(e).color)")
-    assert len(set(lights)) >= 1
+    colours = opened.js("return [...document.querySelectorAll('.status')].map((e) => getComputedStyle(e).color)")
+    assert len(set(colours)) >= 1
     assert opened.problems() == []
 
 

@@ -56,17 +56,17 @@ def test_whole_report(whole_evaluation: Evaluation, geant4: Showers, geant4_othe
     pictures = [reference for reference in parser.references if not reference.startswith("#")]
     assert len(pictures) == len(plots.PLOTS)
     assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
-    for heading in ("Verdict", "Showers side by side", "Metrics", "Physics", "Honesty", "How to reproduce"):
+    for heading in ("Verdict", "Showers side by side", "Metrics", "Physics", "Integrity", "How to reproduce"):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("<script>") == 1
-    for verdict in evaluation.verdicts:
-        assert verdict.figure in page
+    for line in evaluation.verdict.targets:
+        assert line.question in page
     stored = json.loads((tmp_path / "report" / "report.json").read_text())
     assert stored == evaluation.as_dict()
     names = {path.stem for path in (tmp_path / "report" / "plots").iterdir()}
     assert names == {plot.name for plot in plots.PLOTS}
     text = (tmp_path / "report" / "report.md").read_text()
-    assert evaluation.overall[1] in text
+    assert evaluation.verdict.words in text
     assert "fastv evaluate" in text
 
 
@@ -120,6 +120,7 @@ def test_names_in_the_page_are_escaped(evaluation: Evaluation) -> None:
 
 def test_summary_for_the_terminal(evaluation: Evaluation) -> None:
     lines = summary_table(evaluation).splitlines()
-    assert lines[0] == evaluation.overall[1]
+    assert lines[0] == evaluation.verdict.words
     assert lines[1] == "reference  showers in memory, 400 showers"
-    assert len([line for line in lines if re.search(r"(met|missed|undecided): ", line)]) == len(evaluation.verdicts)
+    table = [line for line in lines if re.search(r"  (agrees|undecided|differs|not judged)  ", line)]
+    assert len(table) == len(evaluation.verdict.lines)

@@ -33,6 +33,12 @@ def test_known_area_and_true_error() -> None:
     assert np.mean([each.error for each in found]) == pytest.approx(values.std(), rel=0.15)
 
 
+def test_errors_are_the_scatter_for_unequal_widths() -> None:
+    rng = np.random.default_rng(1)
+    found = [area_under_curve(rng.normal(1, 1, 150), rng.normal(0, 2, 100)) for _ in range(400)]
+    assert np.mean([each.error for each in found]) == pytest.approx(np.std([each.value for each in found]), rel=0.1)
+
+
 def test_extremes() -> None:
     one = area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0]))
     assert (one.value, one.error) == (1, 0)

@@ -1,1 +1,1 @@
-"""May the figures of a sample be trusted, and are its showers new?"""
+"""May the numbers of a sample be trusted, and are its showers new?"""

@@ -1,6 +1,6 @@
-"""All honesty checks of a generated sample: may its figures be trusted, and is it new?
+"""All integrity checks of a generated sample: may its numbers be trusted, and is it new?
 
-:func:`check_honesty` reads every sample once for what is in it, and again for the nearest neighbours. Damaged voxels
+:func:`check_integrity` reads every sample once for what is in it, and again for the nearest neighbours. Damaged voxels
 are counted, and the showers that have them are left out of all other checks.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastv.errors import GeometryError
 from fastv.evaluation.integrity.coverage import coverage, dropped_modes, features
 from fastv.evaluation.integrity.duplicates import Duplicates, duplicates_between, duplicates_within
-from fastv.evaluation.integrity.findings import Finding, Judgement, skipped
+from fastv.evaluation.integrity.findings import Finding, skipped
 from fastv.evaluation.integrity.limits import (
     below_threshold,
     damaged_voxels,
@@ -30,6 +30,7 @@ from fastv.evaluation.integrity.novelty import RelativeDistances, copies, data_c
 from fastv.evaluation.integrity.rotation import AlphaHarmonics, AlphaScanner, alpha_flatness
 from fastv.evaluation.integrity.unchecked import RawBatch, RawScan, RawScanner, undamaged
 from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.statistics.comparison import Status
 from fastv.evaluation.threads import each_in_threads
 from fastv.showers import Showers
 
@@ -38,12 +39,12 @@ MOST_SHOWERS = 10_000
 MOST_WITHOUT_TRAIN = 5_000
 """The same where there is no training file, so that only duplicates can be found."""
 _SHARED = 0.01
-_ORDER: tuple[Judgement, ...] = ("passed", "skipped", "suspicious", "failed")
+_ORDER: tuple[Status, ...] = ("agrees", "not judged", "undecided", "differs")
 
 
 @dataclass(frozen=True)
-class Honesty:
-    """What the honesty checks found.
+class Integrity:
+    """What the integrity checks found.
 
     Attributes:
         findings: one a check, in the order of the report.
@@ -56,15 +57,15 @@ class Honesty:
     to_reference: RelativeDistances | None = None
 
     @property
-    def judgement(self) -> Judgement:
-        """The worst judgement of all checks; ``skipped`` ones count less than any fault."""
-        return max((finding.judgement for finding in self.findings), key=_ORDER.index, default="skipped")
+    def status(self) -> Status:
+        """The worst status of all checks; ``not judged`` ones count less than any fault."""
+        return max((finding.status for finding in self.findings), key=_ORDER.index, default="not judged")
 
     @property
     def faults(self) -> tuple[Finding, ...]:
         """The checks that failed or are suspicious, failed ones first."""
-        bad = [finding for finding in self.findings if finding.judgement in ("failed", "suspicious")]
-        return tuple(sorted(bad, key=lambda finding: -_ORDER.index(finding.judgement)))
+        bad = [finding for finding in self.findings if finding.status in ("differs", "undecided")]
+        return tuple(sorted(bad, key=lambda finding: -_ORDER.index(finding.status)))
 
     def finding(self, check: str) -> Finding:
         """One finding by the name of its check.
@@ -81,12 +82,12 @@ class Honesty:
     def as_dict(self) -> dict[str, Any]:
         """All findings as JSON data; what is not a number is None."""
         return {
-            "judgement": self.judgement,
+            "status": self.status,
             "findings": [json.loads(finding.model_dump_json()) for finding in self.findings],
         }
 
 
-def check_honesty(
+def check_integrity(
     reference: Source,
     generated: Source,
     *,
@@ -94,8 +95,8 @@ def check_honesty(
     observables: tuple[Observables, Observables] | None = None,
     most: int | None = None,
     seed: int = 0,
-) -> Honesty:
-    """Run all honesty checks.
+) -> Integrity:
+    """Run all integrity checks.
 
     Without ``train`` all but those against the training file are made. With 10,000 showers of 6480 voxels in each
     sample peak memory is about 2 GB with a training file of whatever size, and 1 GB without.
@@ -118,8 +119,8 @@ def check_honesty(
         >>> from fastv.showers import ShowersFile
         >>> with ShowersFile(sample_path("test")) as file:
         ...     first, second = file[:250], file[250:500]
-        >>> check_honesty(first, second).finding("damaged voxels").judgement
-        'passed'
+        >>> check_integrity(first, second).finding("damaged voxels").status
+        'agrees'
     """
     _check_meshes(reference, generated, train)
     most = (MOST_WITHOUT_TRAIN if train is None else MOST_SHOWERS) if most is None else most
@@ -163,7 +164,7 @@ def check_honesty(
             of="training shower",
         )
         findings += [duplicates_between(gen, tr, other_name="training"), shared, drawn]
-        findings += _novelty(gen_train, ref_train, gen_ref, ref_ref, shared, known=drawn.judgement == "failed")
+        findings += _novelty(gen_train, ref_train, gen_ref, ref_ref, shared, known=drawn.status == "differs")
         if len(gen_train) and len(ref_train):
             to_train = relative_distances(gen_train, ref_train)
     findings += _modes(reference, generated, ref, gen, observables, most, seed)
@@ -176,7 +177,7 @@ def check_honesty(
             seed=seed,
         )
     )
-    return Honesty(tuple(findings), to_train, relative_distances(gen_ref, ref_ref) if enough else None)
+    return Integrity(tuple(findings), to_train, relative_distances(gen_ref, ref_ref) if enough else None)
 
 
 def _check_meshes(reference: Source, generated: Source, train: Source | None) -> None:

@@ -19,7 +19,6 @@ from sklearn.cluster import KMeans
 from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
-    Judgement,
     counted,
     energy_in_words,
     local_scale,
@@ -28,13 +27,14 @@ from fastv.evaluation.integrity.findings import (
 )
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.shower_shape import quantity
+from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 MIN_SHOWERS = 200
 _IN_BIN = 100
-_START = 0.05
 _TAIL = 0.02
 _PER_CELL = 60
 _MOST_CELLS = 40
@@ -163,7 +163,7 @@ def _raw_features(sample: Observables) -> F64:
     centre = [(energies * getattr(sample, name)).sum(axis=1) / total for name in ("centre_x", "centre_y")]
     columns = [
         sample.visible_fraction,
-        shower_start(sample),
+        quantity("shower start").of(sample),
         sample.longitudinal_mean,
         sample.longitudinal_width,
         sample.radial_mean,
@@ -173,31 +173,6 @@ def _raw_features(sample: Observables) -> F64:
         np.hypot(*centre),
     ]
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
-
-
-def shower_start(sample: Observables, fraction: float = _START) -> F64:
-    """Depth (N,) in mm by which a fraction of the energy is deposited, linear within a layer; 0 for empty showers.
-
-    In layers where the mesh tells no thickness.
-
-    Args:
-        sample: observables with layer energies (N, L).
-        fraction: of the total energy, above 0 and below 1.
-    """
-    middles = sample.detector.mesh.layer_z
-    edges = np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [2 * middles[-1]]])
-    if len(middles) > 1:
-        edges[-1] = middles[-1] + (middles[-1] - edges[-2])
-    energies = sample.layer_energies.astype(np.float64)
-    cumulative = np.cumsum(energies, axis=1)
-    wanted = fraction * cumulative[:, -1:]
-    layer = np.minimum((cumulative < wanted).sum(axis=1), energies.shape[1] - 1)
-    pick = np.arange(len(energies))
-    inside = energies[pick, layer]
-    missing = wanted[:, 0] - (cumulative[pick, layer] - inside)
-    share = np.divide(missing, inside, out=np.zeros(len(energies)), where=inside > 0)
-    start: F64 = np.where(cumulative[:, -1] > 0, edges[layer] + share * (edges[layer + 1] - edges[layer]), 0.0)
-    return start
 
 
 def expected_coverage(reference: int, generated: int, k: int = 5) -> float:
@@ -241,9 +216,9 @@ def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bin
             neighbours are looked for within a bin.
 
     Returns:
-        ``failed`` if the coverage over all is more than 5 % below its expectation and chance is no explanation,
-        ``suspicious`` if it is below beyond chance but by less, or so in one bin; ``skipped`` if no bin has 100 showers
-        of each sample.
+        ``differs`` if the coverage over all is more than 5 % below its expectation and chance is no explanation,
+        ``undecided`` if it is below beyond chance but by less, or so in one bin; ``not judged`` if no bin has 100
+        showers of each sample.
 
     Source: Naeem et al., arXiv:2002.09797.
     """
@@ -277,20 +252,20 @@ def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bin
     worst = int(np.argmin(pulls))
     worst_p = min(1.0, float(norm.cdf(pulls[worst])) * int(np.isfinite(pulls).sum()))
     p_value = float(norm.cdf((value - floor) / error))
-    judgement: Judgement = "passed"
+    status: Status = "agrees"
     if p_value < SURE and value < 0.95 * floor:
-        judgement = "failed"
+        status = "differs"
     elif min(p_value, worst_p) < SURE:
-        judgement = "suspicious"
+        status = "undecided"
     percent = f"{100 * value:.1f} +- {100 * error:.1f} % of the reference's showers have a generated one near by"
     words = f"{percent}, {100 * floor:.1f} % expected"
-    if judgement != "passed" and len(bins) > 1:
+    if status != "agrees" and len(bins) > 1:
         b = bins[worst]
         where = f"{energy_in_words(b.low)} to {energy_in_words(b.high)}"
         words += f"; least at {where}, {100 * (b.value or 0):.1f} % with {100 * (b.floor or 0):.1f} % expected"
     return Coverage(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=value,
         error=error,
@@ -314,8 +289,8 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
         seed: of k-means.
 
     Returns:
-        ``failed`` if a mode has less than half of its showers, beyond chance (p below 0.001, all modes counted);
-        ``suspicious`` if one has too few, beyond chance, but more than half; ``skipped`` below 200 showers.
+        ``differs`` if a mode has less than half of its showers, beyond chance (p below 0.001, all modes counted);
+        ``undecided`` if one has too few, beyond chance, but more than half; ``not judged`` below 200 showers.
 
     Source: the cells are those of Richardson and Weiss, arXiv:1805.12462, section 3.
     """
@@ -333,7 +308,7 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
         (mode for mode in modes if mode.p_value < SURE and mode.populated < _MISSING), key=lambda mode: mode.populated
     )
     rare = worst.p_value < SURE
-    judgement: Judgement = "failed" if missing else "suspicious" if rare else "passed"
+    status: Status = "differs" if missing else "undecided" if rare else "agrees"
     shown = missing[0] if missing else worst
     populated = f"{100 * shown.populated:.0f} +- {100 * shown.error:.0f} % of its showers"
     where = f"{shown.name}, {100 * shown.share:.1f} % of the reference"
@@ -345,7 +320,7 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
         words = f"no mode is missing: of {trials} kinds of showers the rarest ({where}) has {populated}"
     return DroppedModes(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=shown.populated,
         error=shown.error,

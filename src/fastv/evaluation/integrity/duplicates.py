@@ -37,8 +37,8 @@ def duplicates_within(sample: RawScan, floor: RawScan | None = None, *, name: st
         >>> from fastv.showers import ShowersFile
         >>> with ShowersFile(sample_path("test")) as file:
         ...     found = duplicates_within(scan(file[np.array([0, 1, 2, 1])]))
-        >>> found.judgement, found.words
-        ('failed', '1 of 4 generated showers repeats an earlier one: shower 3 is shower 1')
+        >>> found.status, found.words
+        ('differs', '1 of 4 generated showers repeats an earlier one: shower 3 is shower 1')
     """
     rows, count = _filled(sample)
     digests = sample.digests[rows]
@@ -63,7 +63,7 @@ def duplicates_between(sample: RawScan, other: RawScan, *, name: str = "generate
         name, other_name: what they are called in the sentence, such as ``reference`` and ``training``.
 
     Returns:
-        ``failed`` if there is one; the sentence says so if the one sample is, for the most part, the other.
+        ``differs`` if there is one; the sentence says so if the one sample is, for the most part, the other.
     """
     rows, count = _filled(sample)
     other_rows, other_count = _filled(other)
@@ -99,10 +99,10 @@ def _finding(
 ) -> Duplicates:
     if not count:
         words = f"not judged: {counted(0, 'shower')} with energy"
-        return Duplicates(check=check, judgement="skipped", words=words)
+        return Duplicates(check=check, status="not judged", words=words)
     return Duplicates(
         check=check,
-        judgement="failed" if found else "passed",
+        status="differs" if found else "agrees",
         words=words,
         value=found / count,
         # Equal sums of float32 voxels do not happen by chance: the count has no statistical error.

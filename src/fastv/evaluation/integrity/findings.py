@@ -1,4 +1,4 @@
-"""What an honesty check found: a figure, the floor beside it, a judgement and a sentence; and tests by ranks alone."""
+"""What an integrity check found: a number, the floor beside it, a status and a sentence; and tests by ranks alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import betabinom
 
-Judgement = Literal["passed", "suspicious", "failed", "skipped"]
+from fastv.evaluation.statistics.comparison import Status
 
 SURE = 1e-3
 """A p-value below which chance is no explanation; a report has some twenty of them."""
@@ -17,19 +17,19 @@ F64 = NDArray[np.float64]
 
 
 class Finding(BaseModel):
-    """The result of one honesty check.
+    """The result of one integrity check.
 
-    ``value`` is the figure of the generated sample and ``floor`` what full simulation gives for the same figure;
+    ``value`` is the number found for the generated sample and ``floor`` what full simulation gives for the same;
     ``error`` is one standard deviation of the value, ``p_value`` the probability of a value as bad or worse if the
-    generator were full simulation itself. What does not exist is None. ``passed``: nothing was found. ``suspicious``:
-    something was found that has an innocent explanation too, or that chance may still explain. ``failed``: a fault
-    was found; ``words`` names it. ``skipped``: the check could not be made; ``words`` says why.
+    generator were full simulation itself. What does not exist is None. ``agrees``: nothing was found. ``undecided``:
+    something was found that has an innocent explanation too, or that chance may still explain. ``differs``: a fault
+    was found; ``words`` names it. ``not judged``: the check could not be made; ``words`` says why.
     """
 
     model_config = ConfigDict(frozen=True)
 
     check: str
-    judgement: Judgement
+    status: Status
     words: str
     value: float | None = None
     error: float | None = None
@@ -44,7 +44,7 @@ def skipped(check: str, reason: str) -> Finding:
         >>> skipped("coverage", "it needs 100 showers, there are 12").words
         'not judged: it needs 100 showers, there are 12'
     """
-    return Finding(check=check, judgement="skipped", words=f"not judged: {reason}")
+    return Finding(check=check, status="not judged", words=f"not judged: {reason}")
 
 
 def exceedance_p_value(count: int, n: int, beyond_in_floor: int, n_floor: int) -> float:

@@ -13,7 +13,6 @@ from scipy.stats import fisher_exact, ks_2samp
 from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
-    Judgement,
     counted,
     energy_in_words,
     exceedance_p_value,
@@ -21,6 +20,7 @@ from fastv.evaluation.integrity.findings import (
     skipped,
 )
 from fastv.evaluation.integrity.unchecked import RawScan
+from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def damaged_voxels(generated: RawScan, reference: RawScan | None = None) -> Dama
         words = f"{found} of {len(generated)} showers {noun} damaged, the first is shower {first}: {', '.join(parts)}"
     return DamagedVoxels(
         check=check,
-        judgement="failed" if found else "passed",
+        status="differs" if found else "agrees",
         words=words,
         value=float(found),
         error=0.0,
@@ -130,8 +130,8 @@ def damaged_voxels(generated: RawScan, reference: RawScan | None = None) -> Dama
 def below_threshold(generated: RawScan, reference: RawScan) -> BelowThreshold:
     """Count voxels between zero and the readout threshold.
 
-    Full simulation has none if the threshold was applied. ``suspicious`` if both samples have them (a threshold that
-    was applied to neither), ``failed`` if only the generated one has; ``skipped`` for a detector without threshold.
+    Full simulation has none if the threshold was applied. ``undecided`` if both samples have them (a threshold that
+    was applied to neither), ``differs`` if only the generated one has; ``not judged`` for a detector without threshold.
     """
     check = "energies below the readout threshold"
     threshold = generated.detector.threshold
@@ -145,17 +145,17 @@ def below_threshold(generated: RawScan, reference: RawScan) -> BelowThreshold:
     share, floor = shares
     voxels, showers = int(generated.below_threshold.sum()), int((generated.below_threshold > 0).sum())
     limit = f"the readout threshold of {threshold:.4g} MeV"
-    judgement: Judgement = "passed"
+    status: Status = "agrees"
     words = f"no voxel reads less than {limit}"
     if voxels:
         words = f"{100 * share:.2g} % of the voxels with energy read less than {limit}, in {counted(showers, 'shower')}"
-        judgement = "failed"
+        status = "differs"
         if floor > _LEAST_BELOW:
-            judgement = "suspicious"
+            status = "undecided"
             words += f"; in the reference {100 * floor:.2g} %: it was not applied there either"
     return BelowThreshold(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=share,
         error=0.0,
@@ -168,7 +168,7 @@ def below_threshold(generated: RawScan, reference: RawScan) -> BelowThreshold:
 def empty_showers(generated: RawScan, reference: RawScan) -> EmptyShowers:
     """Compare the fractions of empty showers by Fisher's exact test.
 
-    ``failed`` if the sample has more than the reference and chance is no explanation (p below 0.001), ``suspicious`` if
+    ``differs`` if the sample has more than the reference and chance is no explanation (p below 0.001), ``undecided`` if
     it has far fewer.
     """
     check = "empty showers"
@@ -181,12 +181,12 @@ def empty_showers(generated: RawScan, reference: RawScan) -> EmptyShowers:
     value, floor = counts[0] / sizes[0], counts[1] / sizes[1]
     words = f"{counted(counts[0], 'shower')} of {sizes[0]} {'is' if counts[0] <= 1 else 'are'} empty"
     words += f", in full simulation {100 * floor:.2g} %"
-    judgement: Judgement = "passed"
+    status: Status = "agrees"
     if p_value < SURE:
-        judgement = "failed" if value > floor else "suspicious"
+        status = "differs" if value > floor else "undecided"
     return EmptyShowers(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=value,
         error=float(np.sqrt(max(value * (1 - value), 1 / sizes[0]) / sizes[0])) if counts[0] else 0.0,
@@ -211,8 +211,8 @@ def energy_sums(generated: RawScan, reference: RawScan, *, bound: float = 1.0) -
             electron masses, which matter below some hundred MeV only).
 
     Returns:
-        ``failed`` if a shower is beyond the bound, or twice as far above the mean as any of the reference, or if more
-        are outside than chance explains (p below 0.001); ``skipped`` below 100 showers on either side.
+        ``differs`` if a shower is beyond the bound, or twice as far above the mean as any of the reference, or if more
+        are outside than chance explains (p below 0.001); ``not judged`` below 100 showers on either side.
     """
     check = "energy sums"
     ref_log, ref_fraction, _ = _fractions(reference)
@@ -253,7 +253,7 @@ def energy_sums(generated: RawScan, reference: RawScan, *, bound: float = 1.0) -
         )
     return EnergySums(
         check=check,
-        judgement="failed" if failed else "passed",
+        status="differs" if failed else "agrees",
         words=words,
         value=(above + below) / n,
         error=float(np.sqrt(above + below)) / n,
@@ -274,7 +274,7 @@ def energy_sums(generated: RawScan, reference: RawScan, *, bound: float = 1.0) -
 def incident_energies(generated: RawScan, reference: RawScan) -> Finding:
     """Do the samples have the same distribution of incident energies (Kolmogorov-Smirnov)?
 
-    ``suspicious`` at p below 0.01: whatever depends on energy then differs for that reason alone.
+    ``undecided`` at p below 0.01: whatever depends on energy then differs for that reason alone.
     """
     check = "incident energies"
     a, b = (sample.incident_energies[sample.good] for sample in (generated, reference))
@@ -291,7 +291,7 @@ def incident_energies(generated: RawScan, reference: RawScan) -> Finding:
         )
     return Finding(
         check=check,
-        judgement="suspicious" if differ else "passed",
+        status="undecided" if differ else "agrees",
         words=words,
         value=float(test.statistic),
         p_value=p_value,

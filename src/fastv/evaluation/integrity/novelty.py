@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import ks_2samp, norm, rankdata
 
-from fastv.evaluation.integrity.findings import SURE, Finding, Judgement, counted, exceedance_p_value, local_scale
+from fastv.evaluation.integrity.findings import SURE, Finding, counted, exceedance_p_value, local_scale
 from fastv.evaluation.integrity.neighbours import Neighbours
+from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -164,8 +165,8 @@ def copies(
         check, shower, of: how the sentence names the check, a shower of the sample and one of the bank.
 
     Returns:
-        ``failed`` if more than one shower in a thousand is a copy; ``suspicious`` if there is a single copy, or if far
-        more showers are close than in the floor; ``skipped`` below 100 showers in either.
+        ``differs`` if more than one shower in a thousand is a copy; ``undecided`` if there is a single copy, or if far
+        more showers are close than in the floor; ``not judged`` below 100 showers in either.
 
     Source: the close fraction follows the idea of the authenticity score, Alaa et al., arXiv:2102.08921, section 3,
     with full simulation as the scale in place of distances within the training file.
@@ -173,7 +174,7 @@ def copies(
     n, m = len(found), len(floor)
     if min(n, m) < MIN_SHOWERS:
         few = f"of {n} and {m} showers with neighbours of similar energy; {MIN_SHOWERS} are needed on both sides"
-        return Copies(check=check, judgement="skipped", words=f"not judged: {few}", showers=n, floor_showers=m)
+        return Copies(check=check, status="not judged", words=f"not judged: {few}", showers=n, floor_showers=m)
     relative = relative_distances(found, floor)
     k = max(1, round(CLOSE * m))
     near = relative.distance < np.partition(relative.floor_distance, k - 1)[k - 1]
@@ -214,7 +215,7 @@ def copies(
     failed = found_copies > max(1, _SINGLE_COPIES * n)
     return Copies(
         check=check,
-        judgement="failed" if failed else "suspicious" if found_copies or many else "passed",
+        status="differs" if failed else "undecided" if found_copies or many else "agrees",
         words=words,
         value=fraction,
         error=error,
@@ -323,8 +324,9 @@ def data_copying(
         check: how the record names the check.
 
     Returns:
-        ``failed`` if the sample is drawn to the training file; ``suspicious`` if it is nearer than full simulation to
-        both, which is too little fluctuation, or drawn to the reference; ``skipped`` below 100 showers on either side.
+        ``differs`` if the sample is drawn to the training file; ``undecided`` if it is nearer than full simulation to
+        both, which is too little fluctuation, or drawn to the reference; ``not judged`` below 100 showers on either
+        side.
 
     Source: :func:`preference` is the nearest-neighbour two-sample test of Schilling, Journal of the American
     Statistical Association 81 (1986) 799, with k = 1; ``nearer`` and ``c_t`` see :func:`nearness`.
@@ -334,7 +336,7 @@ def data_copying(
     near = nearness(found, floor) if min(n, m) >= MIN_SHOWERS else None
     if near is None:
         words = f"not judged: of {n} and {m} showers with neighbours of similar energy; {MIN_SHOWERS} are needed"
-        return DataCopying(check=check, judgement="skipped", words=words)
+        return DataCopying(check=check, status="not judged", words=words)
     pooled = (share * n + expected * m) / (n + m)
     deviation = float(np.sqrt(max(pooled * (1 - pooled), 1 / (n + m)) * (1 / n + 1 / m)))
     z = (share - expected) / deviation
@@ -344,20 +346,20 @@ def data_copying(
     sides += f", {100 * expected:.1f} +- {100 * deviation:.1f} % expected"
     by_chance = norm.sf(abs(z)) >= SURE
     smooth = near.probability - 0.5 > _EFFECT and norm.sf(near.z) < SURE
-    judgement: Judgement = "passed"
+    status: Status = "agrees"
     words = f"not drawn towards training showers: {sides}"
     if not by_chance and leaning > _EFFECT:
-        judgement, words = "failed", f"drawn towards training showers: {sides}"
+        status, words = "differs", f"drawn towards training showers: {sides}"
     elif not by_chance and leaning < -_EFFECT:
-        judgement, words = "suspicious", f"drawn towards the reference, as if trained on it: {sides}"
+        status, words = "undecided", f"drawn towards the reference, as if trained on it: {sides}"
     elif smooth:
-        judgement = "suspicious"
+        status = "undecided"
         words = (
             f"nearer than full simulation to all showers, seen in training or not, so too smooth, not copied: {sides}"
         )
     return DataCopying(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=share,
         error=float(np.sqrt(max(share * (1 - share), 1 / n) / n)),

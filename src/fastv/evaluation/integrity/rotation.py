@@ -19,9 +19,10 @@ from scipy.stats import chi2
 
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
-from fastv.evaluation.integrity.findings import SURE, Finding, Judgement, skipped
+from fastv.evaluation.integrity.findings import SURE, Finding, skipped
 from fastv.evaluation.integrity.unchecked import RawBatch, raw_batches
 from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
 C64 = NDArray[np.complex64]
@@ -277,9 +278,9 @@ def alpha_flatness(
         seed: of the random turns.
 
     Returns:
-        ``failed`` if it is not even (p below 0.001) and differs from the reference too; ``suspicious`` if it is not
-        even but agrees with the reference, or if p is below 0.01, or if the reference alone is uneven; ``skipped`` for
-        showers at an angle, meshes without alpha cells, and below 100 showers.
+        ``differs`` if it is not even (p below 0.001) and differs from the reference too; ``undecided`` if it is not
+        even but agrees with the reference, or if p is below 0.01, or if the reference alone is uneven; ``not judged``
+        for showers at an angle, meshes without alpha cells, and below 100 showers.
     """
     check = "evenness in alpha"
     if theta is not None and not any(np.all(np.abs(theta - normal) < 0.02) for normal in (0.0, np.pi / 2)):
@@ -308,24 +309,24 @@ def alpha_flatness(
         where = f"of layer {layer}"
     size = f"alpha slice {cell} {where} has {100 * abs(values[row, cell]):.2g} +- {100 * errors[row, cell]:.2g} % "
     size += "more" if values[row, cell] > 0 else "less"
-    judgement: Judgement = "passed"
+    status: Status = "agrees"
     words = f"even in alpha within statistics (p = {own.p_value:.2g})"
     if uneven and p_difference < SURE:
-        judgement, words = "failed", f"not even in alpha: {size} than the mean"
+        status, words = "differs", f"not even in alpha: {size} than the mean"
     elif uneven:
-        judgement = "suspicious"
+        status = "undecided"
         words = f"not even in alpha, like the reference: {size} than the mean"
         if not ref_uneven:
             words = f"not even in alpha, though no significant difference from the reference: {size} than the mean"
     elif own.p_value < _LIKELY:
-        judgement, words = "suspicious", f"perhaps not even in alpha (p = {own.p_value:.2g}): {size} than the mean"
+        status, words = "undecided", f"perhaps not even in alpha (p = {own.p_value:.2g}): {size} than the mean"
     elif ref_uneven:
-        judgement, words = "suspicious", "even in alpha, but the reference is not"
+        status, words = "undecided", "even in alpha, but the reference is not"
     harmonics = [(2 * abs(own.amplitudes[-1, k]), 2 * own.errors[-1, k]) for k in range(min(2, own.errors.shape[1]))]
     first, second = [*harmonics, (None, None)][:2]
     return AlphaFlatness(
         check=check,
-        judgement=judgement,
+        status=status,
         words=words,
         value=float(values[row, cell]),
         error=float(errors[row, cell]),

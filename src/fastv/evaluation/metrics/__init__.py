@@ -1,1 +1,1 @@
-"""The figures that the field compares generators by."""
+"""The metrics that the field compares generators by."""

@@ -27,7 +27,7 @@ class BoostedAuc(BaseModel):
     ``auc`` is the mean over folds, none of whose showers the trees were trained on; its error comes from the numbers of
     showers tested. ``spread`` is the standard deviation of the folds' values ``folds``. ``p_value`` is the probability
     of so large an area for samples of one distribution. This is not one of the CaloChallenge's classifiers, and its
-    figures do not belong beside theirs.
+    values do not belong beside theirs.
     """
 
     model_config = ConfigDict(frozen=True)

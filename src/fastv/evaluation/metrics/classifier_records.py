@@ -112,7 +112,7 @@ class ClassifierAuc(BaseModel):
     ``auc`` is the mean over ``trainings`` and ``std`` their standard deviation (0 for a single one), as published for
     the CaloChallenge. The error of ``auc`` is that of one training's validation showers: trainings share the showers,
     so more of them do not make it smaller. ``reduced`` lists what is not as in the challenge: a classifier that is
-    smaller, or trained less or on fewer showers, sees less, and its figures do not belong beside published ones.
+    smaller, or trained less or on fewer showers, sees less, and its values do not belong beside published ones.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -73,8 +73,8 @@ def kpd(
     of draws as weights: for 10,000 showers a sample this is 15 times less work.
 
     A shower drawn twice in one batch counts as a pair of equal ones, which lifts the value by about
-    2 <k(x, x) - k(x, x')>/N for samples of N: that is the floor of KPD, and small samples have a larger one. The figure
-    in ``chance`` has no such bias.
+    2 <k(x, x) - k(x, x')>/N for samples of N: that is the floor of KPD, and small samples have a larger one. The
+    distance in ``chance`` has no such bias.
 
     Args:
         reference: features (N, F) of full simulation, see :func:`fastv.evaluation.metrics.features.feature_matrix`.

@@ -1,4 +1,4 @@
-"""The figures that the field compares generators by, of one sample against another."""
+"""The metrics that the field compares generators by, of one sample against another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_VOXELS = 10_000
 
 
 class Metrics(BaseModel):
-    """FPD, KPD, PRDC and classifiers; a figure that could not be made is None, with the reason in ``skipped``."""
+    """FPD, KPD, PRDC and classifiers; one that could not be measured is None, with the reason in ``skipped``."""
 
     model_config = ConfigDict(frozen=True)
 

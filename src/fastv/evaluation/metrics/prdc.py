@@ -54,7 +54,7 @@ class Prdc(BaseModel):
     chance: dict[str, Chance] | None
 
 
-_FIGURES = ("precision", "recall", "density", "coverage")
+_NAMES = ("precision", "recall", "density", "coverage")
 
 
 def prdc(
@@ -117,18 +117,18 @@ def prdc(
         _fill_own(pool, lists, threads, bar)
         radii = _exact_radii(pool, lists, k, threads)
         times_held, holds = _hold(pool, lists if relabellings else None, radii, threads, bar)
-    figures = _figures(times_held[n:], times_held[:n] > 0, holds[:n], k)
+    found = _values(times_held[n:], times_held[:n] > 0, holds[:n], k)
     chance = None
     if relabellings:
         nearest = lists.sorted()
         shuffled = shuffled_labels(n, m, relabellings, energies=energies, seed=seed)
         values = np.array([[x.value for x in _relabelled(nearest, labels, k)] for labels in shuffled])
         chance = {
-            name: judge_by_chance(figure.value, values[:, i], two_sided=True, within_energies=energies is not None)
-            for i, (name, figure) in enumerate(zip(_FIGURES, figures, strict=True))
+            name: judge_by_chance(value.value, values[:, i], two_sided=True, within_energies=energies is not None)
+            for i, (name, value) in enumerate(zip(_NAMES, found, strict=True))
         }
     return Prdc(
-        **dict(zip(_FIGURES, figures, strict=True)),
+        **dict(zip(_NAMES, found, strict=True)),
         neighbours=k,
         showers_reference=n,
         showers_generated=m,
@@ -136,7 +136,7 @@ def prdc(
     )
 
 
-def _figures(
+def _values(
     times_held: I64, recalled: NDArray[np.bool_], holds: NDArray[np.bool_], k: int
 ) -> tuple[Measured, Measured, Measured, Measured]:
     """From the number of reference balls around each generated shower (M,), and for each reference shower (N,) whether
@@ -148,14 +148,14 @@ def _figures(
 
 
 def _relabelled(nearest: I32, labels: NDArray[np.bool_], k: int) -> tuple[Measured, Measured, Measured, Measured]:
-    """The figures with other labels (P,), from the nearest neighbours (P, L) of every shower in the pool."""
+    """The values with other labels (P,), from the nearest neighbours (P, L) of every shower in the pool."""
     own = labels[nearest] == labels[:, None]
     inside = ~own & (own.cumsum(axis=1) < k)
     around_reference = inside[labels]
     times_held = np.bincount(nearest[labels][around_reference], minlength=len(labels))[~labels]
     recalled = np.zeros(len(labels), dtype=np.bool_)
     recalled[nearest[~labels][inside[~labels]]] = True
-    return _figures(times_held, recalled[labels], around_reference.any(axis=1), k)
+    return _values(times_held, recalled[labels], around_reference.any(axis=1), k)
 
 
 def _list_length(n: int, m: int, k: int) -> int:

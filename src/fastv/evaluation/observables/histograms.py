@@ -127,17 +127,15 @@ class Binning:
     """Edges of every histogram, taken from the reference and used for every sample.
 
     Attributes:
-        energies: edges of the incident-energy bins (B + 1,) MeV.
         per_shower: observable -> edges.
         per_layer: observable -> edges of each layer, None where the layer does not have the observable.
     """
 
-    energies: F64
     per_shower: dict[str, F64]
     per_layer: dict[str, list[F64 | None]]
 
 
-def binning(reference: Observables, energy_bins: int = 10) -> Binning:
+def binning(reference: Observables) -> Binning:
     """The challenge's binning, with ranges from the reference where the challenge takes them from there.
 
     Layer energies: logspace(threshold, largest of the layer, 40 edges); E_tot/E_inc linspace(0.5, 1.5, 101), or +-50 %
@@ -147,7 +145,6 @@ def binning(reference: Observables, energy_bins: int = 10) -> Binning:
 
     Args:
         reference: its observables.
-        energy_bins: logarithmic bins over the range of the reference's incident energies; one for a single energy.
     """
     mesh = reference.detector.mesh
     threshold = reference.detector.threshold
@@ -174,7 +171,7 @@ def binning(reference: Observables, energy_bins: int = 10) -> Binning:
     centre_fraction = float(np.median(reference.visible_fraction))
     calibrated = 0.6 < centre_fraction < 1.4 or centre_fraction <= 0
     per_shower["E_tot/E_inc"] = np.linspace(0.5, 1.5, 101) * (1.0 if calibrated else centre_fraction)
-    return Binning(energy_edges(reference.incident_energies, energy_bins), per_shower, per_layer)
+    return Binning(per_shower, per_layer)
 
 
 def energy_edges(energies: F64, bins: int = 10) -> F64:

@@ -16,35 +16,10 @@ from fastv.evaluation.observables.observe import Observables, ring_edges
 
 F64 = NDArray[np.float64]
 
-START_FRACTION = 0.01
-"""A shower has started in the first layer with this part of its visible energy."""
+STARTED = 0.05
+"""A shower has started at the depth by which this part of its visible energy is deposited."""
 CONTAINED = 0.9
 """Part of the visible energy within the containment radius and the containment depth."""
-
-
-def shower_start(layer_energies: NDArray[np.floating], layer_z: F64, fraction: float = START_FRACTION) -> F64:
-    """Depth of the first layer that holds at least ``fraction`` of the energy of its shower; 0 for an empty shower.
-
-    z_start = z_l of the smallest l with E_l >= f sum_k E_k.
-
-    Args:
-        layer_energies: (N, L) MeV.
-        layer_z: depth of the middle of each layer (L,), mm.
-        fraction: f; more than 1/L is taken as 1/L, so that there always is such a layer.
-
-    Returns:
-        (N,) mm.
-
-    Example:
-        >>> shower_start(np.array([[0.0, 1.0, 50.0, 49.0]]), np.array([1.0, 2.0, 3.0, 4.0]))
-        array([2.])
-    """
-    energies = np.asarray(layer_energies, dtype=np.float64)
-    total = energies.sum(axis=1)
-    # Less by rounding: L equal layers all hold 1/L.
-    wanted = min(fraction, 1 / energies.shape[1]) * (1 - 1e-9) * total
-    first = np.argmax(energies >= wanted[:, None], axis=1)
-    return np.where(total > 0, layer_z[first], 0.0)
 
 
 def shower_maximum(layer_energies: NDArray[np.floating], layer_z: F64, thickness: F64) -> F64:
@@ -173,10 +148,6 @@ class Quantity:
         return depth_unit(mesh) if self.unit == "depth" else self.unit
 
 
-def _start(o: Observables) -> F64:
-    return shower_start(o.layer_energies, o.detector.mesh.layer_z)
-
-
 def _maximum(o: Observables) -> F64:
     return shower_maximum(o.layer_energies, o.detector.mesh.layer_z, layer_thickness(o.detector.mesh))
 
@@ -198,7 +169,12 @@ def _gamma(part: int) -> Callable[[Observables], F64]:
 
 QUANTITIES: tuple[Quantity, ...] = (
     Quantity("E_tot/E_inc", "visible over incident energy", "", lambda o: o.visible_fraction),
-    Quantity("shower start", "first layer with 1 % of E_tot", "depth", _start),
+    Quantity(
+        "shower start",
+        "depth that holds 5 % of E_tot",
+        "depth",
+        lambda o: containment(o.layer_energies, depth_edges(o.detector.mesh), STARTED),
+    ),
     Quantity("shower maximum", "largest dE/dz, by a parabola through three layers", "depth", _maximum),
     Quantity("longitudinal mean", "sum z_l E_l/E_tot", "depth", lambda o: o.longitudinal_mean),
     Quantity(

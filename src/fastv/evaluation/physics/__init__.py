@@ -1,1 +1,1 @@
-"""Every physics figure of one sample against another."""
+"""The physics of one sample compared with that of another: one measurement a quantity."""

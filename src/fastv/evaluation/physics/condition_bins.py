@@ -20,6 +20,7 @@ AT_LEAST = 100
 
 
 _EXPECTED = 1.3
+"""Showers of a bin in the mean, or expected of a smaller sample, in units of those it needs."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,16 @@ def energy_bins(
 ) -> list[ConditionBin]:
     """Logarithmic bins of incident energy over the range of the reference.
 
-    As many as have 1.3 times ``at_least`` showers of the reference in the mean; neighbours are joined until each has
-    ``at_least``. A bin that the generated sample does
-    not fill is kept: its absence is a finding, see :attr:`ConditionBin.filled`.
+    As many as have 1.3 times ``at_least`` showers of the smaller sample in the mean; neighbours are joined until each
+    has ``at_least`` of the reference, and as many are expected of a smaller generated sample with the same spectrum. A
+    bin that the generated sample does not fill is kept: its absence is a finding, see :attr:`ConditionBin.filled`.
 
     Args:
         reference, generated: the two samples.
         most: bins at most.
-        at_least: showers of the reference a bin.
+        at_least: showers of either sample a bin.
     """
-    number = int(np.clip(len(reference) / (_EXPECTED * at_least), 1, most))
+    number = int(np.clip(min(len(reference), len(generated)) / (_EXPECTED * at_least), 1, most))
     edges = energy_edges(reference.incident_energies, number)
     return _bins("energy", edges, reference.incident_energies, generated.incident_energies, at_least)
 
@@ -95,7 +96,7 @@ def angle_bins(reference: Observables, generated: Observables, most: int = 5) ->
     found: list[ConditionBin] = []
     for axis in ("theta", "phi"):
         a, b = getattr(reference, axis), getattr(generated, axis)
-        if a is None or b is None or len(a) < 2 * AT_LEAST or np.ptp(a) < 1e-3:
+        if a is None or b is None or min(len(a), len(b)) < 2 * AT_LEAST or np.ptp(a) < 1e-3:
             continue
         edges = np.unique(np.quantile(a, np.linspace(0, 1, most + 1)))
         found += _bins(axis, edges, a, b, AT_LEAST)
@@ -104,6 +105,8 @@ def angle_bins(reference: Observables, generated: Observables, most: int = 5) ->
 
 def _bins(axis: str, edges: F64, a: F64, b: F64, at_least: int) -> list[ConditionBin]:
     counts, _ = np.histogram(a, edges)
+    if len(b) < len(a):
+        at_least = math.ceil(_EXPECTED * at_least * len(a) / max(1, len(b)))
     kept, total = [edges[0]], 0
     for count, high in zip(counts, edges[1:], strict=True):
         total += count

@@ -12,13 +12,13 @@ from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.shower_shape import QUANTITIES
 from fastv.evaluation.physics.condition_bins import ConditionBin, not_filled, residuals
 from fastv.evaluation.physics.tails import tail_p_value
-from fastv.evaluation.statistics.figure import Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured, deviations_of, ks_p_value, mean, smallest_of
 
 F64 = NDArray[np.float64]
 
 
-def conditional(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def conditional(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Worst quantity of each bin of incident energy or angle, by the Kolmogorov-Smirnov test.
 
     Every quantity of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES` is compared in every bin, its
@@ -56,10 +56,10 @@ def conditional(reference: Observables, generated: Observables, bins: Sequence[C
                 deviations=math.copysign(size, y.value - x.value),
             )
         )
-    return figure(name, title, definition, found, unit="local standard deviations", notes=not_filled(bins))
+    return compare(name, title, definition, found, unit="local standard deviations", notes=not_filled(bins))
 
 
-def population(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def population(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Part of the showers in each bin of incident energy and angle, absolute difference.
 
     Samples with other spectra cannot be compared by histograms over all energies; showers of a kind that are missing
@@ -78,7 +78,7 @@ def population(reference: Observables, generated: Observables, bins: Sequence[Co
         pull = math.copysign(size, b.value - a.value)
         found.append(difference(each.words, a, b, low=each.low, high=each.high, deviations=pull))
     definition = "part of the showers in bins of incident energy and angle"
-    return figure("population", "Incident energies and angles", definition, found)
+    return compare("population", "Incident energies and angles", definition, found)
 
 
 def _part(count: int, total: int) -> Measured:

@@ -12,9 +12,9 @@ from scipy.stats import norm, rankdata
 
 from fastv.evaluation.observables.coarse_cells import coarse_labels
 from fastv.evaluation.observables.observe import Observables
-from fastv.evaluation.physics.comparison import MIN_SHARE, same_energies
 from fastv.evaluation.physics.condition_bins import energy_bins
-from fastv.evaluation.statistics.figure import Difference, Figure, difference, figure, skipped
+from fastv.evaluation.physics.profiles import MIN_SHARE
+from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured
 
 F64 = NDArray[np.float64]
@@ -112,7 +112,7 @@ def paired_error(a: NDArray[np.floating], b: NDArray[np.floating]) -> F64:
     return np.sqrt(np.maximum(0.0, variance) / n)
 
 
-def layer_correlations(reference: Observables, generated: Observables) -> Figure:
+def layer_correlations(reference: Observables, generated: Observables) -> Comparison:
     """Pearson correlation of the absolute energies of all pairs of layers over the full sample.
 
     This is the correlation the CaloChallenge publishes; most of it is the spread of the incident energies. Only layers
@@ -132,10 +132,10 @@ def layer_correlations(reference: Observables, generated: Observables) -> Figure
         return skipped(name, title, definition, _reason(len(kept), len(a), len(b)))
     paired = same_energies(reference.incident_energies, generated.incident_energies)
     pairs = _Pairs("", [labels[i] for i in kept], a[:, kept], b[:, kept], paired=paired)
-    return _figure(name, title, definition, [pairs])
+    return _compare_all(name, title, definition, [pairs])
 
 
-def fraction_correlations(reference: Observables, generated: Observables) -> Figure:
+def fraction_correlations(reference: Observables, generated: Observables) -> Comparison:
     """Correlation of E_layer/E_inc of all pairs of layers in bins of incident energy, by :func:`normal_scores`.
 
     The incident energy is taken out, so that only fluctuations of showers of one energy are left.
@@ -148,6 +148,11 @@ def fraction_correlations(reference: Observables, generated: Observables) -> Fig
     definition = "correlation of normal scores of E_layer/E_inc, all pairs of layers, in bins of incident energy"
     parts = (reference.layer_energies, generated.layer_energies)
     return _in_bins(name, title, definition, labels, parts, reference, generated)
+
+
+def same_energies(a: F64, b: F64) -> bool:
+    """Whether two samples have the same incident energies shower by shower, to float32 precision."""
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-5, atol=0))
 
 
 def normal_scores(values: NDArray[np.floating]) -> F64:
@@ -170,7 +175,7 @@ def normal_scores(values: NDArray[np.floating]) -> F64:
     return np.asarray(norm.ppf((rankdata(values, axis=0) - 0.5) / len(values)), dtype=np.float64)
 
 
-def coarse_correlations(reference: Observables, generated: Observables) -> Figure:
+def coarse_correlations(reference: Observables, generated: Observables) -> Comparison:
     """Correlation of E/E_inc of all pairs of coarse cells in bins of incident energy, by :func:`normal_scores`.
 
     Coarse cells are sums over groups of layers, sectors of alpha and ranges of r, see
@@ -186,7 +191,7 @@ def coarse_correlations(reference: Observables, generated: Observables) -> Figur
     return _in_bins(name, title, definition, labels, parts, reference, generated)
 
 
-def voxel_correlations(reference: Observables, generated: Observables) -> Figure:
+def voxel_correlations(reference: Observables, generated: Observables) -> Comparison:
     """Correlation of E/E_inc of all pairs of the voxels that hold most energy, by :func:`normal_scores`.
 
     In bins of incident energy. The voxels are the ``hot_voxels`` of the reference;
@@ -234,7 +239,7 @@ def _in_bins(
     parts: tuple[NDArray[np.float32], NDArray[np.float32]],
     reference: Observables,
     generated: Observables,
-) -> Figure:
+) -> Comparison:
     fractions = [
         part / e[:, None]
         for part, e in zip(parts, (reference.incident_energies, generated.incident_energies), strict=True)
@@ -254,7 +259,7 @@ def _in_bins(
         groups.append(_Pairs(f"{each.words}: ", [labels[i] for i in kept], left[0], left[1]))
     if not groups:
         return skipped(name, title, definition, notes[0] if notes else "no pair has energy in most showers")
-    found = _figure(name, title, definition, groups)
+    found = _compare_all(name, title, definition, groups)
     return found.model_copy(update={"notes": (*found.notes, *notes)})
 
 
@@ -267,7 +272,7 @@ def _detrended(values: F64, energies: F64) -> F64:
     return values - trend
 
 
-def _figure(name: str, title: str, definition: str, groups: Sequence[_Pairs]) -> Figure:
+def _compare_all(name: str, title: str, definition: str, groups: Sequence[_Pairs]) -> Comparison:
     """Compare all pairs in all groups; the pairs with the largest pulls are listed."""
     found: list[Difference] = []
     compared, notes = 0, []
@@ -297,7 +302,7 @@ def _figure(name: str, title: str, definition: str, groups: Sequence[_Pairs]) ->
                 )
             )
     found.sort(key=lambda d: -abs(d.pull))
-    return figure(name, title, definition, found[:_SHOWN], compared=compared, notes=notes)
+    return compare(name, title, definition, found[:_SHOWN], compared=compared, notes=notes)
 
 
 def _error_of_difference(group: _Pairs) -> F64:

@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 
 from fastv.evaluation.observables.observe import Observables, ring_edges
 from fastv.evaluation.observables.shower_shape import QUANTITIES, depth_edges, depth_unit, quantity
-from fastv.evaluation.physics.comparison import MIN_SHARE
 from fastv.evaluation.physics.condition_bins import ConditionBin, energy_bins, not_filled, stratified
-from fastv.evaluation.statistics.figure import Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured, mean, of_both, spread, spreads_of_both
 
 F64 = NDArray[np.float64]
 
+MIN_SHARE = 0.01
+"""Layers that hold less of the energy have no target, and no correlations."""
 _LEAST_SHARE = 1e-3
+"""Part of the largest value below which a place is shown, not judged."""
 _FLUCTUATION_BINS = 5
 _LEAST = 200
 
 
-def layer_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
-    """Mean fraction E_layer/E_inc of every layer, relative difference; layers with less than 0.1 % are left out.
+def layer_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
+    """Mean fraction E_layer/E_inc of every layer, relative difference; layers below 0.1 % of the largest do not count.
 
     The mean is over bins of incident energy with the reference's weights, see
     :func:`fastv.evaluation.physics.condition_bins.stratified`.
@@ -35,7 +37,7 @@ def layer_profile(reference: Observables, generated: Observables, bins: Sequence
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     unit = depth_unit(reference.detector.mesh)
     return _profile(
-        ("longitudinal profile", "Longitudinal profile", "mean of E_layer/E_inc of every layer", f"depth [{unit}]"),
+        ("layer energies", "Longitudinal profile", "mean of E_layer/E_inc of every layer", f"depth [{unit}]"),
         labels,
         depth_edges(reference.detector.mesh),
         [sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated)],
@@ -43,7 +45,7 @@ def layer_profile(reference: Observables, generated: Observables, bins: Sequence
     )
 
 
-def layer_steps(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def layer_steps(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Energy of every layer less the mean of its neighbours, over the mean energy of the layer in the reference.
 
     Neighbouring layers fluctuate together, most of all at high energies, so that a layer that does not fit in between
@@ -89,7 +91,7 @@ def layer_steps(reference: Observables, generated: Observables, bins: Sequence[C
                 high=float(edges[i + 1]),
             )
         )
-    return figure(name, title, definition, found, axis=f"depth [{depth_unit(mesh)}]", notes=not_filled(bins))
+    return compare(name, title, definition, found, axis=f"depth [{depth_unit(mesh)}]", notes=not_filled(bins))
 
 
 def _neighbours(values: F64) -> F64:
@@ -98,8 +100,8 @@ def _neighbours(values: F64) -> F64:
     return np.concatenate([values[:, 1:2], middle, values[:, -2:-1]], axis=1)
 
 
-def ring_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
-    """Mean fraction E_ring/E_inc of every ring in r, relative difference; rings with less than 0.1 % are left out.
+def ring_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
+    """Mean fraction E_ring/E_inc of every ring in r, relative difference; those below 0.1 % do not count.
 
     Args:
         reference, generated: the two samples.
@@ -108,7 +110,7 @@ def ring_profile(reference: Observables, generated: Observables, bins: Sequence[
     edges = ring_edges(reference.detector.mesh)
     labels = [f"r {low:.4g} to {high:.4g} mm" for low, high in pairwise(edges)]
     return _profile(
-        ("lateral profile", "Lateral profile", "mean of E_ring/E_inc of every ring in r", "r [mm]"),
+        ("ring energies", "Lateral profile", "mean of E_ring/E_inc of every ring in r", "r [mm]"),
         labels,
         edges,
         [sample.ring_energies / sample.incident_energies[:, None] for sample in (reference, generated)],
@@ -116,8 +118,10 @@ def ring_profile(reference: Observables, generated: Observables, bins: Sequence[
     )
 
 
-def occupancy(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
-    """Mean fraction of voxels with a signal in every layer, relative difference.
+def sparsity(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
+    """Mean fraction of voxels below threshold in every layer, absolute difference.
+
+    Layers whose part of voxels above threshold is below 0.1 % of the largest do not count.
 
     Args:
         reference, generated: the two samples.
@@ -126,17 +130,18 @@ def occupancy(reference: Observables, generated: Observables, bins: Sequence[Con
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     unit = depth_unit(reference.detector.mesh)
     return _profile(
-        ("occupancy", "Occupancy", "mean fraction of the voxels of a layer above threshold", f"depth [{unit}]"),
+        ("sparsity", "Sparsity", "mean fraction of the voxels of a layer below threshold", f"depth [{unit}]"),
         labels,
         depth_edges(reference.detector.mesh),
-        [1.0 - sample.sparsity.astype(np.float64) for sample in (reference, generated)],
+        [sample.sparsity for sample in (reference, generated)],
         bins,
+        empty=1.0,
     )
 
 
 def quantity_by_energy(
     name: str, reference: Observables, generated: Observables, bins: Sequence[ConditionBin]
-) -> Figure:
+) -> Comparison:
     """Mean and standard deviation of a quantity of each shower in bins of incident energy, absolute differences.
 
     Args:
@@ -153,7 +158,7 @@ def quantity_by_energy(
             for label, estimate in (("mean", mean), ("rms", spread)):
                 place = f"{each.words}, {label}"
                 found.append(difference(place, *of_both(estimate, a, b), low=each.low, high=each.high))
-    return figure(
+    return compare(
         name,
         name[0].upper() + name[1:],
         f"{chosen.definition}: mean and standard deviation in bins of incident energy",
@@ -164,7 +169,7 @@ def quantity_by_energy(
     )
 
 
-def shower_moments(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def shower_moments(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Mean of every quantity of a shower over all energies, relative difference.
 
     Quantities are those of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`; means are over bins of
@@ -186,10 +191,10 @@ def shower_moments(reference: Observables, generated: Observables, bins: Sequenc
         for i, each in enumerate(QUANTITIES)
     ]
     definition = "mean over all showers of depth, width, extent and multiplicity"
-    return figure("shower moments", "Shower moments", definition, found, relative=True, notes=not_filled(bins))
+    return compare("shower moments", "Shower moments", definition, found, relative=True, notes=not_filled(bins))
 
 
-def fluctuations(reference: Observables, generated: Observables) -> Figure:
+def fluctuations(reference: Observables, generated: Observables) -> Comparison:
     """Standard deviation of E_layer/E_inc of every layer in bins of incident energy, relative difference.
 
     These are the fluctuations that sampling and the shower's development give to each layer. Layers with less than 1 %
@@ -218,7 +223,7 @@ def fluctuations(reference: Observables, generated: Observables) -> Figure:
                 )
             )
     definition = "standard deviation of E_layer/E_inc of every layer in bins of incident energy"
-    return figure(
+    return compare(
         "fluctuations", "Fluctuations of layer energies", definition, found, relative=True, notes=not_filled(bins)
     )
 
@@ -229,20 +234,24 @@ def _profile(
     edges: F64,
     values: Sequence[NDArray[np.floating]],
     bins: Sequence[ConditionBin],
-) -> Figure:
+    *,
+    empty: float = 0.0,
+) -> Comparison:
+    """Means at every place; relative differences where ``empty``, the value of an empty place, is zero."""
     name, title, definition, axis = words
     a, e, b, f = stratified(bins, values[0], values[1])
-    largest = max(float(np.nan_to_num(a).max()), float(np.nan_to_num(b).max()))
+    content = np.maximum(np.abs(a - empty), np.abs(b - empty))
+    relative = empty == 0
     found = [
         difference(
             label,
             Measured(value=float(a[i]), error=float(e[i])),
             Measured(value=float(b[i]), error=float(f[i])),
-            relative=True,
+            relative=relative,
             low=float(edges[i]),
             high=float(edges[i + 1]),
+            judged=bool(content[i] > _LEAST_SHARE * content.max()),
         )
         for i, label in enumerate(labels)
-        if max(a[i], b[i]) > _LEAST_SHARE * largest
     ]
-    return figure(name, title, definition, found, relative=True, axis=axis, notes=not_filled(bins))
+    return compare(name, title, definition, found, relative=relative, axis=axis, notes=not_filled(bins))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.physics.condition_bins import ConditionBin, not_filled
-from fastv.evaluation.statistics.figure import Difference, Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured, mean, of_both, resolution, resolution_68
 
 F64 = NDArray[np.float64]
@@ -24,7 +24,7 @@ _LEAST_POINTS = 4
 AXIS = "incident energy [MeV]"
 
 
-def response(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def response(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Mean visible fraction <E_tot/E_inc> in bins of incident energy, relative difference.
 
     Args:
@@ -34,10 +34,10 @@ def response(reference: Observables, generated: Observables, bins: Sequence[Cond
     definition = "mean of E_tot/E_inc in bins of incident energy"
     pairs = _in_bins(reference, generated, bins)
     found = [_compare(each, mean(a), mean(b), relative=True) for each, a, b in pairs]
-    return figure("response", "Energy response", definition, found, relative=True, axis=AXIS, notes=not_filled(bins))
+    return compare("response", "Energy response", definition, found, relative=True, axis=AXIS, notes=not_filled(bins))
 
 
-def linearity(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def linearity(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Response of each bin over the mean response of all bins: L_b = R_b/R with R = sum_b R_b/B.
 
     A common scale error drops out, so that this shows a response that changes with energy in another way. The error of
@@ -48,30 +48,54 @@ def linearity(reference: Observables, generated: Observables, bins: Sequence[Con
         bins: of incident energy.
     """
     definition = "response of each bin of incident energy over the mean response of all bins"
-    pairs = [(each, mean(a), mean(b)) for each, a, b in _in_bins(reference, generated, bins)]
+    pairs = [(each, mean(a), mean(b)) for each, a, b in _in_bins(reference, generated, bins) if b.mean() > 0]
     if len(pairs) < 2:
         return skipped(
             "linearity", "Linearity", definition, "fewer than two bins of incident energy have enough showers"
         )
     ours, theirs = _over_their_mean([a for _, a, _ in pairs]), _over_their_mean([b for _, _, b in pairs])
     found = [_compare(each, a, b) for (each, _, _), a, b in zip(pairs, ours, theirs, strict=True)]
-    return figure("linearity", "Linearity", definition, found, axis=AXIS, notes=not_filled(bins))
+    return compare("linearity", "Linearity", definition, found, axis=AXIS, notes=not_filled(bins))
 
 
-def resolutions(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
-    """Resolution in bins of incident energy, by the standard deviation and by the central 68.27 %, relative difference.
+def resolution_by_energy(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
+    """Resolution by the standard deviation, std/mean of E_tot/E_inc, in bins of incident energy, relative difference.
 
     Args:
         reference, generated: the two samples.
         bins: of incident energy.
     """
-    definition = "width over mean of E_tot/E_inc in bins of incident energy: standard deviation, half central 68.27 %"
-    found = []
-    for each, a, b in _in_bins(reference, generated, bins):
-        for name, estimate in (("std/mean", resolution), ("central 68 %", resolution_68)):
-            found.append(_compare(each, *of_both(estimate, a, b), relative=True, suffix=f", {name}"))
-    return figure(
-        "resolution", "Energy resolution", definition, found, relative=True, axis=AXIS, notes=not_filled(bins)
+    return _widths("std/mean", "standard deviation", resolution, reference, generated, bins)
+
+
+def central_resolution(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
+    """Resolution by half of the central 68.27 % over the mean of E_tot/E_inc, which tails do not move.
+
+    Args:
+        reference, generated: the two samples.
+        bins: of incident energy.
+    """
+    return _widths("central 68 %", "half of the central 68.27 %", resolution_68, reference, generated, bins)
+
+
+def _widths(
+    kind: str,
+    width: str,
+    estimate: Callable[[NDArray[np.floating]], Measured],
+    reference: Observables,
+    generated: Observables,
+    bins: Sequence[ConditionBin],
+) -> Comparison:
+    pairs = [pair for pair in _in_bins(reference, generated, bins) if pair[2].mean() > 0]
+    found = [_compare(each, *of_both(estimate, a, b), relative=True) for each, a, b in pairs]
+    return compare(
+        f"resolution, {kind}",
+        f"Energy resolution, {kind}",
+        f"{width} over mean of E_tot/E_inc in bins of incident energy",
+        found,
+        relative=True,
+        axis=AXIS,
+        notes=not_filled(bins),
     )
 
 
@@ -226,7 +250,7 @@ def resolution_fits(
     return own, other
 
 
-def resolution_terms(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Figure:
+def resolution_terms(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Stochastic, noise and constant term of both samples from :func:`fit_resolution`, absolute differences.
 
     Args:
@@ -251,18 +275,18 @@ def resolution_terms(reference: Observables, generated: Observables, bins: Seque
     off = [label for label, term in (("noise", fits[0].noise), ("constant", fits[0].constant)) if term is None]
     if off:
         notes.append(f"not determined by the reference and switched off: {' and '.join(off)} term")
-    return figure(name, title, definition, found, notes=[*notes, *not_filled(bins)])
+    return compare(name, title, definition, found, notes=[*notes, *not_filled(bins)])
 
 
 def _in_bins(a: Observables, b: Observables, bins: Sequence[ConditionBin]) -> list[tuple[ConditionBin, F64, F64]]:
-    """Visible fractions of both samples in each bin where there are enough showers and some energy."""
+    """Visible fractions of both samples in each bin where there are enough showers and energy in the reference."""
     x, y = a.visible_fraction, b.visible_fraction
     pairs = [(each, x[each.reference], y[each.generated]) for each in bins if each.filled]
-    return [pair for pair in pairs if pair[1].mean() > 0 and pair[2].mean() > 0]
+    return [pair for pair in pairs if pair[1].mean() > 0]
 
 
-def _compare(each: ConditionBin, a: Measured, b: Measured, *, relative: bool = False, suffix: str = "") -> Difference:
-    return difference(f"{each.words}{suffix}", a, b, relative=relative, low=each.low, high=each.high)
+def _compare(each: ConditionBin, a: Measured, b: Measured, *, relative: bool = False) -> Difference:
+    return difference(each.words, a, b, relative=relative, low=each.low, high=each.high)
 
 
 def _over_their_mean(points: Sequence[Measured]) -> list[Measured]:

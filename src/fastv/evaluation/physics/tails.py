@@ -11,7 +11,7 @@ from scipy.stats import hypergeom, wasserstein_distance
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.shower_shape import QUANTITIES, quantity
 from fastv.evaluation.physics.condition_bins import residuals
-from fastv.evaluation.statistics.figure import Difference, Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured, deviations_of, ks_p_value, mean, pull, quantile
 
 F64 = NDArray[np.float64]
@@ -43,7 +43,7 @@ def tail_p_value(beyond_a: int, n_a: int, beyond_b: int, n_b: int) -> float:
     return min(1.0, 2 * min(float(total.cdf(beyond_a)), float(total.sf(beyond_a - 1))))
 
 
-def distributions(reference: Observables, generated: Observables) -> Figure:
+def distributions(reference: Observables, generated: Observables) -> Comparison:
     """Distribution of every quantity of a shower, by the Kolmogorov-Smirnov test.
 
     The dependence on the incident energy is taken out first, see
@@ -70,10 +70,10 @@ def distributions(reference: Observables, generated: Observables) -> Figure:
         distance = Measured(value=float(wasserstein_distance(z, w)), error=math.hypot(a.error, b.error))
         compared = difference(each.name, a, b, deviations=math.copysign(deviations_of(p_value), b.value - a.value))
         found.append(compared.model_copy(update={"difference": distance}))
-    return figure(name, title, definition, found, unit="local standard deviations")
+    return compare(name, title, definition, found, unit="local standard deviations")
 
 
-def quantity_tails(name: str, reference: Observables, generated: Observables) -> Figure:
+def quantity_tails(name: str, reference: Observables, generated: Observables) -> Comparison:
     """Quantiles of a quantity from 0.1 % to 99.9 %, its dependence on energy taken out.
 
     Errors of the quantiles come from order statistics; the pull from the exact test of :func:`tail_p_value` on how many
@@ -96,7 +96,7 @@ def quantity_tails(name: str, reference: Observables, generated: Observables) ->
     )
 
 
-def response_quantiles(reference: Observables, generated: Observables) -> Figure:
+def response_quantiles(reference: Observables, generated: Observables) -> Comparison:
     """Quantiles of E_tot/E_inc from 0.1 % to 99.9 % over all incident energies, as they are.
 
     Args:
@@ -107,7 +107,7 @@ def response_quantiles(reference: Observables, generated: Observables) -> Figure
     return _quantiles(name, title, definition, reference.visible_fraction, generated.visible_fraction, "")
 
 
-def voxel_quantiles(reference: Observables, generated: Observables) -> Figure:
+def voxel_quantiles(reference: Observables, generated: Observables) -> Comparison:
     """Quantiles of the energies of all voxels with a signal, from 0.1 % to 99.9 %, relative difference.
 
     From the voxel spectrum: within a bin of it entries are spread evenly in log E. Voxels of one shower are
@@ -141,10 +141,10 @@ def voxel_quantiles(reference: Observables, generated: Observables) -> Figure:
     found.append(difference("largest voxel over E_inc, mean", *largest, relative=True))
     beyond = float(generated.largest_voxels.max()) / float(reference.voxel_edges[-1])
     notes = [f"largest voxel of all: {beyond:.3g} times that of the reference"]
-    return figure(name, title, definition, found, relative=True, unit="MeV", axis="probability", notes=notes)
+    return compare(name, title, definition, found, relative=True, unit="MeV", axis="probability", notes=notes)
 
 
-def _quantiles(name: str, title: str, definition: str, a: F64, b: F64, unit: str) -> Figure:
+def _quantiles(name: str, title: str, definition: str, a: F64, b: F64, unit: str) -> Comparison:
     smaller = min(len(a), len(b))
     if smaller < _LEAST:
         return skipped(name, title, definition, f"{_LEAST} showers of both samples are needed")
@@ -165,7 +165,7 @@ def _quantiles(name: str, title: str, definition: str, a: F64, b: F64, unit: str
             difference(_percent(p), quantile(a, p), quantile(b, p), low=p, high=p, deviations=math.copysign(size, sign))
         )
     notes = [f"too few showers beyond: {', '.join(left_out)}"] if left_out else []
-    return figure(name, title, definition, found, unit=unit, axis="probability", notes=notes)
+    return compare(name, title, definition, found, unit=unit, axis="probability", notes=notes)
 
 
 def _percent(p: float) -> str:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.observe import Observables
-from fastv.evaluation.statistics.figure import Difference, Figure, difference, figure, skipped
+from fastv.evaluation.statistics.auc import area_under_curve
+from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured
 
 F64 = NDArray[np.float64]
@@ -32,29 +32,6 @@ _MOST_SHOWERS = 9000
 _LEAST_PAIRS = 100
 _POINTS = 8
 _LARGEST_STEP = 0.15
-
-
-def area_under_curve(two: NDArray[np.floating], one: NDArray[np.floating]) -> Measured:
-    """Probability that a pair has the larger score than a single shower: the area under the ROC curve.
-
-    Equal scores count one half. The error is that of DeLong: with V_i the part of the single showers below pair i and
-    W_j the part of the pairs above single shower j, var = var(V)/n + var(W)/m.
-
-    Args:
-        two: scores of pairs (n,).
-        one: scores of single showers (m,).
-
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837.
-
-    Example:
-        >>> area_under_curve(np.array([2.0, 3.0, 4.0]), np.array([0.0, 1.0, 2.5])).value.__round__(3)
-        0.889
-    """
-    n, m = len(two), len(one)
-    ranks = rankdata(np.concatenate([two, one]))
-    v = (ranks[:n] - rankdata(two)) / m
-    w = 1 - (ranks[n:] - rankdata(one)) / n
-    return Measured(value=float(v.mean()), error=math.sqrt(float(v.var(ddof=1)) / n + float(w.var(ddof=1)) / m))
 
 
 def resampling(mesh: ReadoutMesh, pixels: F64, shift: float) -> F64:
@@ -177,7 +154,7 @@ def choose_overlays(incident_energies: F64, seed: int = 0) -> Overlays:
     return Overlays(single[chosen[:, 0]], first[chosen[:, 1]], second[chosen[:, 1]])
 
 
-def two_showers(reference: Observables, generated: Observables, seed: int = 0) -> Figure:
+def two_showers(reference: Observables, generated: Observables, seed: int = 0) -> Comparison:
     """How well two showers are told from one, at distances of a quarter to two cells in r, absolute differences.
 
     A linear discriminant of :func:`lateral_features` is trained on the reference alone and applied to both samples:
@@ -219,7 +196,7 @@ def two_showers(reference: Observables, generated: Observables, seed: int = 0) -
         pairs = [_features(maps[chosen.first] @ left + maps[chosen.second] @ right, pixels) for maps, chosen in samples]
         found += _told_apart(f"{distance:.3g} mm apart", distance, pairs, alone)
     notes = [f"{numbers[0]} and {numbers[1]} pairs, as many single showers"]
-    return figure(name, title, definition, found, axis="distance [mm]", notes=notes)
+    return compare(name, title, definition, found, axis="distance [mm]", notes=notes)
 
 
 def _features(images: F64, pixels: F64) -> F64:

@@ -94,15 +94,13 @@ th { font-weight: 600; border-bottom: 2px solid #888; }
 td.n { white-space: nowrap; }
 .stacked td:last-child { white-space: normal; min-width: 11rem; }
 small { color: #555; }
-.met, .missed, .undecided { font-weight: 700; }
-.met { color: #00663f; } .missed { color: #a30d0d; } .undecided { color: #7a5200; }
-.light { display: inline-block; min-width: 4.6rem; text-align: center; border-radius: .7rem; padding: 0 .5rem; }
-.light { font-weight: 600; }
-.light.green { background: #cfeadd; color: #00492e; } .light.amber { background: #fbe3b8; color: #5c3d00; }
-.light.red { background: #f6cfcb; color: #7d0a0a; } .light.grey { background: #e4e4e4; color: #333; }
+.status { display: inline-block; min-width: 5.2rem; text-align: center; border-radius: .7rem; padding: 0 .5rem; }
+.status { font-weight: 600; }
+.status.agrees { background: #cfeadd; color: #00492e; } .status.undecided { background: #fbe3b8; color: #5c3d00; }
+.status.differs { background: #f6cfcb; color: #7d0a0a; } .status.not-judged { background: #e4e4e4; color: #333; }
 .verdict { font-size: 1.15rem; font-weight: 600; padding: .5rem .9rem; border-left: 6px solid; background: #f5f5f5; }
-.verdict.green { border-color: #00815a; } .verdict.amber { border-color: #e0a100; }
-.verdict.red { border-color: #b3261e; } .verdict.grey { border-color: #888; }
+.verdict.agrees { border-color: #00815a; } .verdict.undecided { border-color: #e0a100; }
+.verdict.differs { border-color: #b3261e; } .verdict.not-judged { border-color: #888; }
 pre { background: #f5f5f5; padding: .6rem .8rem; overflow-x: auto; } code { overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 .warning { border-left: 4px solid #d55e00; padding: .2rem .8rem; background: #fdf3ea; }
@@ -121,7 +119,7 @@ footer { margin-top: 2rem; color: #555; font-size: .85rem; }
   .stacked br { display: none; } .stacked small::before { content: " "; }
 }
 @media print {
-  .light, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact; } nav { display: none; }
+  .status, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact; } nav { display: none; }
   body { font-size: 10pt; max-width: none; padding: 0; }
   .scroll { overflow: visible; } th, td { padding: .15rem .35rem; font-size: 8pt; } td.n { white-space: normal; }
   .figures { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; grid-auto-flow: row; }

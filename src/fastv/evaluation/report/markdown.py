@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fastv._version import __version__
+from fastv.evaluation.report import words
 from fastv.evaluation.report.sections import reproducing_command, used_versions
 from fastv.evaluation.result import Evaluation
 
-_MARKS = {"green": "🟢", "amber": "🟠", "red": "🔴", "grey": "⚪"}
+_MARKS = {"agrees": "🟢", "undecided": "🟠", "differs": "🔴", "not judged": "⚪"}
 
 
 def markdown(evaluation: Evaluation, title: str) -> str:
@@ -21,24 +22,26 @@ def markdown(evaluation: Evaluation, title: str) -> str:
         >>> markdown(evaluation, "A title").splitlines()[0]
         '# A title'
     """
-    light, sentence = evaluation.overall
-    parts = [f"# {title}", f"{_MARKS[light]} **{sentence}**"]
+    verdict = evaluation.verdict
+    parts = [f"# {title}", f"{_MARKS[verdict.status]} **{verdict.words}**"]
     parts.append(
         f"Reference: {evaluation.reference.source}, {evaluation.reference.showers} showers. Generated: "
         f"{evaluation.generated.source}, {evaluation.generated.showers} showers. Floor: {evaluation.floor_samples}."
     )
     parts += [f"> Warning: {warning}" for warning in evaluation.warnings]
-    rows = [[_MARKS[line.light], line.question, line.generated, line.floor, line.words] for line in evaluation.lines]
+    rows = [
+        [f"{_MARKS[line.status]} {line.status}", line.question, words.found(line), words.floor(line), line.words]
+        for line in verdict.lines
+    ]
     parts.append(table(["", "question", "generated", "floor", "in words"], rows))
-    if evaluation.physics is not None:
-        listed = [
-            [figure.title, figure.words, "" if figure.p_value is None else f"{figure.p_value:.2g}"]
-            for figure in evaluation.physics.figures
-        ]
-        parts += ["## Physics figures", table(["figure", "most different place", "p"], listed)]
-    if evaluation.honesty is not None:
-        checks = [[finding.check, finding.judgement, finding.words] for finding in evaluation.honesty.findings]
-        parts += ["## Honesty checks", table(["check", "judgement", "in words"], checks)]
+    listed = [
+        [each.title, each.words, "" if each.p_value is None else f"{each.p_value:.2g}"]
+        for each in evaluation.physics.comparisons.values()
+    ]
+    parts += ["## Physics comparisons", table(["comparison", "most different place", "p"], listed)]
+    if evaluation.integrity is not None:
+        checks = [[finding.check, finding.status, finding.words] for finding in evaluation.integrity.findings]
+        parts += ["## Integrity checks", table(["check", "status", "in words"], checks)]
     versions = ", ".join(f"{name} {version}" for name, version in used_versions().items())
     parts += [
         "## How to reproduce",

@@ -9,8 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.histograms import histogram
 from fastv.evaluation.observables.observe import Observables, ring_edges
+from fastv.evaluation.report.plots import curves_of
 from fastv.evaluation.report.style import REFERENCE_COLOUR, band, panels, paper_style, ratio_axis
 from fastv.evaluation.result import Evaluation
 
@@ -31,9 +33,32 @@ class Overlay:
     draw: Callable[[Evaluations], Figure]
 
 
+Curve = tuple[F64, F64]
+"""Values and errors."""
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The curve of the reference, and those of the generators in their order."""
+
+    reference: Curve
+    generated: tuple[Curve, ...]
+
+
+def _of_samples(evaluations: Evaluations, curve: Callable[[Observables], Curve]) -> _Curves:
+    reference = next(iter(evaluations.values())).reference_observables
+    return _Curves(curve(reference), tuple(curve(each.generated_observables) for each in evaluations.values()))
+
+
+def _of_comparison(evaluations: Evaluations, name: str, widths: F64) -> _Curves:
+    """Of a comparison that every evaluation holds, over the widths of its places."""
+    found = [curves_of(each, name, len(widths)) / widths for each in evaluations.values()]
+    return _Curves((found[0][0, 0], found[0][0, 1]), tuple((own[1, 0], own[1, 1]) for own in found))
+
+
 def _overlay(
     evaluations: Evaluations,
-    curve: Callable[[Observables], tuple[F64, F64]],
+    curves: _Curves,
     edges: F64,
     x_label: str,
     y_label: str,
@@ -41,12 +66,11 @@ def _overlay(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Figure:
-    """Stepped curves with bands of their errors, ``curve`` giving values and errors of one sample."""
+    """Stepped curves, a band of the reference's error, and ratios."""
     with paper_style():
         figure, axes = panels()
         main, lower = axes[0, 0]
-        reference = next(iter(evaluations.values())).reference_observables
-        base, error = curve(reference)
+        base, error = curves.reference
         main.stairs(base, edges, fill=True, color=REFERENCE_COLOUR, alpha=0.12, linewidth=0)
         main.stairs(base, edges, color=REFERENCE_COLOUR, linewidth=1.6, label="Reference")
         known = base > 0
@@ -54,8 +78,7 @@ def _overlay(
             relative = np.where(known, error / base, 0.0)
         band(lower, edges, 1 - relative, 1 + relative, REFERENCE_COLOUR)
         ratios, errors = [], []
-        for i, (name, evaluation) in enumerate(evaluations.items()):
-            values, own = curve(evaluation.generated_observables)
+        for i, (name, (values, own)) in enumerate(zip(evaluations, curves.generated, strict=True)):
             style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3]}
             main.stairs(values, edges, linewidth=1.4, label=name, **style)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -67,11 +90,9 @@ def _overlay(
         ratio_axis(lower, np.concatenate(ratios), np.concatenate(errors))
         if log_x:
             main.set_xscale("log")
-        if log_y:
+        if log_y and (base > 0).any():
             main.set_yscale("log")
-            positive = base[base > 0]
-            if positive.size:
-                main.set_ylim(positive.min() / 3, positive.max() * 5)
+            main.set_ylim(base[base > 0].min() / 3, base.max() * 5)
         else:
             main.set_ylim(0, 1.35 * float(base.max(initial=1e-30)))
         main.set_xlim(edges[0], edges[-1])
@@ -81,7 +102,7 @@ def _overlay(
     return figure
 
 
-def _shares(values: NDArray[np.floating], edges: F64) -> tuple[F64, F64]:
+def _shares(values: NDArray[np.floating], edges: F64) -> Curve:
     counts = histogram(values, edges).values()
     total = max(1.0, float(counts.sum()))
     return counts / total, np.sqrt(counts) / total
@@ -97,44 +118,40 @@ def _central(evaluations: Evaluations, field: str, bins: int = 40) -> F64:
 def _distribution(field: str, label: str) -> Callable[[Evaluations], Figure]:
     def draw(evaluations: Evaluations) -> Figure:
         edges = _central(evaluations, field)
-        return _overlay(evaluations, lambda s: _shares(getattr(s, field), edges), edges, label, "share of showers")
+        curves = _of_samples(evaluations, lambda s: _shares(getattr(s, field), edges))
+        return _overlay(evaluations, curves, edges, label, "share of showers")
 
     return draw
 
 
-def _means(parts: NDArray[np.floating], sample: Observables, widths: F64) -> tuple[F64, F64]:
-    """Mean energy per width over the mean incident energy, with errors."""
-    scale = sample.incident_energies.mean() * widths
-    mean = parts.mean(axis=0, dtype=np.float64)
-    error = parts.std(axis=0, dtype=np.float64) / np.sqrt(len(sample))
-    return mean / scale, error / scale
-
-
 def longitudinal_profile(evaluations: Evaluations) -> Figure:
-    """Mean energy of each layer over the mean incident energy."""
-    layers = next(iter(evaluations.values())).reference_observables.detector.mesh.n_layers
-    edges = np.arange(layers + 1.0)
+    """Mean energy of each layer over the incident energy."""
+    edges = np.arange(_mesh(evaluations).n_layers + 1.0)
     return _overlay(
         evaluations,
-        lambda s: _means(s.layer_energies, s, np.ones(layers)),
+        _of_comparison(evaluations, "layer energies", np.diff(edges)),
         edges,
         "layer",
-        r"$\langle E_\mathrm{layer}\rangle/\langle E_\mathrm{inc}\rangle$",
+        r"$\langle E_\mathrm{layer}/E_\mathrm{inc}\rangle$",
         log_y=True,
     )
 
 
 def lateral_profile(evaluations: Evaluations) -> Figure:
-    """Mean energy per radius over the mean incident energy."""
-    edges = ring_edges(next(iter(evaluations.values())).reference_observables.detector.mesh)
+    """Mean energy per radius over the incident energy."""
+    edges = ring_edges(_mesh(evaluations))
     return _overlay(
         evaluations,
-        lambda s: _means(s.ring_energies, s, np.diff(edges)),
+        _of_comparison(evaluations, "ring energies", np.diff(edges)),
         edges,
         "r [mm]",
-        r"$\langle \mathrm{d}E/\mathrm{d}r\rangle/\langle E_\mathrm{inc}\rangle$ [1/mm]",
+        r"$\langle \mathrm{d}E/\mathrm{d}r/E_\mathrm{inc}\rangle$ [1/mm]",
         log_y=True,
     )
+
+
+def _mesh(evaluations: Evaluations) -> ReadoutMesh:
+    return next(iter(evaluations.values())).reference_observables.detector.mesh
 
 
 def voxel_spectrum(evaluations: Evaluations) -> Figure:
@@ -142,26 +159,21 @@ def voxel_spectrum(evaluations: Evaluations) -> Figure:
     edges = next(iter(evaluations.values())).reference_observables.voxel_edges
     decades = np.diff(np.log10(edges))
 
-    def curve(sample: Observables) -> tuple[F64, F64]:
+    def curve(sample: Observables) -> Curve:
         counts = sample.voxel_counts
         error = counts.std(axis=0, dtype=np.float64) / np.sqrt(len(sample))
         return counts.mean(axis=0, dtype=np.float64) / decades, error / decades
 
-    return _overlay(
-        evaluations, curve, edges, "voxel energy [MeV]", "voxels per shower and decade", log_x=True, log_y=True
-    )
+    curves = _of_samples(evaluations, curve)
+    label = "voxels per shower and decade"
+    return _overlay(evaluations, curves, edges, "voxel energy [MeV]", label, log_x=True, log_y=True)
 
 
 def sparsity(evaluations: Evaluations) -> Figure:
     """Mean fraction of empty voxels in each layer."""
-    layers = next(iter(evaluations.values())).reference_observables.detector.mesh.n_layers
-
-    def curve(sample: Observables) -> tuple[F64, F64]:
-        values = sample.sparsity
-        error = values.std(axis=0, dtype=np.float64) / np.sqrt(len(sample))
-        return values.mean(axis=0, dtype=np.float64), error
-
-    return _overlay(evaluations, curve, np.arange(layers + 1.0), "layer", "mean sparsity")
+    edges = np.arange(_mesh(evaluations).n_layers + 1.0)
+    curves = _of_comparison(evaluations, "sparsity", np.diff(edges))
+    return _overlay(evaluations, curves, edges, "layer", "mean sparsity")
 
 
 OVERLAYS: tuple[Overlay, ...] = (

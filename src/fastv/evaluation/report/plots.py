@@ -1,4 +1,4 @@
-"""Figures for a paper: each function takes an :class:`Evaluation` and returns a matplotlib ``Figure``.
+"""Plots for a paper: each function takes an :class:`Evaluation` and returns a matplotlib ``Figure``.
 
 No figure is registered with pyplot, so none has to be closed. Bands and bars are statistical errors, one standard
 deviation.
@@ -6,6 +6,7 @@ deviation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from fastv.detector.depth import radiation_lengths_per_mm
 from fastv.evaluation.observables.histograms import PER_LAYER, histogram
 from fastv.evaluation.observables.observe import Observables, alpha_layers, ring_edges
-from fastv.evaluation.physics.comparison import Compared
+from fastv.evaluation.observables.shower_shape import depth_edges, depth_unit
+from fastv.evaluation.physics.correlations import correlations
 from fastv.evaluation.report.style import (
     GENERATED_COLOUR,
     REFERENCE_COLOUR,
@@ -32,6 +34,7 @@ from fastv.evaluation.report.style import (
     ratio_axis,
 )
 from fastv.evaluation.result import Evaluation
+from fastv.evaluation.verdict import TARGETS
 
 F64 = NDArray[np.float64]
 Draw = Callable[[Evaluation], Figure]
@@ -39,7 +42,7 @@ Draw = Callable[[Evaluation], Figure]
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of the report; ``wide`` ones need the full width of the page."""
+    """One plot of the report; ``wide`` ones need the full width of the page."""
 
     name: str
     title: str
@@ -99,11 +102,10 @@ def _draw_pair(
         middles[filled], ratio[filled], own[filled], fmt="o", color=GENERATED_COLOUR, markersize=2.5, elinewidth=0.9
     )
     ratio_axis(lower, ratio[filled], np.hypot(own, base)[filled])
-    if log_y:
+    positive = np.concatenate([a[a > 0], b[b > 0]])
+    if log_y and positive.size:
         main.set_yscale("log")
-        positive = np.concatenate([a[a > 0], b[b > 0]])
-        if positive.size:
-            main.set_ylim(positive.min() / 2, positive.max() * 4)
+        main.set_ylim(positive.min() / 2, positive.max() * 4)
     else:
         main.set_ylim(0, 1.3 * max(float(np.max(a + e)), float(np.max(b + f)), 1e-30))
     main.set_xlim(edges[0], edges[-1])
@@ -152,17 +154,15 @@ def visible_fraction(evaluation: Evaluation) -> Figure:
 @_styled
 def visible_fraction_by_energy(evaluation: Evaluation) -> Figure:
     """Distributions of E_tot/E_inc in each bin of incident energy."""
-    bins = evaluation.comparison.energy_bins
-    columns = min(5, len(bins))
-    rows = -(-len(bins) // columns)
+    bins = [(each.low or 0.0, each.high or 0.0) for each in evaluation.physics["response"].differences]
+    columns = min(5, max(1, len(bins)))
+    rows = max(1, -(-len(bins) // columns))
     figure, cells = grid(rows, columns, 3.0, 2.9, gap=0.3)
     small = [figure.add_subplot(cells[i]) for i in range(rows * columns)]
     samples = _samples(evaluation)
-    for i, (energy_bin, axes) in enumerate(zip(bins, small, strict=False)):
+    for i, ((low, high), axes) in enumerate(zip(bins, small, strict=False)):
         inside = [
-            sample.visible_fraction[
-                (sample.incident_energies >= energy_bin.low) & (sample.incident_energies <= energy_bin.high)
-            ]
+            sample.visible_fraction[(sample.incident_energies >= low) & (sample.incident_energies <= high)]
             for sample in samples
         ]
         if min(len(x) for x in inside) < 2:
@@ -178,7 +178,7 @@ def visible_fraction_by_energy(evaluation: Evaluation) -> Figure:
         axes.set_ylim(0, None)
         axes.minorticks_off()
         axes.set_yticks([])
-        axes.set_title(f"{energy_bin.low / 1000:.3g} to {energy_bin.high / 1000:.3g} GeV", fontsize=12)
+        axes.set_title(f"{low / 1000:.3g} to {high / 1000:.3g} GeV", fontsize=12)
         if i == 0:
             axes.legend(fontsize=9, loc="upper right")
         if i % columns == 0:
@@ -193,21 +193,19 @@ def visible_fraction_by_energy(evaluation: Evaluation) -> Figure:
 def _against_energy(
     evaluation: Evaluation, curves: list[tuple[str, str, str]], label: str, *, log_y: bool = False
 ) -> Figure:
-    """Points per energy bin for (field, marker, name) with ratio."""
+    """Points of comparisons in bins of energy, as (comparison, marker, name), with ratio."""
     figure, axes = panels()
     main, lower = axes[0, 0]
-    used = [energy_bin for energy_bin in evaluation.comparison.energy_bins if energy_bin.skipped is None]
-    centres = np.array([np.sqrt(energy_bin.low * energy_bin.high) for energy_bin in used]) / 1000
     shifts = np.linspace(-0.03, 0.03, len(curves)) if len(curves) > 1 else [0.0]
     ratios: list[float] = []
     errors: list[float] = []
-    for (field, marker, name), shift in zip(curves, shifts, strict=True):
-        compared: list[Compared] = [getattr(energy_bin, field) for energy_bin in used]
-        x = centres * np.exp(shift)
+    for (comparison, marker, name), shift in zip(curves, shifts, strict=True):
+        found = evaluation.physics[comparison].differences
+        x = np.array([math.sqrt((each.low or 1.0) * (each.high or 1.0)) for each in found]) / 1000 * np.exp(shift)
         for side, colour, who in zip(
             ("reference", "generated"), (REFERENCE_COLOUR, GENERATED_COLOUR), _labels(evaluation), strict=True
         ):
-            points = [getattr(c, side) for c in compared]
+            points = [getattr(each, side) for each in found]
             main.errorbar(
                 x,
                 [p.value for p in points],
@@ -218,17 +216,18 @@ def _against_energy(
                 markerfacecolor=colour if marker == "o" else "white",
                 label=f"{who}{name}",
             )
+        own, spread = [1 + each.difference.value for each in found], [each.difference.error for each in found]
         lower.errorbar(
             x,
-            [c.ratio.value for c in compared],
-            [c.ratio.error for c in compared],
+            own,
+            spread,
             fmt=marker,
             color=GENERATED_COLOUR,
             markersize=5,
             markerfacecolor=GENERATED_COLOUR if marker == "o" else "white",
         )
-        ratios += [c.ratio.value for c in compared]
-        errors += [c.ratio.error for c in compared]
+        ratios += own
+        errors += spread
     main.set_xscale("log")
     if log_y:
         main.set_yscale("log")
@@ -244,16 +243,19 @@ def _against_energy(
 def response(evaluation: Evaluation) -> Figure:
     """Mean visible fraction in bins of incident energy, with the target of 1 % in the ratio."""
     figure = _against_energy(evaluation, [("response", "o", "")], r"$\langle E_\mathrm{tot}/E_\mathrm{inc}\rangle$")
-    _target(figure, 0.01)
+    _target(figure, TARGETS["response"])
     return figure
 
 
 @_styled
 def resolution(evaluation: Evaluation) -> Figure:
     """Resolution of the visible fraction in bins of incident energy, std/mean and the central 68.27 %."""
-    curves = [("resolution", "o", ", std/mean"), ("resolution_68", "s", r", $\sigma_{68}$/mean")]
+    curves = [
+        ("resolution, std/mean", "o", ", std/mean"),
+        ("resolution, central 68 %", "s", r", $\sigma_{68}$/mean"),
+    ]
     figure = _against_energy(evaluation, curves, "relative resolution", log_y=True)
-    _target(figure, 0.15)
+    _target(figure, TARGETS["resolution, std/mean"])
     return figure
 
 
@@ -265,19 +267,22 @@ def _target(figure: Figure, target: float) -> None:
     lower.set_ylim(min(low, 1 - 1.3 * target), max(high, 1 + 1.3 * target))
 
 
-def _profile(
-    evaluation: Evaluation, compared: list[Compared], edges: F64, *, top_axis: bool = False
-) -> tuple[Figure, Axes, Axes]:
+def curves_of(evaluation: Evaluation, name: str, places: int) -> NDArray[np.float64]:
+    """Values and errors of reference and generated sample at every place of a comparison, (sample, 2, places).
+
+    Zeros where the comparison could not be made.
+    """
+    found = evaluation.physics[name].differences
+    if not found:
+        return np.zeros((2, 2, places))
+    sides = [[each.reference for each in found], [each.generated for each in found]]
+    return np.array([[[m.value for m in side], [m.error for m in side]] for side in sides])
+
+
+def _profile(evaluation: Evaluation, name: str, edges: F64, *, top_axis: bool = False) -> tuple[Figure, Axes, Axes]:
     figure, axes = panels(top=0.7 if top_axis else 0.38)
     main, lower = axes[0, 0]
-    widths = np.diff(edges)
-    values, errors = (
-        tuple(
-            np.array([getattr(getattr(c, side), part) for c in compared]) / widths
-            for side in ("reference", "generated")
-        )
-        for part in ("value", "error")
-    )
+    values, errors = (curves_of(evaluation, name, len(edges) - 1) / np.diff(edges)).transpose(1, 0, 2)
     _draw_pair(main, lower, edges, (values[0], values[1]), (errors[0], errors[1]), _labels(evaluation), log_y=True)
     main.legend()
     return figure, main, lower
@@ -289,18 +294,17 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 @_styled
 def longitudinal_profile(evaluation: Evaluation) -> Figure:
-    """Mean energy per depth over the mean incident energy, with depth in radiation lengths on top where it is known."""
-    layers = evaluation.comparison.layers
-    mesh = evaluation.reference_observables.detector.mesh
-    thickness = [block.thickness for block in mesh.layers]
-    known = all(t is not None for t in thickness)
-    edges = np.concatenate([[0.0], np.cumsum([t or 0.0 for t in thickness])]) if known else np.arange(len(layers) + 1.0)
-    with_x0 = layers[-1].depth_x0 is not None
-    figure, main, lower = _profile(evaluation, [layer.energy for layer in layers], edges, top_axis=with_x0)
+    """Mean energy per depth over the incident energy, with depth in radiation lengths on top where it is known."""
+    detector = evaluation.reference_observables.detector
+    known = depth_unit(detector.mesh) == "mm"
+    per_mm = radiation_lengths_per_mm(detector) if known else None
+    figure, main, lower = _profile(
+        evaluation, "layer energies", depth_edges(detector.mesh), top_axis=per_mm is not None
+    )
     unit = "mm" if known else "layer"
-    main.set_ylabel(rf"$\langle \mathrm{{d}}E/\mathrm{{d}}z\rangle/\langle E_\mathrm{{inc}}\rangle$ [1/{unit}]")
+    main.set_ylabel(rf"$\langle \mathrm{{d}}E/\mathrm{{d}}z/E_\mathrm{{inc}}\rangle$ [1/{unit}]")
     lower.set_xlabel("depth [mm]" if known else "layer")
-    if (per_mm := radiation_lengths_per_mm(evaluation.reference_observables.detector)) and known:
+    if per_mm is not None:
         top = main.secondary_xaxis("top", functions=(_times(per_mm), _times(1 / per_mm)))
         main.tick_params(top=False, which="both")
         top.set_xlabel(r"depth [$X_0$]")
@@ -309,10 +313,10 @@ def longitudinal_profile(evaluation: Evaluation) -> Figure:
 
 @_styled
 def lateral_profile(evaluation: Evaluation) -> Figure:
-    """Mean energy per radius, summed over depth, over the mean incident energy."""
+    """Mean energy per radius, summed over depth, over the incident energy."""
     edges = ring_edges(evaluation.reference_observables.detector.mesh)
-    figure, main, lower = _profile(evaluation, [ring.energy for ring in evaluation.comparison.rings], edges)
-    main.set_ylabel(r"$\langle \mathrm{d}E/\mathrm{d}r\rangle/\langle E_\mathrm{inc}\rangle$ [1/mm]")
+    figure, main, lower = _profile(evaluation, "ring energies", edges)
+    main.set_ylabel(r"$\langle \mathrm{d}E/\mathrm{d}r/E_\mathrm{inc}\rangle$ [1/mm]")
     lower.set_xlabel("r [mm]")
     return figure
 
@@ -321,8 +325,7 @@ def lateral_profile(evaluation: Evaluation) -> Figure:
 def moments(evaluation: Evaluation) -> Figure:
     """First moments and widths of depth and radius, shower by shower."""
     figure, axes = panels(2, 2, width=5.4, height=4.6)
-    known = all(block.thickness is not None for block in evaluation.reference_observables.detector.mesh.blocks)
-    depth = "mm" if known else "layers"
+    depth = depth_unit(evaluation.reference_observables.detector.mesh)
     names = [
         ("longitudinal_mean", rf"$\langle z\rangle$ [{depth}]"),
         ("longitudinal_width", rf"$\sigma_z$ [{depth}]"),
@@ -341,8 +344,9 @@ def moments(evaluation: Evaluation) -> Figure:
 @_styled
 def layer_energies(evaluation: Evaluation) -> Figure:
     """Distributions of the energy in six layers, evenly spaced where the shower has its energy."""
-    ids = [layer.layer for layer in evaluation.comparison.layers]
-    holding = [i for i, layer in enumerate(evaluation.comparison.layers) if layer.share > 1e-3] or [0]
+    ids = evaluation.reference_observables.detector.mesh.layer_ids
+    energies = curves_of(evaluation, "layer energies", len(ids))[0, 0]
+    holding = np.flatnonzero(energies > 1e-3 * energies.sum()).tolist() or [0]
     chosen = sorted({holding[round(j)] for j in np.linspace(0, len(holding) - 1, 6)})
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -375,23 +379,23 @@ def sparsity(evaluation: Evaluation) -> Figure:
     """Mean sparsity per layer and its difference, with the target of 0.02."""
     figure, axes = panels()
     main, lower = axes[0, 0]
-    layers = evaluation.comparison.layers
-    index = np.arange(len(layers))
-    a, b = _samples(evaluation)
-    for sample, colour, label in zip((a, b), (REFERENCE_COLOUR, GENERATED_COLOUR), _labels(evaluation), strict=True):
-        values = sample.sparsity.mean(axis=0, dtype=np.float64)
-        errors = sample.sparsity.std(axis=0, dtype=np.float64) / np.sqrt(len(sample))
+    ids = evaluation.reference_observables.detector.mesh.layer_ids
+    index = np.arange(len(ids))
+    curves = curves_of(evaluation, "sparsity", len(ids))
+    for (values, errors), colour, label in zip(
+        curves, (REFERENCE_COLOUR, GENERATED_COLOUR), _labels(evaluation), strict=True
+    ):
         main.plot(index, values, color=colour, label=label, drawstyle="steps-mid")
         main.fill_between(index, values - errors, values + errors, color=colour, alpha=0.25, step="mid", linewidth=0)
-    differences = np.array([layer.sparsity_difference.value for layer in layers])
-    errors = np.array([layer.sparsity_difference.error for layer in layers])
+    differences, errors = curves[1, 0] - curves[0, 0], np.hypot(curves[0, 1], curves[1, 1])
+    target = TARGETS["sparsity"]
     lower.errorbar(index, differences, errors, fmt="o", color=GENERATED_COLOUR, markersize=2.5, elinewidth=0.9)
     lower.axhline(0, color=REFERENCE_COLOUR, linewidth=0.9)
-    lower.axhspan(-0.02, 0.02, color="#0072b2", alpha=0.12, linewidth=0)
-    reach = 1.2 * max(0.025, float(np.max(np.abs(differences) + errors)))
+    lower.axhspan(-target, target, color="#0072b2", alpha=0.12, linewidth=0)
+    reach = 1.2 * max(1.25 * target, float(np.max(np.abs(differences) + errors)))
     lower.set_ylim(-reach, reach)
     lower.set_ylabel("difference")
-    _layer_axis(lower, [layer.layer for layer in layers])
+    _layer_axis(lower, list(ids))
     main.set_ylabel("mean sparsity")
     main.set_ylim(0, 1.05)
     main.legend()
@@ -507,8 +511,7 @@ def average_shower(evaluation: Evaluation) -> Figure:
 def layer_correlations(evaluation: Evaluation) -> Figure:
     """Pearson correlation of the energies of all pairs of layers: both samples and their difference."""
     samples = _samples(evaluation)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        matrices = [np.atleast_2d(np.corrcoef(sample.layer_energies.T.astype(np.float64))) for sample in samples]
+    matrices = [correlations(sample.layer_energies).r for sample in samples]
     ids = list(samples[0].detector.mesh.layer_ids)
     layers = np.arange(len(ids) + 1) - 0.5
     figure, axes, bars = _maps()
@@ -529,17 +532,17 @@ def layer_correlations(evaluation: Evaluation) -> Figure:
 @_styled
 def separations(evaluation: Evaluation) -> Figure:
     """Separation power per layer of every layer observable, with the floor and the expectation by chance."""
-    names = [name for name in PER_LAYER if any(s.observable == name for s in evaluation.comparison.separations)]
+    names = [name for name in PER_LAYER if name in evaluation.physics.separations]
     columns = 4
     rows = -(-len(names) // columns)
     figure, cells = grid(rows, columns, 3.5, 3.2)
     small = [figure.add_subplot(cells[i]) for i in range(rows * columns)]
     for name, axes in zip(names, small, strict=False):
-        for comparison, colour, label in (
-            (evaluation.floor, REFERENCE_COLOUR, "floor"),
-            (evaluation.comparison, GENERATED_COLOUR, _labels(evaluation)[1]),
+        for physics, colour, label in (
+            (evaluation.physics_floor, REFERENCE_COLOUR, "floor"),
+            (evaluation.physics, GENERATED_COLOUR, _labels(evaluation)[1]),
         ):
-            separation = comparison.separation(name)
+            separation = physics.separations[name]
             values = separation.layers or {}
             axes.plot(list(values), list(values.values()), color=colour, label=label, linewidth=1.3)
             axes.axhline(separation.expected, color=colour, linestyle=":", linewidth=1.0)
@@ -607,4 +610,4 @@ PLOTS: tuple[Plot, ...] = (
         wide=True,
     ),
 )
-"""All figures of the report in order."""
+"""All plots of the report in order."""

@@ -1,94 +1,84 @@
-"""Parts of the report's page beyond the plots: the verdict, physics, metrics, honesty, reproduction; as HTML."""
+"""Parts of the report's page beyond the plots: the verdict, physics, metrics, integrity, reproduction; as HTML."""
 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Iterator, Mapping
 from html import escape
 
 from fastv._version import __version__
-from fastv.evaluation.integrity.findings import Judgement
-from fastv.evaluation.lights import Light
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc
 from fastv.evaluation.metrics.measure import Metrics
+from fastv.evaluation.report import words
 from fastv.evaluation.report.html import html_table
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.chance import Chance
-from fastv.evaluation.statistics.figure import Difference, Figure
+from fastv.evaluation.statistics.comparison import Comparison, Status
 from fastv.evaluation.statistics.measured import Measured
 
-_WORDS: dict[Light, str] = {"green": "agrees", "amber": "look", "red": "differs", "grey": "not judged"}
-_OF_JUDGEMENT: dict[Judgement, Light] = {"passed": "green", "suspicious": "amber", "failed": "red", "skipped": "grey"}
+
+def badge(status: Status) -> str:
+    """A status in its colour, which the style of the page knows, with its word, so that it reads without colours."""
+    return f'<span class="status {css_class(status)}">{status}</span>'
 
 
-def light(colour: Light, word: str = "") -> str:
-    """A traffic light with a word, so that it reads without colours too."""
-    return f'<span class="light {colour}">{escape(word or _WORDS[colour])}</span>'
+def css_class(status: Status) -> str:
+    """The class of a status in the style of the page."""
+    return status.replace(" ", "-")
 
 
 def verdict(evaluation: Evaluation) -> str:
     """The verdict: one sentence, then a line a question."""
-    colour, sentence = evaluation.overall
+    found = evaluation.verdict
     rows = [
         [
             escape(line.question),
-            light(line.light),
-            escape(line.generated),
-            escape(line.floor),
+            badge(line.status),
+            escape(words.found(line)),
+            escape(words.floor(line)),
             f"<small>{escape(line.words)}</small>",
         ]
-        for line in evaluation.lines
+        for line in found.lines
     ]
     head = ["question", "", "generated", "floor", "in words"]
-    return f'<p class="verdict {colour}">{escape(sentence)}</p>{html_table(head, rows, stacked=True)}'
+    sentence = f'<p class="verdict {css_class(found.status)}">{escape(found.words)}</p>'
+    return sentence + html_table(head, rows, stacked=True)
 
 
 def physics(evaluation: Evaluation) -> str:
-    """All physics figures, those that differ first."""
+    """All physics comparisons, those that differ most first."""
     found, floor = evaluation.physics, evaluation.physics_floor
-    assert found is not None  # the section exists only then
-    differing = {figure.name for figure in found.standing_out}
     rows = []
-    for figure in sorted(found.figures, key=_pull, reverse=True):
-        base = next((each for each in floor.figures if each.name == figure.name), None) if floor else None
-        colour: Light = "grey" if figure.p_value is None else ("amber" if figure.name in differing else "green")
+    for each in sorted(found.comparisons.values(), key=_pull, reverse=True):
+        base = floor[each.name]
         rows.append(
             [
-                f"{escape(figure.title)}<br><small>{escape(figure.definition)}</small>",
-                light(colour),
-                *_worst(figure),
-                "" if base is None or base.worst is None else f"{_size(base, base.worst)}",
+                f"{escape(each.title)}<br><small>{escape(each.definition)}</small>",
+                badge(found.status(each.name)),
+                *_worst(each),
+                "" if base.worst is None else escape(words.size(base, base.worst)),
             ]
         )
-    head = ["figure", "", "where most", "difference", "deviations", "floor, its most"]
+    head = ["comparison", "", "where most", "difference", "deviations", "floor, its most"]
     note = (
         "<p>Each line compares one quantity at many places and shows the place that differs most. Deviations are in "
-        "units of the statistical error; a figure is marked when chance gives so large a one in fewer than 1 of 1000 "
-        "evaluations. With many showers small differences are found too: look at their size.</p>"
+        "units of the statistical error; a comparison is marked when chance gives so large a one in fewer than 1 of "
+        "1000 evaluations. With many showers small differences are found too: look at their size.</p>"
     )
     return note + html_table(head, rows, numbers_from=2)
 
 
-def _pull(figure: Figure) -> float:
-    return -1.0 if figure.worst is None else abs(figure.worst.pull)
+def _pull(comparison: Comparison) -> float:
+    return -1.0 if comparison.worst is None else abs(comparison.worst.pull)
 
 
-def _worst(figure: Figure) -> list[str]:
-    worst = figure.worst
+def _worst(comparison: Comparison) -> list[str]:
+    worst = comparison.worst
     if worst is None:
-        return [escape(figure.skipped or "nothing to compare"), "", ""]
-    return [escape(worst.where), _size(figure, worst), f"{worst.pull:+.1f} of {figure.compared}"]
-
-
-def _size(figure: Figure, difference: Difference) -> str:
-    value, error = difference.difference.value, difference.difference.error
-    if not math.isfinite(value):
-        return "no value"
-    if figure.relative:
-        return f"{100 * value:+.2f} ± {100 * error:.2f} %"
-    return f"{value:+.3g} ± {error:.2g}" + (f" {escape(figure.unit)}" if figure.unit else "")
+        return [escape(comparison.skipped or "nothing to compare"), "", ""]
+    difference = escape(words.size(comparison, worst))
+    return [escape(worst.where), difference, f"{worst.pull:+.1f} of {comparison.compared}"]
 
 
 def metrics(evaluation: Evaluation) -> str:
@@ -113,20 +103,20 @@ def _metric_rows(found: Metrics, floor: Metrics) -> Iterator[list[str]]:
             by_chance = (found.prdc.chance or {}).get(name)
             yield [
                 name,
-                measured(getattr(found.prdc, name)),
+                words.measured(getattr(found.prdc, name)),
                 "",
                 "" if by_chance is None else f"{by_chance.expected:.4g} ± {by_chance.spread:.2g}",
                 "" if by_chance is None else f"{by_chance.p_value:.2g}",
-                measured(getattr(floor.prdc, name)) if floor.prdc else "",
+                words.measured(getattr(floor.prdc, name)) if floor.prdc else "",
             ]
     if found.boosted is not None:
         yield [
             "gradient-boosted high-level AUC (ours, not the challenge's)",
-            measured(found.boosted.auc),
+            words.measured(found.boosted.auc),
             "",
             "0.5",
             f"{found.boosted.p_value:.2g}",
-            measured(floor.boosted.auc) if floor.boosted else "",
+            words.measured(floor.boosted.auc) if floor.boosted else "",
         ]
     for classifier in found.classifiers:
         base_of = [each for each in floor.classifiers if each.classifier == classifier.classifier]
@@ -149,26 +139,21 @@ def _distance(name: str, value: Measured, chance: Chance | None, floor: Measured
             f"{1e3 * chance.expected:.4g} ± {1e3 * chance.spread:.2g}",
             f"{chance.p_value:.2g}",
         ]
-    return [name, measured(value, 1e3), *by_chance, measured(floor, 1e3) if floor else ""]
+    return [name, words.measured(value, 1e3), *by_chance, words.measured(floor, 1e3) if floor else ""]
 
 
 def _auc(classifier: ClassifierAuc) -> str:
     return f"{classifier.auc.value:.4f} ± {classifier.std:.4f}"
 
 
-def measured(value: Measured, factor: float = 1.0) -> str:
-    """A value with its error."""
-    return f"{factor * value.value:.4g} ± {factor * value.error:.2g}"
-
-
-def honesty(evaluation: Evaluation) -> str:
-    """All honesty checks."""
-    found = evaluation.honesty
+def integrity(evaluation: Evaluation) -> str:
+    """All integrity checks."""
+    found = evaluation.integrity
     assert found is not None  # the section exists only then
     rows = [
         [
             escape(finding.check),
-            light(_OF_JUDGEMENT[finding.judgement], finding.judgement),
+            badge(finding.status),
             "" if finding.value is None else f"{finding.value:.4g}",
             "" if finding.floor is None else f"{finding.floor:.4g}",
             "" if finding.p_value is None else f"{finding.p_value:.2g}",
@@ -188,7 +173,7 @@ def honesty(evaluation: Evaluation) -> str:
 
 
 def reproduction(evaluation: Evaluation) -> str:
-    """How to get the same figures again: command, versions, digests, time."""
+    """How to get the same numbers again: command, versions, digests, time."""
     command = reproducing_command(evaluation)
     versions = ", ".join(f"{name} {version}" for name, version in used_versions().items())
     rows = [
@@ -218,7 +203,7 @@ def reproducing_command(evaluation: Evaluation) -> str:
 
 
 def used_versions() -> dict[str, str]:
-    """Versions of what computes the figures."""
+    """Versions of what computes the numbers."""
     from importlib.metadata import version
     from platform import python_version
 

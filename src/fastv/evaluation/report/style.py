@@ -1,4 +1,4 @@
-"""The look of all figures: mplhep's plain style, colours that colour-blind readers can tell apart, ratio panels."""
+"""The look of all plots: mplhep's plain style, colours that colour-blind readers can tell apart, ratio panels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one self-contained page, JSON with every figure, and the plots as files."""
+"""The report of an evaluation: one self-contained page, JSON with every number, and the plots as files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.evaluation.observables.observe import Source
-from fastv.evaluation.report import sections
+from fastv.evaluation.report import sections, words
 from fastv.evaluation.report.html import Section, embedded_png, page
 from fastv.evaluation.report.markdown import markdown
 from fastv.evaluation.report.published import data_set_of, published
@@ -44,7 +44,7 @@ def write_report(
     Args:
         directory: the folder to make.
         evaluation: one evaluation, or several by name (one page, plots in ``plots/NAME/``, JSON by name).
-        extra_sections: (title, HTML) pairs that follow the figures. The HTML goes in as it is: escape foreign text.
+        extra_sections: (title, HTML) pairs that follow the plots. The HTML goes in as it is: escape foreign text.
         title: heading of the page.
         showers: reference and generated sample, to show some of their showers in 3D (with one evaluation).
         pictures: what :func:`draw_plots` gave for this evaluation (with one evaluation); drawn here by default.
@@ -97,11 +97,12 @@ def summary_table(evaluation: Evaluation) -> str:
         >>> print(summary_table(evaluation).splitlines()[1])
         reference  par04-siw-test.h5, 1400 showers
     """
+    verdict = evaluation.verdict
     rows = [("question", "verdict", "generated", "floor", "in words")]
-    rows += [(line.question, line.light, line.generated, line.floor, line.words) for line in evaluation.lines]
+    rows += [(line.question, line.status, words.found(line), words.floor(line), line.words) for line in verdict.lines]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = [
-        evaluation.overall[1],
+        verdict.words,
         f"reference  {evaluation.reference.source}, {evaluation.reference.showers} showers",
         f"generated  {evaluation.generated.source}, {evaluation.generated.showers} showers",
         f"floor      {evaluation.floor_samples}",
@@ -117,7 +118,7 @@ def _folder(name: str) -> str:
 
 
 def draw_plots(evaluation: Evaluation, name: str = "") -> Pictures:
-    """Draw every plot; they need the comparison only, not metrics, physics or honesty checks."""
+    """Draw every plot; they need the physics only, not metrics or integrity checks."""
     from fastv.evaluation.report.plots import PLOTS
     from fastv.evaluation.report.style import save
 
@@ -130,19 +131,19 @@ def draw_plots(evaluation: Evaluation, name: str = "") -> Pictures:
 
 
 def _embedded(pictures: Pictures, folder: Path) -> str:
-    """The plots as files of the folder, and the figures as HTML."""
+    """The plots as files of the folder, and as HTML."""
     from fastv.evaluation.report.plots import PLOTS
 
     folder.mkdir(parents=True, exist_ok=True)
-    figures = []
+    drawn = []
     for plot in PLOTS:
         path = folder / f"{plot.name}.png"
         path.write_bytes(pictures[plot.name])
-        figures.append(
+        drawn.append(
             f"<figure{' class=wide' if plot.wide else ''}>{embedded_png(path, plot.title)}"
             f"<figcaption><b>{escape(plot.title)}.</b> {escape(plot.caption)}</figcaption></figure>"
         )
-    return "".join(figures)
+    return "".join(drawn)
 
 
 def _section(title: str, content: str, name: str) -> Section:
@@ -156,13 +157,12 @@ def _sections(evaluation: Evaluation, name: str, drawn: str, folder: Path, showe
         yield _section("Among published generators", plane, name)
     if showers is not None:
         yield _section("Showers side by side", _side_by_side(*showers), name)
-    yield _section("Figures", f'<div class="figures">{drawn}</div>', name)
+    yield _section("Plots", f'<div class="figures">{drawn}</div>', name)
     if evaluation.metrics is not None:
         yield _section("Metrics", sections.metrics(evaluation), name)
-    if evaluation.physics is not None:
-        yield _section("Physics", sections.physics(evaluation), name)
-    if evaluation.honesty is not None:
-        yield _section("Honesty", sections.honesty(evaluation), name)
+    yield _section("Physics", sections.physics(evaluation), name)
+    if evaluation.integrity is not None:
+        yield _section("Integrity", sections.integrity(evaluation), name)
     yield _section("Tables", tables(evaluation), name)
     yield _section("How to reproduce", sections.reproduction(evaluation), name)
 

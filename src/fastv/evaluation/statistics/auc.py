@@ -11,15 +11,18 @@ from fastv.evaluation.statistics.measured import Measured
 Floats = NDArray[np.floating]
 
 
-def area_under_curve(reference: Floats, generated: Floats) -> Measured:
-    """Probability that a reference shower has a higher score than a generated one, ties counting half, and its error.
+def area_under_curve(first: Floats, second: Floats) -> Measured:
+    """Probability that a shower of the first kind has a higher score than one of the second, ties counting half.
 
     AUC = (1/NM) sum_ij [1(s_i > t_j) + 1(s_i = t_j)/2]. With V_i the mean over j and W_j the mean over i of the same
     terms, its variance is var(V)/N + var(W)/M (DeLong). 0.5 says that the scores tell nothing.
 
     Args:
-        reference: scores (N,) of reference showers, N >= 2.
-        generated: scores (M,) of generated showers, M >= 2.
+        first: scores (N,) of the kind that should score high, such as the reference, N >= 2.
+        second: scores (M,) of the other kind, such as generated showers, M >= 2.
+
+    Returns:
+        The area and its error.
 
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837; by ranks as in Sun and Xu, IEEE Signal
     Process. Lett. 21 (2014) 1389.
@@ -28,10 +31,10 @@ def area_under_curve(reference: Floats, generated: Floats) -> Measured:
         >>> round(area_under_curve(np.array([0.8, 0.4, 0.9]), np.array([0.1, 0.4])).value, 4)
         0.9167
     """
-    n, m = len(reference), len(generated)
-    ranks = rankdata(np.concatenate([reference, generated]))
-    above = (ranks[:n] - rankdata(reference)) / m
-    below = 1 - (ranks[n:] - rankdata(generated)) / n
+    n, m = len(first), len(second)
+    ranks = rankdata(np.concatenate([first, second]))
+    above = (ranks[:n] - rankdata(first)) / m
+    below = 1 - (ranks[n:] - rankdata(second)) / n
     error = np.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m)
     return Measured(value=float(above.mean()), error=float(error))
 

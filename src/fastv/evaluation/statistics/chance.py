@@ -1,8 +1,8 @@
-"""What chance alone gives: figures of relabelled showers, and matched halves of a sample.
+"""What chance alone gives: distances of relabelled showers, and matched halves of a sample.
 
 If reference and generated showers of one incident energy follow one distribution, it does not matter which is called
-which. So a figure is computed again and again with the labels shuffled; its mean is the floor at these very sizes, its
-spread the scale on which the figure counts. No second sample of full simulation is needed.
+which. So a distance is computed again and again with the labels shuffled; its mean is the floor at these very sizes,
+its spread the scale on which the distance counts. No second sample of full simulation is needed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _BLOCK = 8
 
 
 class Chance(BaseModel):
-    """A figure against its values with shuffled labels.
+    """A distance against its values with shuffled labels.
 
-    ``observed`` is the figure with the true labels and ``expected`` its mean with shuffled ones: what two samples of
+    ``observed`` is the distance with the true labels and ``expected`` its mean with shuffled ones: what two samples of
     one distribution and these sizes give. ``spread`` is their standard deviation, ``pull`` (observed - expected)/spread
     and ``p_value`` the share of labellings, the true one among them, that are at least as far out; with R
     ``relabellings`` it is never below 1/(R + 1), so that for clear differences the pull tells more. The pull is None
-    where shuffling changes nothing and yet the figure differs.
+    where shuffling changes nothing and yet the distance differs.
     ``within_energies`` says whether labels were shuffled among showers of neighbouring incident energy only.
     """
 
@@ -42,11 +42,11 @@ class Chance(BaseModel):
 
 
 def judge_by_chance(observed: float, relabelled: F64, *, two_sided: bool, within_energies: bool) -> Chance:
-    """Put a figure beside its values (R,) with shuffled labels.
+    """Put a distance beside its values (R,) with shuffled labels.
 
     Args:
-        observed: the figure with the true labels.
-        relabelled: the same figure for each labelling of :func:`shuffled_labels`, at least two.
+        observed: the distance with the true labels.
+        relabelled: the same for each labelling of :func:`shuffled_labels`, at least two.
         two_sided: whether values far below the mean count as much as those far above.
         within_energies: whether the labels kept to neighbouring energies.
 

@@ -95,7 +95,7 @@ def resolution_68(values: Floats) -> Measured:
     """Robust relative width: half of the central 68.27 % interval over the mean, with its error.
 
     The error of a quantile q_p is sqrt(p(1 - p)/n)/f(q_p); the density f comes from the neighbouring quantiles at
-    p +- 2 sqrt(p(1 - p)/n). Tails do not move this figure; for a normal distribution it equals std/mean.
+    p +- 2 sqrt(p(1 - p)/n). Tails do not move it; for a normal distribution it equals std/mean.
 
     Args:
         values: (n,), any unit, n >= 4, with a mean above zero.

@@ -1,18 +1,26 @@
-"""The record that every physics figure gives: differences with errors, where they are, and how likely by chance."""
+"""One quantity of two samples at one or many places: differences with errors, pulls, and how likely by chance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from fastv.evaluation.statistics.measured import Measured, pull, ratio, smallest_of, two_sided
 
+Status = Literal["agrees", "undecided", "differs", "not judged"]
+"""What every judgement says.
+
+``agrees``: no difference that chance does not explain, or within the target. ``undecided``: a difference that is real
+but small, or that more showers must decide. ``differs``: a difference that matters. ``not judged``: could not be
+judged.
+"""
 SURE = 1e-3
-"""Probability that chance alone makes any figure of two samples of one distribution stand out."""
+"""Probability that chance alone makes any comparison of two samples of one distribution stand out."""
 _LISTED = 400
-"""Differences that a figure lists at most; of more, those with the largest pulls."""
+"""Differences that a comparison lists at most; of more, those with the largest pulls."""
 
 
 class _Record(BaseModel):
@@ -22,9 +30,9 @@ class _Record(BaseModel):
 class Difference(_Record):
     """One quantity in both samples at one place.
 
-    ``difference`` is generated over reference minus one in a relative figure, generated minus reference in any other,
-    and ``pull`` its size in units of its error. ``low`` and ``high`` are the place on the figure's axis, where it has
-    one.
+    ``difference`` is generated over reference minus one in a relative comparison, generated minus reference in any
+    other, and ``pull`` its size in units of its error. ``low`` and ``high`` are the place on the comparison's axis,
+    where it has one. What is not ``judged`` is shown only: there is too little here.
     """
 
     where: str
@@ -34,13 +42,14 @@ class Difference(_Record):
     pull: float
     low: float | None = None
     high: float | None = None
+    judged: bool = True
 
 
-class Figure(_Record):
-    """One comparison of two samples, of one or many quantities.
+class Comparison(_Record):
+    """One quantity of two samples, at one or many places.
 
-    ``compared`` differences were looked at; ``differences`` lists them in the order of the axis, or of many those with
-    the largest pulls. ``p_value`` is the probability that chance alone makes the largest pull of all of them as large.
+    ``compared`` differences were judged; ``differences`` lists them in the order of the axis, or of many those with the
+    largest pulls. ``p_value`` is the probability that chance alone makes the largest pull of all of them as large.
     ``skipped`` gives the reason where nothing could be compared; ``notes`` tell what was left out or assumed.
     """
 
@@ -59,7 +68,11 @@ class Figure(_Record):
     @property
     def worst(self) -> Difference | None:
         """The difference with the largest pull."""
-        return max(self.differences, key=lambda d: abs(d.pull), default=None)
+        return max((d for d in self.differences if d.judged), key=lambda d: abs(d.pull), default=None)
+
+    def at(self, where: str) -> Difference | None:
+        """The difference at one place by its name."""
+        return next((d for d in self.differences if d.where == where), None)
 
     @property
     def words(self) -> str:
@@ -84,6 +97,7 @@ def difference(
     low: float | None = None,
     high: float | None = None,
     deviations: float | None = None,
+    judged: bool = True,
 ) -> Difference:
     """Compare one quantity of two samples.
 
@@ -92,8 +106,9 @@ def difference(
         reference, generated: the quantity in both, errors independent unless ``error`` is given.
         relative: generated/reference - 1 instead of generated - reference.
         error: error of the difference, where the samples are not independent.
-        low, high: the place on the figure's axis.
+        low, high: the place on the comparison's axis.
         deviations: the pull, where a better one is known than difference over error.
+        judged: whether it counts, or is shown only.
 
     Example:
         >>> a, b = Measured(value=2.0, error=0.03), Measured(value=2.1, error=0.04)
@@ -117,10 +132,11 @@ def difference(
         pull=pull(change) if deviations is None else deviations,
         low=low,
         high=high,
+        judged=judged,
     )
 
 
-def figure(
+def compare(
     name: str,
     title: str,
     definition: str,
@@ -131,31 +147,30 @@ def figure(
     axis: str = "",
     compared: int | None = None,
     notes: Sequence[str] = (),
-) -> Figure:
-    """A figure from its differences, with the p-value of the largest pull.
+) -> Comparison:
+    """A comparison from its differences, with the p-value of the largest pull.
 
-    Differences that are not defined (0/0) do not count; a figure without any is skipped.
+    Differences that are not defined are left out; a comparison without any is skipped.
 
     Args:
-        name, title, definition, unit, relative, axis, notes: see :class:`Figure`.
+        name, title, definition, unit, relative, axis, notes: see :class:`Comparison`.
         differences: what was found, or the largest of it.
         compared: how many were looked at, if more than are given.
 
     Example:
         >>> one, other = Measured(value=1.0, error=0.1), Measured(value=1.1, error=0.1)
-        >>> found = figure("response", "Response", "mean of E_tot/E_inc", [difference("10 GeV", one, other)])
+        >>> found = compare("response", "Response", "mean of E_tot/E_inc", [difference("10 GeV", one, other)])
         >>> found.compared, round(found.p_value, 2)
         (1, 0.48)
     """
-    given = [d for d in differences if not math.isnan(d.pull)]
+    listed = [d for d in differences if not math.isnan(d.pull)]
+    given = [d for d in listed if d.judged]
     number = len(given) if compared is None else compared
     if len(given) > _LISTED:
         floor = sorted((abs(d.pull) for d in given), reverse=True)[_LISTED - 1]
         listed = [d for d in given if abs(d.pull) >= floor][:_LISTED]
-    else:
-        listed = given
     largest = max((abs(d.pull) for d in given), default=0.0)
-    return Figure(
+    return Comparison(
         name=name,
         title=title,
         definition=definition,
@@ -170,11 +185,11 @@ def figure(
     )
 
 
-def skipped(name: str, title: str, definition: str, reason: str) -> Figure:
-    """A figure that could not be made, and why.
+def skipped(name: str, title: str, definition: str, reason: str) -> Comparison:
+    """A comparison that could not be made, and why.
 
     Example:
         >>> skipped("response", "Response", "mean of E_tot/E_inc", "no shower").words
         'Response: not compared: no shower'
     """
-    return Figure(name=name, title=title, definition=definition, skipped=reason)
+    return Comparison(name=name, title=title, definition=definition, skipped=reason)

@@ -1,4 +1,4 @@
-"""All physics figures together: faults planted into real showers are found and named, full simulation passes."""
+"""All physics comparisons together: faults planted into real showers are found and named, full simulation passes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastv.evaluation.observables.observe import Observables, observe
+from fastv.evaluation.physics.comparisons import Physics, _makers, compare_physics
 from fastv.evaluation.physics.condition_bins import residuals
-from fastv.evaluation.physics.figures import Physics, physics_figures
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -37,7 +37,7 @@ def reference(samples: tuple[Showers, Showers]) -> Observables:
 
 @pytest.fixture(scope="module")
 def compare_with(samples: tuple[Showers, Showers], reference: Observables) -> Callable[[Plant], Physics]:
-    return lambda plant: physics_figures(reference, observe(plant(samples[1]), like=reference))
+    return lambda plant: compare_physics(reference, observe(plant(samples[1]), like=reference))
 
 
 def with_grid(showers: Showers, grid: np.ndarray) -> Showers:
@@ -45,35 +45,35 @@ def with_grid(showers: Showers, grid: np.ndarray) -> Showers:
 
 
 def names(found: Physics) -> list[str]:
-    return [figure.name for figure in found.standing_out]
+    return [each.name for each in found.standing_out]
 
 
 def test_full_simulation_agrees_with_itself(compare_with: Callable[[Plant], Physics]) -> None:
     found = compare_with(lambda showers: showers)
-    assert found.agrees, [figure.words for figure in found.standing_out]
-    made = [figure for figure in found.figures if figure.p_value is not None]
-    assert len(made) == len(found.figures)
+    assert found.agrees, [each.words for each in found.standing_out]
+    assert len(found.made) == len(found.comparisons)
+    assert {found.status(name) for name in found.comparisons} == {"agrees"}
     assert Physics.model_validate_json(found.model_dump_json()) == found
 
 
 def test_many_halves_of_full_simulation_agree(samples: tuple[Showers, Showers], reference: Observables) -> None:
-    """No figure of any of four random divisions stands out."""
+    """No comparison of any of four random divisions stands out."""
     other = observe(samples[1], like=reference)
     rng = np.random.default_rng(0)
     for seed in range(2):
         rows = rng.permutation(1000)
         for sample in (reference, other):
-            found = physics_figures(sample[np.sort(rows[:500])], sample[np.sort(rows[500:])], seed=seed)
-            assert found.agrees, [figure.words for figure in found.standing_out]
+            found = compare_physics(sample[np.sort(rows[:500])], sample[np.sort(rows[500:])], seed=seed)
+            assert found.agrees, [each.words for each in found.standing_out]
 
 
 def test_energy_shift_of_one_percent(compare_with: Callable[[Plant], Physics]) -> None:
     found = compare_with(lambda showers: replace(showers, energies=showers.energies * np.float32(1.01)))
     assert names(found)[0] == "response"
-    worst = found.figure("response").worst
+    worst = found["response"].worst
     assert worst is not None
     assert worst.difference.value == pytest.approx(0.01, abs=0.004)
-    assert not {"resolution", "longitudinal profile", "coarse cell correlations"} & set(names(found))
+    assert not {"resolution, std/mean", "layer energies", "coarse cell correlations"} & set(names(found))
 
 
 @pytest.mark.parametrize(("layer", "gain"), [(12, 0.95), (7, 1.1), (20, 0.0)])
@@ -85,7 +85,7 @@ def test_one_broken_layer(compare_with: Callable[[Plant], Physics], layer: int, 
 
     found = compare_with(broken)
     assert "layer steps" in names(found)[:3]
-    worst = found.figure("layer steps").worst
+    worst = found["layer steps"].worst
     assert worst is not None
     assert worst.where == f"layer {layer}"
     assert worst.difference.value == pytest.approx(gain - 1, abs=0.03)
@@ -103,7 +103,7 @@ def test_dropped_mode(compare_with: Callable[[Plant], Physics], reference: Obser
 
     found = compare_with(dropped)
     assert names(found)[0] == "tails of longitudinal mean"
-    worst = found.figure("tails of longitudinal mean").worst
+    worst = found["tails of longitudinal mean"].worst
     assert worst is not None
     assert worst.where == ("5 % quantile" if kept == "late" else "95 % quantile")
 
@@ -111,7 +111,7 @@ def test_dropped_mode(compare_with: Callable[[Plant], Physics], reference: Obser
 def test_dropped_energies(compare_with: Callable[[Plant], Physics]) -> None:
     found = compare_with(lambda showers: showers[showers.incident_energies < 3e5])
     assert "population" in names(found)
-    worst = found.figure("population").worst
+    worst = found["population"].worst
     assert worst is not None
     assert worst.where.endswith(" to 995 GeV")
     assert worst.difference.value < -0.1
@@ -125,8 +125,8 @@ def test_smeared_resolution(compare_with: Callable[[Plant], Physics]) -> None:
         return replace(showers, energies=showers.energies * factors[:, None])
 
     found = compare_with(smeared)
-    assert {"resolution", "resolution terms"} <= set(names(found)[:3])
-    terms = {entry.where: entry for entry in found.figure("resolution terms").differences}
+    assert {"resolution, std/mean", "resolution terms"} <= set(names(found)[:3])
+    terms = {entry.where: entry for entry in found["resolution terms"].differences}
     assert terms["c, constant"].generated.value == pytest.approx(0.03, abs=0.005)
 
 
@@ -144,7 +144,7 @@ def test_layers_shuffled_between_showers_of_one_energy(compare_with: Callable[[P
     found = compare_with(shuffled)
     expected = {"layer fraction correlations", "layer correlations", "coarse cell correlations", "voxel correlations"}
     assert expected <= set(names(found))
-    assert not {"longitudinal profile", "response", "lateral profile"} & set(names(found))
+    assert not {"layer energies", "response", "ring energies"} & set(names(found))
 
 
 def test_layers_turned_against_each_other(compare_with: Callable[[Plant], Physics]) -> None:
@@ -160,22 +160,29 @@ def test_layers_turned_against_each_other(compare_with: Callable[[Plant], Physic
 
     found = compare_with(turned)
     assert "distributions" in names(found)
-    worst = found.figure("distributions").worst
+    worst = found["distributions"].worst
     assert worst is not None
     assert worst.where == "axis offset"
 
 
-def test_irregular_mesh_has_all_figures_it_can(irregular: Showers) -> None:
+def test_irregular_mesh_has_all_comparisons_it_can(irregular: Showers) -> None:
     observables = observe(irregular)
-    found = physics_figures(observables, observables[::-1])
+    found = compare_physics(observables, observables[::-1])
     assert found.agrees
-    assert found.figure("two showers").skipped
-    assert found.figure("response").p_value is not None
+    assert found["two showers"].skipped
+    assert found["response"].p_value is not None
 
 
-def test_few_showers_are_no_error_and_every_figure_says_why(reference: Observables) -> None:
-    found = physics_figures(reference[:20], reference[:30])
+def test_few_showers_are_no_error_and_every_comparison_says_why(reference: Observables) -> None:
+    found = compare_physics(reference[:20], reference[:30])
     assert found.agrees
-    for figure in found.figures:
-        assert figure.skipped or figure.p_value is not None
-    assert found.figure("response").skipped
+    for each in found.comparisons.values():
+        assert each.skipped or each.p_value is not None
+    assert found.status("response") == "not judged"
+    assert found["response"].skipped
+
+
+def test_every_comparison_goes_by_its_name(reference: Observables) -> None:
+    small = reference[:150]
+    assert all(make().name == name for name, make in _makers(small, small, 10, 0).items())
+    assert list(compare_physics(small, small, only=["sparsity", "response"]).comparisons) == ["response", "sparsity"]

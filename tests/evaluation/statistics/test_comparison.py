@@ -1,4 +1,4 @@
-"""Differences, pulls and p-values of figures."""
+"""Differences, pulls and p-values of comparisons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from fastv.evaluation.statistics.figure import Figure, difference, figure, skipped
+from fastv.evaluation.statistics.comparison import Comparison, compare, difference, skipped
 from fastv.evaluation.statistics.measured import Measured
 
 
@@ -38,7 +38,7 @@ def test_something_from_nothing_counts() -> None:
 
 def test_p_value_allows_for_all_that_was_compared() -> None:
     one = difference("a", measured(0, 1), measured(3, 0))
-    alone, among_many = (figure("n", "t", "d", [one], compared=n) for n in (1, 100))
+    alone, among_many = (compare("n", "t", "d", [one], compared=n) for n in (1, 100))
     assert alone.p_value == pytest.approx(0.0027, rel=0.01)
     assert among_many.p_value == pytest.approx(1 - (1 - 0.0027) ** 100, rel=0.01)
 
@@ -48,7 +48,7 @@ def test_p_values_of_chance_are_uniform() -> None:
     found = []
     for _ in range(600):
         shifts = rng.normal(0, 1, 20)
-        made = figure("n", "t", "d", [difference("", measured(0, 0), measured(float(s), 1)) for s in shifts])
+        made = compare("n", "t", "d", [difference("", measured(0, 0), measured(float(s), 1)) for s in shifts])
         found.append(made.p_value)
     assert np.mean(found) == pytest.approx(0.5, abs=0.05)
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.03)
@@ -57,7 +57,7 @@ def test_p_values_of_chance_are_uniform() -> None:
 def test_long_lists_keep_the_worst_in_order() -> None:
     rng = np.random.default_rng(1)
     many = [difference(f"{i}", measured(0, 1), measured(float(x), 0)) for i, x in enumerate(rng.normal(size=1000))]
-    made = figure("n", "t", "d", many)
+    made = compare("n", "t", "d", many)
     assert made.compared == 1000
     assert 300 < len(made.differences) <= 400
     positions = [int(d.where) for d in made.differences]
@@ -67,7 +67,7 @@ def test_long_lists_keep_the_worst_in_order() -> None:
 
 def test_undefined_differences_do_not_count() -> None:
     entries = [difference("a", measured(math.nan, math.nan), measured(1, 1), relative=kind) for kind in (True, False)]
-    made = figure("n", "t", "d", entries)
+    made = compare("n", "t", "d", entries)
     assert made.p_value is None
     assert made.skipped
     assert "not compared" in made.words
@@ -78,14 +78,27 @@ def test_words_name_the_worst_place() -> None:
         difference("layer 1", measured(1.0, 0.01), measured(1.0, 0.01), relative=True),
         difference("layer 2", measured(1.0, 0.01), measured(1.1, 0.01), relative=True),
     ]
-    made = figure("profile", "Profile", "mean energy", entries, relative=True)
+    made = compare("profile", "Profile", "mean energy", entries, relative=True)
     assert made.words == "Profile: layer 2: +10 % (1.1 against 1, 7.1 standard deviations)"
     assert "few" in skipped("n", "T", "d", "too few showers").words
 
 
 def test_json_round_trip() -> None:
-    made = figure("n", "t", "d", [difference("a", measured(0, 0), measured(1, 0.1), relative=True)])
+    made = compare("n", "t", "d", [difference("a", measured(0, 0), measured(1, 0.1), relative=True)])
     text = made.model_dump_json()
     assert json.loads(text)["differences"][0]["difference"]["value"] is None  # no number
-    fine = figure("n", "t", "d", [difference("a", measured(1, 0.1), measured(1, 0.1))])
-    assert Figure.model_validate_json(fine.model_dump_json()) == fine
+    fine = compare("n", "t", "d", [difference("a", measured(1, 0.1), measured(1, 0.1))])
+    assert Comparison.model_validate_json(fine.model_dump_json()) == fine
+
+
+def test_what_is_not_judged_is_shown_and_does_not_count() -> None:
+    entries = [
+        difference("layer 1", measured(1.0, 0.1), measured(1.1, 0.1)),
+        difference("layer 2", measured(0.0, 0.1), measured(9.0, 0.1), judged=False),
+    ]
+    made = compare("n", "t", "d", entries)
+    assert [each.where for each in made.differences] == ["layer 1", "layer 2"]
+    assert made.compared == 1
+    assert made.worst == made.at("layer 1")
+    assert made.p_value == compare("n", "t", "d", entries[:1]).p_value
+    assert made.at("layer 3") is None
