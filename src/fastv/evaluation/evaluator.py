@@ -330,8 +330,9 @@ def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physi
     p_value = ks_p_value(energies, expected)
     if p_value < 0.01:
         warnings.append(
-            f"incident energies differ between the samples (Kolmogorov-Smirnov p = {p_value:.1g}): correlations and "
-            "spectra depend on them; generate with the reference's energies (fastv generate --like)"
+            f"incident energies differ between the samples (Kolmogorov-Smirnov p = {p_value:.1g}): whatever changes "
+            "with energy within a bin differs for that reason; generate with the reference's energies "
+            "(fastv generate --like)"
         )
     outside = np.mean((energies < expected.min() * (1 - 1e-6)) | (energies > expected.max() * (1 + 1e-6)))
     if outside > 0.01:
