@@ -52,10 +52,10 @@ def test_planted_faults_turn_red_and_are_named(geant4: Showers, geant4_other: Sh
     assert light == "red"
     assert "mean visible fraction" in words
     assert light_of(evaluation, "physics figures").light == "amber"
-    line = light_of(evaluation, "honesty checks")
+    line = light_of(evaluation, "integrity checks")
     assert line.light == "red"
-    assert evaluation.honesty is not None
-    assert "training" in " ".join(finding.words for finding in evaluation.honesty.faults)
+    assert evaluation.integrity is not None
+    assert "training" in " ".join(finding.words for finding in evaluation.integrity.faults)
     assert len(evaluation.generated_observables) == 398
     assert any("2 of 400 generated showers" in warning for warning in evaluation.warnings)
 

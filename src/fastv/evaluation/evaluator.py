@@ -6,23 +6,23 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
-from fastv.evaluation.floor import Baseline
-from fastv.evaluation.integrity.checks import Honesty, check_honesty
-from fastv.evaluation.integrity.unchecked import raw_batches, scan, undamaged
+from fastv.evaluation.collected import Collected
+from fastv.evaluation.floor import ReferenceAndFloor
+from fastv.evaluation.integrity.checks import check_contents
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
 from fastv.evaluation.observables.histograms import Binning
-from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparison import MIN_SHOWERS_IN_BIN, Comparison, compare
 from fastv.evaluation.physics.figures import physics_figures
 from fastv.evaluation.result import Evaluation, SampleInfo
@@ -32,14 +32,11 @@ from fastv.evaluation.verdict import judge
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 
-if TYPE_CHECKING:
-    from fastv.evaluation.report.write import Pictures
-
 MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
-_MOST_IN_MEMORY = 20_000
-_MOST_HELD = 2**29
-"""Bytes of voxel energies of a file that are kept in memory, where all passes over it find them."""
+_MOST_TOGETHER = 20_000
+_MOST_SHOWN = 1000
+"""Showers among which those are chosen that stand for a sample with damaged ones; these are read again."""
 _MOST_HASHED = 2**32
 """Bytes of a file whose digest the report tells."""
 Sample = str | Path | Showers
@@ -69,7 +66,7 @@ def evaluate(
             by default.
         floor: a second, independent sample of full simulation, best as large as the generated one. By default the
             reference is cut into halves with matched incident energies: their floor is that of half the showers.
-        train: the showers that the generator was trained on, to see whether it has learnt them by heart.
+        train: the showers that the generator was trained on, to see whether it has memorised them.
         classifiers: settings of the CaloChallenge's neural classifiers; None leaves them out.
         mesh: detector or its preset's name, for plain CaloChallenge files.
         energy_bins: logarithmic bins of incident energy for response and resolution.
@@ -97,120 +94,108 @@ def evaluate(
             if sample is not None:
                 sources[name] = open_sample(sample, mesh, stack)
         check_comparable(sources)
+        readings = {name: Reading(source, label=name) for name, source in sources.items() if name != "training"}
         if announce is not None:
-            announce(_first_look(sources["reference"], sources["generated"]))
-        for source in (sources["reference"], sources["generated"]):
-            if isinstance(source, ShowersFile):
-                source.hold(_MOST_HELD)
-        baseline = Baseline(
-            sources["reference"], sources.get("floor"), floor_name=name_of(floor), energy_bins=energy_bins
-        )
-        keep = None if output is None else _kept_classifiers(Path(output), classifiers)
-        names = name_of(reference), name_of(generated), name_of(train)
-        pictures: list[Future[Pictures]] = []
-
-        def draw(evaluation: Evaluation) -> None:
-            from fastv.evaluation.report.write import draw_plots
-
-            pictures.append(in_background(lambda: draw_plots(evaluation), "plots"))
-
-        evaluation, judged = evaluate_against(
-            baseline,
-            sources["generated"],
-            names=names,
+            announce(_first_look(readings["reference"], readings["generated"]))
+        against = ReferenceAndFloor(
+            readings["reference"],
+            readings.get("floor"),
+            floor_name=name_of(floor),
             train=sources.get("training"),
             classifiers=classifiers,
-            keep=keep,
+            energy_bins=energy_bins,
             quick=quick,
-            clock=clock,
-            on_comparison=None if output is None else draw,
         )
+        names = name_of(reference), name_of(generated), name_of(train)
+        evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
         evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
-        if output is not None:
-            from fastv.evaluation.report.write import write_report
+        if output is None:
+            return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
+        from fastv.evaluation.report.write import draw_plots, write_report
 
-            drawn = pictures[0].result()
-            write_report(output, evaluation, showers=(sources["reference"], judged), pictures=drawn, force=force)
+        # Plots show what is compared, so they can be drawn beside the metrics and checks.
+        pictures = in_background(partial(draw_plots, evaluation), "plots")
+        if not quick:
+            keep = _kept_classifiers(Path(output), classifiers)
+            evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
+        showers = sources["reference"], shown
+        write_report(output, evaluation, showers=showers, pictures=pictures.result(), force=force)
     return evaluation
 
 
 def evaluate_against(
-    baseline: Baseline,
-    generated: Source,
-    *,
-    names: tuple[str, str, str],
-    train: Source | None = None,
-    classifiers: ClassifierSettings | None = None,
-    keep: Path | None = None,
-    quick: bool = False,
-    clock: Clock | None = None,
-    on_comparison: Callable[[Evaluation], None] | None = None,
+    against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str]
 ) -> tuple[Evaluation, Source]:
-    """Evaluate one sample against a baseline that may serve several.
+    """Evaluate one sample against a reference and floor that may serve several.
 
     Args:
-        baseline: full simulation and its floor.
+        against: full simulation, its floor, and what is wanted.
         generated: the sample to judge.
         names: of reference, generated sample and training file.
-        train, classifiers, quick: see :func:`evaluate`.
-        keep: a folder for finished trainings of the classifiers.
-        clock: times each part.
-        on_comparison: called with the evaluation when targets and separations are known, and nothing else yet.
 
     Returns:
-        The evaluation, and the sample without damaged showers.
+        The evaluation, and showers of the sample to show; none of them is damaged.
     """
-    clock = clock or Clock()
-    ref = baseline.observables
-    judged: Source = generated
-    damage: tuple[str, ...] = ()
-    try:
-        gen = observe(judged, like=ref, label="generated")
-    except FileFormatError:
-        judged, damage = _undamaged(judged)
-        gen = observe(judged, like=ref, label="generated")
-    comparison = compare(ref, gen, baseline.edges)
-    floor = baseline.comparison
-    clock.lap("observables")
+    clock = Clock()
+    evaluation, collected, shown = _compared(against, generated, names=names, clock=clock)
+    return (evaluation if against.quick else _completed(evaluation, against, collected, clock=clock)), shown
+
+
+def _compared(
+    against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str], clock: Clock
+) -> tuple[Evaluation, Collected, Source]:
+    """Read a sample and compare observables: an evaluation without metrics and integrity checks.
+
+    Also gives what was collected, and showers of the sample to show.
+    """
+    collected = against.collect(generated)
+    shown, damage = _undamaged(generated)
+    clock.lap("reading")
+    ref, gen = against.observables, collected.observables
+    comparison, floor = compare(ref, gen, against.edges), against.comparison
     evaluation = Evaluation(
-        reference=_info(names[0], baseline.source),
-        generated=_info(names[1], generated),
-        floor_samples=baseline.words(gen),
+        reference=_info(names[0], against.reference.source),
+        generated=_info(names[1], generated.source),
+        floor_samples=against.words(gen),
         comparison=comparison,
         floor=floor,
         verdicts=tuple(judge(comparison, floor)),
-        warnings=(*damage, *_warnings(comparison, floor, baseline.edges, gen)),
-        edges=baseline.edges,
+        warnings=(*damage, *_warnings(comparison, floor, against.edges, gen)),
+        edges=against.edges,
         reference_observables=ref,
         generated_observables=gen,
+        physics=None if against.quick else physics_figures(ref, gen, label="physics"),
+        physics_floor=None if against.quick else against.physics,
         trained_on=names[2],
         seconds=clock.seconds,
     )
-    further: dict[str, Any] = {}
-    if not quick:
-        further["physics"] = physics_figures(ref, gen, label="physics")
-        further["physics_floor"] = baseline.physics
-        clock.lap("physics")
-    if on_comparison is not None:
-        on_comparison(evaluation)
-    if quick:
-        return evaluation, judged
-    observables = None if damage else (ref, gen)
+    clock.lap("comparison")
+    return evaluation, collected, shown
 
-    def checked() -> Honesty:
-        return check_honesty(baseline.source, generated, train=train, observables=observables)
 
+def _completed(
+    evaluation: Evaluation, against: ReferenceAndFloor, collected: Collected, *, keep: Path | None = None, clock: Clock
+) -> Evaluation:
+    """Add metrics and integrity checks; ``keep`` is a folder for finished trainings of the classifiers."""
+    reference = against.reference
+    if reference.contents is None or collected.contents is None or reference.voxels is None or collected.voxels is None:
+        msg = "a quick evaluation has neither metrics nor integrity checks"
+        raise ValueError(msg)
+    checked = partial(check_contents, reference.contents, collected.contents, train=against.train)
+    voxels = reference.voxels, collected.voxels
     # Metrics and checks divide their work among threads, and have parts that cannot be divided: together they fill the
     # cores. They also add up in memory, so large samples take one after the other.
-    together = max(len(baseline.source), len(generated)) <= _MOST_IN_MEMORY
+    together = max(len(reference.source), len(collected.source)) <= _MOST_TOGETHER
     with ONE_MATRIX_THREAD:
-        checks = in_background(checked, "honesty checks") if together else None
-        further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
-        further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
+        checks = in_background(checked, "integrity checks") if together else None
+        metrics = measure(
+            reference.observables, collected.observables, voxels, classifiers=against.classifiers, keep=keep
+        )
+        metrics_floor = against.metrics(None if keep is None else keep / "floor")
         clock.lap("metrics")
-        further["honesty"] = checked() if checks is None else checks.result()
-        clock.lap("honesty")
-    return replace(evaluation, **further, seconds=clock.seconds), judged
+        integrity = checked() if checks is None else checks.result()
+        clock.lap("integrity")
+    return replace(evaluation, metrics=metrics, metrics_floor=metrics_floor, integrity=integrity, seconds=clock.seconds)
 
 
 class Clock:
@@ -227,14 +212,13 @@ class Clock:
         self._last = now
 
 
-def _first_look(reference: Source, generated: Source) -> str:
+def _first_look(reference: Reading, generated: Reading) -> str:
     """Response of the first showers of both samples, in a sentence."""
     fractions = []
-    for source in (reference, generated):
-        batch = next(raw_batches(source, rows=_FIRST_LOOK))
-        with np.errstate(invalid="ignore"):
-            fractions.append(batch.energies.sum(axis=1, dtype=np.float64) / batch.incident_energies)
-    a, b = (mean(values[np.isfinite(values)]) for values in fractions)
+    for reading in (reference, generated):
+        showers = reading.first(_FIRST_LOOK)
+        fractions.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
+    a, b = (mean(values) for values in fractions)
     difference = ratio(b, a) - 1
     return (
         f"first look, {len(fractions[0])} and {len(fractions[1])} showers: mean visible fraction "
@@ -242,24 +226,23 @@ def _first_look(reference: Source, generated: Source) -> str:
     )
 
 
-def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
-    """A sample without its damaged showers, and a warning if there are any; the honesty checks count them."""
-    scanned = scan(source, label="generated: scan")
-    bad = int((~scanned.good).sum())
-    if not bad:
+def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
+    """Showers of a sample to show, and a warning if some are damaged; the integrity checks count them."""
+    source, damaged = generated.source, generated.damaged
+    if not len(damaged):
         return source, ()
-    if len(source) - bad < MIN_SHOWERS:
+    left = len(source) - len(damaged)
+    if left < MIN_SHOWERS:
         msg = (
-            f"the generated sample has {bad} damaged showers of {len(source)} (voxels that are NaN, infinite or "
-            f"negative); at least {MIN_SHOWERS} others are needed"
+            f"the generated sample has {len(damaged)} damaged showers of {len(source)} (voxels that are NaN, infinite "
+            f"or negative); at least {MIN_SHOWERS} others are needed"
         )
         raise FileFormatError(msg)
-    left = undamaged(source, scanned, most=_MOST_IN_MEMORY)
     warning = (
-        f"{bad} of {len(source)} generated showers have voxels that are NaN, infinite or negative; all figures but the "
-        f"honesty checks are of the other {len(left)}"
+        f"{len(damaged)} of {len(source)} generated showers have voxels that are NaN, infinite or negative; all "
+        f"figures but the integrity checks are of the other {left}"
     )
-    return left, (warning,)
+    return source[np.setdiff1d(np.arange(len(source)), damaged)[:_MOST_SHOWN]], (warning,)
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Line(BaseModel):
 
 def lines(evaluation: Evaluation) -> tuple[Line, ...]:
     """All lines of an evaluation, in the order of a report."""
-    return (*_targets(evaluation), *_physics(evaluation), *_metrics(evaluation), *_honesty(evaluation))
+    return (*_targets(evaluation), *_physics(evaluation), *_metrics(evaluation), *_integrity(evaluation))
 
 
 def overall(found: tuple[Line, ...]) -> tuple[Light, str]:
@@ -157,19 +157,19 @@ def _distance(question: str, value: float, chance: Chance | None, floor: str) ->
     return Line(question=question, light=light, generated=f"{1e3 * value:.4g}", floor=floor, words=words)
 
 
-def _honesty(evaluation: Evaluation) -> Iterator[Line]:
-    honesty = evaluation.honesty
-    if honesty is None:
+def _integrity(evaluation: Evaluation) -> Iterator[Line]:
+    integrity = evaluation.integrity
+    if integrity is None:
         return
     lights: dict[str, Light] = {"passed": "green", "suspicious": "amber", "failed": "red", "skipped": "grey"}
-    faults = honesty.faults
+    faults = integrity.faults
     words = "; ".join(finding.words for finding in faults[:3]) or "no fault found"
     if not evaluation.trained_on:
         words += "; without the training file (--train) copies of training showers cannot be found"
     yield Line(
-        question="honesty checks",
-        light=lights[honesty.judgement],
-        generated=f"{len(faults)} of {len(honesty.findings)} found something",
+        question="integrity checks",
+        light=lights[integrity.judgement],
+        generated=f"{len(faults)} of {len(integrity.findings)} found something",
         floor="",
         words=words,
     )

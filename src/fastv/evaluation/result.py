@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fastv._version import __version__
-from fastv.evaluation.integrity.checks import Honesty
+from fastv.evaluation.integrity.checks import Integrity
 from fastv.evaluation.lights import Light, Line, lines, overall
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.observables.histograms import Binning
@@ -50,7 +50,7 @@ class Evaluation:
         reference_observables, generated_observables: per-shower observables, for plots.
         physics, physics_floor: the physics figures, and those of the floor; None in a quick evaluation.
         metrics, metrics_floor: FPD, KPD, PRDC and classifiers; None in a quick evaluation.
-        honesty: the honesty checks; None in a quick evaluation.
+        integrity: the integrity checks; None in a quick evaluation.
         trained_on: name of the training file, where it was given.
         options: further options of ``fastv evaluate`` that give these figures again.
         seconds: how long each part took.
@@ -70,7 +70,7 @@ class Evaluation:
     physics_floor: Physics | None = None
     metrics: Metrics | None = None
     metrics_floor: Metrics | None = None
-    honesty: Honesty | None = None
+    integrity: Integrity | None = None
     trained_on: str = ""
     options: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -117,6 +117,6 @@ class Evaluation:
             "floor_samples": self.floor_samples,
             "trained_on": self.trained_on,
             "seconds": dict(self.seconds),
-            **({} if self.honesty is None else {"honesty": self.honesty.as_dict()}),
+            **({} if self.integrity is None else {"integrity": self.integrity.as_dict()}),
             **{name: json.loads(record.model_dump_json()) for name, record in records.items()},
         }

@@ -1,4 +1,4 @@
-"""All honesty checks in one call: Geant4 passes, every planted fault is found under its name."""
+"""All integrity checks in one call: Geant4 passes, every planted fault is found under its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastv.errors import GeometryError
-from fastv.evaluation.integrity.checks import Honesty, check_honesty
+from fastv.evaluation.integrity.checks import Integrity, check_integrity
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -25,12 +25,12 @@ AGAINST_TRAINING = {
 
 
 @pytest.fixture(scope="module")
-def passed(geant4: Showers, geant4_other: Showers) -> Honesty:
+def passed(geant4: Showers, geant4_other: Showers) -> Integrity:
     with ShowersFile(sample_path("train")) as train:
-        return check_honesty(geant4, geant4_other, train=train)
+        return check_integrity(geant4, geant4_other, train=train)
 
 
-def test_geant4_passes_every_check(passed: Honesty) -> None:
+def test_geant4_passes_every_check(passed: Integrity) -> None:
     assert [f.check for f in passed.findings if f.judgement != "passed"] == []
     assert passed.judgement == "passed"
     assert passed.faults == ()
@@ -39,7 +39,7 @@ def test_geant4_passes_every_check(passed: Honesty) -> None:
     assert passed.to_reference is not None
 
 
-def test_results_are_json_without_nan(passed: Honesty) -> None:
+def test_results_are_json_without_nan(passed: Integrity) -> None:
     text = json.dumps(passed.as_dict(), allow_nan=False)
     found = json.loads(text)
     assert found["judgement"] == "passed"
@@ -71,7 +71,7 @@ def test_every_planted_fault_has_its_name(geant4: Showers, geant4_other: Showers
         file["showers"][135, 4] = -1.0
         file["showers"][136, 0:2] = 0.001, 0.002
     with ShowersFile(tmp_path / "bad.h5") as bad:
-        found = check_honesty(geant4, bad, train=train)
+        found = check_integrity(geant4, bad, train=train)
     assert found.judgement == "failed"
     failed = {finding.check: finding.words for finding in found.faults if finding.judgement == "failed"}
     assert "2 of 400 showers are damaged, the first is shower 134" in failed["damaged voxels"]
@@ -87,7 +87,7 @@ def test_every_planted_fault_has_its_name(geant4: Showers, geant4_other: Showers
 
 
 def test_a_reference_that_is_the_training_file(geant4: Showers, geant4_other: Showers) -> None:
-    found = check_honesty(geant4, geant4_other, train=geant4)
+    found = check_integrity(geant4, geant4_other, train=geant4)
     shared = found.finding("reference showers in the training file")
     assert shared.judgement == "failed"
     assert "the reference sample is the training file" in shared.words
@@ -99,30 +99,30 @@ def test_a_reference_that_is_the_training_file(geant4: Showers, geant4_other: Sh
 def test_a_reference_drawn_from_training_showers(geant4: Showers, geant4_other: Showers) -> None:
     """Not bit for bit: rounded to half precision, as some other program may have written them."""
     rounded = replace(geant4, energies=geant4.energies.astype(np.float16).astype(np.float32))
-    found = check_honesty(rounded, geant4_other[:150], train=geant4, most=150)
+    found = check_integrity(rounded, geant4_other[:150], train=geant4, most=150)
     assert found.finding("reference showers in the training file").judgement == "passed"
     assert found.finding("reference showers like training showers").judgement == "failed"
     assert found.finding("copies of training showers").judgement == "skipped"
 
 
 def test_few_showers_are_skipped_with_reasons(geant4: Showers, geant4_other: Showers) -> None:
-    found = check_honesty(geant4[:30], geant4_other[:30])
+    found = check_integrity(geant4[:30], geant4_other[:30])
     skipped = [finding for finding in found.findings if finding.judgement == "skipped"]
     assert {"copies of reference showers", "coverage", "dropped modes", "energy sums"} <= {f.check for f in skipped}
     assert all(finding.value is None and "not judged" in finding.words for finding in skipped)
     assert not {finding.check for finding in found.findings} & AGAINST_TRAINING
-    nothing = check_honesty(geant4, geant4_other[:0])
+    nothing = check_integrity(geant4, geant4_other[:0])
     assert nothing.finding("coverage").judgement == "skipped"
 
 
 def test_other_meshes_are_refused(geant4: Showers, irregular: Showers) -> None:
     with pytest.raises(GeometryError, match="generated sample is on the mesh of irregular"):
-        check_honesty(geant4, irregular)
+        check_integrity(geant4, irregular)
     with pytest.raises(GeometryError, match="training file"):
-        check_honesty(geant4, geant4, train=irregular)
+        check_integrity(geant4, geant4, train=irregular)
 
 
 def test_irregular_meshes(irregular: Showers) -> None:
-    found = check_honesty(irregular[:150], irregular[150:])
+    found = check_integrity(irregular[:150], irregular[150:])
     assert found.finding("damaged voxels").judgement == "passed"
     assert found.finding("evenness in alpha").judgement == "passed"

@@ -56,7 +56,7 @@ def test_whole_report(whole_evaluation: Evaluation, geant4: Showers, geant4_othe
     pictures = [reference for reference in parser.references if not reference.startswith("#")]
     assert len(pictures) == len(plots.PLOTS)
     assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
-    for heading in ("Verdict", "Showers side by side", "Metrics", "Physics", "Honesty", "How to reproduce"):
+    for heading in ("Verdict", "Showers side by side", "Metrics", "Physics", "Integrity", "How to reproduce"):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("<script>") == 1
     for verdict in evaluation.verdicts:

@@ -1,4 +1,4 @@
-"""What an honesty check found: a figure, the floor beside it, a judgement and a sentence; and tests by ranks alone."""
+"""What an integrity check found: a figure, its floor, a judgement and a sentence; and tests by ranks alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F64 = NDArray[np.float64]
 
 
 class Finding(BaseModel):
-    """The result of one honesty check.
+    """The result of one integrity check.
 
     ``value`` is the figure of the generated sample and ``floor`` what full simulation gives for the same figure;
     ``error`` is one standard deviation of the value, ``p_value`` the probability of a value as bad or worse if the

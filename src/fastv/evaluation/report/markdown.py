@@ -36,9 +36,9 @@ def markdown(evaluation: Evaluation, title: str) -> str:
             for figure in evaluation.physics.figures
         ]
         parts += ["## Physics figures", table(["figure", "most different place", "p"], listed)]
-    if evaluation.honesty is not None:
-        checks = [[finding.check, finding.judgement, finding.words] for finding in evaluation.honesty.findings]
-        parts += ["## Honesty checks", table(["check", "judgement", "in words"], checks)]
+    if evaluation.integrity is not None:
+        checks = [[finding.check, finding.judgement, finding.words] for finding in evaluation.integrity.findings]
+        parts += ["## Integrity checks", table(["check", "judgement", "in words"], checks)]
     versions = ", ".join(f"{name} {version}" for name, version in used_versions().items())
     parts += [
         "## How to reproduce",

@@ -1,4 +1,4 @@
-"""Parts of the report's page beyond the plots: the verdict, physics, metrics, honesty, reproduction; as HTML."""
+"""Parts of the report's page beyond the plots: the verdict, physics, metrics, integrity, reproduction; as HTML."""
 
 from __future__ import annotations
 
@@ -160,9 +160,9 @@ def measured(value: Measured, factor: float = 1.0) -> str:
     return f"{factor * value.value:.4g} ± {factor * value.error:.2g}"
 
 
-def honesty(evaluation: Evaluation) -> str:
-    """All honesty checks."""
-    found = evaluation.honesty
+def integrity(evaluation: Evaluation) -> str:
+    """All integrity checks."""
+    found = evaluation.integrity
     assert found is not None  # the section exists only then
     rows = [
         [
@@ -180,7 +180,7 @@ def honesty(evaluation: Evaluation) -> str:
         if evaluation.trained_on
         else (
             '<p class="warning"><b>No training file.</b> Give it with <code>--train FILE</code> to see whether the '
-            "model has learnt its training showers by heart.</p>"
+            "model has memorised its training showers.</p>"
         )
     )
     return note + html_table(["check", "", "value", "floor", "p", "in words"], rows, stacked=True)

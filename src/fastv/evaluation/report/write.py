@@ -117,7 +117,7 @@ def _folder(name: str) -> str:
 
 
 def draw_plots(evaluation: Evaluation, name: str = "") -> Pictures:
-    """Draw every plot; they need the comparison only, not metrics, physics or honesty checks."""
+    """Draw every plot; they need the comparison only, not metrics, physics or integrity checks."""
     from fastv.evaluation.report.plots import PLOTS
     from fastv.evaluation.report.style import save
 
@@ -161,8 +161,8 @@ def _sections(evaluation: Evaluation, name: str, drawn: str, folder: Path, showe
         yield _section("Metrics", sections.metrics(evaluation), name)
     if evaluation.physics is not None:
         yield _section("Physics", sections.physics(evaluation), name)
-    if evaluation.honesty is not None:
-        yield _section("Honesty", sections.honesty(evaluation), name)
+    if evaluation.integrity is not None:
+        yield _section("Integrity", sections.integrity(evaluation), name)
     yield _section("Tables", tables(evaluation), name)
     yield _section("How to reproduce", sections.reproduction(evaluation), name)
 
