@@ -1,4 +1,4 @@
-"""What one pass over a sample gives, for all parts of an evaluation."""
+"""One pass over a sample that collects the inputs of all parts of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastv.evaluation.observables.streaming import Collector, Reading, Source
 
 @dataclass(frozen=True)
 class Collected:
-    """What one pass over a sample gives.
+    """Inputs of all parts of an evaluation, collected in one pass over a sample.
 
     Attributes:
         source: the sample.
@@ -37,7 +37,7 @@ def collect(
     voxels: Sequence[int] = (),
     damaged: Literal["refuse", "pass on"] = "refuse",
 ) -> Collected:
-    """Read a sample once.
+    """Read a sample once and collect what an evaluation needs of it.
 
     Args:
         reading: the pass over the sample.

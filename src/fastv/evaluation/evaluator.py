@@ -199,14 +199,14 @@ def _completed(
 
 
 class Clock:
-    """How long each part took."""
+    """Measures how long each part of an evaluation takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """The time since the last lap was that of a part."""
+        """Record the time since the last lap as that of a part."""
         now = time.perf_counter()
         self.seconds[part] = round(now - self._last, 2)
         self._last = now
@@ -246,7 +246,7 @@ def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> tuple[str, ...]:
-    """What the command line needs beside the files to give the same figures."""
+    """The options of the command line, beside the files, that give the same figures."""
     words = [] if floor is None else ["--floor", name_of(floor)]
     if classifiers is not None:
         changed = classifiers.model_dump(mode="json", exclude_defaults=True)
@@ -265,7 +265,7 @@ def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> P
 
 
 def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
-    """Showers as they are, a file opened until the stack ends."""
+    """Open a file until the stack ends; showers in memory are returned unchanged."""
     return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh))
 
 

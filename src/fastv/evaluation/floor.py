@@ -1,4 +1,4 @@
-"""Full simulation as everything is measured against: its observables, and what it gives against itself, the floor."""
+"""The reference and its floor: every figure of full simulation against full simulation."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ReferenceAndFloor:
 
     @property
     def observables(self) -> Observables:
-        """Those of the reference."""
+        """Observables of the reference."""
         return self.reference.observables
 
     @property
@@ -85,7 +85,7 @@ class ReferenceAndFloor:
         return self._collect(generated, like=self.observables, damaged="pass on")
 
     def words(self, generated: Observables) -> str:
-        """What the floor compares, and how its errors compare to those of a generated sample."""
+        """A sentence: the samples of the floor, and their statistical errors over those of a generated sample."""
         # Errors go with the root of 1/n + 1/m.
         floor = 1 / len(self.first) + 1 / len(self.second)
         scale = math.sqrt(floor / (1 / len(self.observables) + 1 / len(generated)))
@@ -126,7 +126,7 @@ class ReferenceAndFloor:
         return ChosenShowers.all_of(held.showers[rows] if held is not None and whole else self.reference.source[rows])
 
     def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As many of the rows as are held in memory at once."""
+        """At most as many of the rows as are held in memory at once, evenly spread."""
         spread: NDArray[np.int64] = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_VOXELS)).astype(int)]
         return spread
 

@@ -48,7 +48,7 @@ _ORDER: tuple[Judgement, ...] = ("passed", "skipped", "suspicious", "failed")
 
 @dataclass(frozen=True)
 class Integrity:
-    """What the integrity checks found.
+    """The findings of all integrity checks.
 
     Attributes:
         findings: one a check, in the order of the report.
@@ -93,7 +93,7 @@ class Integrity:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the integrity checks need to know of a sample.
+    """Contents of one sample, as the integrity checks need them.
 
     Attributes:
         scan: what each shower holds as it is stored.
@@ -122,17 +122,17 @@ class ContentsCollector:
         self._shapes = ShapesCollector(ShapeSpace(source.detector.mesh), source.detector, len(source), most)
 
     def look(self, batch: UncheckedBatch) -> tuple[Any, Any, Any]:
-        """What is in one batch."""
+        """Scan, harmonics and shapes of one batch."""
         return self._scan.look(batch), self._harmonics.look(batch), self._shapes.look(batch)
 
     def keep(self, part: tuple[Any, Any, Any]) -> None:
-        """Add what is in a batch."""
+        """Add those of a batch to those of the sample."""
         self._scan.keep(part[0])
         self._harmonics.keep(part[1])
         self._shapes.keep(part[2])
 
     def result(self, observables: Observables) -> Contents:
-        """What is in the sample, together with its observables."""
+        """The contents of the sample, completed by its observables."""
         return Contents(self._scan.result(), self._harmonics.result(), self._shapes.result(), observables)
 
 
@@ -187,7 +187,7 @@ def most_compared(train: Source | None) -> int:
 def check_contents(
     reference: Contents, generated: Contents, *, train: Source | None = None, seed: int = 0
 ) -> Integrity:
-    """Run all integrity checks on what is known of reference and generated sample; see :func:`check_integrity`."""
+    """Run all integrity checks on the contents of reference and generated sample; see :func:`check_integrity`."""
     ref, gen = reference.scan, generated.scan
     shapes_ref, shapes_gen = reference.shapes, generated.shapes
     findings: list[Finding] = [

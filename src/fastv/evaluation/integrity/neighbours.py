@@ -179,7 +179,7 @@ class Shapes:
         return len(self.rows)
 
     def __getitem__(self, which: slice | NDArray[np.integer]) -> Shapes:
-        """Some of them."""
+        """The shapes of a slice or of given indices."""
         return Shapes(
             self.space,
             self.rows[which],
@@ -262,7 +262,7 @@ class _Buffer:
 
     @property
     def shapes(self) -> Shapes:
-        """What was added, a view."""
+        """The shapes added so far, as views."""
         whole = Shapes(self.space, self._rows, self._log_energies, self._totals, self._shapes, self._amplitudes)
         return whole[: self._filled]
 

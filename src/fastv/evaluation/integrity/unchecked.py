@@ -1,4 +1,4 @@
-"""What every shower of a sample holds as it is stored, damage included: what a file refuses to hand out is counted."""
+"""Counts of every shower as it is stored: energy, hits, damaged voxels that a file refuses to hand out, a digest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class UncheckedScan:
-    """What each of N showers holds, as it is stored.
+    """Energy, hits, damage and a digest of each of N showers, as it is stored.
 
     Attributes:
         detector: the detector, its mesh and threshold.

@@ -88,7 +88,7 @@ class Observables:
         return len(self.incident_energies)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Observables:
-        """Some of the showers, by slice, mask or indices."""
+        """The observables of a selection of showers, by slice, mask or indices."""
         shared = {"detector", "voxel_edges", "hot_voxels", "image"}
         names = [f.name for f in fields(self) if f.name not in shared and getattr(self, f.name) is not None]
         cut = {name: getattr(self, name)[rows] for name in names}
@@ -324,7 +324,7 @@ class _KeptHits:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one batch gives: columns with a row per shower, their summed image, and hits that are not yet counted."""
+    """Observables of one batch: columns with a row per shower, the summed image, and hits that are not yet counted."""
 
     columns: dict[str, NDArray[Any]]
     image: F64
