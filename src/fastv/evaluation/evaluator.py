@@ -108,18 +108,14 @@ def evaluate(
         )
         names = name_of(reference), name_of(generated), name_of(train)
         evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
-        evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
-        if output is None:
-            return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
-        from fastv.evaluation.report.write import draw_plots, write_report
-
-        # Plots show what is compared, so they can be drawn beside the metrics and checks.
-        pictures = in_background(partial(draw_plots, evaluation), "plots")
         if not quick:
-            keep = _kept_classifiers(Path(output), classifiers)
+            keep = None if output is None else _kept_classifiers(Path(output), classifiers)
             evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
-        showers = sources["reference"], shown
-        write_report(output, evaluation, showers=showers, pictures=pictures.result(), force=force)
+        evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
+        if output is not None:
+            from fastv.evaluation.report.write import write_report
+
+            write_report(output, evaluation, showers=(sources["reference"], shown), force=force)
     return evaluation
 
 
