@@ -6,8 +6,10 @@
 follows the definitions layer by layer (``plain_features`` below), in turns, and the ratios of their wall time and of
 their processor time. ``files``: a reference and a generated file of ``--showers`` showers each are read and all
 comparisons made, those of the floor too, in a process of its own: wall and processor seconds of each step and of all,
-those from the start of the process to the comparisons of the first 1000 showers, and peak memory. The files repeat the
-packed chunks of ``--sample``, in another order each, and are removed at the end; they need 8 kB a shower in ``--work``.
+those from the start of the process to the comparisons of the first 1000 showers, and peak memory. ``whole`` (with
+``--whole``) is a complete evaluation of them in a process of its own, with the report: seconds of each part, peak
+memory, and how often each shower is read, at most and on average. The files repeat the packed chunks of ``--sample``,
+in another order each, and are removed at the end; they need 8 kB a shower in ``--work``.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.evaluation import evaluate
 from fastv.evaluation.floor import QUICK
 from fastv.evaluation.metrics.features import feature_matrix
 from fastv.evaluation.observables.layer_kernel import layer_observables
@@ -154,17 +158,47 @@ def all_comparisons(reference: Path, generated: Path, started: float) -> dict[st
     }
 
 
+def whole_evaluation(reference: Path, generated: Path) -> dict[str, Any]:
+    """Evaluate with a report, and count how often each shower is read from its file."""
+    reads: dict[str, NDArray[np.int64]] = {}
+    read = ShowersFile._read
+
+    def counting(file: ShowersFile, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        if name == "showers":
+            reads.setdefault(file.path.name, np.zeros(len(file), dtype=np.int64))[rows] += 1
+        return read(file, name, rows)
+
+    seconds_of: dict[str, float] = {}
+    with patch.object(ShowersFile, "_read", counting), tempfile.TemporaryDirectory() as folder:
+
+        def work() -> None:
+            seconds_of.update(evaluate(reference, generated, Path(folder) / "report").seconds)
+
+        wall, cpu = seconds(work)
+    return {
+        "parts_wall_s": seconds_of,
+        "total_wall_cpu_s": (round(wall, 1), round(cpu, 1)),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "reads_of_a_shower": {name: (int(n.max()), round(float(n.mean()), 4)) for name, n in reads.items()},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--showers", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--sample", type=Path, default=sample_path("test"))
     parser.add_argument("--work", type=Path, default=None, help="folder for the files, the system's by default")
+    parser.add_argument("--whole", action="store_true", help="a complete evaluation too, which takes minutes")
+    parser.add_argument("--evaluate", nargs=2, type=Path, metavar=("REFERENCE", "GENERATED"), help=argparse.SUPPRESS)
     parser.add_argument("--comparisons", nargs=3, metavar=("REFERENCE", "GENERATED", "STARTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.comparisons:
         reference, generated, started = options.comparisons
         print(json.dumps(all_comparisons(Path(reference), Path(generated), float(started))))
+        return
+    if options.evaluate:
+        print(json.dumps(whole_evaluation(*options.evaluate)))
         return
     from fastv.bench import processor  # loads PyTorch, which comparisons do without
 
@@ -174,6 +208,10 @@ def main() -> None:
             repeated(options.sample, path, options.showers, first=7 * i)
         command = [sys.executable, __file__, "--comparisons", *map(str, paths), str(time.time())]
         files = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        whole = {}
+        if options.whole:
+            command = [sys.executable, __file__, "--evaluate", *map(str, paths)]
+            whole = {"whole": json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)}
         with ShowersFile(paths[0]) as file:
             showers = file[: min(len(file), 10_000)]
     result = {
@@ -181,6 +219,7 @@ def main() -> None:
         "threads": matrix_threads(),
         "features": features(showers, options.repeat),
         "files": files,
+        **whole,
     }
     print(json.dumps(result, indent=1))
 

@@ -27,7 +27,8 @@ import torch
 from fastv.bench import bench
 from fastv.errors import ModelError
 from fastv.evaluation.evaluator import evaluate_against
-from fastv.evaluation.floor import Baseline
+from fastv.evaluation.floor import ReferenceAndFloor
+from fastv.evaluation.observables.streaming import Reading
 from fastv.evaluation.result import Evaluation
 from fastv.model import Model, load
 from fastv.sample import sample_path
@@ -71,7 +72,7 @@ def main() -> None:
         data["all"] = options.data
     names = options.only or [*PRESETS, *STUDENTS]
     with ShowersFile(sample_path("test")) as test:
-        judge = partial(judged, Baseline(test))
+        judge = partial(judged, ReferenceAndFloor(Reading(test)))
         rows = [floor(data, options.output, judge)]
         for label, files in data.items():
             there = [name for name in names if not options.trained or complete(folder_of(options.output, label, name))]
@@ -165,10 +166,10 @@ def training_seconds(folder: Path) -> float | None:
     return round(sum(line.get("seconds", 0.0) for line in lines), 1) or None
 
 
-def judged(baseline: Baseline, name: str, showers: Showers | ShowersFile) -> dict[str, Any]:
+def judged(against: ReferenceAndFloor, name: str, showers: Showers | ShowersFile) -> dict[str, Any]:
     """The metrics of the table, and the results of the other checks."""
     evaluation: Evaluation
-    evaluation, _ = evaluate_against(baseline, showers, names=("Geant4", name, ""))
+    evaluation, _ = evaluate_against(against, Reading(showers), names=("Geant4", name, ""))
     metrics = evaluation.metrics
     assert metrics is not None
     assert metrics.fpd is not None

@@ -7,19 +7,23 @@ import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.evaluation import evaluate, evaluator
-from fastv.evaluation.floor import QUICK, halves
+from fastv.evaluation import evaluate, evaluator, floor
+from fastv.evaluation.floor import QUICK, ReferenceAndFloor, half_rows, halves
 from fastv.evaluation.metrics.classifier_records import classifier_settings
 from fastv.evaluation.observables.observe import observe
+from fastv.evaluation.observables.streaming import Reading
 from fastv.evaluation.physics.comparisons import compare_physics
 from fastv.evaluation.report.sections import reproducing_command
-from fastv.showers import Showers
+from fastv.showers import Showers, ShowersFile
 
 quick = partial(evaluate, quick=True)
 
@@ -151,8 +155,6 @@ def test_existing_output_is_refused_before_the_work(tmp_path: Path) -> None:
 
 
 def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -> None:
-    import h5py
-
     geant4 = geant4[:150]
     geant4.write(tmp_path / "plain.h5")
     with h5py.File(tmp_path / "plain.h5", "r+") as file:
@@ -161,6 +163,83 @@ def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -
         quick(geant4, tmp_path / "plain.h5")
     for mesh in ("par04-siw", Detector.preset("par04-siw")):
         assert quick(geant4, tmp_path / "plain.h5", mesh=mesh).passed
+
+
+@pytest.mark.parametrize("further", [(), ("floor", "train")])
+def test_every_shower_is_read_once(
+    geant4: Showers,
+    geant4_other: Showers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    further: tuple[str, ...],
+) -> None:
+    """By observables, metrics and checks together, the first look included; the report looks up four to show them."""
+    samples = {"reference": geant4[:200], "generated": geant4_other[:180], "floor": geant4[200:], "train": geant4_other}
+    paths = {name: tmp_path / f"{name}.h5" for name in ("reference", "generated", *further)}
+    for name, path in paths.items():
+        samples[name].write(path)
+    reads = {name: np.zeros(len(samples[name]), dtype=int) for name in paths}
+    original = ShowersFile._read
+
+    def counting(file: ShowersFile, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        if name == "showers":
+            reads[file.path.stem][rows] += 1
+        return original(file, name, rows)
+
+    monkeypatch.setattr(ShowersFile, "_read", counting)
+    options = {name: paths[name] for name in further}
+    output = None if further else tmp_path / "report"
+    looks: list[str] = []
+    evaluate(paths["reference"], paths["generated"], output, **options, announce=looks.append)
+    assert len(looks) == 1
+    for count in reads.values():
+        assert count.min() == 1
+        assert (count > 1).sum() <= (4 if output else 0)
+
+
+def test_classifiers_of_halves_take_what_was_read(geant4: Showers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The voxels of a small reference are in memory; those of a large one are read again for its halves."""
+    tiny = classifier_settings(["trainings=1", "epochs=1", "width=4", "cnn_widths=[1, 1, 1, 1]", "device=cpu"])
+    against = ReferenceAndFloor(Reading(geant4[:300]), classifiers=tiny)
+    first, _ = half_rows(against.observables)
+    held = against._showers(first).showers
+    monkeypatch.setattr(floor, "MOST_VOXELS", 250)
+    monkeypatch.setattr(floor, "MOST_NEIGHBOURS", 250)
+    few = ReferenceAndFloor(Reading(geant4[:300]), classifiers=tiny)
+    assert few.reference.voxels is not None
+    assert len(few.reference.voxels.rows) == 250
+    np.testing.assert_array_equal(few._showers(first).showers.energies, held.energies)
+    np.testing.assert_array_equal(held.energies, geant4.energies[first])
+
+
+def test_damaged_showers_are_counted_and_left_out(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
+    bad = [3, 7, 399]
+    geant4_other.write(tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        file["showers"][3, 100] = np.nan
+        file["showers"][7, 5] = -1.0
+        file["showers"][399, 0] = np.inf
+    others = np.delete(np.arange(400), bad)
+    damaged, whole = quick(geant4, tmp_path / "bad.h5"), quick(geant4, geant4_other[others])
+    assert damaged.physics == whole.physics
+    assert "3 of 400 generated showers have voxels" in damaged.warnings[0]
+    assert damaged.generated.showers == 400
+    with pytest.raises(FileFormatError, match=r"bad\.h5: voxel 100 of shower 3 is nan"):
+        quick(tmp_path / "bad.h5", geant4)
+    against = ReferenceAndFloor(Reading(geant4))
+    collected = against.collect(Reading(geant4_other))
+    with ShowersFile(tmp_path / "bad.h5") as file:
+        found = against.collect(reading := Reading(file))
+        shown, _ = evaluator._undamaged(reading)
+    assert reading.damaged.tolist() == bad
+    np.testing.assert_array_equal(shown.incident_energies, geant4_other.incident_energies[others])
+    for sample, rows in ((collected, np.arange(400)), (found, others)):
+        assert sample.contents is not None
+        assert sample.voxels is not None
+        np.testing.assert_array_equal(sample.voxels.rows, rows)
+        np.testing.assert_array_equal(sample.contents.shapes.rows, rows)
+        assert len(sample.contents.scan) == 400
+        assert len(sample.contents.harmonics) == len(rows)
 
 
 def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other: Showers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 
@@ -61,24 +60,3 @@ class TestBackground:
         assert in_background(lambda: threading.current_thread().name, "named").result() == "named"
         with pytest.raises(ZeroDivisionError):
             in_background(lambda: 1 // 0, "wrong").result()
-
-    def test_turns_are_short_until_the_last_one_ends(self) -> None:
-        usual = sys.getswitchinterval()
-        first, second, started = threading.Event(), threading.Event(), threading.Event()
-        one = in_background(lambda: first.wait(10), "first")
-
-        def wait() -> bool:
-            started.set()
-            return second.wait(10)
-
-        two = in_background(wait, "second")
-        assert started.wait(10)
-        first.set()
-        one.result()
-        assert sys.getswitchinterval() < usual
-        second.set()
-        two.result()
-        deadline = time.monotonic() + 10
-        while sys.getswitchinterval() != usual:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)

@@ -23,7 +23,7 @@ def add_parser(verbs: Any) -> None:
         help="second, independent sample of full simulation for the floor; default: two halves of REFERENCE",
     )
     parser.add_argument(
-        "--train", metavar="FILE", help="the showers that the generator was trained on: has it learnt them by heart?"
+        "--train", metavar="FILE", help="the showers that the generator was trained on: has it memorised them?"
     )
     parser.add_argument(
         "--classifiers",

@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
-from fastv.evaluation.floor import Baseline
-from fastv.evaluation.integrity.checks import Integrity, check_integrity
-from fastv.evaluation.integrity.unchecked import raw_batches, scan, undamaged
+from fastv.evaluation.collected import Collected
+from fastv.evaluation.floor import ReferenceAndFloor
+from fastv.evaluation.integrity.checks import check_contents
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
-from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
@@ -28,14 +29,11 @@ from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 
-if TYPE_CHECKING:
-    from fastv.evaluation.report.write import Pictures
-
 MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
-_MOST_IN_MEMORY = 20_000
-_MOST_HELD = 2**29
-"""Bytes of voxel energies of a file that are kept in memory, where all passes over it find them."""
+_MOST_TOGETHER = 20_000
+_MOST_SHOWN = 1000
+"""Showers among which those are chosen that stand for a sample with damaged ones; these are read again."""
 _MOST_HASHED = 2**32
 """Bytes of a file whose digest the report tells."""
 Sample = str | Path | Showers
@@ -65,7 +63,7 @@ def evaluate(
             by default.
         floor: a second, independent sample of full simulation, best as large as the generated one. By default the
             reference is cut into halves with matched incident energies: their floor is that of half the showers.
-        train: the showers that the generator was trained on, to see whether it has learnt them by heart.
+        train: the showers that the generator was trained on, to see whether it has memorised them.
         classifiers: settings of the CaloChallenge's neural classifiers; None leaves them out.
         mesh: detector or its preset's name, for plain CaloChallenge files.
         energy_bins: logarithmic bins of incident energy at most; neighbours are joined until each has 100 showers.
@@ -93,139 +91,124 @@ def evaluate(
             if sample is not None:
                 sources[name] = open_sample(sample, mesh, stack)
         check_comparable(sources)
+        readings = {name: Reading(source, label=name) for name, source in sources.items() if name != "training"}
         if announce is not None:
-            announce(_first_look(sources["reference"], sources["generated"]))
-        for source in (sources["reference"], sources["generated"]):
-            if isinstance(source, ShowersFile):
-                source.hold(_MOST_HELD)
-        baseline = Baseline(
-            sources["reference"], sources.get("floor"), floor_name=name_of(floor), energy_bins=energy_bins
-        )
-        keep = None if output is None else _kept_classifiers(Path(output), classifiers)
-        names = name_of(reference), name_of(generated), name_of(train)
-        pictures: list[Future[Pictures]] = []
-
-        def draw(evaluation: Evaluation) -> None:
-            from fastv.evaluation.report.write import draw_plots
-
-            pictures.append(in_background(lambda: draw_plots(evaluation), "plots"))
-
-        evaluation, judged = evaluate_against(
-            baseline,
-            sources["generated"],
-            names=names,
+            announce(_first_look(readings["reference"], readings["generated"]))
+        against = ReferenceAndFloor(
+            readings["reference"],
+            readings.get("floor"),
+            floor_name=name_of(floor),
             train=sources.get("training"),
             classifiers=classifiers,
-            keep=keep,
+            energy_bins=energy_bins,
             quick=quick,
-            clock=clock,
-            on_comparison=None if output is None else draw,
         )
+        names = name_of(reference), name_of(generated), name_of(train)
+        evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
+        if not quick:
+            keep = None if output is None else _kept_classifiers(Path(output), classifiers)
+            evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
         evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
         if output is not None:
             from fastv.evaluation.report.write import write_report
 
-            drawn = pictures[0].result()
-            write_report(output, evaluation, showers=(sources["reference"], judged), pictures=drawn, force=force)
+            write_report(output, evaluation, showers=(sources["reference"], shown), force=force)
     return evaluation
 
 
 def evaluate_against(
-    baseline: Baseline,
-    generated: Source,
-    *,
-    names: tuple[str, str, str],
-    train: Source | None = None,
-    classifiers: ClassifierSettings | None = None,
-    keep: Path | None = None,
-    quick: bool = False,
-    clock: Clock | None = None,
-    on_comparison: Callable[[Evaluation], None] | None = None,
+    against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str]
 ) -> tuple[Evaluation, Source]:
-    """Evaluate one sample against a baseline that may serve several.
+    """Evaluate one sample against a reference and floor that may serve several.
 
     Args:
-        baseline: full simulation and its floor.
+        against: full simulation, its floor, and what is wanted.
         generated: the sample to judge.
         names: of reference, generated sample and training file.
-        train, classifiers, quick: see :func:`evaluate`.
-        keep: a folder for finished trainings of the classifiers.
-        clock: times each part.
-        on_comparison: called with the evaluation when the physics is known, and nothing else yet.
 
     Returns:
-        The evaluation, and the sample without damaged showers.
+        The evaluation, and showers of the sample to show; none of them is damaged.
     """
-    clock = clock or Clock()
-    ref = baseline.observables
-    judged: Source = generated
-    damage: tuple[str, ...] = ()
-    try:
-        gen = observe(judged, like=ref, label="generated")
-    except FileFormatError:
-        judged, damage = _undamaged(judged)
-        gen = observe(judged, like=ref, label="generated")
-    clock.lap("observables")
-    physics, physics_floor = baseline.compare(gen, quick=quick), baseline.physics(quick=quick)
-    clock.lap("physics")
+    clock = Clock()
+    evaluation, collected, shown = _compared(against, generated, names=names, clock=clock)
+    return (evaluation if against.quick else _completed(evaluation, against, collected, clock=clock)), shown
+
+
+def _compared(
+    against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str], clock: Clock
+) -> tuple[Evaluation, Collected, Source]:
+    """Read a sample and compare observables: an evaluation without metrics and integrity checks.
+
+    Also gives what was collected, and showers of the sample to show.
+    """
+    collected = against.collect(generated)
+    shown, damage = _undamaged(generated)
+    clock.lap("reading")
+    ref, gen = against.observables, collected.observables
+    physics, floor = against.compare(gen), against.physics
     evaluation = Evaluation(
-        reference=_info(names[0], baseline.source),
-        generated=_info(names[1], generated),
-        floor_samples=baseline.words(gen),
+        reference=_info(names[0], against.reference.source),
+        generated=_info(names[1], generated.source),
+        floor_samples=against.words(gen),
         physics=physics,
-        physics_floor=physics_floor,
-        warnings=(*damage, *_warnings(ref, gen, physics, physics_floor)),
-        edges=baseline.edges,
+        physics_floor=floor,
+        warnings=(*damage, *_warnings(ref, gen, physics, floor)),
+        edges=against.edges,
         reference_observables=ref,
         generated_observables=gen,
         trained_on=names[2],
         seconds=clock.seconds,
     )
-    if on_comparison is not None:
-        on_comparison(evaluation)
-    if quick:
-        return evaluation, judged
-    observables = None if damage else (ref, gen)
+    clock.lap("physics")
+    return evaluation, collected, shown
 
-    def checked() -> Integrity:
-        return check_integrity(baseline.source, generated, train=train, observables=observables)
 
+def _completed(
+    evaluation: Evaluation, against: ReferenceAndFloor, collected: Collected, *, keep: Path | None = None, clock: Clock
+) -> Evaluation:
+    """Add metrics and integrity checks; ``keep`` is a folder for finished trainings of the classifiers."""
+    reference = against.reference
+    if reference.contents is None or collected.contents is None or reference.voxels is None or collected.voxels is None:
+        msg = "a quick evaluation has neither metrics nor integrity checks"
+        raise ValueError(msg)
+    checked = partial(check_contents, reference.contents, collected.contents, train=against.train)
+    voxels = reference.voxels, collected.voxels
     # Metrics and checks divide their work among threads, and have parts that cannot be divided: together they fill the
     # cores. They also add up in memory, so large samples take one after the other.
-    together = max(len(baseline.source), len(generated)) <= _MOST_IN_MEMORY
+    together = max(len(reference.source), len(collected.source)) <= _MOST_TOGETHER
     with ONE_MATRIX_THREAD:
         checks = in_background(checked, "integrity checks") if together else None
-        further: dict[str, Any] = {}
-        further["metrics"] = measure(ref, gen, (baseline.source, judged), classifiers=classifiers, keep=keep)
-        further["metrics_floor"] = baseline.metrics(classifiers, None if keep is None else keep / "floor")
+        metrics = measure(
+            reference.observables, collected.observables, voxels, classifiers=against.classifiers, keep=keep
+        )
+        metrics_floor = against.metrics(None if keep is None else keep / "floor")
         clock.lap("metrics")
-        further["integrity"] = checked() if checks is None else checks.result()
+        integrity = checked() if checks is None else checks.result()
         clock.lap("integrity checks")
-    return replace(evaluation, **further, seconds=clock.seconds), judged
+    return replace(evaluation, metrics=metrics, metrics_floor=metrics_floor, integrity=integrity, seconds=clock.seconds)
 
 
 class Clock:
-    """How long each part took."""
+    """Measures how long each part of an evaluation takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """The time since the last lap was that of a part."""
+        """Record the time since the last lap as that of a part."""
         now = time.perf_counter()
         self.seconds[part] = round(now - self._last, 2)
         self._last = now
 
 
-def _first_look(reference: Source, generated: Source) -> str:
+def _first_look(reference: Reading, generated: Reading) -> str:
     """Response of the first showers of both samples, in a sentence."""
     fractions = []
-    for source in (reference, generated):
-        batch = next(raw_batches(source, rows=_FIRST_LOOK))
-        with np.errstate(invalid="ignore"):
-            fractions.append(batch.energies.sum(axis=1, dtype=np.float64) / batch.incident_energies)
-    a, b = (mean(values[np.isfinite(values)]) for values in fractions)
+    for reading in (reference, generated):
+        showers = reading.first(_FIRST_LOOK)
+        fractions.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
+    a, b = (mean(values) for values in fractions)
     difference = ratio(b, a) - 1
     return (
         f"first look, {len(fractions[0])} and {len(fractions[1])} showers: mean visible fraction "
@@ -233,24 +216,23 @@ def _first_look(reference: Source, generated: Source) -> str:
     )
 
 
-def _undamaged(source: Source) -> tuple[Source, tuple[str, ...]]:
-    """A sample without its damaged showers, and a warning if there are any; the integrity checks count them."""
-    scanned = scan(source, label="generated: scan")
-    bad = int((~scanned.good).sum())
-    if not bad:
+def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
+    """Showers of a sample to show, and a warning if some are damaged; the integrity checks count them."""
+    source, damaged = generated.source, generated.damaged
+    if not len(damaged):
         return source, ()
-    if len(source) - bad < MIN_SHOWERS:
+    left = len(source) - len(damaged)
+    if left < MIN_SHOWERS:
         msg = (
-            f"the generated sample has {bad} damaged showers of {len(source)} (voxels that are NaN, infinite or "
-            f"negative); at least {MIN_SHOWERS} others are needed"
+            f"the generated sample has {len(damaged)} damaged showers of {len(source)} (voxels that are NaN, infinite "
+            f"or negative); at least {MIN_SHOWERS} others are needed"
         )
         raise FileFormatError(msg)
-    left = undamaged(source, scanned, most=_MOST_IN_MEMORY)
     warning = (
-        f"{bad} of {len(source)} generated showers have voxels that are NaN, infinite or negative; everything but the "
-        f"integrity checks is of the other {len(left)}"
+        f"{len(damaged)} of {len(source)} generated showers have voxels that are NaN, infinite or negative; everything "
+        f"but the integrity checks is of the other {left}"
     )
-    return left, (warning,)
+    return source[np.setdiff1d(np.arange(len(source)), damaged)[:_MOST_SHOWN]], (warning,)
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
@@ -272,7 +254,7 @@ def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> P
 
 
 def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
-    """Showers as they are, a file opened until the stack ends."""
+    """Open a file until the stack ends; showers in memory are returned unchanged."""
     return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh))
 
 

@@ -1,18 +1,23 @@
-"""Full simulation as everything is measured against: its observables, and what it gives against itself, the floor."""
+"""The reference and its floor: every figure of full simulation against full simulation."""
 
 from __future__ import annotations
 
 import math
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.evaluation.collected import Collected, collect
+from fastv.evaluation.integrity.checks import most_compared
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
-from fastv.evaluation.metrics.measure import MOST_VOXELS, Metrics, measure
+from fastv.evaluation.metrics.measure import MOST_NEIGHBOURS, MOST_VOXELS, Metrics, measure
+from fastv.evaluation.metrics.voxels import ChosenShowers
 from fastv.evaluation.observables.histograms import Binning, binning
-from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics, compare_physics
 from fastv.evaluation.statistics.chance import matched_halves
 from fastv.evaluation.verdict import TARGETS
@@ -21,21 +26,36 @@ QUICK = {*TARGETS, "ring energies"}
 """Comparisons of a quick evaluation: what targets and plots need."""
 
 
-class Baseline:
-    """A reference with its floor; what is asked for is made once, for any number of generated samples.
+class ReferenceAndFloor:
+    """A reference with its floor, and how generated samples are to be compared with them.
+
+    What is asked for is made once, for any number of generated samples. All samples are read once. Only for classifiers
+    of a reference of more than 10,000 showers without a second sample, some showers of its halves are read again.
 
     Args:
         reference: full simulation.
         floor: a second, independent sample of it; by default the reference is cut into halves of matched energies.
         floor_name: what the floor is called.
+        train: the showers that the generators were trained on.
+        classifiers: settings of the neural classifiers; None leaves them out.
         energy_bins: logarithmic bins of incident energy, at most.
+        quick: leave out metrics and integrity checks, and compare only what targets and plots need.
     """
 
     def __init__(
-        self, reference: Source, floor: Source | None = None, *, floor_name: str = "", energy_bins: int = 10
+        self,
+        reference: Reading,
+        floor: Reading | None = None,
+        *,
+        floor_name: str = "",
+        train: Source | None = None,
+        classifiers: ClassifierSettings | None = None,
+        energy_bins: int = 10,
+        quick: bool = False,
     ) -> None:
-        self.source, self.floor = reference, floor
-        self.observables = observe(reference, label="reference")
+        self.train, self.classifiers, self.quick = train, classifiers, quick
+        self.reference = self._collect(reference)
+        self.floor = None
         if floor is None:
             self.first, self.second = halves(self.observables)
             self._words = (
@@ -43,62 +63,79 @@ class Baseline:
                 "energies"
             )
         else:
-            self.first = self.observables
-            self.second = observe(floor, like=self.observables, label="floor")
+            self.floor = collect(floor, like=self.observables, voxels=self._voxels)
+            self.first, self.second = self.observables, self.floor.observables
             self._words = f"the reference, {len(self.first)} showers, and {floor_name}, {len(self.second)} showers"
         self.edges: Binning = binning(self.observables)
         self.energy_bins = energy_bins
-        self._physics: dict[bool, Physics] = {}
+
+    @property
+    def observables(self) -> Observables:
+        """Observables of the reference."""
+        return self.reference.observables
+
+    @property
+    def _voxels(self) -> tuple[int, ...]:
+        if self.quick:
+            return ()
+        return (MOST_NEIGHBOURS,) if self.classifiers is None else (MOST_NEIGHBOURS, MOST_VOXELS)
+
+    def _collect(self, reading: Reading, **options: Any) -> Collected:
+        compared = None if self.quick else most_compared(self.train)
+        return collect(reading, compared=compared, voxels=self._voxels, **options)
+
+    def collect(self, generated: Reading) -> Collected:
+        """Read a generated sample; damaged showers are left out."""
+        return self._collect(generated, like=self.observables, damaged="pass on")
 
     def words(self, generated: Observables) -> str:
-        """What the floor compares, and how its errors compare to those of a generated sample."""
+        """A sentence: the samples of the floor, and their statistical errors over those of a generated sample."""
         # Errors go with the root of 1/n + 1/m.
         floor = 1 / len(self.first) + 1 / len(self.second)
         scale = math.sqrt(floor / (1 / len(self.observables) + 1 / len(generated)))
         return f"{self._words}; statistical errors {scale:.2g} times those of reference against generated"
 
-    def compare(self, generated: Observables, *, quick: bool = False) -> Physics:
-        """The physics of a sample compared with that of the reference.
+    def compare(self, generated: Observables) -> Physics:
+        """The physics of a sample compared with that of the reference."""
+        return self._compare(self.observables, generated, "physics")
 
-        Args:
-            generated: the sample.
-            quick: only what targets and plots need.
-        """
-        return self._compare(self.observables, generated, quick=quick, label="physics")
-
-    def physics(self, *, quick: bool = False) -> Physics:
+    @cached_property
+    def physics(self) -> Physics:
         """The floor of :meth:`compare`: full simulation against full simulation."""
-        if quick not in self._physics:
-            self._physics[quick] = self._compare(self.first, self.second, quick=quick, label="physics of the floor")
-        return self._physics[quick]
+        return self._compare(self.first, self.second, "physics of the floor")
 
-    def _compare(self, first: Observables, second: Observables, *, quick: bool, label: str) -> Physics:
-        only = QUICK if quick else None
+    def _compare(self, first: Observables, second: Observables, label: str) -> Physics:
+        only = QUICK if self.quick else None
         return compare_physics(
             first, second, edges=self.edges, only=only, most_energy_bins=self.energy_bins, label=label
         )
 
-    def metrics(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
-        """The floor of the metrics; arguments as :func:`measure`."""
-        if classifiers is None:
+    def metrics(self, keep: Path | None = None) -> Metrics:
+        """The floor of the metrics; ``keep`` as in :func:`fastv.evaluation.metrics.measure.measure`."""
+        if self.classifiers is None:
             return self._metrics
-        return self._measure(classifiers, keep)
+        return self._measure(keep)
 
     @cached_property
     def _metrics(self) -> Metrics:
-        return self._measure(None, None)
+        return self._measure(None)
 
-    def _measure(self, classifiers: ClassifierSettings | None, keep: Path | None) -> Metrics:
-        voxels: tuple[Source, Source] | None = None
-        if self.floor is not None:
-            voxels = self.source, self.floor
-        elif classifiers is not None:  # those that see voxels need the halves themselves
+    def _measure(self, keep: Path | None) -> Metrics:
+        voxels: tuple[ChosenShowers, ChosenShowers] | None = None
+        if self.floor is not None and self.reference.voxels is not None and self.floor.voxels is not None:
+            voxels = self.reference.voxels, self.floor.voxels
+        elif self.classifiers is not None:  # those that see voxels need the halves themselves
             first, second = (self._spread(rows) for rows in half_rows(self.observables))
-            voxels = self.source[first], self.source[second]
-        return measure(self.first, self.second, voxels, chance=False, classifiers=classifiers, keep=keep)
+            voxels = self._showers(first), self._showers(second)
+        return measure(self.first, self.second, voxels, chance=False, classifiers=self.classifiers, keep=keep)
+
+    def _showers(self, rows: NDArray[np.int64]) -> ChosenShowers:
+        held = self.reference.voxels
+        whole = held is not None and len(held.rows) == held.total
+        return ChosenShowers.all_of(held.showers[rows] if held is not None and whole else self.reference.source[rows])
 
     def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As many of the rows as are held in memory at once."""
+        """At most as many of the rows as are held in memory at once, evenly spread."""
         spread: NDArray[np.int64] = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_VOXELS)).astype(int)]
         return spread
 

@@ -18,8 +18,8 @@ from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.errors import SettingsError
 from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
-from fastv.evaluation.floor import Baseline
-from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.floor import ReferenceAndFloor
+from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.report import sections
 from fastv.evaluation.report.html import embedded_png, html_table, page
@@ -127,14 +127,18 @@ def compare_generators(
         samples = {name: open_sample(sample, mesh, stack) for name, sample in named.items()}
         others = {name: open_sample(sample, mesh, stack) for name, sample in _given(floor=floor, training=train)}
         check_comparable({"reference": ref, **samples, **others})
-        baseline = Baseline(ref, others.get("floor"), floor_name=name_of(floor))
+        against = ReferenceAndFloor(
+            Reading(ref, label="reference"),
+            Reading(others["floor"], label="floor") if "floor" in others else None,
+            floor_name=name_of(floor),
+            train=others.get("training"),
+            quick=quick,
+        )
         found: dict[str, Evaluation] = {}
         judged: dict[str, Source] = {}
         for name, sample in samples.items():
             names = name_of(reference), name_of(named[name]), name_of(train)
-            found[name], judged[name] = evaluate_against(
-                baseline, sample, names=names, train=others.get("training"), quick=quick
-            )
+            found[name], judged[name] = evaluate_against(against, Reading(sample, label=name), names=names)
         ranking = rank(found)
         if output is not None:
             _write(Path(output), ranking, ref, judged, force=force)

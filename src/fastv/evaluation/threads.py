@@ -61,31 +61,6 @@ ONE_MATRIX_THREAD = _OneMatrixThread()
 """For a ``with`` block whose work is divided among threads of its own."""
 
 
-class _ShortTurns:
-    """Short turns of the interpreter for as long as anybody works in the background."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._usual = sys.getswitchinterval()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._usual, 2e-4))
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                sys.setswitchinterval(self._usual)
-
-
-_SHORT_TURNS = _ShortTurns()
-
-
 def matrix_threads() -> int:
     """Threads to use: those of the matrix library, so that ``OMP_NUM_THREADS`` counts, and no more than cores here."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -103,12 +78,10 @@ def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
     future: Future[Result] = Future()
 
     def run() -> None:
-        # Array operations of the caller are short: it must not wait long for its turn after each.
-        with _SHORT_TURNS:
-            try:
-                future.set_result(work())
-            except BaseException as error:
-                future.set_exception(error)
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

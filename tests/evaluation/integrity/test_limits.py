@@ -15,24 +15,24 @@ from fastv.evaluation.integrity.limits import (
     energy_sums,
     incident_energies,
 )
-from fastv.evaluation.integrity.unchecked import RawScan, scan
+from fastv.evaluation.integrity.unchecked import UncheckedScan, scan
 from fastv.showers import Showers
 
 Make = Callable[..., Showers]
 
 
 @pytest.fixture(scope="module")
-def reference(geant4: Showers) -> RawScan:
+def reference(geant4: Showers) -> UncheckedScan:
     return scan(geant4)
 
 
-def changed(showers: Showers, change: Callable[[np.ndarray], None]) -> RawScan:
+def changed(showers: Showers, change: Callable[[np.ndarray], None]) -> UncheckedScan:
     energies = showers.energies.copy()
     change(energies)
     return scan(replace(showers, energies=energies))
 
 
-def test_geant4_passes(reference: RawScan, geant4_other: Showers) -> None:
+def test_geant4_passes(reference: UncheckedScan, geant4_other: Showers) -> None:
     other = scan(geant4_other)
     findings = [
         damaged_voxels(other, reference),
@@ -44,7 +44,7 @@ def test_geant4_passes(reference: RawScan, geant4_other: Showers) -> None:
     assert [finding.status for finding in findings] == ["agrees"] * 5
 
 
-def test_damage_is_counted(reference: RawScan, geant4_other: Showers) -> None:
+def test_damage_is_counted(reference: UncheckedScan, geant4_other: Showers) -> None:
     def damage(energies: np.ndarray) -> None:
         energies[10, :3] = np.nan
         energies[20, 5] = np.inf
@@ -64,7 +64,7 @@ def test_bad_incident_energies_are_counted(make_showers: Make) -> None:
     assert "2 incident energies are not above zero" in found.words
 
 
-def test_a_threshold_that_was_not_applied(reference: RawScan, geant4: Showers, geant4_other: Showers) -> None:
+def test_a_threshold_that_was_not_applied(reference: UncheckedScan, geant4: Showers, geant4_other: Showers) -> None:
     def fill(energies: np.ndarray) -> None:
         energies[:, :10][energies[:, :10] == 0] = 0.001
 
@@ -80,7 +80,7 @@ def test_no_threshold_is_a_reason_to_skip(make_showers: Make) -> None:
     assert below_threshold(found, found).status == "not judged"
 
 
-def test_empty_showers_beyond_chance(reference: RawScan, geant4_other: Showers) -> None:
+def test_empty_showers_beyond_chance(reference: UncheckedScan, geant4_other: Showers) -> None:
     def empty(n: int) -> Callable[[np.ndarray], None]:
         return lambda energies: energies[:n].__setitem__(slice(None), 0)
 
@@ -91,7 +91,7 @@ def test_empty_showers_beyond_chance(reference: RawScan, geant4_other: Showers) 
 
 
 @pytest.mark.parametrize("factor", [1.5, 40.0])
-def test_one_shower_with_too_much_energy(reference: RawScan, geant4_other: Showers, factor: float) -> None:
+def test_one_shower_with_too_much_energy(reference: UncheckedScan, geant4_other: Showers, factor: float) -> None:
     row = int(np.argsort(geant4_other.incident_energies)[-5])
     found = energy_sums(changed(geant4_other, lambda energies: energies[row].__imul__(factor)), reference)
     assert (found.status, found.extreme_shower, found.far) == ("differs", row, 1)
@@ -102,7 +102,7 @@ def test_one_shower_with_too_much_energy(reference: RawScan, geant4_other: Showe
     assert f"shower {row}" in found.words
 
 
-def test_many_showers_with_slightly_too_much(reference: RawScan, geant4_other: Showers) -> None:
+def test_many_showers_with_slightly_too_much(reference: UncheckedScan, geant4_other: Showers) -> None:
     found = energy_sums(changed(geant4_other, lambda energies: energies.__imul__(1.15)), reference)
     assert found.status == "differs"
     assert found.p_value is not None
@@ -110,7 +110,7 @@ def test_many_showers_with_slightly_too_much(reference: RawScan, geant4_other: S
     assert found.above > 100
 
 
-def test_rare_losses_are_allowed(reference: RawScan, geant4_other: Showers) -> None:
+def test_rare_losses_are_allowed(reference: UncheckedScan, geant4_other: Showers) -> None:
     """A shower may lose its energy in a nuclear reaction, out of the reference's range, once in a while."""
     found = energy_sums(changed(geant4_other, lambda energies: energies[17].__imul__(0.5)), reference)
     assert found.status == "agrees"
@@ -118,14 +118,14 @@ def test_rare_losses_are_allowed(reference: RawScan, geant4_other: Showers) -> N
     assert found.extreme_shower == 17
 
 
-def test_showers_of_other_energies_are_left_out(reference: RawScan, geant4_other: Showers) -> None:
+def test_showers_of_other_energies_are_left_out(reference: UncheckedScan, geant4_other: Showers) -> None:
     incident = geant4_other.incident_energies * 1e-3
     found = energy_sums(scan(replace(geant4_other, incident_energies=incident)), reference)
     assert found.status == "not judged"
     assert "it needs 100 showers" in found.words
 
 
-def test_other_incident_energies_are_said(reference: RawScan, geant4_other: Showers) -> None:
+def test_other_incident_energies_are_said(reference: UncheckedScan, geant4_other: Showers) -> None:
     high = geant4_other[geant4_other.incident_energies > 2e4]
     found = incident_energies(scan(high), reference)
     assert found.status == "undecided"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fastv.errors import FileFormatError
-from fastv.evaluation.integrity.unchecked import raw_batches, scan, undamaged
+from fastv.evaluation.integrity.unchecked import ScanCollector, scan
+from fastv.evaluation.observables.streaming import Reading
 from fastv.showers import Showers, ShowersFile
 
 Make = Callable[..., Showers]
@@ -60,10 +61,11 @@ def test_the_scan_of_good_showers(make_showers: Make) -> None:
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_batches_do_not_matter(damaged: Path, rows: int) -> None:
     with ShowersFile(damaged) as file:
-        batches = list(raw_batches(file, rows=rows))
-        whole = next(raw_batches(file))
-    assert [batch.rows.start for batch in batches] == list(range(0, 30, rows))
-    np.testing.assert_array_equal(np.concatenate([batch.energies for batch in batches]), whole.energies)
+        collector = ScanCollector(file.detector)
+        Reading(file, rows=rows).feed(collector, damaged="pass on")
+        found, whole = collector.result(), scan(file)
+    for name in ("hits", "not_finite", "negative", "below_threshold", "digests"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
 def test_digests_tell_showers_apart(make_showers: Make) -> None:
@@ -74,17 +76,6 @@ def test_digests_tell_showers_apart(make_showers: Make) -> None:
     first, second = scan(showers), scan(make_showers(40, energies=changed))
     assert np.flatnonzero(first.digests != second.digests).tolist() == [5]
     assert len(np.unique(first.digests)) == 40
-
-
-def test_undamaged_showers(damaged: Path, make_showers: Make) -> None:
-    with ShowersFile(damaged) as file:
-        found = scan(file)
-        kept = undamaged(file, found, most=100)
-        few = undamaged(file, found, most=10)
-    np.testing.assert_array_equal(kept.energies[[0, 3]], make_showers(30).energies[[0, 4]])
-    assert len(kept) == 25
-    assert len(few) == 10
-    assert scan(kept).good.all()
 
 
 def test_no_showers(make_showers: Make) -> None:

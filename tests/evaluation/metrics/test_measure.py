@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastv.evaluation.floor import Baseline
+from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.metrics.classifier_records import NAMES, ClassifierSettings
 from fastv.evaluation.metrics.measure import Metrics, measure
 from fastv.evaluation.observables.observe import observe
+from fastv.evaluation.observables.streaming import Reading
 from fastv.showers import Showers
 
 
@@ -44,7 +45,7 @@ def test_too_few_showers_are_told(geant4: Showers) -> None:
 
 def test_halves_are_the_floor_of_classifiers_that_see_voxels(geant4: Showers) -> None:
     tiny = ClassifierSettings(trainings=1, epochs=1, width=4, cnn_widths=(1, 1, 1, 1), device="cpu")
-    floor = Baseline(geant4[:300]).metrics(tiny, None)
+    floor = ReferenceAndFloor(Reading(geant4[:300]), classifiers=tiny).metrics()
     assert [each.classifier for each in floor.classifiers] == [NAMES[kind] for kind in ("high", "low", "cnn")]
     assert {each.showers_reference for each in floor.classifiers} == {150}
     assert floor.prdc is not None

@@ -1,7 +1,7 @@
-"""All integrity checks of a generated sample: may its numbers be trusted, and is it new?
+"""All integrity checks of a generated sample: may its figures be trusted, and is it new?
 
-:func:`check_integrity` reads every sample once for what is in it, and again for the nearest neighbours. Damaged voxels
-are counted, and the showers that have them are left out of all other checks.
+:func:`check_integrity` reads every sample once. Damaged voxels are counted, and the showers that have them are left out
+of all other checks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastv.errors import GeometryError
 from fastv.evaluation.integrity.coverage import coverage, dropped_modes, features
@@ -25,14 +24,20 @@ from fastv.evaluation.integrity.limits import (
     energy_sums,
     incident_energies,
 )
-from fastv.evaluation.integrity.neighbours import Neighbours, Shapes, ShapeSpace, nearest, read_shapes
+from fastv.evaluation.integrity.neighbours import (
+    Neighbours,
+    NeighboursCollector,
+    Shapes,
+    ShapesCollector,
+    ShapeSpace,
+    nearest,
+)
 from fastv.evaluation.integrity.novelty import RelativeDistances, copies, data_copying, relative_distances
-from fastv.evaluation.integrity.rotation import AlphaHarmonics, AlphaScanner, alpha_flatness
-from fastv.evaluation.integrity.unchecked import RawBatch, RawScan, RawScanner, undamaged
-from fastv.evaluation.observables.observe import Observables, Source, observe
+from fastv.evaluation.integrity.rotation import AlphaHarmonics, HarmonicsCollector, alpha_flatness
+from fastv.evaluation.integrity.unchecked import ScanCollector, UncheckedScan
+from fastv.evaluation.observables.observe import Observables, ObservablesCollector
+from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBatch
 from fastv.evaluation.statistics.comparison import Status
-from fastv.evaluation.threads import each_in_threads
-from fastv.showers import Showers
 
 MOST_SHOWERS = 10_000
 """Generated and reference showers whose neighbours are looked for; of larger samples some, spread evenly."""
@@ -44,7 +49,7 @@ _ORDER: tuple[Status, ...] = ("agrees", "not judged", "undecided", "differs")
 
 @dataclass(frozen=True)
 class Integrity:
-    """What the integrity checks found.
+    """The findings of all integrity checks.
 
     Attributes:
         findings: one a check, in the order of the report.
@@ -87,12 +92,56 @@ class Integrity:
         }
 
 
+@dataclass(frozen=True)
+class Contents:
+    """Contents of one sample, as the integrity checks need them.
+
+    Attributes:
+        scan: what each shower holds as it is stored.
+        harmonics: the energy around the axis.
+        shapes: shapes of some showers, for the search of neighbours.
+        observables: those of the undamaged showers, with the binning of the reference.
+    """
+
+    scan: UncheckedScan
+    harmonics: AlphaHarmonics
+    shapes: Shapes
+    observables: Observables
+
+
+class ContentsCollector:
+    """Collects the :class:`Contents` of a sample, but for the observables.
+
+    Args:
+        source: the sample.
+        most: showers whose neighbours are looked for.
+    """
+
+    def __init__(self, source: Source, most: int) -> None:
+        self._scan = ScanCollector(source.detector)
+        self._harmonics = HarmonicsCollector(source.detector, len(source))
+        self._shapes = ShapesCollector(ShapeSpace(source.detector.mesh), source.detector, len(source), most)
+
+    def look(self, batch: UncheckedBatch) -> tuple[Any, Any, Any]:
+        """Scan, harmonics and shapes of one batch."""
+        return self._scan.look(batch), self._harmonics.look(batch), self._shapes.look(batch)
+
+    def keep(self, part: tuple[Any, Any, Any]) -> None:
+        """Add those of a batch to those of the sample."""
+        self._scan.keep(part[0])
+        self._harmonics.keep(part[1])
+        self._shapes.keep(part[2])
+
+    def result(self, observables: Observables) -> Contents:
+        """The contents of the sample, completed by its observables."""
+        return Contents(self._scan.result(), self._harmonics.result(), self._shapes.result(), observables)
+
+
 def check_integrity(
     reference: Source,
     generated: Source,
     *,
     train: Source | None = None,
-    observables: tuple[Observables, Observables] | None = None,
     most: int | None = None,
     seed: int = 0,
 ) -> Integrity:
@@ -105,9 +154,7 @@ def check_integrity(
         reference: full simulation that the generator was not trained on.
         generated: the sample to judge.
         train: the showers that the generator was trained on.
-        observables: those of reference and generated, if they are known already.
-        most: generated and reference showers whose neighbours are looked for; by default 10,000 with a training file
-            and 5,000 without.
+        most: generated and reference showers whose neighbours are looked for, see :func:`most_compared`.
         seed: of random turns and of k-means.
 
     Raises:
@@ -123,11 +170,27 @@ def check_integrity(
         'agrees'
     """
     _check_meshes(reference, generated, train)
-    most = (MOST_WITHOUT_TRAIN if train is None else MOST_SHOWERS) if most is None else most
-    space = ShapeSpace(reference.detector.mesh)
-    scans: list[tuple[RawScan, AlphaHarmonics, Shapes]] = []
-    each_in_threads(lambda source: _scan(source, space, most), (reference, generated), scans.append)
-    (ref, ref_alpha, shapes_ref), (gen, gen_alpha, shapes_gen) = scans
+    contents: list[Contents] = []
+    for name, source in (("reference", reference), ("generated", generated)):
+        reading = Reading(source, label=name)
+        observer = ObservablesCollector(reading, like=contents[0].observables if contents else None)
+        collector = ContentsCollector(source, most_compared(train) if most is None else most)
+        reading.feed(observer, collector, damaged="pass on")
+        contents.append(collector.result(observer.result()))
+    return check_contents(*contents, train=train, seed=seed)
+
+
+def most_compared(train: Source | None) -> int:
+    """Showers of a sample whose neighbours are looked for: 10,000 with a training file, 5000 without."""
+    return MOST_WITHOUT_TRAIN if train is None else MOST_SHOWERS
+
+
+def check_contents(
+    reference: Contents, generated: Contents, *, train: Source | None = None, seed: int = 0
+) -> Integrity:
+    """Run all integrity checks on the contents of reference and generated sample; see :func:`check_integrity`."""
+    ref, gen = reference.scan, generated.scan
+    shapes_ref, shapes_gen = reference.shapes, generated.shapes
     findings: list[Finding] = [
         damaged_voxels(gen, ref),
         below_threshold(gen, ref),
@@ -138,7 +201,7 @@ def check_integrity(
         duplicates_between(gen, ref, other_name="reference"),
     ]
     ref_ref = _within(shapes_ref)
-    [gen_ref] = nearest([shapes_gen], shapes_ref, label="nearest reference showers")
+    [gen_ref] = nearest([shapes_gen], shapes_ref)
     enough = len(ref_ref) > 0 and len(gen_ref) > 0
     n = min(len(shapes_ref), len(shapes_gen))
     # Distances within a sample are smaller in a larger one, so both have the same size.
@@ -150,11 +213,11 @@ def check_integrity(
     ]
     to_train = None
     if train is not None:
-        scanner = RawScanner(train.detector)
-        gen_train, ref_train = nearest(
-            [shapes_gen, shapes_ref], train, also=scanner.add, label="nearest training showers"
-        )
+        scanner = ScanCollector(train.detector)
+        neighbours = NeighboursCollector([shapes_gen, shapes_ref], train.detector, len(train))
+        Reading(train, label="nearest training showers").feed(scanner, neighbours, damaged="pass on")
         tr = scanner.result()
+        gen_train, ref_train = neighbours.result()
         shared = duplicates_between(ref, tr, name="reference", other_name="training")
         drawn = copies(
             ref_train,
@@ -167,13 +230,13 @@ def check_integrity(
         findings += _novelty(gen_train, ref_train, gen_ref, ref_ref, shared, known=drawn.status == "differs")
         if len(gen_train) and len(ref_train):
             to_train = relative_distances(gen_train, ref_train)
-    findings += _modes(reference, generated, ref, gen, observables, most, seed)
+    findings += _modes(reference, generated, seed)
     findings.append(
         alpha_flatness(
-            gen_alpha,
-            ref_alpha,
-            layer_ids=reference.detector.mesh.layer_ids,
-            theta=_theta(generated),
+            generated.harmonics,
+            reference.harmonics,
+            layer_ids=ref.detector.mesh.layer_ids,
+            theta=generated.observables.theta,
             seed=seed,
         )
     )
@@ -188,21 +251,8 @@ def _check_meshes(reference: Source, generated: Source, train: Source | None) ->
             raise GeometryError(msg)
 
 
-def _scan(source: Source, space: ShapeSpace, most: int) -> tuple[RawScan, AlphaHarmonics, Shapes]:
-    """Everything that one pass over a sample gives."""
-    detector = source.detector
-    scanner, alpha = RawScanner(detector), AlphaScanner(detector.mesh, len(source), detector.threshold)
-
-    def look(batch: RawBatch) -> None:
-        scanner.add(batch)
-        alpha.add(batch)
-
-    shapes = read_shapes(source, space, most=most, also=look, label="scan")
-    return scanner.result(), alpha.result(), shapes
-
-
 def _within(shapes: Shapes) -> Neighbours:
-    [found] = nearest([shapes], shapes, same_sample=True, label="nearest showers within the sample")
+    [found] = nearest([shapes], shapes, same_sample=True)
     return found
 
 
@@ -227,31 +277,9 @@ def _novelty(
     return found
 
 
-def _modes(
-    reference: Source,
-    generated: Source,
-    ref: RawScan,
-    gen: RawScan,
-    observables: tuple[Observables, Observables] | None,
-    most: int,
-    seed: int,
-) -> list[Finding]:
-    if not ref.good.any() or not gen.good.any():
+def _modes(reference: Contents, generated: Contents, seed: int) -> list[Finding]:
+    if not len(reference.observables) or not len(generated.observables):
         reason = "a sample has no undamaged showers"
         return [skipped(check, reason) for check in ("coverage", "dropped modes")]
-    if observables is None:
-        first, second = (
-            sample if scanned.good.all() else undamaged(sample, scanned, most=most)
-            for sample, scanned in ((reference, ref), (generated, gen))
-        )
-        observed = observe(first, label="reference: observables")
-        other = observe(second, voxel_edges=observed.voxel_edges, label="generated: observables")
-        observables = observed, other
-    expected, found = (features(sample, observables[0]) for sample in observables)
+    expected, found = (features(sample.observables, reference.observables) for sample in (reference, generated))
     return [coverage(expected, found), dropped_modes(expected, found, seed=seed)]
-
-
-def _theta(source: Source) -> NDArray[np.floating] | None:
-    if isinstance(source, Showers):
-        return source.theta
-    return source.column("incident_theta") if "incident_theta" in source.columns else None

@@ -69,7 +69,7 @@ class Features:
 
 
 class EnergyCoverage(BaseModel):
-    """Coverage in one bin of incident energy [low, high) in MeV; None where ``skipped`` gives the reason."""
+    """Coverage in one bin of incident energy [low, high) in MeV; None where ``not judged`` gives the reason."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.evaluation.integrity.findings import Finding, counted
-from fastv.evaluation.integrity.unchecked import RawScan
+from fastv.evaluation.integrity.unchecked import UncheckedScan
 
 _MOSTLY = 0.5
 
@@ -23,7 +23,9 @@ class Duplicates(Finding):
     first: tuple[int, int] | None = None
 
 
-def duplicates_within(sample: RawScan, floor: RawScan | None = None, *, name: str = "generated") -> Duplicates:
+def duplicates_within(
+    sample: UncheckedScan, floor: UncheckedScan | None = None, *, name: str = "generated"
+) -> Duplicates:
     """Showers of a sample that repeat an earlier one.
 
     Args:
@@ -55,7 +57,9 @@ def duplicates_within(sample: RawScan, floor: RawScan | None = None, *, name: st
     return _finding(f"duplicates within the {name} sample", words, len(repeats), count, pair, own_floor)
 
 
-def duplicates_between(sample: RawScan, other: RawScan, *, name: str = "generated", other_name: str) -> Duplicates:
+def duplicates_between(
+    sample: UncheckedScan, other: UncheckedScan, *, name: str = "generated", other_name: str
+) -> Duplicates:
     """Showers of a sample that are in another sample too.
 
     Args:
@@ -88,7 +92,7 @@ def duplicates_between(sample: RawScan, other: RawScan, *, name: str = "generate
     return _finding(check, words, len(found), count, pair, None)
 
 
-def _filled(sample: RawScan) -> tuple[NDArray[np.int64], int]:
+def _filled(sample: UncheckedScan) -> tuple[NDArray[np.int64], int]:
     """Rows of the showers that have energy or damage, and their number."""
     rows = np.flatnonzero((sample.hits > 0) | (sample.not_finite > 0) | (sample.negative > 0))
     return rows, len(rows)

@@ -1,7 +1,7 @@
 """What no detector could have measured: damaged voxels, energy below threshold, empty showers, too much energy.
 
-All checks work on :class:`fastv.evaluation.integrity.unchecked.RawScan`, so they count what a showers file refuses to
-hand out.
+All checks work on :class:`fastv.evaluation.integrity.unchecked.UncheckedScan`, so they count what a showers file
+refuses to hand out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastv.evaluation.integrity.findings import (
     local_scale,
     skipped,
 )
-from fastv.evaluation.integrity.unchecked import RawScan
+from fastv.evaluation.integrity.unchecked import UncheckedScan
 from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
@@ -76,7 +76,7 @@ class EnergySums(Finding):
     reference_deviations: tuple[float, float] | None = None
 
 
-def damaged_voxels(generated: RawScan, reference: RawScan | None = None) -> DamagedVoxels:
+def damaged_voxels(generated: UncheckedScan, reference: UncheckedScan | None = None) -> DamagedVoxels:
     """Count NaN, infinite and negative voxels and incident energies that are not finite and above zero.
 
     Args:
@@ -127,7 +127,7 @@ def damaged_voxels(generated: RawScan, reference: RawScan | None = None) -> Dama
     )
 
 
-def below_threshold(generated: RawScan, reference: RawScan) -> BelowThreshold:
+def below_threshold(generated: UncheckedScan, reference: UncheckedScan) -> BelowThreshold:
     """Count voxels between zero and the readout threshold.
 
     Full simulation has none if the threshold was applied. ``undecided`` if both samples have them (a threshold that
@@ -165,7 +165,7 @@ def below_threshold(generated: RawScan, reference: RawScan) -> BelowThreshold:
     )
 
 
-def empty_showers(generated: RawScan, reference: RawScan) -> EmptyShowers:
+def empty_showers(generated: UncheckedScan, reference: UncheckedScan) -> EmptyShowers:
     """Compare the fractions of empty showers by Fisher's exact test.
 
     ``differs`` if the sample has more than the reference and chance is no explanation (p below 0.001), ``undecided`` if
@@ -196,7 +196,7 @@ def empty_showers(generated: RawScan, reference: RawScan) -> EmptyShowers:
     )
 
 
-def energy_sums(generated: RawScan, reference: RawScan, *, bound: float = 1.0) -> EnergySums:
+def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: float = 1.0) -> EnergySums:
     """Find showers with more, or less, energy than full simulation ever gives at their incident energy.
 
     With z the deviation of E_tot/E_inc from the reference's mean at that energy, in its standard deviations there, the
@@ -271,7 +271,7 @@ def energy_sums(generated: RawScan, reference: RawScan, *, bound: float = 1.0) -
     )
 
 
-def incident_energies(generated: RawScan, reference: RawScan) -> Finding:
+def incident_energies(generated: UncheckedScan, reference: UncheckedScan) -> Finding:
     """Do the samples have the same distribution of incident energies (Kolmogorov-Smirnov)?
 
     ``undecided`` at p below 0.01: whatever depends on energy then differs for that reason alone.
@@ -300,7 +300,7 @@ def incident_energies(generated: RawScan, reference: RawScan) -> Finding:
     )
 
 
-def _fractions(sample: RawScan) -> tuple[F64, F64, NDArray[np.int64]]:
+def _fractions(sample: UncheckedScan) -> tuple[F64, F64, NDArray[np.int64]]:
     rows = np.flatnonzero(sample.good)
     incident = sample.incident_energies[rows]
     return np.log(incident), sample.totals[rows] / incident, rows

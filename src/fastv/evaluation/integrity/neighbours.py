@@ -8,24 +8,27 @@ in each voxel is about sigma/2, far below that of independent showers, which flu
 
 Turns are costly to try, so candidates are found first. In the Fourier amplitudes of f over alpha, which no turn and no
 mirror image changes, the distance is never larger than d (Cauchy and Schwarz, harmonic by harmonic). The few nearest
-by amplitudes are then compared exactly.
+by amplitudes are then compared exactly. A bank that is read from a file goes by in pieces, and each piece is searched
+and compared while it is in memory, so that the file is read once: candidates of the first pieces that later ones
+surpass have then been compared in vain, a few times as many comparisons, which cost less than reading the file again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import gcd, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
-from fastv.evaluation.integrity.unchecked import RawBatch, raw_batches
-from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBatch
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -37,6 +40,7 @@ CANDIDATES = 8
 MEMORY = 2**29
 """Bytes that the shapes of one sample may take."""
 _BANK_BYTES = 2**27
+"""Bytes of the amplitudes of one piece of a bank."""
 _QUERY_BLOCK = 256
 _PAIRS = 512
 
@@ -175,7 +179,7 @@ class Shapes:
         return len(self.rows)
 
     def __getitem__(self, which: slice | NDArray[np.integer]) -> Shapes:
-        """Some of them."""
+        """The shapes of a slice or of given indices."""
         return Shapes(
             self.space,
             self.rows[which],
@@ -186,78 +190,98 @@ class Shapes:
         )
 
 
-def read_shapes(
-    source: Source,
-    space: ShapeSpace,
-    *,
-    most: int | None = None,
-    also: Callable[[RawBatch], None] | None = None,
-    label: str = "shapes",
-) -> Shapes:
-    """Shapes of a sample, or of ``most`` of its showers spread evenly over it.
+class ShapesCollector:
+    """Collects the shapes of a sample, or of ``most`` of its showers spread evenly over it.
 
-    No more are read than fit into 512 MiB. Showers without energy and those with damaged voxels or incident energies
-    are left out.
+    No more are kept than fit into 512 MiB. Showers without energy and damaged ones are left out.
+
+    Args:
+        space: mesh and symmetries, the same for all samples that are compared.
+        detector: voxels below its readout threshold read zero.
+        total: showers to come.
+        most: number of showers at most.
+    """
+
+    def __init__(self, space: ShapeSpace, detector: Detector, total: int, most: int | None = None) -> None:
+        self._threshold = detector.threshold
+        n = min(total, total if most is None else most, max(1, MEMORY // space.bytes_per_shower))
+        self._wanted = np.arange(n) * total // max(1, n)
+        self._kept = _Buffer(space, n)
+
+    def look(self, batch: UncheckedBatch) -> Shapes:
+        """The shapes of the wanted showers of a batch."""
+        wanted = self._wanted[slice(*np.searchsorted(self._wanted, [batch.rows.start, batch.rows.stop]))]
+        return _shapes_of(batch, wanted, self._kept.space, self._threshold)
+
+    def keep(self, part: Shapes) -> None:
+        """Add the shapes of a batch."""
+        self._kept.add(part)
+
+    def result(self) -> Shapes:
+        """All shapes."""
+        return self._kept.shapes
+
+
+def read_shapes(source: Source, space: ShapeSpace, *, most: int | None = None, label: str = "shapes") -> Shapes:
+    """Shapes of a sample, see :class:`ShapesCollector`.
 
     Args:
         source: an open file or showers in memory.
-        space: mesh and symmetries, the same for all samples that are compared.
-        most: number of showers at most.
-        also: called with every batch of the sample.
+        space, most: see :class:`ShapesCollector`.
         label: what the progress bar on standard error says.
     """
-    n = min(len(source), len(source) if most is None else most, max(1, MEMORY // space.bytes_per_shower))
-    wanted = np.arange(n) * len(source) // max(1, n)
-    rows, log_energies, totals = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
-    shapes = np.empty((n, space.voxels), dtype=np.float32)
-    amplitudes = np.empty((n, space.dimensions), dtype=np.float32)
-    stop = 0
-    for part in _shapes_of(source, space, wanted, label, also=also):
-        here = slice(stop, stop + len(part))
-        stop = here.stop
-        rows[here], log_energies[here], totals[here] = part.rows, part.log_energies, part.totals
-        shapes[here], amplitudes[here] = part.shapes, part.amplitudes
-    return Shapes(space, rows, log_energies, totals, shapes, amplitudes)[:stop]
+    collector = ShapesCollector(space, source.detector, len(source), most)
+    Reading(source, label=label).feed(collector, damaged="pass on")
+    return collector.result()
 
 
-def _shapes_of(
-    source: Source,
-    space: ShapeSpace,
-    wanted: I64 | None,
-    label: str,
-    *,
-    amplitudes: bool = True,
-    also: Callable[[RawBatch], None] | None = None,
-) -> Iterator[Shapes]:
-    """Shapes batch by batch, of all showers or of the wanted ones (rising row numbers)."""
-    threshold = source.detector.threshold
-    for batch in raw_batches(source, label=label):
-        if also is not None:
-            also(batch)
-        start, stop = batch.rows.start, batch.rows.stop
-        if wanted is None:
-            rows = np.arange(start, stop)
-            energies, incident = batch.energies, batch.incident_energies
-        else:
-            rows = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
-            if not len(rows):
-                continue
-            energies, incident = batch.energies[rows - start], batch.incident_energies[rows - start]
-        with np.errstate(invalid="ignore"):
-            good = np.isfinite(energies.sum(axis=1, dtype=np.float64)) & (energies.min(axis=1, initial=0) >= 0)
-            good &= np.isfinite(incident) & (incident > 0)
-            energies = np.where(energies >= threshold * (1 - 1e-6), energies, 0)
-            totals = energies.sum(axis=1, dtype=np.float64)
-            good &= totals > 0
-        shapes = space.shapes(energies if good.all() else energies[good])
-        yield Shapes(
-            space,
-            rows[good],
-            np.log(incident[good]),
-            totals[good],
-            shapes,
-            space.amplitudes(shapes) if amplitudes else np.empty((len(shapes), 0), dtype=np.float32),
+class _Buffer:
+    """Memory for the shapes of some showers, filled bit by bit."""
+
+    def __init__(self, space: ShapeSpace, size: int) -> None:
+        self.space, self.size = space, size
+        self._filled = 0
+        self._rows, self._log_energies, self._totals = np.empty(size, dtype=np.int64), np.empty(size), np.empty(size)
+        self._shapes = np.empty((size, space.voxels), dtype=np.float32)
+        self._amplitudes = np.empty((size, space.dimensions), dtype=np.float32)
+
+    def add(self, part: Shapes) -> int:
+        """Take as many as there is room for, and say how many."""
+        n = min(len(part), self.size - self._filled)
+        here = slice(self._filled, self._filled + n)
+        self._filled += n
+        self._rows[here], self._log_energies[here], self._totals[here] = (
+            column[:n] for column in (part.rows, part.log_energies, part.totals)
         )
+        self._shapes[here], self._amplitudes[here] = part.shapes[:n], part.amplitudes[:n]
+        return n
+
+    @property
+    def full(self) -> bool:
+        return self._filled == self.size
+
+    @property
+    def shapes(self) -> Shapes:
+        """The shapes added so far, as views."""
+        whole = Shapes(self.space, self._rows, self._log_energies, self._totals, self._shapes, self._amplitudes)
+        return whole[: self._filled]
+
+    def empty(self) -> None:
+        self._filled = 0
+
+
+def _shapes_of(batch: UncheckedBatch, rows: I64, space: ShapeSpace, threshold: float) -> Shapes:
+    """Shapes of some rows of the sample that are in a batch; damaged and empty showers are left out."""
+    rows = rows[batch.good[rows - batch.rows.start]]
+    local = rows - batch.rows.start
+    whole = len(rows) == len(batch)
+    energies = batch.stored.energies if whole else batch.stored.energies[local]
+    energies = np.where(energies >= threshold * (1 - 1e-6), energies, 0)
+    totals = energies.sum(axis=1, dtype=np.float64)
+    filled = totals > 0
+    shapes = space.shapes(energies if filled.all() else energies[filled])
+    log_energies = np.log(batch.stored.incident_energies[local[filled]])
+    return Shapes(space, rows[filled], log_energies, totals[filled], shapes, space.amplitudes(shapes))
 
 
 @dataclass(frozen=True)
@@ -302,10 +326,9 @@ def nearest(
     same_sample: bool = False,
     window: float = WINDOW,
     candidates: int = CANDIDATES,
-    also: Callable[[RawBatch], None] | None = None,
     label: str = "nearest showers",
 ) -> list[Neighbours]:
-    """The nearest showers of a bank for several sets of showers, in two passes over the bank.
+    """The nearest showers of a bank for several sets of showers.
 
     The bank may be a file of any size: it is streamed. The nearest ``candidates`` by amplitudes are compared exactly;
     a shower further than all of them by amplitudes may still be a little nearer by its exact distance, so ``distance``
@@ -318,7 +341,6 @@ def nearest(
         same_sample: queries and bank are the same sample: a shower is no neighbour of itself.
         window: largest difference in ln E.
         candidates: showers compared exactly, at least 2.
-        also: called with every batch that is read in the first pass over a bank that is streamed.
         label: what the progress bar on standard error says.
 
     Raises:
@@ -334,126 +356,116 @@ def nearest(
         >>> found.index, bool((found.distance < 1e-2).all())
         (array([0, 1, 2, 3, 4]), True)
     """
-    if candidates < 2:
-        msg = f"the nearest and the second nearest need at least 2 candidates, got {candidates}"
-        raise SettingsError(msg)
-    all_rows = np.concatenate([q.rows for q in queries])
-    log_energies = np.concatenate([q.log_energies for q in queries])
-    n = len(log_energies)
-    search = _Search(queries, np.argsort(log_energies, kind="stable"), window, candidates, same_sample=same_sample)
-    for chunk in _chunks(bank, queries[0].space, f"{label}: candidates", also):
-        search.add(chunk)
-    similarity, turn, mirrored, totals = _exact(queries, bank, search.rows, f"{label}: comparison")
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :2]
-    pick = np.arange(n)
-    best = order[:, 0]
-    distance = np.sqrt(np.maximum(0.0, 2 - 2 * np.take_along_axis(similarity, order, axis=1)))
-    found = search.rows[pick, order[:, 1]] >= 0
-    own_totals = np.concatenate([q.totals for q in queries])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = own_totals / totals[pick, best]
-    results = []
-    start = 0
-    for q in queries:
-        part = np.arange(start, start + len(q))
-        start += len(q)
-        kept = part[found[part]]
-        results.append(
-            Neighbours(
-                rows=all_rows[kept],
-                log_energies=log_energies[kept],
-                distance=distance[kept, 0],
-                second=distance[kept, 1],
-                index=search.rows[kept, best[kept]],
-                turn=turn[kept, best[kept]],
-                mirrored=mirrored[kept, best[kept]],
-                scale=scale[kept],
-                alone=len(part) - len(kept),
-            )
-        )
-    return results
-
-
-def _chunks(
-    bank: Source | Shapes, space: ShapeSpace, label: str, also: Callable[[RawBatch], None] | None
-) -> Iterator[Shapes]:
-    """The bank in pieces of some 128 MiB, without their shapes, sorted by incident energy."""
-    most = max(256, _BANK_BYTES // (4 * space.dimensions))
     if isinstance(bank, Shapes):
-        with tqdm(total=len(bank), desc=label, unit="shower", disable=None, leave=False) as progress:
-            for start in range(0, len(bank), most):
-                piece = slice(start, min(start + most, len(bank)))
-                bare = Shapes(
-                    space,
-                    bank.rows[piece],
-                    bank.log_energies[piece],
-                    bank.totals[piece],
-                    bank.shapes[:0],
-                    bank.amplitudes[piece],
-                )
-                yield _joined([bare])
-                progress.update(len(bare))
-        return
-    waiting: list[Shapes] = []
-    for batch in _shapes_of(bank, space, None, label, also=also):
-        # The shapes themselves are made again for the candidates.
-        waiting.append(
-            Shapes(space, batch.rows, batch.log_energies, batch.totals, batch.shapes[:, :0], batch.amplitudes)
-        )
-        if sum(map(len, waiting)) >= most:
-            yield _joined(waiting)
-            waiting.clear()
-    if waiting:
-        yield _joined(waiting)
+        search = _Search(queries, window, candidates, same_sample=same_sample)
+        piece = _piece(bank.space)
+        for start in range(0, len(bank), piece):
+            search.add(bank[start : start + piece])
+        return search.result()
+    collector = NeighboursCollector(
+        queries, bank.detector, len(bank), same_sample=same_sample, window=window, candidates=candidates
+    )
+    Reading(bank, label=label).feed(collector, damaged="pass on")
+    return collector.result()
 
 
-def _joined(parts: Sequence[Shapes]) -> Shapes:
-    """Pieces without shapes, as one that is sorted by incident energy."""
-    log_energies = np.concatenate([part.log_energies for part in parts])
-    order = np.argsort(log_energies, kind="stable")
-    rows, totals = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("rows", "totals"))
-    amplitudes = np.empty((len(order), parts[0].amplitudes.shape[1]), dtype=np.float32)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    start = 0
-    for part in parts:
-        amplitudes[place[start : start + len(part)]] = part.amplitudes
-        start += len(part)
-    bare = np.empty((len(order), 0), dtype=np.float32)
-    return Shapes(parts[0].space, rows, log_energies[order], totals, bare, amplitudes)
+class NeighboursCollector:
+    """Finds the nearest showers of a bank while it is read.
+
+    Args:
+        queries: the showers whose neighbours are wanted.
+        detector: that of the bank; voxels below its readout threshold read zero.
+        total: showers of the bank.
+        same_sample, window, candidates: see :func:`nearest`.
+
+    Raises:
+        SettingsError: fewer than two candidates.
+    """
+
+    def __init__(
+        self,
+        queries: Sequence[Shapes],
+        detector: Detector,
+        total: int,
+        *,
+        same_sample: bool = False,
+        window: float = WINDOW,
+        candidates: int = CANDIDATES,
+    ) -> None:
+        self._space, self._threshold = queries[0].space, detector.threshold
+        self._search = _Search(queries, window, candidates, same_sample=same_sample)
+        self._piece = _Buffer(self._space, min(total, _piece(self._space)))
+
+    def look(self, batch: UncheckedBatch) -> Shapes:
+        """The shapes of a batch."""
+        return _shapes_of(batch, np.arange(batch.rows.start, batch.rows.stop), self._space, self._threshold)
+
+    def keep(self, part: Shapes) -> None:
+        """Search a batch, together with others that make a piece."""
+        while len(part):
+            part = part[self._piece.add(part) :]
+            if self._piece.full:
+                self._search_piece()
+
+    def _search_piece(self) -> None:
+        self._search.add(self._piece.shapes)
+        self._piece.empty()
+
+    def result(self) -> list[Neighbours]:
+        """The neighbours of each set of queries."""
+        self._search_piece()
+        return self._search.result()
+
+
+def _piece(space: ShapeSpace) -> int:
+    """Showers of a bank that are searched together."""
+    return max(256, _BANK_BYTES // (4 * space.dimensions))
 
 
 class _Search:
-    """The candidates of each query, kept while pieces of the bank pass by."""
+    """The candidates of each query and how near they are, kept while pieces of the bank pass by."""
 
-    def __init__(
-        self, queries: Sequence[Shapes], order: I64, window: float, candidates: int, *, same_sample: bool
-    ) -> None:
+    def __init__(self, queries: Sequence[Shapes], window: float, candidates: int, *, same_sample: bool) -> None:
+        if candidates < 2:
+            msg = f"the nearest and the second nearest need at least 2 candidates, got {candidates}"
+            raise SettingsError(msg)
         self._queries = queries
-        self._order = order
         self._window = window
         self._same_sample = same_sample
-        n = len(order)
         self._starts = np.concatenate([[0], np.cumsum([len(q) for q in queries])])
-        self._similarity = np.full((n, candidates), -1.0, dtype=np.float32)
-        self._log_energies = np.concatenate([q.log_energies for q in queries])
-        self._own_rows = np.concatenate([q.rows for q in queries])
-        self.rows = np.full((n, candidates), -1, dtype=np.int64)
-        """Rows (n, candidates) of the bank, -1 where there are not so many."""
+        self._rows, self._log_energies, self._totals = (
+            np.concatenate([getattr(q, name) for q in queries]) for name in ("rows", "log_energies", "totals")
+        )
+        self._order = np.argsort(self._log_energies, kind="stable")
+        shape = len(self._order), candidates
+        # Of each candidate: similarity by amplitudes, row in the bank (-1: none), and what the exact comparison found.
+        self._similarity = np.full(shape, -1.0, dtype=np.float32)
+        self._found: tuple[NDArray[Any], ...] = (
+            np.full(shape, -1, dtype=np.int64),
+            np.full(shape, -1.0),
+            np.zeros(shape, dtype=np.int64),
+            np.zeros(shape, dtype=np.bool_),
+            np.zeros(shape),
+        )
 
-    def _amplitudes(self, which: I64) -> F32:
+    def _of(self, name: str, which: I64) -> F32:
+        """Shapes or amplitudes of some queries."""
         if len(self._queries) == 1:
-            return self._queries[0].amplitudes[which]
+            own: F32 = getattr(self._queries[0], name)[which]
+            return own
         owner = np.searchsorted(self._starts, which, side="right") - 1
-        rows = np.empty((len(which), self._queries[0].amplitudes.shape[1]), dtype=np.float32)
+        rows = np.empty((len(which), getattr(self._queries[0], name).shape[1]), dtype=np.float32)
         for i, q in enumerate(self._queries):
             mine = owner == i
-            rows[mine] = q.amplitudes[which[mine] - self._starts[i]]
+            rows[mine] = getattr(q, name)[which[mine] - self._starts[i]]
         return rows
 
-    def add(self, chunk: Shapes) -> None:
-        """Look through one piece of the bank, sorted by energy."""
-        energies = chunk.log_energies
+    def add(self, piece: Shapes) -> None:
+        """Look through one piece of the bank."""
+        by_energy = np.argsort(piece.log_energies, kind="stable")
+        energies, amplitudes = piece.log_energies[by_energy], piece.amplitudes[by_energy]
+        rows, totals = piece.rows[by_energy], piece.totals[by_energy]
+        k = self._similarity.shape[1]
         for start in range(0, len(self._order), _QUERY_BLOCK):
             which = self._order[start : start + _QUERY_BLOCK]
             own = self._log_energies[which]
@@ -461,62 +473,61 @@ class _Search:
             high = int(np.searchsorted(energies, own[-1] + self._window, side="right"))
             if low == high:
                 continue
-            similarity = self._amplitudes(which) @ chunk.amplitudes[low:high].T
+            similarity = self._of("amplitudes", which) @ amplitudes[low:high].T
             refused = np.abs(own[:, None] - energies[low:high]) > self._window
             if self._same_sample:
-                refused |= self._own_rows[which][:, None] == chunk.rows[low:high]
+                refused |= self._rows[which][:, None] == rows[low:high]
             similarity[refused] = -1
-            k = self.rows.shape[1]
             if high - low > k:
                 top = np.argpartition(similarity, high - low - k, axis=1)[:, -k:]
                 similarity = np.take_along_axis(similarity, top, axis=1)
             else:
                 top = np.broadcast_to(np.arange(high - low), similarity.shape)
-            rows = chunk.rows[low:high][top]
-            rows[similarity < 0] = -1
             both = np.concatenate([self._similarity[which], similarity], axis=1)
-            both_rows = np.concatenate([self.rows[which], rows], axis=1)
-            keep = np.argpartition(both, both.shape[1] - k, axis=1)[:, -k:]
-            self._similarity[which] = np.take_along_axis(both, keep, axis=1)
-            self.rows[which] = np.take_along_axis(both_rows, keep, axis=1)
+            best = np.argpartition(both, both.shape[1] - k, axis=1)[:, -k:]
+            self._similarity[which] = np.take_along_axis(both, best, axis=1)
+            # Candidates that stay keep what was found of them; new ones are compared.
+            kept = np.minimum(best, k - 1)
+            found = [np.take_along_axis(column[which], kept, axis=1) for column in self._found]
+            query, slot = np.nonzero((best >= k) & (self._similarity[which] >= 0))
+            place = low + top[query, best[query, slot] - k]
+            found[0][best >= k] = -1
+            found[1][best >= k] = -1.0
+            found[0][query, slot], found[4][query, slot] = rows[place], totals[place]
+            for first in range(0, len(query), _PAIRS):
+                pairs = slice(first, first + _PAIRS)
+                a, b = self._of("shapes", which[query[pairs]]), piece.shapes[by_energy[place[pairs]]]
+                exact = piece.space.similarity(a, b)
+                for column, values in zip(found[1:4], exact, strict=True):
+                    column[query[pairs], slot[pairs]] = values
+            for column, values in zip(self._found, found, strict=True):
+                column[which] = values
 
-
-def _exact(
-    queries: Sequence[Shapes], bank: Source | Shapes, rows: I64, label: str
-) -> tuple[F64, I64, NDArray[np.bool_], F64]:
-    """Exact similarities of all candidates (n, C), with turn, mirror image and the candidates' energies."""
-    n, k = rows.shape
-    flat = rows.reshape(-1)
-    similarity = np.full(n * k, -1.0)
-    turn, mirrored, totals = np.zeros(n * k, dtype=np.int64), np.zeros(n * k, dtype=np.bool_), np.zeros(n * k)
-    starts = np.concatenate([[0], np.cumsum([len(q) for q in queries])])
-    by_row = np.argsort(flat, kind="stable")
-    by_row = by_row[flat[by_row] >= 0]
-    sorted_rows = flat[by_row]
-    space = queries[0].space
-    pieces: Iterable[Shapes]
-    if isinstance(bank, Shapes):
-        pieces = [bank]
-    else:
-        pieces = _shapes_of(bank, space, np.unique(sorted_rows), label, amplitudes=False)
-    for piece in pieces:
-        if not len(piece):
-            continue
-        first = np.searchsorted(sorted_rows, piece.rows[0])
-        last = np.searchsorted(sorted_rows, piece.rows[-1], side="right")
-        for start in range(int(first), int(last), _PAIRS):
-            pairs = by_row[start : min(start + _PAIRS, int(last))]
-            at = np.searchsorted(piece.rows, flat[pairs])
-            own = pairs // k
-            if len(queries) == 1:
-                left = queries[0].shapes[own]
-            else:
-                owner = np.searchsorted(starts, own, side="right") - 1
-                left = np.empty((len(pairs), space.voxels), dtype=np.float32)
-                for i, q in enumerate(queries):
-                    mine = owner == i
-                    left[mine] = q.shapes[own[mine] - starts[i]]
-            similarity[pairs], turn[pairs], mirrored[pairs] = space.similarity(left, piece.shapes[at])
-            totals[pairs] = piece.totals[at]
-    shape = (n, k)
-    return similarity.reshape(shape), turn.reshape(shape), mirrored.reshape(shape), totals.reshape(shape)
+    def result(self) -> list[Neighbours]:
+        """The nearest of all pieces so far."""
+        rows, similarity, turn, mirrored, totals = self._found
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :2]
+        pick = np.arange(len(order))
+        best = order[:, 0]
+        distance = np.sqrt(np.maximum(0.0, 2 - 2 * np.take_along_axis(similarity, order, axis=1)))
+        found = rows[pick, order[:, 1]] >= 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = self._totals / totals[pick, best]
+        results = []
+        for start, stop in pairwise(self._starts.tolist()):
+            part = np.arange(start, stop)
+            kept = part[found[part]]
+            results.append(
+                Neighbours(
+                    rows=self._rows[kept],
+                    log_energies=self._log_energies[kept],
+                    distance=distance[kept, 0],
+                    second=distance[kept, 1],
+                    index=rows[kept, best[kept]],
+                    turn=turn[kept, best[kept]],
+                    mirrored=mirrored[kept, best[kept]],
+                    scale=scale[kept],
+                    alone=len(part) - len(kept),
+                )
+            )
+        return results

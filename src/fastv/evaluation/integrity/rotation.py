@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.evaluation.integrity.findings import SURE, Finding, skipped
-from fastv.evaluation.integrity.unchecked import RawBatch, raw_batches
-from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBatch
 from fastv.evaluation.statistics.comparison import Status
 
 F64 = NDArray[np.float64]
@@ -58,16 +57,19 @@ class AlphaHarmonics:
         return len(self.log_energies)
 
 
-class AlphaScanner:
-    """Builds :class:`AlphaHarmonics` batch by batch.
+_Columns = tuple[F64, C64, NDArray[np.float32]]
+
+
+class HarmonicsCollector:
+    """Collects the :class:`AlphaHarmonics` of the undamaged showers of a sample.
 
     Args:
-        mesh: the readout mesh.
+        detector: voxels below its readout threshold read zero.
         total: showers to come; more than fit into 256 MiB are thinned out evenly.
-        threshold: readout threshold in MeV: voxels below read zero.
     """
 
-    def __init__(self, mesh: ReadoutMesh, total: int, threshold: float) -> None:
+    def __init__(self, detector: Detector, total: int) -> None:
+        mesh, threshold = detector.mesh, detector.threshold
         counts = [layer.alpha_cells for layer in mesh.layers]
         self.layers = tuple(i for i, cells in enumerate(counts) if cells > 1)
         self.cells = gcd(*(counts[i] for i in self.layers)) if self.layers else 1
@@ -75,18 +77,18 @@ class AlphaScanner:
         self._threshold = threshold * (1 - 1e-6)
         per_shower = 8 * (len(self.layers) + 1) * max(1, self.cells // 2)
         self._step = max(1, -(-total * per_shower // MEMORY))
-        self._parts: list[tuple[F64, C64, NDArray[np.float32]]] = []
+        self._parts: list[_Columns] = []
 
-    def add(self, batch: RawBatch) -> None:
-        """Add the undamaged showers of a batch."""
+    def look(self, batch: UncheckedBatch) -> _Columns | None:
+        """The harmonics of one batch."""
         if self.cells < 2:
-            return
+            return None
         skip = -batch.rows.start % self._step
-        energies, incident = batch.energies[skip :: self._step], batch.incident_energies[skip :: self._step]
-        with np.errstate(invalid="ignore"):
-            good = np.isfinite(incident) & (incident > 0) & np.isfinite(energies.sum(axis=1, dtype=np.float64))
-            good &= energies.min(axis=1, initial=0) >= 0
-        energies, incident = energies[good], incident[good]
+        picked = np.arange(skip, len(batch), self._step)
+        picked = picked[batch.good[picked]]
+        whole = len(picked) == len(batch)
+        energies = batch.stored.energies if whole else batch.stored.energies[picked]
+        incident = batch.stored.incident_energies[picked]
         energies = np.where(energies >= self._threshold, energies, 0)
         harmonics = np.zeros((len(energies), len(self.layers) + 1, self.cells // 2), dtype=np.complex64)
         sums = np.zeros((len(energies), len(self.layers) + 1), dtype=np.float32)
@@ -98,15 +100,20 @@ class AlphaScanner:
             if block.alpha_cells == 1:
                 continue
             # A product with ones adds up short rows faster than a sum does.
-            slices = energies[:, voxels].reshape(-1, block.r_cells) @ np.ones(block.r_cells, dtype=np.float32)
-            slices = slices.reshape(len(energies), block.layers, block.alpha_cells) * scale
+            summed = energies[:, voxels].reshape(-1, block.r_cells) @ np.ones(block.r_cells, dtype=np.float32)
+            slices = summed.reshape(len(energies), block.layers, block.alpha_cells) * scale
             here = slice(done, done + block.layers)
             done = here.stop
             harmonics[:, here] = np.fft.rfft(slices, axis=2)[:, :, 1 : self.cells // 2 + 1]
             sums[:, here] = slices.sum(axis=2)
         harmonics[:, -1] = harmonics[:, :-1].sum(axis=1)
         sums[:, -1] = sums[:, :-1].sum(axis=1)
-        self._parts.append((np.log(incident), harmonics, sums))
+        return np.log(incident), harmonics, sums
+
+    def keep(self, part: _Columns | None) -> None:
+        """Add the harmonics of a batch to those of the sample."""
+        if part is not None:
+            self._parts.append(part)
 
     def result(self) -> AlphaHarmonics:
         """The harmonics of all batches so far."""
@@ -118,7 +125,7 @@ class AlphaScanner:
 
 
 def alpha_harmonics(source: Source, *, label: str = "alpha harmonics") -> AlphaHarmonics:
-    """Harmonics over alpha of all layers of a sample, in one pass.
+    """Harmonics over alpha of all layers of a sample.
 
     Args:
         source: an open file or showers in memory; damaged showers are left out.
@@ -131,10 +138,9 @@ def alpha_harmonics(source: Source, *, label: str = "alpha harmonics") -> AlphaH
         ...     alpha_harmonics(file[:20]).harmonics.shape
         (20, 46, 8)
     """
-    scanner = AlphaScanner(source.detector.mesh, len(source), source.detector.threshold)
-    for batch in raw_batches(source, label=label):
-        scanner.add(batch)
-    return scanner.result()
+    collector = HarmonicsCollector(source.detector, len(source))
+    Reading(source, label=label).feed(collector, damaged="pass on")
+    return collector.result()
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from fastv.evaluation.metrics.features import feature_matrix, tree_features
 from fastv.evaluation.metrics.fpd import Fpd, fpd
 from fastv.evaluation.metrics.kpd import Kpd, kpd
 from fastv.evaluation.metrics.prdc import Prdc, prdc
-from fastv.evaluation.metrics.voxels import log_voxels, low_level_inputs
-from fastv.evaluation.observables.observe import Observables, Source
+from fastv.evaluation.metrics.voxels import ChosenShowers, log_voxels, low_level_inputs
+from fastv.evaluation.observables.observe import Observables
 
 _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Metrics(BaseModel):
 def measure(
     reference: Observables,
     generated: Observables,
-    voxels: tuple[Source, Source] | None = None,
+    voxels: tuple[ChosenShowers, ChosenShowers] | None = None,
     *,
     chance: bool = True,
     classifiers: ClassifierSettings | None = None,
@@ -60,8 +60,8 @@ def measure(
 
     Args:
         reference, generated: observables of (N,) and (M,) showers.
-        voxels: the samples themselves, for precision, recall, density, coverage and for classifiers that see voxels;
-            of more than 4000 and 10,000 showers, so many spread over the sample are taken.
+        voxels: showers of both, for precision, recall, density, coverage (:data:`MOST_NEIGHBOURS` spread over the
+            sample) and for classifiers that see voxels (:data:`MOST_VOXELS`).
         chance: whether to find what shuffled labels give; it takes longer.
         classifiers: settings of the challenge's classifiers; None leaves them out.
         keep: a folder for finished trainings of the classifiers, to be continued.
@@ -94,7 +94,7 @@ def measure(
     boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
     found_prdc = None
     if voxels is not None:
-        (x, e), (y, f) = (log_voxels(source, MOST_NEIGHBOURS) for source in voxels)
+        (x, e), (y, f) = (log_voxels(chosen.spread(MOST_NEIGHBOURS), None) for chosen in voxels)
         found_prdc = tried("prdc", lambda: prdc(x, y, relabellings=50 if chance else 0, energies=(e, f), seed=seed))
         del x, y
     trained: list[ClassifierAuc] = []
@@ -113,13 +113,13 @@ def measure(
 
 
 def _classifier_inputs(
-    a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[Source, Source] | None
+    a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[ChosenShowers, ChosenShowers] | None
 ) -> Iterator[tuple[Kind, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
     """The classifiers that fit the mesh, each with its inputs of both samples."""
     yield "high", (a, b)
     if voxels is None:
         return
-    low = low_level_inputs(voxels[0], MOST_VOXELS), low_level_inputs(voxels[1], MOST_VOXELS)
+    low = low_level_inputs(voxels[0].spread(MOST_VOXELS)), low_level_inputs(voxels[1].spread(MOST_VOXELS))
     yield "low", low
     if mesh.is_regular and min(mesh.shape) > 1:
         yield "cnn", low

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
-from fastv.evaluation.observables.observe import Source
+from fastv.evaluation.observables.streaming import Source, UncheckedBatch
+from fastv.showers import Showers
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 ZERO_VOXEL = 0.1
 """MeV, in place of a voxel without energy before the logarithm."""
@@ -79,6 +82,80 @@ def low_level_inputs(source: Source, most: int | None = None) -> F32:
         inputs[here, 0] = np.log10(incident)
         inputs[here, 1:] = np.where(hit, values, 0) / incident[:, None]
     return inputs
+
+
+@dataclass(frozen=True)
+class ChosenShowers:
+    """Some showers of a sample, in memory.
+
+    Attributes:
+        rows: which showers of the sample they are (n,), rising.
+        total: showers of the sample.
+        showers: the showers.
+    """
+
+    rows: I64
+    total: int
+    showers: Showers
+
+    @classmethod
+    def all_of(cls, showers: Showers) -> ChosenShowers:
+        """All showers of a sample that is in memory."""
+        return cls(np.arange(len(showers)), len(showers), showers)
+
+    def spread(self, most: int) -> Showers:
+        """About ``most`` showers spread over the sample, those that :func:`log_voxels` takes of it; damaged ones fail.
+
+        Example:
+            >>> from fastv.sample import sample_path
+            >>> from fastv.showers import ShowersFile
+            >>> with ShowersFile(sample_path("test")) as file:
+            ...     showers = file[:600]
+            >>> ChosenShowers.all_of(showers).spread(500).incident_energies[250] == showers.incident_energies[350]
+            np.True_
+        """
+        wanted = np.isin(self.rows, _spread_rows(self.total, most))
+        return self.showers if wanted.all() else self.showers[wanted]
+
+
+class ChosenCollector:
+    """Keeps the undamaged ones of some showers spread over a sample.
+
+    Args:
+        source: the sample.
+        sizes: of the selections that are wanted, see :meth:`ChosenShowers.spread`.
+    """
+
+    def __init__(self, source: Source, sizes: Sequence[int]) -> None:
+        self._source = source
+        self._wanted = np.unique(np.concatenate([_spread_rows(len(source), most) for most in sizes]))
+        self._rows = np.empty_like(self._wanted)
+        self._incident = np.empty(len(self._wanted))
+        self._energies = np.empty((len(self._wanted), source.detector.mesh.n_voxels), dtype=np.float32)
+        self._kept = 0
+
+    def look(self, batch: UncheckedBatch) -> tuple[I64, Showers]:
+        """The wanted showers of a batch."""
+        rows = self._wanted[slice(*np.searchsorted(self._wanted, [batch.rows.start, batch.rows.stop]))]
+        rows = rows[batch.good[rows - batch.rows.start]]
+        return rows, batch.stored[rows - batch.rows.start]
+
+    def keep(self, part: tuple[I64, Showers]) -> None:
+        """Add the wanted showers of a batch."""
+        rows, showers = part
+        here = slice(self._kept, self._kept + len(rows))
+        self._kept = here.stop
+        self._rows[here], self._incident[here], self._energies[here] = rows, showers.incident_energies, showers.energies
+
+    def result(self) -> ChosenShowers:
+        """The wanted showers."""
+        n = self._kept
+        showers = Showers(self._incident[:n], self._energies[:n], self._source.detector)
+        return ChosenShowers(self._rows[:n], len(self._source), showers)
+
+
+def _spread_rows(total: int, most: int) -> I64:
+    return np.unique(np.concatenate([np.arange(run.start, run.stop) for run in _runs(total, most)]))
 
 
 def _runs(total: int, most: int | None) -> list[slice]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.evaluation.observables.streaming import check_physical, each_batch
+from fastv.evaluation.observables.streaming import Reading, UncheckedBatch
 from fastv.showers import Showers
 
 F32 = NDArray[np.float32]
@@ -60,15 +60,25 @@ def layer_observables(showers: Showers, workers: int | None = None) -> dict[str,
         >>> layers["width_r"].shape, bool((layers["width_r"] <= 20.93).all())
         ((50, 45), True)
     """
-    kernel = LayerKernel(showers.detector)
-    columns = empty_columns(showers)
+    collector = _LayersCollector(showers)
+    Reading(showers, label="layers").feed(collector, workers=workers)
+    return collector.columns
 
-    def collect(batch: Showers, start: int, found: dict[str, F32]) -> None:
+
+class _LayersCollector:
+    """Fills the columns of a whole sample."""
+
+    def __init__(self, showers: Showers) -> None:
+        self._kernel = LayerKernel(showers.detector)
+        self.columns = empty_columns(showers)
+
+    def look(self, batch: UncheckedBatch) -> tuple[slice, dict[str, F32]]:
+        return batch.rows, self._kernel.whole_batch(batch.stored)
+
+    def keep(self, part: tuple[slice, dict[str, F32]]) -> None:
+        rows, found = part
         for name, values in found.items():
-            columns[name][start : start + len(batch)] = values
-
-    each_batch(kernel.whole_batch, showers, collect, workers=workers, label="layers")
-    return columns
+            self.columns[name][rows] = values
 
 
 @dataclass(frozen=True)
@@ -111,23 +121,19 @@ class LayerKernel:
         self._blocks = _block_weights(detector.mesh)
         self._cells = np.diff(detector.mesh.layer_boundaries).astype(np.float64)
 
-    def whole_batch(self, batch: Showers, start: int = 0) -> dict[str, F32]:
-        """The observables of a batch (n, L); its first shower is number ``start``."""
+    def whole_batch(self, batch: Showers) -> dict[str, F32]:
+        """The observables of a batch (n, L)."""
         columns = empty_columns(batch)
-        for _ in self.pieces(batch, columns, start):
+        for _ in self.pieces(batch, columns):
             pass
         return columns
 
-    def pieces(self, batch: Showers, columns: dict[str, F32], start: int = 0) -> Iterator[Piece]:
+    def pieces(self, batch: Showers, columns: dict[str, F32]) -> Iterator[Piece]:
         """Fill the columns piece by piece, and give what further observables can be made from.
 
         Args:
-            batch: (n, V) MeV.
+            batch: undamaged showers (n, V), MeV.
             columns: see :func:`empty_columns`.
-            start: number of its first shower, for messages.
-
-        Raises:
-            FileFormatError: a voxel energy is NaN, infinite or negative.
         """
         step = max(1, _PIECE_VOXELS // self.mesh.n_voxels)
         shape = (min(step, len(batch)), self.mesh.n_voxels)
@@ -138,7 +144,6 @@ class LayerKernel:
             rows = slice(first, min(first + step, len(batch)))
             n = rows.stop - first
             energies = batch.energies[rows]
-            check_physical(energies, batch.incident_energies[rows], start + first)
             at_or_above(energies, self.threshold, out=hit[:n])
             ones[:n] = hit[:n]
             np.multiply(energies, ones[:n], out=above[:n])

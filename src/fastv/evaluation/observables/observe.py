@@ -8,7 +8,6 @@ everything. All is kept per shower, so that any subset (an energy bin, a half) i
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.coarse_cells import coarse_blocks
 from fastv.evaluation.observables.layer_kernel import LayerKernel, Piece, at_or_above, centre_and_width, empty_columns
+from fastv.evaluation.observables.streaming import Reading, UncheckedBatch
 from fastv.evaluation.observables.streaming import Source as Source
-from fastv.evaluation.observables.streaming import batches, each_batch
 from fastv.evaluation.observables.voxel_bins import VoxelBins
 from fastv.showers import Showers
 
@@ -89,7 +88,7 @@ class Observables:
         return len(self.incident_energies)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Observables:
-        """Some of the showers, by slice, mask or indices."""
+        """The observables of a selection of showers, by slice, mask or indices."""
         shared = {"detector", "voxel_edges", "hot_voxels", "image"}
         names = [f.name for f in fields(self) if f.name not in shared and getattr(self, f.name) is not None]
         cut = {name: getattr(self, name)[rows] for name in names}
@@ -171,16 +170,9 @@ def default_voxel_edges(threshold: float, largest: float) -> F64:
     return np.asarray(edges, dtype=np.float64)
 
 
-def largest_voxel(source: Source) -> float:
-    """Largest voxel energy in MeV of all showers, in one pass over the file."""
-    return max((float(batch.energies.max()) for batch in batches(source) if len(batch)), default=0.0)
-
-
-def hottest_voxels(source: Source, number: int = HOT_VOXELS) -> NDArray[np.int64]:
-    """The voxels (H,) with the largest mean share of the incident energy in the first 1000 showers, rising indices."""
-    first = source[: min(len(source), _FIRST_SHOWERS)]
-    with np.errstate(invalid="ignore"):  # what is not finite is refused later, with the number of the shower
-        shares = (1 / first.incident_energies).astype(np.float32) @ first.energies
+def hottest_voxels(showers: Showers, number: int = HOT_VOXELS) -> NDArray[np.int64]:
+    """The voxels (H,) with the largest mean share of the incident energy, rising indices."""
+    shares = (1 / showers.incident_energies).astype(np.float32) @ showers.energies
     return np.sort(np.argsort(-shares, kind="stable")[:number]).astype(np.int64)
 
 
@@ -193,7 +185,7 @@ def observe(
     workers: int | None = None,
     label: str = "observables",
 ) -> Observables:
-    """Compute all observables of a sample in one pass over it.
+    """Compute all observables of a sample; :class:`ObservablesCollector` does it in a pass that has other uses too.
 
     Per layer with energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for
     q = x, y, r; width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity = fraction of voxels that are zero.
@@ -204,7 +196,7 @@ def observe(
             ``voxel_edges`` and ``hot_voxels`` are taken.
         voxel_edges: edges of the voxel spectrum in MeV; by default those of ``like``, or else of
             :func:`default_voxel_edges` with the sample's own largest voxel.
-        batch_rows: showers read at a time, see :func:`fastv.evaluation.observables.streaming.batches`.
+        batch_rows: showers read at a time, see :class:`fastv.evaluation.observables.streaming.Reading`.
         workers: threads that compute, see :func:`fastv.evaluation.threads.matrix_threads`.
         label: what the progress bar on standard error says.
 
@@ -221,51 +213,91 @@ def observe(
         >>> observables.layer_energies.shape, bool((observables.sparsity <= 1).all())
         ((50, 45), True)
     """
-    if voxel_edges is None and like is not None:
-        voxel_edges = like.voxel_edges
-    hot_voxels = hottest_voxels(source) if like is None else like.hot_voxels
-    work = _Kernel(source.detector, hot_voxels, None if voxel_edges is None else VoxelBins(voxel_edges))
-    columns: dict[str, NDArray[Any]] = {}
-    image = np.zeros((source.detector.mesh.n_layers, len(ring_edges(source.detector.mesh)) - 1))
-    hits = _KeptHits()
-    angles: dict[str, list[F64]] = {"theta": [], "phi": []}
+    reading = Reading(source, rows=batch_rows, label=label)
+    collector = ObservablesCollector(reading, like=like, voxel_edges=voxel_edges)
+    reading.feed(collector, workers=workers)
+    return collector.result()
 
-    def collect(batch: Showers, start: int, found: _Found) -> None:
-        nonlocal image
-        for name, values in found.columns.items():
-            if name not in columns:
-                columns[name] = np.zeros((len(source), *values.shape[1:]), dtype=values.dtype)
-            columns[name][start : start + len(batch)] = values
-        image += found.image
-        hits.keep(found.hits)
-        for name, parts in angles.items():
-            if (angle := getattr(batch, name)) is not None:
-                parts.append(angle)
 
-    each_batch(work, source, collect, rows=batch_rows, workers=workers, label=label)
-    if not len(source):
-        collect(source[:0], 0, work(source[:0]))
-    if voxel_edges is None:
-        largest = float(columns["largest_voxels"].max(initial=0.0))
-        voxel_edges = default_voxel_edges(source.detector.threshold, largest)
-        bins = VoxelBins(voxel_edges)
-        counts = [bins.count(*pair) for pair in hits.pairs]
-        if not hits.complete:
-            count, label = partial(_count, bins), f"{label}, voxels"
-            each_batch(
-                count, source, lambda *found: counts.append(found[2]), rows=batch_rows, workers=workers, label=label
-            )
-        columns["voxel_counts"] = np.concatenate([np.zeros((0, len(bins)), np.int32), *counts])
-    theta, phi = (np.concatenate(parts) if parts else None for parts in angles.values())
-    return Observables(
-        detector=source.detector,
-        **columns,
-        voxel_edges=voxel_edges,
-        hot_voxels=hot_voxels,
-        image=image / max(1, len(source)),
-        theta=theta,
-        phi=phi,
-    )
+class ObservablesCollector:
+    """Collects the observables of all undamaged showers of a sample.
+
+    Without edges of the voxel spectrum, the energies of all hits wait in memory for the largest one to be known. A
+    sample with more than 768 MiB of them, some 200 million, is read a second time for its voxel spectrum.
+
+    Args:
+        reading: the pass over the sample; without ``like`` its first 1000 showers tell which voxels hold most energy.
+        like, voxel_edges: see :func:`observe`.
+    """
+
+    def __init__(self, reading: Reading, *, like: Observables | None = None, voxel_edges: F64 | None = None) -> None:
+        self._source = reading.source
+        self._edges = like.voxel_edges if voxel_edges is None and like is not None else voxel_edges
+        self._hot = hottest_voxels(reading.first(_FIRST_SHOWERS)) if like is None else like.hot_voxels
+        bins = None if self._edges is None else VoxelBins(self._edges)
+        self._kernel = _Kernel(self._source.detector, self._hot, bins)
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._showers = 0
+        self._image: F64 | float = 0.0
+        self._hits = _KeptHits()
+
+    def look(self, batch: UncheckedBatch) -> _Found:
+        """The observables of one batch."""
+        return self._kernel(batch.undamaged)
+
+    def keep(self, part: _Found) -> None:
+        """Add the observables of a batch to those of the sample."""
+        here = slice(self._showers, self._showers + part.showers)
+        self._showers = here.stop
+        for name, values in part.columns.items():
+            if name not in self._columns:
+                self._columns[name] = np.zeros((len(self._source), *values.shape[1:]), dtype=values.dtype)
+            self._columns[name][here] = values
+        self._image = self._image + part.image
+        self._hits.keep(part.hits)
+
+    def result(self) -> Observables:
+        """The observables of all undamaged showers."""
+        if not self._columns:
+            self.keep(self._kernel(self._source[:0]))
+        columns = {name: values[: self._showers] for name, values in self._columns.items()}
+        edges = self._edges
+        if edges is None:
+            largest = float(columns["largest_voxels"].max(initial=0.0))
+            edges = default_voxel_edges(self._source.detector.threshold, largest)
+            columns["voxel_counts"] = self._counts(VoxelBins(edges))
+        return Observables(
+            detector=self._source.detector,
+            **columns,
+            voxel_edges=edges,
+            hot_voxels=self._hot,
+            image=np.asarray(self._image) / max(1, self._showers),
+        )
+
+    def _counts(self, bins: VoxelBins) -> NDArray[np.int32]:
+        if self._hits.complete:
+            counts = [bins.count(*pair) for pair in self._hits.pairs]
+        else:
+            counter = _CountsCollector(bins)
+            Reading(self._source, label="voxel spectrum").feed(counter, damaged="pass on")
+            counts = counter.counts
+        return np.concatenate([np.zeros((0, len(bins)), np.int32), *counts])
+
+
+class _CountsCollector:
+    """Counts the voxels of each shower and bin."""
+
+    def __init__(self, bins: VoxelBins) -> None:
+        self._bins = bins
+        self.counts: list[NDArray[np.int32]] = []
+
+    def look(self, batch: UncheckedBatch) -> NDArray[np.int32]:
+        energies = batch.undamaged.energies
+        hit = at_or_above(energies, batch.stored.detector.threshold)
+        return self._bins.count(energies[hit], hit.sum(axis=1))
+
+    def keep(self, part: NDArray[np.int32]) -> None:
+        self.counts.append(part)
 
 
 Hits = tuple[F32, NDArray[np.integer]]
@@ -292,11 +324,12 @@ class _KeptHits:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one batch gives: columns with a row per shower, their summed image, and hits that are not counted yet."""
+    """Observables of one batch: columns with a row per shower, the summed image, and hits that are not yet counted."""
 
     columns: dict[str, NDArray[Any]]
     image: F64
     hits: Hits | None
+    showers: int
 
 
 class _Kernel:
@@ -309,7 +342,7 @@ class _Kernel:
         self._hot = hot_voxels
         self._bins = bins
 
-    def __call__(self, batch: Showers, start: int = 0) -> _Found:
+    def __call__(self, batch: Showers) -> _Found:
         n, mesh = len(batch), batch.mesh
         layers = empty_columns(batch)
         columns: dict[str, NDArray[Any]] = {
@@ -321,6 +354,7 @@ class _Kernel:
             "radial_mean": np.empty(n, np.float32),
             "radial_width": np.empty(n, np.float32),
         }
+        columns |= {name: angle for name in ("theta", "phi") if (angle := getattr(batch, name)) is not None}
         if mesh.is_regular:
             columns["lateral_map"] = np.zeros((n, *mesh.shape[1:]), np.float32)
         if self._bins is not None:
@@ -328,7 +362,7 @@ class _Kernel:
         summed = np.zeros(mesh.n_voxels)
         voxels: list[F32] = []
         numbers: list[NDArray[np.int64]] = []
-        for piece in self._layers.pieces(batch, layers, start):
+        for piece in self._layers.pieces(batch, layers):
             rows = piece.rows
             columns["largest_voxels"][rows] = piece.above.max(axis=1)
             columns["hot_energies"][rows] = piece.above[:, self._hot]
@@ -346,7 +380,7 @@ class _Kernel:
             per_layer = summed[block.voxels].reshape(-1, *block.cells).sum(axis=1)
             image[block.layers] = per_layer @ block.ring_shares
         waiting = (np.concatenate(voxels), np.concatenate(numbers)) if voxels else None
-        return _Found({**layers, **columns}, image, waiting)
+        return _Found({**layers, **columns}, image, waiting, n)
 
     def _group(self, piece: Piece, columns: dict[str, NDArray[Any]]) -> None:
         """Sums over groups of layers, and what follows from them: coarse cells, the lateral map, rings."""
@@ -416,9 +450,3 @@ def _blocks(mesh: ReadoutMesh) -> list[_Block]:
         )
         layer = layers.stop
     return blocks
-
-
-def _count(bins: VoxelBins, batch: Showers, _: int) -> NDArray[np.int32]:
-    """Voxels per shower and bin of one batch."""
-    hit = at_or_above(batch.energies, batch.detector.threshold)
-    return bins.count(batch.energies[hit], hit.sum(axis=1))

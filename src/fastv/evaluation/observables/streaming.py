@@ -1,117 +1,217 @@
-"""Showers in batches: the calling thread reads while others compute on what was read before."""
+"""One pass over a sample: its showers are read once, batch by batch, and every collector takes what it needs.
+
+The calling thread reads, others look at what was read before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
-from typing import TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fastv.conditions import CONDITIONS
 from fastv.errors import FileFormatError
 from fastv.evaluation.threads import each_in_threads
-from fastv.showers import Showers, ShowersFile
+from fastv.showers import Showers, ShowersFile, joined
+from fastv.showers.checks import first_bad_voxel
+from fastv.showers.conditions import Conditions, checked
 
 Source = ShowersFile | Showers
-Result = TypeVar("Result")
+Part = TypeVar("Part")
 
 _BATCH_VOXELS = 6_500_000
 
 
-def batches(source: Source, rows: int | None = None) -> Iterator[Showers]:
-    """All showers in order, ``rows`` at a time, by default some 6.5 million voxels; energies are checked.
+@dataclass(frozen=True)
+class UncheckedBatch:
+    """Consecutive showers of a sample, as they are stored.
 
-    Raises:
-        FileFormatError: a voxel energy is NaN, infinite or negative, or an incident energy is not above zero.
-
-    Example:
-        >>> from fastv.sample import sample_path
-        >>> with ShowersFile(sample_path("test")) as file:
-        ...     [len(batch) for batch in batches(file)]
-        [1000, 400]
+    Attributes:
+        rows: which showers of the sample they are.
+        stored: the showers; their energies are not checked.
     """
-    for start, batch in _slices(source, rows):
-        if isinstance(source, Showers):
-            check_physical(batch.energies, batch.incident_energies, start)
-        yield batch
+
+    rows: slice
+    stored: Showers
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @cached_property
+    def good(self) -> NDArray[np.bool_]:
+        """Showers (n,) whose voxel energies are finite and not negative, with a finite incident energy above zero."""
+        energies, incident = self.stored.energies, self.stored.incident_energies
+        with np.errstate(invalid="ignore"):
+            good: NDArray[np.bool_] = np.isfinite(incident) & (incident > 0)
+            # NaN fails every comparison: the extremes tell the usual case of no damage.
+            if energies.size and not (energies.min() >= 0 and energies.max() < np.inf):
+                good &= (np.isfinite(energies) & (energies >= 0)).all(axis=1)
+        return good
+
+    @cached_property
+    def undamaged(self) -> Showers:
+        """The good showers."""
+        return self.stored if self.good.all() else self.stored[self.good]
 
 
-def each_batch(
-    work: Callable[[Showers, int], Result],
-    source: Source,
-    collect: Callable[[Showers, int, Result], None],
-    *,
-    rows: int | None = None,
-    workers: int | None = None,
-    label: str = "showers",
-) -> None:
-    """Give every batch to ``work`` in one of several threads, and its result to ``collect``, in order.
+class Collector(Protocol[Part]):
+    """Takes something out of every batch of a sample.
 
-    The calling thread reads and collects. ``work`` must not change anything shared; it gains where it releases the
-    interpreter's lock, as array operations do. No more than ``workers + 1`` batches are in memory at a time. Showers
-    in memory are not checked here: ``work`` does that while it has them in the cache.
+    Most collectors have a method ``result``, to be called after the pass.
+    """
+
+    def look(self, batch: UncheckedBatch) -> Part:
+        """What is wanted of one batch. Called in one of several threads, it must not change anything shared.
+
+        It gains where it releases the interpreter's lock, as array operations do.
+        """
+
+    def keep(self, part: Part, /) -> None:
+        """Take one part after the other, in the order of the showers; called in the thread that reads."""
+
+
+class Reading:
+    """One pass over a sample.
 
     Args:
-        work: a function of a batch and the number of its first shower.
         source: an open file or showers in memory.
-        collect: called with each batch, the number of its first shower, and the result.
-        rows: showers a batch, see :func:`batches`.
-        workers: threads that compute, see :func:`fastv.evaluation.threads.matrix_threads`.
+        rows: showers a batch, by default some 6.5 million voxels.
         label: what the progress bar on standard error says.
 
+    Example:
+        >>> class Sums:
+        ...     def __init__(self) -> None:
+        ...         self.values: list[float] = []
+        ...
+        ...     def look(self, batch: UncheckedBatch) -> float:
+        ...         return float(batch.undamaged.energies.sum())
+        ...
+        ...     def keep(self, part: float) -> None:
+        ...         self.values.append(part)
+        >>> from fastv.sample import sample_path
+        >>> sums = Sums()
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     reading = Reading(file)
+        ...     shown = len(reading.first(10))
+        ...     reading.feed(sums)
+        >>> shown, len(sums.values)
+        (10, 2)
+    """
+
+    def __init__(self, source: Source, *, rows: int | None = None, label: str = "showers") -> None:
+        self.source = source
+        self._label = label
+        self._batches = unchecked_batches(source, rows)
+        self._ahead: list[UncheckedBatch] = []
+        self._damaged: list[NDArray[np.int64]] = []
+
+    def first(self, showers: int) -> Showers:
+        """The undamaged ones of the first showers; :meth:`feed` does not read them again."""
+        while sum(map(len, self._ahead)) < showers and (batch := next(self._batches, None)) is not None:
+            self._ahead.append(batch)
+        if not self._ahead:
+            return self.source[:0]
+        stored = [batch.stored for batch in self._ahead]
+        whole = stored[0] if len(stored) == 1 else joined(stored)
+        return UncheckedBatch(slice(0, min(showers, len(whole))), whole[:showers]).undamaged
+
+    def feed(
+        self,
+        *collectors: Collector[Any],
+        damaged: Literal["refuse", "pass on"] = "refuse",
+        workers: int | None = None,
+    ) -> None:
+        """Read all showers and give every batch to all collectors; once for each reading.
+
+        No more than ``workers + 1`` batches are in memory at a time, besides what :meth:`first` has read.
+
+        Args:
+            collectors: what looks at the batches.
+            damaged: whether damaged showers are an error, or are passed on for the collectors to count or leave out.
+            workers: threads that look, see :func:`fastv.evaluation.threads.matrix_threads`.
+
+        Raises:
+            FileFormatError: a file is damaged, or a shower is and damaged ones are refused.
+        """
+        where = "showers in memory" if isinstance(self.source, Showers) else str(self.source.path)
+        ahead, self._ahead = self._ahead, []
+
+        def look(batch: UncheckedBatch) -> tuple[UncheckedBatch, list[Any]]:
+            if damaged == "refuse":
+                _refuse_damaged(batch, where)
+            return batch, [collector.look(batch) for collector in collectors]
+
+        with tqdm(total=len(self.source), desc=self._label, unit="shower", disable=None, leave=False) as progress:
+
+            def keep(found: tuple[UncheckedBatch, list[Any]]) -> None:
+                batch, parts = found
+                self._damaged.append(batch.rows.start + np.flatnonzero(~batch.good))
+                for collector, part in zip(collectors, parts, strict=True):
+                    collector.keep(part)
+                progress.update(len(batch))
+
+            each_in_threads(look, chain(_emptied(ahead), self._batches), keep, threads=workers)
+
+    @property
+    def damaged(self) -> NDArray[np.int64]:
+        """Rows of the damaged showers that :meth:`feed` has passed on."""
+        return np.concatenate([np.empty(0, np.int64), *self._damaged])
+
+
+def unchecked_batches(source: Source, rows: int | None = None) -> Iterator[UncheckedBatch]:
+    """All showers of a sample in order, unchecked but for their angles.
+
+    Args:
+        source: an open file or showers in memory.
+        rows: showers a batch; by default some 6.5 million voxels.
+
     Raises:
-        FileFormatError: a file is damaged or its energies are not physical.
+        FileFormatError: a file is damaged, or its angles are not in rad.
 
     Example:
         >>> from fastv.sample import sample_path
-        >>> with ShowersFile(sample_path("test")) as file:
-        ...     each_batch(lambda batch, _: len(batch), file[:90], lambda *found: print(found[1:]), rows=50)
-        (0, 50)
-        (50, 40)
+        >>> with ShowersFile(sample_path("train")) as file:
+        ...     [batch.rows for batch in unchecked_batches(file, rows=400)]
+        [slice(0, 400, None), slice(400, 600, None)]
     """
-    with tqdm(total=len(source), desc=label, unit="shower", disable=None, leave=False) as progress:
-
-        def compute(task: tuple[int, Showers]) -> tuple[Showers, int, Result]:
-            start, batch = task
-            return batch, start, work(batch, start)
-
-        def take(found: tuple[Showers, int, Result]) -> None:
-            collect(*found)
-            progress.update(len(found[0]))
-
-        each_in_threads(compute, _slices(source, rows), take, threads=workers)
-
-
-def _slices(source: Source, rows: int | None) -> Iterator[tuple[int, Showers]]:
-    """Batches with the number of their first shower; those of a file are checked by the file."""
     size = rows or max(50, _BATCH_VOXELS // source.detector.mesh.n_voxels // 50 * 50)
-    if isinstance(source, ShowersFile):
-        yield from zip(count(0, size), source.batches(size), strict=False)
-    else:
-        yield from ((start, source[start : start + size]) for start in range(0, len(source), size))
-
-
-def check_physical(energies: NDArray[np.float32], incident_energies: NDArray[np.float64], start: int = 0) -> None:
-    """Refuse showers whose energies are not finite and at least zero: those in memory have not passed a file's checks.
-
-    Args:
-        energies: voxel energies (n, V), MeV, of at least one shower.
-        incident_energies: (n,) MeV.
-        start: number of the first shower, for the message.
-
-    Raises:
-        FileFormatError: there is one; the message gives its number.
-
-    Example:
-        >>> check_physical(np.ones((1, 3), dtype=np.float32), np.array([1e3]))
-    """
-    extremes = energies.min(), energies.max(), incident_energies.min(), incident_energies.max()
-    # NaN fails every comparison, and the extremes need no copy of the data.
-    if extremes[0] >= 0 and extremes[1] < np.inf and extremes[2] > 0 and extremes[3] < np.inf:
+    if isinstance(source, Showers):
+        for start in range(0, len(source), size):
+            yield UncheckedBatch(slice(start, min(start + size, len(source))), source[start : start + size])
         return
-    bad = ~(np.isfinite(energies) & (energies >= 0)).all(axis=1)
-    bad |= ~(np.isfinite(incident_energies) & (incident_energies > 0))
-    msg = f"shower {start + int(np.flatnonzero(bad)[0])} has energies that are not finite and at least zero"
-    raise FileFormatError(msg)
+    told = {
+        name: checked(condition, source.column(condition.column), str(source.path), range(len(source)))
+        for name, condition in CONDITIONS.items()
+        if name != "energy" and condition.column in source.columns
+    }
+    start = 0
+    for incident, energies in source.unchecked(size):
+        here = slice(start, start + len(energies))
+        start = here.stop
+        conditions = Conditions.of(energy=incident, **{name: column[here] for name, column in told.items()})
+        yield UncheckedBatch(here, Showers.of(conditions, energies, source.detector))
+
+
+def _emptied(batches: list[UncheckedBatch]) -> Iterator[UncheckedBatch]:
+    """Batches one by one, without keeping those that are done."""
+    while batches:
+        yield batches.pop(0)
+
+
+def _refuse_damaged(batch: UncheckedBatch, where: str) -> None:
+    if batch.good.all():
+        return
+    start, energies = batch.rows.start, batch.stored.energies
+    batch.stored.conditions.check(where, start)
+    if bad := first_bad_voxel(energies):
+        msg = (
+            f"{where}: voxel {bad[1]} of shower {start + bad[0]} is {energies[bad]} MeV; "
+            "voxel energies must be finite and not negative"
+        )
+        raise FileFormatError(msg)

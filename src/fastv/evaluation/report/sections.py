@@ -166,7 +166,7 @@ def integrity(evaluation: Evaluation) -> str:
         if evaluation.trained_on
         else (
             '<p class="warning"><b>No training file.</b> Give it to the evaluation to see whether the '
-            "model has learnt its training showers by heart.</p>"
+            "model has memorised its training showers.</p>"
         )
     )
     return note + html_table(["check", "", "value", "floor", "p", "in words"], rows, stacked=True)
