@@ -114,13 +114,16 @@ def generate_file(
     options: Mapping[str, Any] | None = None,
     resume: bool = False,
     force: bool = False,
-) -> None:
+) -> int:
     """Draw showers into a file, block by block; arguments as :func:`generate`, showers the same.
 
     Args:
         output: the showers file; finished blocks are kept beside it until it is complete.
         resume: continue an interrupted run with the same arguments.
         force: replace an existing file and forget an interrupted run.
+
+    Returns:
+        Number of showers in the file.
 
     Raises:
         OutputError: the file exists, the interrupted run had other arguments, or the disk is full.
@@ -146,6 +149,7 @@ def generate_file(
                 writer.write_block(block, _generate_block(model, conditions, rows, block, seed))
                 bar.update(rows.stop - rows.start)
         writer.finish()
+    return len(conditions)
 
 
 def resolve_conditions(

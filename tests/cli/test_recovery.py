@@ -66,8 +66,7 @@ def test_resume_finishes_what_was_killed_before_the_clean_up(
     assert "exists already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["train", "distill"])
-@pytest.mark.parametrize("removed", [1, 2])
+@pytest.mark.parametrize(("verb", "removed"), [("train", 1), ("distill", 1), ("distill", 2)])
 def test_a_kill_in_the_midst_of_the_clean_up(
     verb: str, removed: int, made: Path, tmp_path: Path, kill_after_rename: Callable[..., int]
 ) -> None:

@@ -475,6 +475,20 @@ class TestInterrupted:
         small(data, tmp_path / "model", "training.epochs=3", force=True, resume=True)
         assert load(tmp_path / "model").digest() != digest
 
+    def test_an_older_model_is_not_taken_for_a_finished_one(
+        self, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        small(data, tmp_path / "model", "training.epochs=1")
+        digest = load(tmp_path / "model").digest()
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3", force=True)
+        monkeypatch.undo()
+        with pytest.raises(OutputError, match="exists already"):
+            small(data, tmp_path / "model", "training.epochs=3", resume=True)
+        assert load(tmp_path / "model").digest() == digest
+        small(data, tmp_path / "model", "training.epochs=3", resume=True, force=True)
+
     @pytest.mark.parametrize("family", ["vae", "fastv"])
     def test_a_killed_program_resumes_to_the_same_weights(self, family: str, data: Path, tmp_path: Path) -> None:
         """A real SIGKILL in the middle of the second epoch."""

@@ -38,14 +38,13 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.generation import generate_file
     from fastv.model import load
-    from fastv.showers import ShowersFile
-    from fastv.storage.output import check_free
+    from fastv.showers import ShowersWriter
     from fastv.training.recipe import options_of
 
-    check_free(options.output, force=options.force)
+    ShowersWriter.check_free(options.output, force=options.force, resume=options.resume)
     model = load(options.model)
     started = time.perf_counter()
-    generate_file(
+    n = generate_file(
         model,
         options.output,
         energy=options.energy,
@@ -60,8 +59,6 @@ def run(options: argparse.Namespace) -> None:
         force=options.force,
     )
     seconds = time.perf_counter() - started
-    with ShowersFile(options.output) as file:
-        n = len(file)
     result = {"output": options.output, "showers": n, "seconds": round(seconds, 3), "model": model.name}
     if options.json:
         print(json.dumps(result))

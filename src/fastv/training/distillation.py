@@ -10,8 +10,7 @@ from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.storage.output import check_free
-from fastv.training.loop import train
+from fastv.training.loop import free_output, train
 from fastv.training.recipe import Recipe, options_of, recipe_of
 from fastv.units import AngleSpec, EnergySpec
 
@@ -57,7 +56,7 @@ def distill(
             msg = f"the number of {name} must be at least 1, got {number}"
             raise SettingsError(msg)
     # Refuse what cannot be before any work is done.
-    output = check_free(output, force=force)
+    output = free_output(output, force=force, resume=resume)
     model = load(teacher).with_options(**options_of(options))
     recipe = student_recipe(model, steps, settings)
     files = [data] if isinstance(data, str | Path) else list(data)
@@ -66,9 +65,7 @@ def distill(
     drawn = output.with_name(f".{output.name}.showers.h5")
     if not (resume and drawn.exists()):
         _draw(model, drawn, n, recipe.training.seed, resume=resume)
-    student = train(recipe, [drawn], output, teacher=model, resume=resume, force=force)
-    drawn.unlink()
-    return student
+    return train(recipe, [drawn], output, teacher=model, drawn=True, resume=resume, force=force)
 
 
 def student_recipe(teacher: Model, steps: int, settings: Sequence[str] = ()) -> Recipe:

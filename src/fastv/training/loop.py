@@ -19,8 +19,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastv._version import __version__
-from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputError, SettingsError, TrainingError
-from fastv.model import Model, ModelDescription
+from fastv.errors import (
+    DomainError,
+    FastVError,
+    GeometryError,
+    MissingExtraError,
+    OutputError,
+    SettingsError,
+    TrainingError,
+)
+from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator, Objective
 from fastv.storage.output import check_free, readable_os_errors, written_whole
@@ -40,6 +48,7 @@ def train(
     settings: Sequence[str] = (),
     mesh: str | None = None,
     teacher: Model | None = None,
+    drawn: bool = False,
     resume: bool = False,
     force: bool = False,
 ) -> Model:
@@ -56,6 +65,7 @@ def train(
         settings: overrides such as ``training.epochs=5``.
         mesh: the mesh of plain CaloChallenge files.
         teacher: a model to learn from, for the families that can; see :func:`fastv.training.distillation.distill`.
+        drawn: whether ``data`` were made for this training alone, and are removed when it is complete.
         resume: continue an interrupted training.
         force: replace an existing model and forget an interrupted training.
 
@@ -71,27 +81,53 @@ def train(
         msg = "give overrides by name only together with the name of a recipe"
         raise SettingsError(msg)
     how = recipe.training
-    output = check_free(output, force=force)
+    output = free_output(output, force=force, resume=resume)
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
-        run = _Run(recipe, showers, output, teacher, resume=resume, force=force)
+        run = _Run(recipe, showers, output, teacher, drawn=drawn, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
         run.loop()
         return run.finish()
 
 
+def free_output(output: str | Path, *, force: bool, resume: bool) -> Path:
+    """Refuse early, before any work, a model directory that exists, or an interrupted training that would be lost.
+
+    With ``resume`` it may exist as long as an interrupted training has left its state: that training may have been
+    killed after its model was complete. Whether it is the same one is seen when the state is read.
+
+    Raises:
+        OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
+    """
+    left = (_working_folder_of(Path(output)) / CHECKPOINT).exists()
+    free = check_free(output, force=force or (resume and left))
+    if left and not (resume or force):
+        msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
+        raise OutputError(msg)
+    return free
+
+
 class _Run:
     """A training with everything that a checkpoint must restore."""
 
     def __init__(
-        self, recipe: Recipe, data: TrainingData, output: Path, teacher: Model | None, *, resume: bool, force: bool
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        output: Path,
+        teacher: Model | None,
+        *,
+        drawn: bool,
+        resume: bool,
+        force: bool,
     ) -> None:
         self.recipe = recipe
         self.how: TrainingSettings = recipe.training
         self.data = data
         self.output = output
+        self.drawn = drawn
         self.force = force
         self.teacher = teacher
         self.domain = data.domain() if teacher is None else _domain_of(teacher, data)
@@ -114,7 +150,7 @@ class _Run:
         if self.how.tensorboard:
             _board_class()
         # The request is sound: only now is anything written.
-        self.folder = _working_folder(output, resume=resume, force=force)
+        self.folder = _working_folder(output, resume=resume)
         self.epoch = 0
         self.best_epoch = -1
         self.best_loss = math.inf
@@ -123,6 +159,9 @@ class _Run:
         self.optimizer_state: dict[str, Tensor] = {}
         if resume and (self.folder / CHECKPOINT).exists():
             self._restore()
+        self.written = resume and not force and self._is_written()
+        if not self.written:
+            check_free(output, force=force)
 
     def fit(self) -> None:
         """Fit the preprocessing; with a teacher it is the teacher's."""
@@ -317,8 +356,53 @@ class _Run:
         self.optimizer_state = _under(tensors, "optimizer.")
         self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
 
+    def _record(self) -> dict[str, Any]:
+        """How the model was made, for its description."""
+        return {
+            "settings": self.how.model_dump(mode="json"),
+            "files": [file.path.name for file in self.data.files],
+            "data_sha256": self.request["data_sha256"],
+            "showers": self.data.sizes,
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "validation_loss": self.best_loss,
+            "code_version": __version__,
+            **({} if self.teacher is None else {"teacher": _told(self.teacher)}),
+        }
+
+    def _is_written(self) -> bool:
+        """Whether the output is the model of this very training, which was killed before it had cleaned up."""
+        try:
+            description = load(self.output).description
+        except FastVError:
+            return False
+        return (description.family, description.settings, description.training) == (
+            self.recipe.family,
+            self.settings,
+            json.loads(json.dumps(self._record())),
+        )
+
     def finish(self) -> Model:
-        """Write the model directory with the best weights and remove the working folder; on the first device only."""
+        """Write the model directory with the best weights and clean up; on the first device only."""
+        model = load(self.output) if self.written else self._best_model()
+        if self.fabric.is_global_zero:
+            if not self.written:
+                model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
+            self._clean_up()
+        self.fabric.barrier()
+        return model
+
+    def _clean_up(self) -> None:
+        """Remove what only the training needed; the state goes last, for it tells the next run that all is done."""
+        for file in self.data.files if self.drawn else ():
+            file.close()
+            file.path.unlink()
+        for left in self.folder.iterdir():
+            if left.name != CHECKPOINT:
+                left.unlink()
+        shutil.rmtree(self.folder)
+
+    def _best_model(self) -> Model:
         self.generator.load_state_dict(self.best)
         self.generator.cpu().float().eval()
         if self.teacher is not None:
@@ -329,24 +413,9 @@ class _Run:
             settings=self.settings,
             domain=self.domain,
             detector=self.data.detector,
-            training={
-                "settings": self.how.model_dump(mode="json"),
-                "files": [file.path.name for file in self.data.files],
-                "data_sha256": self.request["data_sha256"],
-                "showers": self.data.sizes,
-                "epochs": self.epoch,
-                "best_epoch": self.best_epoch,
-                "validation_loss": self.best_loss,
-                "code_version": __version__,
-                **({} if self.teacher is None else {"teacher": _told(self.teacher)}),
-            },
+            training=self._record(),
         )
-        model = Model(self.generator, description, self.output.name)
-        if self.fabric.is_global_zero:
-            model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
-            shutil.rmtree(self.folder)
-        self.fabric.barrier()
-        return model
+        return Model(self.generator, description, self.output.name)
 
 
 def _domain_of(teacher: Model, data: TrainingData) -> Domain:
@@ -419,12 +488,14 @@ def _seed(seed: int, part: int) -> None:
     torch.manual_seed((seed * 1_000_003 + part) % 2**63)
 
 
-def _working_folder(output: Path, *, resume: bool, force: bool) -> Path:
-    folder = output.with_name(f".{output.name}.training")
+def _working_folder_of(output: Path) -> Path:
+    output = output.resolve() if output.is_symlink() else output
+    return output.with_name(f".{output.name}.training")
+
+
+def _working_folder(output: Path, *, resume: bool) -> Path:
+    folder = _working_folder_of(output)
     if folder.exists() and not resume:
-        if not force and (folder / CHECKPOINT).exists():
-            msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
-            raise OutputError(msg)
         shutil.rmtree(folder)
     with readable_os_errors(folder):
         folder.mkdir(exist_ok=True)
