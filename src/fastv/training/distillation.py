@@ -10,8 +10,9 @@ from fastv.generation import generate_file
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.training.loop import free_output, train
+from fastv.training.loop import train
 from fastv.training.recipe import Recipe, options_of, recipe_of
+from fastv.training.working_folder import free_output
 from fastv.units import AngleSpec, EnergySpec
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,20 +23,17 @@ from fastv.errors import (
     FastVError,
     GeometryError,
     MissingExtraError,
-    OutputError,
     SettingsError,
     TrainingError,
 )
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator, Objective
-from fastv.storage.output import check_free, readable_os_errors, written_whole
+from fastv.storage.output import check_free, written_whole
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.data import TrainingData
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
-
-LOG = "training.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
+from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
 
 
 def train(
@@ -92,23 +88,6 @@ def train(
         return run.finish()
 
 
-def free_output(output: str | Path, *, force: bool, resume: bool) -> Path:
-    """Refuse early, before any work, a model directory that exists, or an interrupted training that would be lost.
-
-    With ``resume`` it may exist as long as an interrupted training has left its state: that training may have been
-    killed after its model was complete. Whether it is the same one is seen when the state is read.
-
-    Raises:
-        OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
-    """
-    left = (_working_folder_of(Path(output)) / CHECKPOINT).exists()
-    free = check_free(output, force=force or (resume and left))
-    if left and not (resume or force):
-        msg = f"{output}: an interrupted training is there; --resume continues it, --force starts over"
-        raise OutputError(msg)
-    return free
-
-
 class _Run:
     """A training with everything that a checkpoint must restore."""
 
@@ -150,7 +129,7 @@ class _Run:
         if self.how.tensorboard:
             _board_class()
         # The request is sound: only now is anything written.
-        self.folder = _working_folder(output, resume=resume)
+        self.folder = working_folder(output, resume=resume)
         self.epoch = 0
         self.best_epoch = -1
         self.best_loss = math.inf
@@ -388,19 +367,9 @@ class _Run:
         if self.fabric.is_global_zero:
             if not self.written:
                 model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
-            self._clean_up()
+            clean_up(self.folder, self.data.files if self.drawn else ())
         self.fabric.barrier()
         return model
-
-    def _clean_up(self) -> None:
-        """Remove what only the training needed; the state goes last, for it tells the next run that all is done."""
-        for file in self.data.files if self.drawn else ():
-            file.close()
-            file.path.unlink()
-        for left in self.folder.iterdir():
-            if left.name != CHECKPOINT:
-                left.unlink()
-        shutil.rmtree(self.folder)
 
     def _best_model(self) -> Model:
         self.generator.load_state_dict(self.best)
@@ -486,20 +455,6 @@ class _Means:
 def _seed(seed: int, part: int) -> None:
     """Seed PyTorch for one part of the training: 0 initial weights, 1 fit and validation, 2 + i for epoch i."""
     torch.manual_seed((seed * 1_000_003 + part) % 2**63)
-
-
-def _working_folder_of(output: Path) -> Path:
-    output = output.resolve() if output.is_symlink() else output
-    return output.with_name(f".{output.name}.training")
-
-
-def _working_folder(output: Path, *, resume: bool) -> Path:
-    folder = _working_folder_of(output)
-    if folder.exists() and not resume:
-        shutil.rmtree(folder)
-    with readable_os_errors(folder):
-        folder.mkdir(exist_ok=True)
-    return folder
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
