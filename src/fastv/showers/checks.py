@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,27 @@ def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
     return int(row), int(voxel)
 
 
+def check_voxels(energies: NDArray[np.float32], where: str, showers: Sequence[int] | NDArray[np.int64]) -> None:
+    """Voxel energies (n, V) in MeV must be finite and not negative.
+
+    Args:
+        energies: MeV.
+        where: what the message names.
+        showers: numbers of the showers (n,), for the message.
+
+    Raises:
+        FileFormatError: one is not.
+    """
+    if bad := first_bad_voxel(energies):
+        msg = (
+            f"{where}: voxel {bad[1]} of shower {showers[bad[0]]} is {energies[bad]} MeV; "
+            "voxel energies must be finite and not negative"
+        )
+        raise FileFormatError(msg)
+
+
 def check_incident(energies: NDArray[np.float64], where: str, start: int = 0) -> None:
-    """Incident energies (n,) in MeV must be finite and above zero.
+    """Incident energies (n,) in MeV must be above zero and not beyond single precision, in which files hold them.
 
     Args:
         energies: MeV.
@@ -32,14 +52,14 @@ def check_incident(energies: NDArray[np.float64], where: str, start: int = 0) ->
     Raises:
         FileFormatError: one is not.
     """
-    bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
+    bad = np.flatnonzero(~((energies > 0) & (energies <= np.finfo(np.float32).max)))
     if bad.size:
         shower, energy = start + bad[0], energies[bad[0]]
         msg = f"{where}: incident energy of shower {shower} is {energy} MeV; it must be finite and above zero"
         raise FileFormatError(msg)
 
 
-def check_angles(theta: NDArray[Any] | None, phi: NDArray[Any] | None, where: str) -> None:
+def check_angles(theta: NDArray[Any] | None, phi: NDArray[Any] | None, where: str, start: int = 0) -> None:
     """Polar angles lie in 0 to pi and azimuths within a turn; degrees do not.
 
     Raises:
@@ -50,11 +70,14 @@ def check_angles(theta: NDArray[Any] | None, phi: NDArray[Any] | None, where: st
             continue
         bad = np.flatnonzero(~((angle >= low - 1e-6) & (angle <= high + 1e-6)))
         if bad.size:
-            msg = f"{where}: {name} of a shower is {angle[bad[0]]}; angles are in rad, from {low:.4g} to {high:.4g}"
+            msg = (
+                f"{where}: {name} of shower {start + bad[0]} is {angle[bad[0]]}; "
+                f"angles are in rad, from {low:.4g} to {high:.4g}"
+            )
             raise FileFormatError(msg)
 
 
-def as_codes(pdg: NDArray[Any], where: str) -> NDArray[np.int32]:
+def as_codes(pdg: NDArray[Any], where: str, start: int = 0) -> NDArray[np.int32]:
     """Particle codes (n,) as whole numbers.
 
     Raises:
@@ -64,6 +87,6 @@ def as_codes(pdg: NDArray[Any], where: str) -> NDArray[np.int32]:
         codes = pdg.astype(np.int32)
     bad = np.flatnonzero(codes != pdg)
     if bad.size:
-        msg = f"{where}: {pdg[bad[0]]} is no particle code"
+        msg = f"{where}: shower {start + bad[0]}: {pdg[bad[0]]} is no particle code"
         raise FileFormatError(msg)
     return codes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.showers.checks import check_angles, check_incident, first_bad_voxel
+from fastv.showers.checks import check_angles, check_incident, check_voxels
 from fastv.showers.layout import CONDITION_COLUMNS, attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
 
@@ -147,15 +147,10 @@ def _check_physical(showers: Showers) -> None:
     """Refuse at the time of writing what no reader accepts."""
     try:
         check_incident(showers.incident_energies, "refused to write")
+        check_voxels(showers.energies, "refused to write", range(len(showers)))
         check_angles(showers.theta, showers.phi, "refused to write")
     except FileFormatError as error:
         raise OutputError(*error.args) from error
-    if bad := first_bad_voxel(showers.energies):
-        msg = (
-            f"refused to write: voxel {bad[1]} of shower {bad[0]} is {showers.energies[bad]} MeV; "
-            "voxel energies must be finite and not negative"
-        )
-        raise OutputError(msg)
     if reserved := {"showers", "incident_energies", *CONDITION_COLUMNS} & set(showers.extra):
         msg = f"refused to write: an extra column cannot be called {', '.join(sorted(reserved))}"
         raise OutputError(msg)
