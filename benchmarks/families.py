@@ -34,7 +34,8 @@ from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.training.distillation import distill
-from fastv.training.loop import LOG, train
+from fastv.training.loop import train
+from fastv.training.working_folder import LOG
 
 PRESETS = (
     "pca",

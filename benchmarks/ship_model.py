@@ -20,7 +20,7 @@ from fastv.export import export
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
-from fastv.training.loop import LOG
+from fastv.training.working_folder import LOG
 
 
 def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 # Before any numerical library: processes of tests that run side by side share the processors.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -77,3 +80,47 @@ def make_showers(tiny_detector: Detector) -> Callable[..., Showers]:
         return Showers(**{**values, **fields})  # type: ignore[arg-type]
 
     return make
+
+
+KILLED = """
+import os, signal, sys
+from fastv import cli
+from fastv.storage import output
+
+name, left, rename = sys.argv[1], int(sys.argv[2]), output._rename
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def renamed(temporary, path):
+    rename(temporary, path)
+    if str(path) == name:
+        if not left:
+            die()
+        for action in ("unlink", "remove", "rmdir"):
+            setattr(os, action, counted(getattr(os, action)))
+
+def counted(action):
+    def act(*arguments, **options):
+        global left
+        action(*arguments, **options)
+        left -= 1
+        if not left:
+            die()
+    return act
+
+output._rename = renamed
+cli.main(sys.argv[3:])
+"""
+
+
+@pytest.fixture
+def kill_after_rename() -> Callable[..., int]:
+    """``kill_after_rename(arguments, output, removed=0)``: run a verb in a process that is killed after its output has
+    got its final name and so many working files were removed; the exit code."""
+
+    def run(arguments: Sequence[str], output: Path, removed: int = 0) -> int:
+        command = [sys.executable, "-c", KILLED, str(output), str(removed), *arguments]
+        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+
+    return run

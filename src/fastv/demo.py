@@ -23,7 +23,8 @@ from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
-from fastv.training.loop import LOG, train
+from fastv.training.loop import train
+from fastv.training.working_folder import LOG
 
 SHIPPED = "par04-siw"
 SHORT_TRAINING = {"training.epochs": 25, "training.batch_size": 32, "model.kl_warmup_epochs": 5}

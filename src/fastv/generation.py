@@ -126,6 +126,9 @@ def resolve(
         extrapolate: allow conditions outside the domain.
         asked: values of conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text.
 
+    Returns:
+        Number of showers in the file.
+
     Raises:
         SettingsError: conditions are missing, unknown, or contradict each other.
         DomainError: a condition is outside the domain and ``extrapolate`` is false.

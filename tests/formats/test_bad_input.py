@@ -146,6 +146,7 @@ class TestGrids:
             ({"incident_theta": np.full(5, 90.0)}, ("theta of shower 0 is 90.0", "rad")),
             ({"incident_phi": np.array([0, 1, 2, 3, np.nan])}, ("phi of shower 4 is nan",)),
             ({"incident_pdg": np.ones((5, 3))}, ("'incident_pdg'",)),
+            ({"incident_pdg": np.array([11, 22, 11.5, 11, 11])}, ("particle of shower 2 is 11.5",)),
         ],
     )
     def test_columns(

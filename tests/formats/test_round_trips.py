@@ -17,8 +17,7 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.formats import FORMATS, conversion
 from fastv.formats.conversion import convert
-from fastv.formats.fastv import joined
-from fastv.showers import Showers, ShowersFile
+from fastv.showers import Showers, ShowersFile, joined
 
 pytest.importorskip("uproot")
 pytest.importorskip("showerdata")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -73,8 +74,9 @@ def test_another_version_of_fastv_on_the_workers(address: str, tmp_path: Path, m
 
 
 def test_other_data_sets_on_a_worker(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def provenance(request: SimulationRequest, _: str) -> dict[str, Any]:
-        return {**request.provenance(), "data_sets": {"G4EMLOW": "8.7"}}
+    def provenance(request: str, _: str) -> str:
+        told = SimulationRequest.model_validate_json(request).provenance()
+        return json.dumps({**told, "data_sets": {"G4EMLOW": "8.7"}})
 
     monkeypatch.setattr(pools, "_provenance", provenance)
     with pytest.raises(

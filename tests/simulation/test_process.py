@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from fastv.errors import SettingsError
+from fastv.simulation import process as module
+from fastv.simulation.messages import receive
 from fastv.simulation.process import GeantProcess, ShowerError
 from fastv.simulation.request import SimulationRequest
 
@@ -55,6 +58,17 @@ def test_tracks(request_: SimulationRequest) -> None:
         assert len(tracks) == 5
         assert tracks.columns["process"].tolist() == [b"Primary"] + 4 * [b"eBrem"]
         assert len(process.tracks(3, above=1.0)) < 5
+
+
+def test_what_is_no_message_is_refused_and_not_executed(
+    request_: SimulationRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled = b"cos\nsystem\n(S'true'\ntR.\n"
+    monkeypatch.setattr(module, "receive", lambda _: receive(io.BytesIO(pickled)))
+    with GeantProcess(request_) as process:
+        with pytest.raises(ShowerError, match="does not start: what its process answers cannot be read"):
+            process.showers([0])
+        assert not process.alive
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class TestTheFile:
     def test_tracks_that_are_none(self, tmp_path: Path, expected: bytes) -> None:
         with pytest.raises(FastVError, match="not a file of tracks: it has no 'pdg'"):
             read_tracks(io_of(tmp_path, expected))
-        with pytest.raises(FastVError, match="cannot read the tracks"):
+        with pytest.raises(FastVError, match="no such file"):
             read_tracks(tmp_path / "missing.h5")
 
 
@@ -385,6 +385,17 @@ class TestResume:
         assert make(half).simulated == 0
         assert half.read_bytes() == content
         assert not half.with_name(".a.h5.parts").exists()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+    def test_a_real_kill_between_renaming_and_cleaning_up(
+        self, tmp_path: Path, expected: bytes, kill_after_rename: Callable[..., int]
+    ) -> None:
+        command = [*COMMAND[3:], str(tmp_path / "a.h5"), "--workers", "1"]
+        assert kill_after_rename(command, tmp_path / "a.h5") == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == 2
+        assert cli.main([*command, "--resume"]) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+        assert (tmp_path / "a.h5").read_bytes() == expected
 
 
 SANDWICH = """

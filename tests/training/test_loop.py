@@ -267,7 +267,9 @@ class TestDivergence:
             return {name: term * float("nan") for name, term in terms.items()} if 2 <= batch.epoch < 99 else terms
 
         monkeypatch.setattr(VAE, "loss", diverging)
-        with pytest.raises(TrainingError, match=r"any more in epoch 2; .*model holds the best .* of epoch 1; lower"):
+        with pytest.raises(
+            TrainingError, match=r"infinite or NaN in epoch 2; .*model holds the best .* of epoch 1; lower"
+        ):
             small(data, tmp_path / "model", "training.epochs=5")
         monkeypatch.setattr(VAE, "loss", loss)
         small(data, tmp_path / "shorter", "training.epochs=2")
@@ -481,6 +483,20 @@ class TestInterrupted:
         monkeypatch.undo()
         small(data, tmp_path / "model", "training.epochs=3", force=True, resume=True)
         assert load(tmp_path / "model").digest() != digest
+
+    def test_an_older_model_is_not_taken_for_a_finished_one(
+        self, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        small(data, tmp_path / "model", "training.epochs=1")
+        digest = load(tmp_path / "model").digest()
+        interrupt(1)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3", force=True)
+        monkeypatch.undo()
+        with pytest.raises(OutputError, match="exists already"):
+            small(data, tmp_path / "model", "training.epochs=3", resume=True)
+        assert load(tmp_path / "model").digest() == digest
+        small(data, tmp_path / "model", "training.epochs=3", resume=True, force=True)
 
     @pytest.mark.parametrize("family", ["vae", "fastv"])
     def test_a_killed_program_resumes_to_the_same_weights(self, family: str, data: Path, tmp_path: Path) -> None:

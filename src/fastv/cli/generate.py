@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
     import time
 
     from fastv.model import load
-    from fastv.storage.output import check_free
+    from fastv.showers import ShowersWriter
 
-    check_free(options.output, force=options.force)
+    ShowersWriter.check_free(options.output, force=options.force, resume=options.resume)
     model = load(options.model)
     started = time.perf_counter()
     n = model.generate_file(

@@ -16,8 +16,9 @@ from fastv.detector.detector import Detector
 from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, resolve_scale
 from fastv.formats.fastv import NativeReader
-from fastv.formats.note import NOTE, Note
+from fastv.formats.note import Note
 from fastv.showers import Showers, ShowersFile
+from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
 
@@ -34,8 +35,8 @@ def read(path: Path, asked: Asked) -> Reader:
         FileFormatError: a data set is missing or has another shape, or the file is damaged.
         GeometryError: the mesh is not named, not known, or does not fit.
     """
-    with hdf5.open_hdf5(path) as file, hdf5.damage_named(path):
-        note = Note.read(file.attrs[NOTE], path) if NOTE in file.attrs else None
+    with open_hdf5(path) as file, damage_named(path):
+        note = Note.of(file.attrs, path)
     named = Detector.named(asked.mesh) if isinstance(asked.mesh, str) else asked.mesh
     detector = note.detector if note and named is None else named
     showers = ShowersFile(path, detector)
@@ -52,7 +53,7 @@ def read(path: Path, asked: Asked) -> Reader:
 class _PlainWriter:
     """Appends showers to a plain file."""
 
-    def __init__(self, file: hdf5.GrowingFile) -> None:
+    def __init__(self, file: GrowingFile) -> None:
         self._file = file
         self.not_kept: tuple[str, ...] = ()
 
@@ -71,5 +72,8 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     Raises:
         OutputError: the output is in the way, or the disk is full.
     """
-    with written_whole(path, force=plan.force) as temporary, hdf5.growing(temporary, plan, "calochallenge") as file:
+    with (
+        written_whole(path, force=plan.force) as temporary,
+        growing(temporary, plan.note("calochallenge").texts()) as file,
+    ):
         yield _PlainWriter(file)

@@ -16,9 +16,13 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import PRESETS, Detector
-from fastv.errors import FileFormatError, GeometryError, MissingExtraError, SettingsError
+from fastv.errors import GeometryError, MissingExtraError, SettingsError
+from fastv.formats.note import Note
 from fastv.showers import Showers
+from fastv.showers.checks import check_voxels
+from fastv.showers.conditions import Conditions, checked
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,73 @@ class Reader(ABC):
         self.path = path
         self.outside = Outside()
 
+    def describe(
+        self,
+        asked: Asked,
+        note: Note | None,
+        provenance: Mapping[str, Any],
+        *,
+        shape: tuple[int, int, int] | None = None,
+        hint: str = "",
+    ) -> None:
+        """Set detector, energy scale and provenance, from FastV's note or from what the user and the file tell.
+
+        Args:
+            asked: what the user says.
+            note: FastV's note in the file.
+            provenance: what the file tells without a note.
+            shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
+            hint: part of the name of the detector, where a format tells it.
+
+        Raises:
+            GeometryError: the mesh is not known or does not fit.
+            SettingsError: the user says what the file tells otherwise.
+        """
+        self.described = note is not None
+        self.provenance = note.provenance if note else provenance
+        self.detector = resolve_detector(
+            self.path, asked.mesh, stored=note.detector if note else None, shape=shape, hint=hint
+        )
+        stored = note.energy_scale if note else None
+        self.energy_scale = resolve_scale(self.path, asked.energy_scale, stored=stored, default=1.0)
+
+    def checked(
+        self,
+        start: int,
+        incident_energies: NDArray[Any],
+        energies: NDArray[np.float32],
+        theta: NDArray[Any] | None = None,
+        phi: NDArray[Any] | None = None,
+        pdg: NDArray[Any] | None = None,
+        extra: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Showers:
+        """The showers of a batch, if all of their values are physical.
+
+        Args:
+            start: number of the first shower.
+            incident_energies: (n,) MeV, of any type of numbers, as what follows.
+            energies: (n, V) MeV.
+            theta, phi: (n,) rad.
+            pdg: (n,) particle codes.
+            extra: further columns.
+
+        Raises:
+            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
+                in rad, or a particle code is no whole number; the message names file, shower and voxel.
+        """
+        where = str(self.path)
+        rows = range(start, start + len(energies))
+        told = {"energy": incident_energies, "theta": theta, "phi": phi, "particle": pdg}
+        conditions = Conditions(
+            {
+                name: checked(CONDITIONS[name], column, where, rows)
+                for name, column in told.items()
+                if column is not None
+            }
+        )
+        check_voxels(energies, where, rows)
+        return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of showers."""
@@ -133,6 +204,15 @@ class Plan:
     energy_scale: float
     provenance: Mapping[str, Any]
     force: bool = False
+
+    def note(self, format_name: str) -> Note:
+        """The note that FastV leaves in a file of some format."""
+        return Note(
+            format=format_name,
+            energy_scale=self.energy_scale,
+            detector=self.detector,
+            provenance=dict(self.provenance),
+        )
 
 
 class Writer(Protocol):
@@ -260,44 +340,3 @@ def scaled(energies: NDArray[Any], factor: float) -> NDArray[np.float32]:
     out = np.empty(energies.shape, dtype=np.float32)
     np.multiply(energies, factor, out=out, dtype=np.float64, casting="same_kind")
     return out
-
-
-def checked(showers: Showers, path: Path, start: int = 0) -> Showers:
-    """The same showers, if all of their values are physical.
-
-    Args:
-        showers: a batch.
-        path: the file that it came from.
-        start: number of its first shower.
-
-    Raises:
-        FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, or an angle is not
-            in rad; the message names file, shower and voxel.
-    """
-    incident, energies = showers.incident_energies, showers.energies
-    largest = np.finfo(np.float32).max  # of what any of the formats can hold
-    if (bad := ~((incident > 0) & (incident <= largest))).any():
-        row = int(np.argmax(bad))
-        msg = (
-            f"{path}: incident energy of shower {start + row} is {incident[row]} MeV; it must be finite and above zero"
-        )
-        raise FileFormatError(msg)
-    # One pass over the data decides the usual case: the sum is finite only if every voxel is.
-    with np.errstate(invalid="ignore"):
-        fine = not energies.size or (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0)
-    if not fine:
-        row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
-        msg = (
-            f"{path}: voxel {voxel} of shower {start + row} is {energies[row, voxel]} MeV; "
-            "voxel energies must be finite and not negative"
-        )
-        raise FileFormatError(msg)
-    for name, angle, low, high in (("theta", showers.theta, 0.0, np.pi), ("phi", showers.phi, -2 * np.pi, 2 * np.pi)):
-        if angle is not None and (bad := ~((angle >= low - 1e-6) & (angle <= high + 1e-6))).any():
-            row = int(np.argmax(bad))
-            msg = (
-                f"{path}: {name} of shower {start + row} is {angle[row]}; "
-                f"angles are in rad, from {low:.4g} to {high:.4g}"
-            )
-            raise FileFormatError(msg)
-    return showers

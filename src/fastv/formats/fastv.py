@@ -5,15 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from fastv.errors import OutputError, SettingsError
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
-from fastv.showers import Showers, ShowersFile, ShowersWriter
+from fastv.showers import Showers, ShowersFile, ShowersWriter, joined
 from fastv.storage.output import check_free, readable_os_errors, written_whole
 
 
@@ -103,23 +99,3 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
             raise OutputError(str(error).replace(str(whole), str(path))) from error
         with written_whole(path, force=plan.force, temporary=whole):
             pass
-
-
-def joined(parts: list[Showers]) -> Showers:
-    """Several showers of the same detector and columns as one.
-
-    Example:
-        >>> from fastv.sample import sample_path
-        >>> with ShowersFile(sample_path("train")) as file:
-        ...     len(joined([file[:2], file[5:6]]))
-        3
-    """
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    columns: dict[str, Any] = {
-        name: None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
-        for name in ("incident_energies", "energies", "theta", "phi", "pdg")
-    }
-    extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in first.extra}
-    return replace(first, **columns, extra=extra)

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
-from fastv.formats.contract import Plan
 from fastv.records import first_problem
 
 NOTE = "fastv_conversion"
@@ -41,14 +40,13 @@ class Note(BaseModel):
     provenance: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, plan: Plan, format_name: str) -> Note:
-        """The note of a file that is being written."""
-        return cls(
-            format=format_name,
-            energy_scale=plan.energy_scale,
-            detector=plan.detector,
-            provenance=dict(plan.provenance),
-        )
+    def of(cls, attributes: Mapping[str, Any], path: Path) -> Note | None:
+        """The note among the attributes of an HDF5 file, None without one.
+
+        Raises:
+            FileFormatError: it is damaged.
+        """
+        return cls.read(attributes[NOTE], path) if NOTE in attributes else None
 
     @classmethod
     def read(cls, text: Any, path: Path) -> Note:
@@ -70,6 +68,10 @@ class Note(BaseModel):
         """The note as JSON."""
         # Not by pydantic: what a damaged file tells may hold characters that are no UTF-8, and JSON can escape them.
         return json.dumps(self.model_dump())
+
+    def texts(self) -> dict[str, str]:
+        """The note as the attribute of an HDF5 file, by name."""
+        return {NOTE: self.text()}
 
 
 def attributes_as_provenance(attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -15,9 +15,10 @@ import numpy as np
 
 from fastv.errors import FileFormatError, OutputError
 from fastv.formats import hdf5
-from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, checked, resolve_detector, resolve_scale
-from fastv.formats.note import NOTE, Note, attributes_as_provenance
+from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
+from fastv.formats.note import Note, attributes_as_provenance
 from fastv.showers import Showers
+from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
 SPELLINGS = {
@@ -50,9 +51,9 @@ class GridReader(Reader):
 
     def __init__(self, path: Path, asked: Asked, *, angles: bool = False) -> None:
         super().__init__(path)
-        self._file = hdf5.open_hdf5(path)
+        self._file = open_hdf5(path)
         try:
-            with hdf5.damage_named(path):
+            with damage_named(path):
                 self._open(asked, angles)
         except BaseException:
             self.close()
@@ -77,15 +78,9 @@ class GridReader(Reader):
         for column in self._columns.values():
             hdf5.check_column(path, column, len(self))
         self._extra = hdf5.extra_columns(file, len(self), _KNOWN)
-        note = Note.read(file.attrs[NOTE], path) if NOTE in file.attrs else None
-        self.described = note is not None
-        self.provenance = note.provenance if note else attributes_as_provenance(file.attrs)
-        r, alpha, z = showers.shape[1:]
-        self.detector = resolve_detector(
-            path, asked.mesh, stored=note.detector if note else None, shape=(int(z), int(alpha), int(r))
-        )
-        stored = note.energy_scale if note else None
-        self.energy_scale = resolve_scale(path, asked.energy_scale, stored=stored, default=1.0)
+        r, alpha, z = (int(cells) for cells in showers.shape[1:])
+        note, told = Note.of(file.attrs, path), attributes_as_provenance(file.attrs)
+        self.describe(asked, note, told, shape=(z, alpha, r))
 
     def __len__(self) -> int:
         return int(self._showers.shape[0])
@@ -94,19 +89,15 @@ class GridReader(Reader):
         """All showers in order."""
         for rows, energies in hdf5.grid_batches(self.path, self._showers, size):
             columns = {what: hdf5.read_column(self.path, data, rows) for what, data in self._columns.items()}
-            yield checked(
-                Showers(
-                    incident_energies=columns["energy"].astype(np.float64),
-                    energies=energies,
-                    detector=self.detector,
-                    theta=columns["theta"].astype(np.float64) if "theta" in columns else None,
-                    phi=columns["phi"].astype(np.float64) if "phi" in columns else None,
-                    pdg=columns["pdg"].astype(np.int32) if "pdg" in columns else None,
-                    extra={name: hdf5.read_column(self.path, data, rows) for name, data in self._extra.items()},
-                    provenance=self.provenance,
-                ),
-                self.path,
+            extra = {name: hdf5.read_column(self.path, data, rows) for name, data in self._extra.items()}
+            yield self.checked(
                 rows.start,
+                columns["energy"],
+                energies,
+                columns.get("theta"),
+                columns.get("phi"),
+                columns.get("pdg"),
+                extra,
             )
 
     def close(self) -> None:
@@ -124,7 +115,7 @@ class GridWriter:
 
     not_kept: tuple[str, ...] = ()
 
-    def __init__(self, file: hdf5.GrowingFile, plan: Plan) -> None:
+    def __init__(self, file: GrowingFile, plan: Plan) -> None:
         self._file = file
         self._shape = plan.detector.mesh.shape
 
@@ -162,5 +153,8 @@ def written(path: Path, plan: Plan, format_name: str = "par04-h5") -> Iterator[W
         OutputError: the output is in the way, or the disk is full.
     """
     _ = plan.detector.mesh.shape  # an irregular mesh has none, and says so
-    with written_whole(path, force=plan.force) as temporary, hdf5.growing(temporary, plan, format_name) as file:
+    with (
+        written_whole(path, force=plan.force) as temporary,
+        growing(temporary, plan.note(format_name).texts()) as file,
+    ):
         yield GridWriter(file, plan)

@@ -18,26 +18,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.errors import FastVError, FileFormatError
+from fastv.errors import FileFormatError
 from fastv.formats.contract import (
     Asked,
     Layout,
     Plan,
     Reader,
     Writer,
-    checked,
     needs_extra,
-    resolve_detector,
-    resolve_scale,
 )
 from fastv.formats.note import NOTE, Note
 from fastv.showers import Showers
+from fastv.storage.hdf5 import damage_named
 from fastv.storage.output import written_whole
 
 _CELLS = ("EnergyCell", "rhoCell", "phiCell", "zCell")
-_COLUMNS = {"EnergyMC": "energy", "ThetaMC": "theta", "PhiMC": "phi", "PdgMC": "pdg"}
+_COLUMNS = ("EnergyMC", "ThetaMC", "PhiMC", "PdgMC")
 _TIME = "sim_seconds"
 """Our name for ``SimTime``."""
+_ERRORS = (Exception,)
+"""uproot parses bytes as it finds them, so that damage shows as almost any exception."""
 
 
 def _packages() -> tuple[Any, Any]:
@@ -52,23 +52,6 @@ def _packages() -> tuple[Any, Any]:
     return uproot, awkward
 
 
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Turn what uproot raises at a damaged file into one clear line.
-
-    It parses bytes as it finds them, so that damage shows as almost any exception.
-    """
-    try:
-        yield
-    except FastVError:
-        raise
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f" ({lines[0]})" if lines and not isinstance(error, MemoryError) else ""
-        msg = f"{path}: the file is damaged or truncated{reason}"
-        raise FileFormatError(msg) from error
-
-
 def recognises(layout: Layout) -> bool:
     """Whether a file is a ROOT file."""
     return layout.kind == "root"
@@ -80,10 +63,10 @@ class _Reader(Reader):
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
         uproot, self._awkward = _packages()
-        with _damage_named(path):
+        with damage_named(path, _ERRORS):
             self._file = uproot.open(path)
         try:
-            with _damage_named(path):
+            with damage_named(path, _ERRORS):
                 self._read_head(uproot, asked)
         except BaseException:
             self.close()
@@ -110,12 +93,8 @@ class _Reader(Reader):
             )
             raise FileFormatError(msg)
         self._read_columns(trees["global"])
-        self.described = note is not None
-        self.provenance = note.provenance if note else {}
-        self.detector = resolve_detector(self.path, asked.mesh, stored=note.detector if note else None)
+        self.describe(asked, note, {})
         _ = self.detector.mesh.shape  # an irregular mesh has none, and says so
-        stored = note.energy_scale if note else None
-        self.energy_scale = resolve_scale(self.path, asked.energy_scale, stored=stored, default=1.0)
 
     def _need(self, tree: Any, name: str, branches: tuple[str, ...]) -> None:
         for branch in branches:
@@ -135,12 +114,7 @@ class _Reader(Reader):
                 raise FileFormatError(msg)
             else:
                 self.not_kept = (*self.not_kept, name)
-        self._energy = columns["EnergyMC"].astype(np.float64)
-        self._angles = {
-            angle: columns[name].astype(np.float64) if name in columns else None
-            for name, angle in (("ThetaMC", "theta"), ("PhiMC", "phi"))
-        }
-        self._pdg = columns["PdgMC"].astype(np.int32) if "PdgMC" in columns else None
+        self._conditions = [columns.get(name) for name in _COLUMNS]
         extra = {name: data for name, data in columns.items() if name not in _COLUMNS}
         if (time := extra.pop("SimTime", None)) is not None and not np.isnan(time.astype(np.float64)).all():
             extra[_TIME] = time
@@ -154,24 +128,14 @@ class _Reader(Reader):
         start = 0
         pieces = self._cells.iterate(list(_CELLS), step_size=size, library="ak")
         while start < self._rows:
-            with _damage_named(self.path):
+            with damage_named(self.path, _ERRORS):
                 cells = next(pieces)
                 rows = slice(start, start + len(cells))
                 energies = self._fill(cells)
-            yield checked(
-                Showers(
-                    incident_energies=self._energy[rows],
-                    energies=energies,
-                    detector=self.detector,
-                    theta=None if (theta := self._angles["theta"]) is None else theta[rows],
-                    phi=None if (phi := self._angles["phi"]) is None else phi[rows],
-                    pdg=None if self._pdg is None else self._pdg[rows],
-                    extra={name: data[rows] for name, data in self._extra.items()},
-                    provenance=self.provenance,
-                ),
-                self.path,
-                start,
-            )
+            energy, theta, phi, pdg = (None if column is None else column[rows] for column in self._conditions)
+            assert energy is not None  # asked for when the file was opened
+            extra = {name: data[rows] for name, data in self._extra.items()}
+            yield self.checked(start, energy, energies, theta, phi, pdg, extra)
             start = rows.stop
 
     def _fill(self, cells: Any) -> NDArray[np.float32]:
@@ -278,7 +242,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     with written_whole(path, force=plan.force) as temporary:
         file = uproot.recreate(temporary)
         try:
-            file[NOTE] = Note.of(plan, "par04-root").text()
+            file[NOTE] = plan.note("par04-root").text()
             yield _Writer(file, plan, awkward)
         except BaseException:
             with suppress(Exception):  # the first error is the one to tell

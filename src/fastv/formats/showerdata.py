@@ -27,15 +27,13 @@ from fastv.formats.contract import (
     Plan,
     Reader,
     Writer,
-    checked,
     needs_extra,
-    resolve_detector,
-    resolve_scale,
 )
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
 from fastv.formats.pointclouds import voxel_points, voxels_of
 from fastv.particles import PDG_CODES
 from fastv.showers import Showers
+from fastv.storage.hdf5 import damage_named, give_back, open_hdf5, take_space, write_text
 from fastv.storage.output import reserve, written_whole
 
 _DATASETS = {
@@ -82,11 +80,11 @@ class _Reader(Reader):
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
         self._library = _library()
-        hdf5.open_hdf5(path).close()  # for its clear errors
-        with hdf5.damage_named(path):
+        open_hdf5(path).close()  # for its clear errors
+        with damage_named(path):
             self._file = self._library.ShowerDataFile(path)
         try:
-            with hdf5.damage_named(path):
+            with damage_named(path):
                 self._read_head(asked)
         except BaseException:
             self.close()
@@ -118,12 +116,8 @@ class _Reader(Reader):
             )
             raise FileFormatError(msg)
         self._rows = rows
-        note = Note.read(file.attrs[NOTE], path) if NOTE in file.attrs else None
-        self.described = note is not None
-        self.provenance = note.provenance if note else attributes_as_provenance(file.attrs)
-        self.detector = resolve_detector(path, asked.mesh, stored=note.detector if note else None)
-        stored = note.energy_scale if note else None
-        self.energy_scale = resolve_scale(path, asked.energy_scale, stored=stored, default=1.0)
+        note = Note.of(file.attrs, path)
+        self.describe(asked, note, attributes_as_provenance(file.attrs))
         self._read_angles()
         known = {*_DATASETS, *_ANGLES}
         self._extra = [*hdf5.extra_columns(file, rows, known), *(() if self.described else ("shower_ids",))]
@@ -157,25 +151,20 @@ class _Reader(Reader):
         size = min(size, most)
         for start in range(0, self._rows, size):
             rows = slice(start, min(start + size, self._rows))
-            with hdf5.damage_named(self.path):
+            with damage_named(self.path):
                 if start // _REOPEN_ROWS > (start - size) // _REOPEN_ROWS:
                     self._file.close()
                     self._file = self._library.ShowerDataFile(self.path)
                 cloud = self._file[rows]
                 energies = self._bin(cloud.points, start)
-            yield checked(
-                Showers(
-                    incident_energies=1000.0 * cloud.energies[:, 0].astype(np.float64),
-                    energies=energies,
-                    detector=self.detector,
-                    theta=None if self._theta is None else self._theta[rows],
-                    phi=None if self._phi is None else self._phi[rows],
-                    pdg=cloud.pdg if self._has_pdg else None,
-                    extra={name: hdf5.read_column(self.path, self._file.file[name], rows) for name in self._extra},
-                    provenance=self.provenance,
-                ),
-                self.path,
+            yield self.checked(
                 start,
+                1000.0 * cloud.energies[:, 0].astype(np.float64),
+                energies,
+                None if self._theta is None else self._theta[rows],
+                None if self._phi is None else self._phi[rows],
+                cloud.pdg if self._has_pdg else None,
+                {name: hdf5.read_column(self.path, self._file.file[name], rows) for name in self._extra},
             )
 
     def _bin(self, points: NDArray[np.float32], start: int) -> NDArray[np.float32]:
@@ -267,8 +256,8 @@ class _Writer:
         file[name][rows] = column
 
     def _take(self, size: int) -> None:
-        """Take space from the disk before HDF5 needs it; see :mod:`fastv.formats.hdf5`."""
-        reserve(self._path, int(self._file.file.id.get_filesize()) + size + size // 50 + _MARGIN)
+        """Take space from the disk before HDF5 needs it."""
+        take_space(self._path, self._file.file, size)
 
     def finish(self) -> None:
         """Tell the length of the longest shower, which is known only now."""
@@ -290,7 +279,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
         reserve(temporary, _ROW_BYTES * plan.total + _MARGIN)
         with library.ShowerDataFile(temporary, "w", shape=(plan.total, 0, 4)) as file:
             write = _Writer(temporary, file, library, plan)
-            hdf5.write_note(file.file, Note.of(plan, "showerdata"))
+            write_text(file.file, NOTE, plan.note("showerdata").text())
             yield write
             write.finish()
-        hdf5.give_back(temporary)
+        give_back(temporary)

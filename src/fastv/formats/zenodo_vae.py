@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.formats import hdf5
-from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, checked, resolve_detector, resolve_scale
-from fastv.formats.note import NOTE, Note, attributes_as_provenance
+from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
+from fastv.formats.note import Note, attributes_as_provenance
 from fastv.showers import Showers
+from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
 DETECTORS = ("SiW", "SciPb")
@@ -82,13 +83,12 @@ class _Reader(Reader):
         self._pieces: list[tuple[h5py.File, str, float | None]] = []
         shapes: dict[tuple[int, ...], str] = {}
         note: Note | None = None
-        self.provenance = {}
+        provenance: dict[str, Any] = {}
         for file, part in zip(files, parts, strict=True):
-            opened = self._open.enter_context(hdf5.open_hdf5(file))
-            with hdf5.damage_named(file):
-                if NOTE in opened.attrs:
-                    note = Note.read(opened.attrs[NOTE], file)
-                self.provenance |= attributes_as_provenance(opened.attrs)
+            opened = self._open.enter_context(open_hdf5(file))
+            with damage_named(file):
+                note = Note.of(opened.attrs, file) or note
+                provenance |= attributes_as_provenance(opened.attrs)
                 for name, dataset in sorted(opened.items(), key=lambda item: (len(item[0]), item[0])):
                     self._check(file, opened, name, dataset)
                     hdf5.check_filled(file, dataset)
@@ -102,17 +102,8 @@ class _Reader(Reader):
             msg = f"{self.path}: the files hold no data sets"
             raise FileFormatError(msg)
         r, alpha, z = (int(cells) for cells in next(iter(shapes)))
-        self.described = note is not None
-        self.provenance = note.provenance if note else self.provenance
-        self.detector = resolve_detector(
-            self.path,
-            asked.mesh,
-            stored=note.detector if note else None,
-            shape=(z, alpha, r),
-            hint=detectors[0] if detectors else "",
-        )
-        stored = note.energy_scale if note else None
-        self.energy_scale = resolve_scale(self.path, asked.energy_scale, stored=stored, default=1.0)
+        hint = detectors[0] if detectors else ""
+        self.describe(asked, note, provenance, shape=(z, alpha, r), hint=hint)
 
     @staticmethod
     def _check(path: Path, file: h5py.File, name: str, dataset: Any) -> None:
@@ -132,14 +123,8 @@ class _Reader(Reader):
         for file, name, theta in self._pieces:
             for _, energies in hdf5.grid_batches(self.path, file[name], size):
                 n = len(energies)
-                batch = Showers(
-                    incident_energies=np.full(n, 1000.0 * int(name)),
-                    energies=energies,
-                    detector=self.detector,
-                    theta=None if theta is None else np.full(n, theta),
-                    provenance=self.provenance,
-                )
-                yield checked(batch, self.path, start)
+                angles = None if theta is None else np.full(n, theta)
+                yield self.checked(start, np.full(n, 1000.0 * int(name)), energies, angles)
                 start += n
 
     def close(self) -> None:
@@ -162,7 +147,7 @@ class _Writer:
 
     def __init__(self, folder: Path, name: str, plan: Plan, files: ExitStack) -> None:
         self._folder, self._name, self._plan, self._files = folder, name, plan, files
-        self._open: dict[int, hdf5.GrowingFile] = {}
+        self._open: dict[int, GrowingFile] = {}
         self._shape = plan.detector.mesh.shape
         self.not_kept: tuple[str, ...] = ()
 
@@ -184,10 +169,10 @@ class _Writer:
             rows = (angles == angle) & (energies == energy)
             self._file(angle).append(str(energy), hdf5.as_grid(showers.energies[rows], self._shape))
 
-    def _file(self, angle: int) -> hdf5.GrowingFile:
+    def _file(self, angle: int) -> GrowingFile:
         if angle not in self._open:
             path = self._folder / f"{self._name}_angle_{angle}.h5"
-            self._open[angle] = self._files.enter_context(hdf5.growing(path, self._plan, "zenodo-vae"))
+            self._open[angle] = self._files.enter_context(growing(path, self._plan.note("zenodo-vae").texts()))
         return self._open[angle]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from fastv.errors import FileFormatError
 
 
 def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
@@ -15,3 +19,22 @@ def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
         return None
     row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
     return int(row), int(voxel)
+
+
+def check_voxels(energies: NDArray[np.float32], where: str, showers: Sequence[int] | NDArray[np.int64]) -> None:
+    """Voxel energies (n, V) in MeV must be finite and not negative.
+
+    Args:
+        energies: MeV.
+        where: what the message names.
+        showers: numbers of the showers (n,), for the message.
+
+    Raises:
+        FileFormatError: one is not.
+    """
+    if bad := first_bad_voxel(energies):
+        msg = (
+            f"{where}: voxel {bad[1]} of shower {showers[bad[0]]} is {energies[bad]} MeV; "
+            "voxel energies must be finite and not negative"
+        )
+        raise FileFormatError(msg)

@@ -16,11 +16,11 @@ from fastv.conditions import CONDITIONS
 from fastv.detector.detector import PRESETS, Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError
-from fastv.showers.checks import first_bad_voxel
+from fastv.showers.checks import check_voxels
 from fastv.showers.conditions import Conditions, checked
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
-from fastv.storage.hdf5 import damage_named, open_hdf5
+from fastv.storage.hdf5 import damage_named, is_column, open_hdf5
 
 _READ_BYTES = 2**28
 """Memory that one read may take to meet the chunks of a file halfway."""
@@ -80,12 +80,12 @@ class ShowersFile:
             if name not in items:
                 continue
             dataset = items[name]
-            if not _is_column(dataset, rows) or dataset.size != rows:
+            if not is_column(dataset, rows) or dataset.size != rows:
                 what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
                 msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
                 raise FileFormatError(msg)
         self._rows = rows
-        self._columns = [name for name, item in items.items() if name != "showers" and _is_column(item, rows)]
+        self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
         self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
     def _resolve_detector(self, stored: Detector | None, given: Detector | str | None) -> Detector:
@@ -245,14 +245,7 @@ class ShowersFile:
         conditions = self._conditions(rows)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
             energies = self._read("showers", rows).astype(np.float32, copy=False)
-        if bad := first_bad_voxel(energies):
-            row, voxel = bad
-            shower = int(np.arange(len(self))[rows][row])
-            msg = (
-                f"{self.path}: voxel {voxel} of shower {shower} is {energies[row, voxel]} MeV; "
-                "voxel energies must be finite and not negative"
-            )
-            raise FileFormatError(msg)
+        check_voxels(energies, str(self.path), range(len(self))[rows] if isinstance(rows, slice) else rows)
         own = {each.column for each in CONDITIONS.values()}
         extra = {name: self._read(name, rows) for name in self._columns if name not in own}
         return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
@@ -300,16 +293,6 @@ class ShowersFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _is_column(item: object, rows: int) -> bool:
-    return (
-        isinstance(item, h5py.Dataset)
-        and item.shape is not None
-        and item.ndim in (1, 2)
-        and item.shape[0] == rows
-        and item.dtype.kind in "fiub"
-    )
 
 
 def _as_indices(rows: NDArray[Any], length: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, OutputError
 from fastv.records import first_problem
+from fastv.storage.hdf5 import copy_packed, create_packed
 from fastv.storage.output import hdf5_written, reserve
 
 FORMAT_VERSION = 2
@@ -94,18 +95,7 @@ def _create(
     block_rows: int | None = None,
 ) -> h5py.Dataset:
     rows = chunk_rows(shape[1], block_rows or BLOCK_ROWS) if name == "showers" else BLOCK_ROWS
-    chunks = (rows, *shape[1:])
-    # gzip with byte shuffle is readable everywhere, without a plug-in.
-    return file.create_dataset(
-        name,
-        shape,
-        dtype,
-        chunks=chunks,
-        maxshape=(None, *shape[1:]),
-        compression="gzip",
-        compression_opts=gzip_level,
-        shuffle=True,
-    )
+    return create_packed(file, name, shape, dtype, rows, gzip_level)
 
 
 def attribute_text(detector: Detector, provenance: Mapping[str, Any]) -> str:
@@ -161,18 +151,10 @@ def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int)
                 if {name: (data.shape[1:], data.dtype) for name, data in part.items()} != layout:
                     msg = f"block {i} has other columns than the first; all showers of a file need the same"
                     raise OutputError(msg)
-                _copy_packed(part["showers"], out["showers"], i * block_rows)
+                copy_packed(part["showers"], out["showers"], i * block_rows)
                 for name, rows in held.items():
                     rows.append(part[name][...])
                     _write_held(rows, out[name], i * block_rows + len(rows[-1]))
-
-
-def _copy_packed(data: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
-    """Copy chunks, without unpacking them, to the rows from ``first`` on."""
-    for chunk in data.iter_chunks():
-        start = chunk[0].start
-        mask, packed = data.id.read_direct_chunk((start, 0))
-        target.id.write_direct_chunk((first + start, 0), packed, filter_mask=mask)
 
 
 def _write_held(held: list[NDArray[Any]], target: h5py.Dataset, end: int) -> None:

@@ -14,7 +14,7 @@ from fastv.conditions import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
-from fastv.showers.checks import first_bad_voxel
+from fastv.showers.checks import check_voxels
 from fastv.showers.conditions import Conditions, joined_conditions
 from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
@@ -173,14 +173,9 @@ def _check_physical(showers: Showers) -> None:
     """Refuse at the time of writing what no reader accepts."""
     try:
         showers.conditions.check("refused to write")
+        check_voxels(showers.energies, "refused to write", range(len(showers)))
     except FileFormatError as error:
         raise OutputError(*error.args) from error
-    if bad := first_bad_voxel(showers.energies):
-        msg = (
-            f"refused to write: voxel {bad[1]} of shower {bad[0]} is {showers.energies[bad]} MeV; "
-            "voxel energies must be finite and not negative"
-        )
-        raise OutputError(msg)
     own = {each.column for each in CONDITIONS.values() if each.attribute}
     if reserved := {"showers", *own} & set(showers.extra):
         msg = f"refused to write: an extra column cannot be called {', '.join(sorted(reserved))}"

@@ -119,6 +119,18 @@ class ShowersWriter:
             return None
         return left if isinstance(left, dict) else None
 
+    @classmethod
+    def check_free(cls, path: str | Path, *, force: bool, resume: bool) -> Path:
+        """Refuse early, before any work, an output that exists; arguments as for the writer.
+
+        With ``resume`` it may exist as long as an interrupted run has left something: that run may have been killed
+        after its file was complete. Whether it is of the same request is for the writer to say.
+
+        Raises:
+            OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
+        """
+        return check_free(path, force=force or (resume and cls.left_behind(path) is not None))
+
     def _difference(self, request: Mapping[str, Any]) -> str:
         left = self.left_behind(self.path) or {}
         mine = json.loads(as_json({"total": self.total, **request}))

@@ -6,6 +6,7 @@ that dies, and try events again whose simulation failed.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -13,15 +14,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastv._version import __version__
 from fastv.errors import FastVError, MissingExtraError, SimulationError
+from fastv.simulation.messages import packed_showers, packed_tracks, unpacked_showers, unpacked_tracks
 from fastv.simulation.process import GeantProcess, ShowerError
+from fastv.simulation.request import SimulationRequest
 
 if TYPE_CHECKING:
     from fastv.showers import Showers
-    from fastv.simulation.request import SimulationRequest
     from fastv.simulation.tracks import Tracks
 
 ATTEMPTS = 3
@@ -160,7 +163,8 @@ class ClusterPool:
             raise SimulationError(msg) from error
         self._client, self.address = client, address
         # A task, unlike scattered data, is done again when the worker that holds its result is lost.
-        self._request = self._client.submit(_itself, request, pure=False)
+        self._task = self._client.submit(str, request.model_dump_json(), pure=False)
+        self._detector = request.detector
         self._executor: Executor = self._client.get_executor(pure=False, retries=ATTEMPTS - 1)
 
     @property
@@ -170,24 +174,24 @@ class ClusterPool:
 
     def provenance(self) -> dict[str, Any]:
         """Provenance of the showers; waits for a worker."""
-        provenance: dict[str, Any] = self._submit(_provenance).result()
+        provenance: dict[str, Any] = self._submit(json.loads, _provenance).result()
         return provenance
 
     def showers(self, events: Sequence[int]) -> Future[Showers]:
         """Showers of events, later."""
-        return self._submit(_showers, list(events))
+        return self._submit(partial(unpacked_showers, detector=self._detector), _showers, list(events))
 
     def tracks(self, event: int, above: float) -> Future[Tracks]:
         """Tracks of one event, later."""
-        return self._submit(_tracks, event, above)
+        return self._submit(unpacked_tracks, _tracks, event, above)
 
     def close(self) -> None:
         """Forget what is not finished; workers end what they are at."""
         with suppress(Exception):  # the scheduler may be gone
             self._client.close(timeout=5)
 
-    def _submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Submit a task; what Dask raises becomes an error of ours."""
+    def _submit(self, unpack: Callable[[Any], Any], task: Callable[..., str | bytes], *arguments: Any) -> Future[Any]:
+        """Submit a task and unpack its result; what Dask raises becomes an error of ours."""
         translated: Future[Any] = Future()
 
         def finish(future: Future[Any]) -> None:
@@ -195,7 +199,7 @@ class ClusterPool:
                 msg = f"the scheduler {self.address} is gone; finished showers are kept, the same command goes on"
                 translated.set_exception(SimulationError(msg))
             elif (error := future.exception()) is None:
-                translated.set_result(future.result())
+                translated.set_result(unpack(future.result()))
             elif isinstance(error, FastVError | ShowerError):
                 translated.set_exception(error)
             elif type(error).__name__ == "KilledWorker":
@@ -204,41 +208,36 @@ class ClusterPool:
                 msg = f"a worker of {self.address} fails: {type(error).__name__}: {_first_line(error)}"
                 translated.set_exception(SimulationError(msg))
 
-        self._executor.submit(task, self._request, __version__, *arguments).add_done_callback(finish)
+        self._executor.submit(task, self._task, __version__, *arguments).add_done_callback(finish)
         return translated
 
 
-# What follows runs in threads of Dask's workers. Each thread keeps its process for the next events.
+# What follows runs in threads of Dask's workers. Each thread keeps its process for the next events. The request comes
+# as JSON, and what goes back is JSON or bytes, so that Dask has only texts, numbers and bytes to send.
 _worker = threading.local()
 
 
-def _itself(request: SimulationRequest) -> SimulationRequest:
-    return request
-
-
-def _provenance(request: SimulationRequest, version: str) -> dict[str, Any]:
+def _provenance(request: str, version: str) -> str:
     _check_version(version)
-    return request.provenance()
+    return json.dumps(SimulationRequest.model_validate_json(request).provenance())
 
 
-def _showers(request: SimulationRequest, version: str, events: Sequence[int]) -> Showers:
+def _showers(request: str, version: str, events: Sequence[int]) -> bytes:
     _check_version(version)
-    showers: Showers = _on_worker(request, lambda process: process.showers(events))
-    return showers
+    return packed_showers(_on_worker(request, lambda process: process.showers(events)))
 
 
-def _tracks(request: SimulationRequest, version: str, event: int, above: float) -> Tracks:
+def _tracks(request: str, version: str, event: int, above: float) -> bytes:
     _check_version(version)
-    tracks: Tracks = _on_worker(request, lambda process: process.tracks(event, above))
-    return tracks
+    return packed_tracks(_on_worker(request, lambda process: process.tracks(event, above)))
 
 
-def _on_worker(request: SimulationRequest, task: Callable[[GeantProcess], Any]) -> Any:
-    mine: tuple[SimulationRequest, GeantProcess] | None = getattr(_worker, "mine", None)
+def _on_worker(request: str, task: Callable[[GeantProcess], Any]) -> Any:
+    mine: tuple[str, GeantProcess] | None = getattr(_worker, "mine", None)
     if mine is None or mine[0] != request or not mine[1].alive:
         if mine is not None:
             mine[1].close()
-        mine = _worker.mine = (request, GeantProcess(request))
+        mine = _worker.mine = (request, GeantProcess(SimulationRequest.model_validate_json(request)))
     try:
         return task(mine[1])
     except ShowerError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from fastv.simulation.data_sets import OVERRIDES, VARIABLE, data_folder
+from fastv.simulation.messages import error_of, receive, unpacked_showers, unpacked_tracks
 
 if TYPE_CHECKING:
     from fastv.showers import Showers
@@ -56,6 +56,7 @@ class GeantProcess:
             self._log.close()
             msg = f"no process for Geant4 can be started: {error.strerror or error}"
             raise ShowerError(msg) from error
+        self._detector = request.detector
         self._request: str | None = request.model_dump_json()
 
     def showers(self, events: Sequence[int], on_event: Callable[[int], None] | None = None) -> Showers:
@@ -65,10 +66,9 @@ class GeantProcess:
             ShowerError: Geant4 failed; the message names the event.
             FastVError: the request cannot be simulated; to try again is of no use.
         """
-        for kind, content in self._answers({"events": [int(event) for event in events]}, events):
+        for kind, content, data in self._answers({"events": [int(event) for event in events]}, events):
             if kind == "showers":
-                showers: Showers = content
-                return showers
+                return unpacked_showers(data, self._detector)
             if on_event is not None:
                 on_event(content)
         raise AssertionError  # the answers end with showers or with an exception
@@ -80,8 +80,8 @@ class GeantProcess:
             ShowerError: Geant4 failed.
             FastVError: the request cannot be simulated.
         """
-        tracks: Tracks = next(content for _, content in self._answers({"tracks": event, "above": above}, [event]))
-        return tracks
+        _, _, data = next(self._answers({"tracks": event, "above": above}, [event]))
+        return unpacked_tracks(data)
 
     @property
     def alive(self) -> bool:
@@ -110,8 +110,8 @@ class GeantProcess:
         if hasattr(self, "_process"):  # it was started
             self.close()
 
-    def _answers(self, task: dict[str, Any], events: Sequence[int]) -> Iterator[tuple[str, Any]]:
-        """Send a task and yield what comes back."""
+    def _answers(self, task: dict[str, Any], events: Sequence[int]) -> Iterator[tuple[str, Any, bytes]]:
+        """Send a task and yield what comes back: kind, content and bytes of each message."""
         where = "Geant4 does not start"
         try:
             if self._request is not None:
@@ -122,12 +122,17 @@ class GeantProcess:
             self._write(json.dumps(task))
             finished = 0
             while True:
-                kind, content = self._read(where)
+                kind, content, data = self._read(where)
                 finished += kind == "event"
                 where = _event(events, finished)
-                yield kind, content
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
+                yield kind, content, data
+        except (EOFError, OSError) as error:
             msg = f"{where}: {self._last_words()}"
+            raise ShowerError(msg) from error
+        except ValueError as error:
+            self._process.kill()
+            self._process.wait()
+            msg = f"{where}: what its process answers cannot be read ({error})"
             raise ShowerError(msg) from error
 
     def _write(self, line: str) -> None:
@@ -136,19 +141,19 @@ class GeantProcess:
         pipe.write(line.encode() + b"\n")
         pipe.flush()
 
-    def _read(self, where: str) -> tuple[str, Any]:
+    def _read(self, where: str) -> tuple[str, Any, bytes]:
         pipe = self._process.stdout
         assert pipe is not None
-        kind, content = pickle.load(pipe)
+        kind, content, data = receive(pipe)
         if kind in ("refused", "failed"):
             # Its last answer: it ends now, and must not be taken for one that lives.
             self._process.kill()
             self._process.wait()
         if kind == "refused":
-            raise content
+            raise error_of(content)
         if kind == "failed":
             raise ShowerError(content if content.startswith(where) else f"{where}: {content}")
-        return kind, content
+        return kind, content, data
 
     def _last_words(self) -> str:
         """How the process ended, and what it said about it."""

@@ -226,7 +226,8 @@ def _produce(
     if resume and left is None:
         msg = f"{output}: there is no interrupted run to continue; leave `resume` out to start one"
         raise OutputError(msg)
-    check_free(output, force=force or left is not None)  # before a cluster is troubled
+    # Before a cluster is troubled; a run that was interrupted goes on without being asked to.
+    ShowersWriter.check_free(output, force=force, resume=True)
     energies = _energies(request, n)
     progress = Progress(energies)
     with closing(_pool(request, workers, scheduler, progress.add)) as pool:

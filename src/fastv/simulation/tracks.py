@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
+from fastv.storage.hdf5 import damage_named, open_hdf5
 from fastv.storage.output import hdf5_written, written_whole
 
 if TYPE_CHECKING:
@@ -109,13 +109,10 @@ def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
         FileFormatError: the file is missing, damaged, or holds no tracks.
     """
     names = (*_TRACK, "first", *_CORNER)
-    try:
-        with h5py.File(path, "r") as file:
-            missing = [name for name in names if name not in file]
-            if missing:
-                msg = f"{path}: not a file of tracks: it has no {missing[0]!r}"
-                raise FileFormatError(msg)
-            return Tracks({name: file[name][...] for name in names}), json.loads(file.attrs["fastv"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"{path}: cannot read the tracks: {' '.join(str(error).split())}"
-        raise FileFormatError(msg) from error
+    path = Path(path)
+    with open_hdf5(path) as file, damage_named(path):
+        missing = [name for name in names if name not in file]
+        if missing:
+            msg = f"{path}: not a file of tracks: it has no {missing[0]!r}"
+            raise FileFormatError(msg)
+        return Tracks({name: file[name][...] for name in names}), json.loads(file.attrs["fastv"])

@@ -1,14 +1,29 @@
-"""HDF5 files opened and read with clear errors, whatever is wrong with them."""
+"""HDF5 files: opened and read with clear errors, packed in chunks, and written by appending.
+
+HDF5 brings the whole process down when a disk fills up under a file that it has open. So a :class:`GrowingFile` takes
+the space for a batch from the disk before HDF5 sees the batch, and has HDF5 write all of it before the next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
-from fastv.errors import FileFormatError
+from fastv.errors import FastVError, FileFormatError
+from fastv.storage.output import hdf5_written, reserve
+
+_CHUNK_BYTES = 2**20
+_CHUNK_ROWS = 1000
+_MOST_ATTRIBUTE = 60_000
+"""HDF5 keeps attributes of up to 64 KiB."""
+_MARGIN = 2**20
+"""Space for what HDF5 writes besides the data of a batch: headers and the index of chunks."""
 
 HDF5_ERRORS = (
     OSError,
@@ -24,16 +39,22 @@ HDF5_ERRORS = (
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """Turn whatever HDF5 raises at a damaged file into one clear line.
+def damage_named(path: Path, errors: tuple[type[Exception], ...] = HDF5_ERRORS) -> Iterator[None]:
+    """Turn whatever a library raises at a damaged file into one clear line.
+
+    Args:
+        path: the file.
+        errors: what the library raises, by default what h5py does.
 
     Raises:
-        FileFormatError: the block raised one of its errors.
+        FileFormatError: the block raised one of these errors.
     """
     try:
         yield
-    except HDF5_ERRORS as error:
-        lines = str(error).splitlines()
+    except FastVError:
+        raise
+    except errors as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f" ({lines[0]})" if lines and not isinstance(error, MemoryError) else ""
         msg = f"{path}: the file is damaged or truncated{reason}"
         raise FileFormatError(msg) from error
@@ -65,3 +86,129 @@ def open_hdf5(path: Path) -> h5py.File:
             reason = error.strerror.splitlines()[0]
         msg = f"{path}: cannot open: {reason}"
         raise FileFormatError(msg) from error
+
+
+def is_column(item: object, rows: int) -> bool:
+    """Whether something in a file is a data set with one row of numbers for each of ``rows`` showers."""
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.shape is not None
+        and item.ndim in (1, 2)
+        and item.shape[0] == rows
+        and item.dtype.kind in "fiub"
+    )
+
+
+def create_packed(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk_rows: int, gzip_level: int = 1
+) -> h5py.Dataset:
+    """A data set that may grow, in chunks of whole rows, packed as every HDF5 can read it: gzip with byte shuffle."""
+    return file.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=(chunk_rows, *shape[1:]),
+        maxshape=(None, *shape[1:]),
+        compression="gzip",
+        compression_opts=gzip_level,
+        shuffle=True,
+    )
+
+
+def copy_packed(data: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
+    """Copy chunks, without unpacking them, to the rows from ``first`` on."""
+    for chunk in data.iter_chunks():
+        start = chunk[0].start
+        mask, packed = data.id.read_direct_chunk((start, 0))
+        target.id.write_direct_chunk((first + start, 0), packed, filter_mask=mask)
+
+
+def write_text(file: h5py.File, name: str, text: str) -> None:
+    """Write a text in ASCII as an attribute."""
+    # Of fixed length, if it may: HDF5 follows the references of other texts unchecked, also in damaged files.
+    file.attrs[name] = np.bytes_(text.encode("ascii")) if len(text) < _MOST_ATTRIBUTE else text
+
+
+def take_space(path: Path, file: h5py.File, size: int) -> None:
+    """Take the space for ``size`` bytes of data, with 2 % and 1 MiB for what comes with them, from the disk.
+
+    Raises:
+        OSError: there is none.
+    """
+    reserve(path, int(file.id.get_filesize()) + size + size // 50 + _MARGIN)
+
+
+class GrowingFile:
+    """An HDF5 file to which rows are appended, batch by batch, whole chunks at a time; see :func:`growing`."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self.file = file
+        self._held: dict[str, list[NDArray[Any]]] = {}
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows (n, ...) to a data set, which the first ones create; gzip with byte shuffle, readable everywhere.
+
+        Raises:
+            OSError: there is no space on the disk; the file stays sound.
+        """
+        if name not in self.file:
+            row_bytes = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:])))
+            take_space(self.path, self.file, _MARGIN)
+            chunk_rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
+            create_packed(self.file, name, (0, *rows.shape[1:]), rows.dtype, chunk_rows)
+            self.file.flush()
+        held = self._held.setdefault(name, [])
+        held.append(rows)
+        count = sum(map(len, held))
+        whole = count - count % self.file[name].chunks[0]
+        if whole:
+            joined = np.concatenate(held)
+            self._write(name, joined[:whole])
+            # A view would keep the whole batch in memory.
+            self._held[name] = [joined[whole:].copy()] if count > whole else []
+
+    def _write(self, name: str, rows: NDArray[Any]) -> None:
+        dataset = self.file[name]
+        chunk_bytes = rows.dtype.itemsize * int(np.prod(dataset.chunks))
+        take_space(self.path, self.file, max(rows.nbytes, chunk_bytes))
+        first = len(dataset)
+        dataset.resize(first + len(rows), axis=0)
+        dataset[first:] = rows
+        self.file.flush()
+
+    def finish(self) -> None:
+        """Write the rows that do not fill a chunk.
+
+        Raises:
+            OSError: there is no space on the disk.
+        """
+        for name, held in self._held.items():
+            if held:
+                self._write(name, np.concatenate(held))
+        self._held.clear()
+
+
+@contextmanager
+def growing(path: Path, texts: Mapping[str, str]) -> Iterator[GrowingFile]:
+    """Create an HDF5 file with some texts as attributes, to be filled by appending.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    with hdf5_written(path) as file:
+        for name, text in texts.items():
+            write_text(file, name, text)
+    reserve(path, path.stat().st_size + _MARGIN)
+    with h5py.File(path, "r+") as file:
+        grown = GrowingFile(path, file)
+        yield grown
+        grown.finish()
+    give_back(path)
+
+
+def give_back(path: Path) -> None:
+    """Give back the space that was taken from the disk for an HDF5 file and is not used."""
+    # HDF5 cuts a file to what it uses, if it was longer already when it was opened.
+    with h5py.File(path, "r+"):
+        pass

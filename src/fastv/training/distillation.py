@@ -11,9 +11,9 @@ from fastv.errors import ModelError, SettingsError
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.storage.output import check_free
-from fastv.training.loop import train
+from fastv.training.loop import run_training, train
 from fastv.training.recipe import Recipe, recipe_of
+from fastv.training.working_folder import free_output
 from fastv.units import AngleSpec, EnergySpec
 
 
@@ -58,7 +58,7 @@ def distill(
             msg = f"the number of {name} must be at least 1, got {number}"
             raise SettingsError(msg)
     # Refuse what cannot be before any work is done.
-    output = check_free(output, force=force)
+    output = free_output(output, force=force, resume=resume)
     model = load(teacher).with_options(**(options or {}))
     recipe = student_recipe(model, steps, settings)
     files = [data] if isinstance(data, str | Path) else list(data)
@@ -67,9 +67,7 @@ def distill(
     drawn = output.with_name(f".{output.name}.showers.h5")
     if not (resume and drawn.exists()):
         _draw(model, drawn, n, recipe.training.seed, resume=resume)
-    student = train(recipe, [drawn], output, teacher=model, resume=resume, force=force)
-    drawn.unlink()
-    return student
+    return run_training(recipe, [drawn], output, teacher=model, drawn=True, resume=resume, force=force)
 
 
 def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | None = None) -> Recipe:

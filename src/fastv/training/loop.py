@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,17 +18,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastv._version import __version__
-from fastv.errors import DomainError, GeometryError, MissingExtraError, OutputError, SettingsError, TrainingError
-from fastv.model import Model, ModelDescription
+from fastv.errors import (
+    DomainError,
+    FastVError,
+    GeometryError,
+    SettingsError,
+    TrainingError,
+)
+from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Domain, Generator, Objective
-from fastv.storage.output import check_free, readable_os_errors, written_whole
+from fastv.storage.output import check_free, written_whole
 from fastv.training.augmentation import AlphaSymmetry
+from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
-
-LOG = "training.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
+from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
 
 
 def train(
@@ -71,19 +75,38 @@ def train(
         TrainingError: the loss became infinite or NaN, in which case the best weights so far are written; or an
             interrupted training cannot be resumed.
     """
-    if isinstance(data, str | Path):
-        data = [data]
     if isinstance(recipe, str):
         recipe = load_recipe(recipe, settings)
     elif settings:
         msg = "give overrides by name only together with the name of a recipe"
         raise SettingsError(msg)
+    files = [data] if isinstance(data, str | Path) else data
+    return run_training(recipe, files, output, mesh=mesh, teacher=teacher, resume=resume, force=force)
+
+
+def run_training(
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    output: str | Path,
+    *,
+    mesh: str | None = None,
+    teacher: Model | None = None,
+    drawn: bool = False,
+    resume: bool,
+    force: bool,
+) -> Model:
+    """Train by a recipe; arguments as :func:`train`.
+
+    Args:
+        drawn: whether the files of ``data`` were generated for this training only; they are removed when it is
+        complete.
+    """
     how = recipe.training
-    output = check_free(output, force=force)
+    output = free_output(output, force=force, resume=resume)
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
-        run = _Run(recipe, showers, output, teacher, resume=resume, force=force)
+        run = _Run(recipe, showers, output, teacher, drawn=drawn, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
         run.loop()
@@ -94,12 +117,21 @@ class _Run:
     """A training with everything that a checkpoint must restore."""
 
     def __init__(
-        self, recipe: Recipe, data: TrainingData, output: Path, teacher: Model | None, *, resume: bool, force: bool
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        output: Path,
+        teacher: Model | None,
+        *,
+        drawn: bool,
+        resume: bool,
+        force: bool,
     ) -> None:
         self.recipe = recipe
         self.how: TrainingSettings = recipe.training
         self.data = data
         self.output = output
+        self.drawn = drawn
         self.force = force
         self.teacher = teacher
         self.domain = data.domain() if teacher is None else _domain_of(teacher, data)
@@ -120,9 +152,9 @@ class _Run:
             msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
             raise SettingsError(msg)
         if self.how.tensorboard:
-            _board_class()
+            board_class()
         # The request has been checked; from here on files are written.
-        self.folder = _working_folder(output, resume=resume, force=force)
+        self.folder = working_folder(output, resume=resume)
         self.epoch = 0
         self.best_epoch = -1
         self.best_loss = math.inf
@@ -131,6 +163,9 @@ class _Run:
         self.optimizer_state: dict[str, Tensor] = {}
         if resume and (self.folder / CHECKPOINT).exists():
             self._restore()
+        self.written = resume and not force and self._is_written()
+        if not self.written:
+            check_free(output, force=force)
 
     def fit(self) -> None:
         """Fit the preprocessing, unless it was copied from a teacher."""
@@ -156,7 +191,7 @@ class _Run:
         steps = self.data.steps("training", how.batch_size) if trained else 0
         board = None
         if how.tensorboard and fabric.is_global_zero:
-            board = _board_class()(self.output.with_name(f"{self.output.name}-tensorboard"))
+            board = board_class()(self.output.with_name(f"{self.output.name}-tensorboard"))
         bar = tqdm(total=epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
         with bar:
             for epoch in range(self.epoch, epochs):
@@ -211,7 +246,7 @@ class _Run:
                 bar.set_postfix(validation=f"{validation['loss']:.2f}", best=f"{self.best_loss:.2f}", refresh=False)
                 if fabric.is_global_zero:
                     self._checkpoint(optimizers, record)
-                    _to_board(board, record)
+                    to_board(board, record)
 
     def _optimizer(self, objective: Objective) -> torch.optim.Optimizer:
         how = self.how
@@ -325,8 +360,43 @@ class _Run:
         self.optimizer_state = _under(tensors, "optimizer.")
         self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
 
+    def _record(self) -> dict[str, Any]:
+        """How the model was made, for its description."""
+        return {
+            "settings": self.how.model_dump(mode="json"),
+            "files": [file.path.name for file in self.data.files],
+            "data_sha256": self.request["data_sha256"],
+            "showers": self.data.sizes,
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "validation_loss": self.best_loss,
+            "code_version": __version__,
+            **({} if self.teacher is None else {"teacher": _teacher_record(self.teacher)}),
+        }
+
+    def _is_written(self) -> bool:
+        """Whether the output is the model of this very training, which was killed before it had cleaned up."""
+        try:
+            description = load(self.output).description
+        except FastVError:
+            return False
+        return (description.family, description.settings, description.training) == (
+            self.recipe.family,
+            self.settings,
+            json.loads(json.dumps(self._record())),
+        )
+
     def finish(self) -> Model:
-        """Write the model directory with the best weights and remove the working folder, in the first process only."""
+        """Write the model directory with the best weights and clean up, in the first process only."""
+        model = load(self.output) if self.written else self._best_model()
+        if self.fabric.is_global_zero:
+            if not self.written:
+                model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
+            clean_up(self.folder, self.data.files if self.drawn else ())
+        self.fabric.barrier()
+        return model
+
+    def _best_model(self) -> Model:
         self.generator.load_state_dict(self.best)
         self.generator.cpu().float().eval()
         if self.teacher is not None:
@@ -337,24 +407,9 @@ class _Run:
             settings=self.settings,
             domain=self.domain,
             detector=self.data.detector,
-            training={
-                "settings": self.how.model_dump(mode="json"),
-                "files": [file.path.name for file in self.data.files],
-                "data_sha256": self.request["data_sha256"],
-                "showers": self.data.sizes,
-                "epochs": self.epoch,
-                "best_epoch": self.best_epoch,
-                "validation_loss": self.best_loss,
-                "code_version": __version__,
-                **({} if self.teacher is None else {"teacher": _teacher_record(self.teacher)}),
-            },
+            training=self._record(),
         )
-        model = Model(self.generator, description, self.output.name)
-        if self.fabric.is_global_zero:
-            model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
-            shutil.rmtree(self.folder)
-        self.fabric.barrier()
-        return model
+        return Model(self.generator, description, self.output.name)
 
 
 def _domain_of(teacher: Model, data: TrainingData) -> Domain:
@@ -427,18 +482,6 @@ def _seed(seed: int, part: int) -> None:
     torch.manual_seed((seed * 1_000_003 + part) % 2**63)
 
 
-def _working_folder(output: Path, *, resume: bool, force: bool) -> Path:
-    folder = output.with_name(f".{output.name}.training")
-    if folder.exists() and not resume:
-        if not force and (folder / CHECKPOINT).exists():
-            msg = f"{output}: an interrupted training is there; `resume=True` continues it, `force=True` starts over"
-            raise OutputError(msg)
-        shutil.rmtree(folder)
-    with readable_os_errors(folder):
-        folder.mkdir(exist_ok=True)
-    return folder
-
-
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -449,27 +492,3 @@ def _set_up(fabric: Fabric, generator: Generator, optimizers: Sequence[torch.opt
     for method in ("loss", "validation"):
         module.mark_forward_method(method)
     return module, ready
-
-
-@contextmanager
-def _missing_extra(package: str, extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        msg = f"{package} is not installed; pip install 'fastv-hep[{extra}]'"
-        raise MissingExtraError(msg) from error
-
-
-def _board_class() -> Any:
-    with _missing_extra("tensorboard", "tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter
-
-
-def _to_board(board: Any, record: Mapping[str, Any]) -> None:
-    if board is not None:
-        for part in ("training", "validation"):
-            for name, value in record[part].items():
-                board.add_scalar(f"{part}/{name}", value, record["epoch"])
-        board.flush()

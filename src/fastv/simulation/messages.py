@@ -1,0 +1,115 @@
+"""What processes and workers of a cluster tell each other: JSON for words, ``.npy`` for numbers, nothing executable.
+
+A message on a pipe is one line of JSON, ``[kind, content, n]``, and the n bytes that follow it.
+The bytes of showers or tracks are one line of JSON, ``{"arrays": [name, ...], "words": {...}}``, and these arrays one
+after another as ``numpy.save`` writes them, without pickle. The words of showers are their provenance. Their detector
+is left out: whoever asked for them knows it from the request.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv import errors
+from fastv.errors import FastVError
+from fastv.showers import Showers
+from fastv.showers.layout import as_json
+from fastv.simulation.tracks import Tracks
+
+if TYPE_CHECKING:
+    from fastv.detector.detector import Detector
+
+_EXTRA = "extra/"
+
+
+def send(pipe: IO[bytes], kind: str, content: Any = None, data: bytes = b"") -> None:
+    """Write one message: a kind, some JSON data, and bytes."""
+    pipe.write(json.dumps([kind, content, len(data)]).encode() + b"\n")
+    pipe.write(data)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> tuple[str, Any, bytes]:
+    """Read one message.
+
+    Raises:
+        EOFError: it was cut off.
+        ValueError: it is no message.
+
+    Example:
+        >>> pipe = io.BytesIO()
+        >>> send(pipe, "event", 7, b"abc")
+        >>> _ = pipe.seek(0)
+        >>> receive(pipe)
+        ('event', 7, b'abc')
+    """
+    line = pipe.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    kind, content, size = json.loads(line)
+    data = pipe.read(size)
+    if len(data) != size:
+        raise EOFError
+    return kind, content, data
+
+
+def _packed(arrays: Mapping[str, NDArray[Any] | None], words: Mapping[str, Any]) -> bytes:
+    present = {name: array for name, array in arrays.items() if array is not None}
+    buffer = io.BytesIO()
+    buffer.write(as_json({"arrays": list(present), "words": words}).encode() + b"\n")
+    for array in present.values():
+        np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> tuple[dict[str, NDArray[Any]], Any]:
+    buffer = io.BytesIO(data)
+    head = json.loads(buffer.readline())
+    return {name: np.load(buffer, allow_pickle=False) for name in head["arrays"]}, head["words"]
+
+
+def packed_showers(showers: Showers) -> bytes:
+    """Showers as bytes, without their detector."""
+    columns = {name: getattr(showers, name) for name in ("incident_energies", "energies", "theta", "phi", "pdg")}
+    extra = {f"{_EXTRA}{name}": np.asarray(column) for name, column in showers.extra.items()}
+    return _packed({**columns, **extra}, dict(showers.provenance))
+
+
+def unpacked_showers(data: bytes, detector: Detector) -> Showers:
+    """Showers from their bytes."""
+    arrays, provenance = _unpacked(data)
+    extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in list(arrays) if name.startswith(_EXTRA)}
+    return Showers(**arrays, detector=detector, extra=extra, provenance=provenance)
+
+
+def packed_tracks(tracks: Tracks) -> bytes:
+    """Tracks as bytes."""
+    return _packed(tracks.columns, {})
+
+
+def unpacked_tracks(data: bytes) -> Tracks:
+    """Tracks from their bytes."""
+    return Tracks(_unpacked(data)[0])
+
+
+def told_error(error: FastVError) -> list[str]:
+    """An error of ours as JSON data: the name of its class, and its message."""
+    return [type(error).__name__, str(error)]
+
+
+def error_of(told: Sequence[str]) -> FastVError:
+    """The error that :func:`told_error` has told.
+
+    Example:
+        >>> error_of(["SettingsError", "no such particle"])
+        SettingsError('no such particle')
+    """
+    name, message = told
+    kind = getattr(errors, name, None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, FastVError) else FastVError(message)

@@ -1,0 +1,61 @@
+"""HDF5 files: one clear line whatever is wrong with them, chunks copied as they are packed, rows appended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from fastv.errors import FileFormatError, GeometryError
+from fastv.storage.hdf5 import copy_packed, create_packed, damage_named, growing, open_hdf5
+
+
+def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    (tmp_path / "folder.h5").mkdir()
+    for name, words in {"text": "truncated or no HDF5", "folder": "is a folder", "none": "no such file"}.items():
+        with pytest.raises(FileFormatError, match=f"{name}.h5: .*{words}"):
+            open_hdf5(tmp_path / f"{name}.h5")
+
+
+def test_damage_is_one_line_and_our_own_errors_pass(tmp_path: Path) -> None:
+    path, told, ours = tmp_path / "a.h5", "\n first\nsecond", "ours"
+    with pytest.raises(FileFormatError, match=r"a\.h5: .* damaged or truncated \(first\)$"), damage_named(path):
+        raise OSError(told)
+    with pytest.raises(ZeroDivisionError), damage_named(path):
+        raise ZeroDivisionError
+    with pytest.raises(FileFormatError, match="damaged"), damage_named(path, (Exception,)):
+        raise ZeroDivisionError
+    with pytest.raises(GeometryError, match="^ours$"), damage_named(path, (Exception,)):
+        raise GeometryError(ours)
+
+
+def test_packed_chunks_are_copied_to_their_rows(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).random((30, 4), dtype=np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        parts = [create_packed(file, name, (15, 4), rows.dtype, 5) for name in ("a", "b")]
+        for part, first in zip(parts, (0, 15), strict=True):
+            part[...] = rows[first : first + 15]
+        whole = create_packed(file, "whole", (30, 4), rows.dtype, 5)
+        for part, first in zip(parts, (0, 15), strict=True):
+            copy_packed(part, whole, first)
+        np.testing.assert_array_equal(whole[...], rows)
+        assert whole.id.get_storage_size() == sum(part.id.get_storage_size() for part in parts)
+
+
+def test_growing_in_any_pieces(tmp_path: Path) -> None:
+    column, grid = np.arange(2500, dtype=np.int32), np.random.default_rng(2).random((2500, 3, 4)).astype(np.float32)
+    with growing(tmp_path / "a.h5", {"note": "a text"}) as file:
+        first = 0
+        for last in (1, 900, 901, 2200, 2500):
+            file.append("column", column[first:last])
+            file.append("grid", grid[first:last])
+            first = last
+    with h5py.File(tmp_path / "a.h5") as read:
+        np.testing.assert_array_equal(read["column"][...], column)
+        np.testing.assert_array_equal(read["grid"][...], grid)
+        assert read.attrs["note"] == b"a text"
+    # What was taken from the disk and not used is given back.
+    assert (tmp_path / "a.h5").stat().st_size < grid.nbytes + column.nbytes
