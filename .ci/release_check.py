@@ -38,7 +38,7 @@ IN_SDIST = (
     "CHANGELOG.md",
     "constraints.txt",
     "src/fastv/__init__.py",
-    "tests/conftest.py",
+    "docs/index.md",
 )
 
 
