@@ -46,7 +46,7 @@ coverage: .venv/.coverage
 	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term
 
 docs: .venv/.docs
-	@.venv/bin/sphinx-build -q -W --keep-going -E -d build/site-trees docs build/site
+	@OMP_NUM_THREADS=1 .venv/bin/sphinx-build -q -W --keep-going -E -d build/site-trees docs build/site
 	@.venv/bin/python -m pytest tests/docs/test_site.py
 	@echo "build/site/index.html"
 

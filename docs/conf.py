@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ nb_execution_show_tb = True
 nb_output_stderr = "remove"
 nb_execution_in_temp = True
 
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -101,6 +103,15 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             yield f"source/{name}", {"title": name, "body": f"<h1>{name}</h1>{body}"}, "page.html"
 
 
+def short_signature(
+    _app: Sphinx, _what: str, _name: str, _object: object, _options: object, signature: str, returned: str
+) -> tuple[str, str]:
+    """A signature with arrays by their short name, and without the stand-in of a default that is made anew each time."""
+    plain = [re.sub(r"~|\b(?:numpy|typing)\.", "", text or "") for text in (signature, returned)]
+    arrays = [re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", text) for text in plain]
+    return arrays[0].replace("<factory>", "..."), arrays[1]
+
+
 def visit_math(writer: Any, node: nodes.Element) -> None:
     """A formula as MathML, which browsers draw by themselves."""
     block = isinstance(node, nodes.math_block)
@@ -112,5 +123,6 @@ def visit_math(writer: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> None:
     """Formulas, and links to the sources."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
+    app.connect("autodoc-process-signature", short_signature)
     app.connect("doctree-read", link_sources)
     app.connect("html-collect-pages", source_pages)

@@ -31,7 +31,7 @@ PAGES += sorted((ROOT / "docs").rglob("*.ipynb"))
 
 SMALLER = {
     "demo": "--help",
-    "simulate": "--energy 1GeV -o simulated.h5",
+    "simulate": "--energy 1GeV",
     "train": "--set training.epochs=1 --set training.batch_size=64",
     "distill": "--set training.epochs=1 --set training.batch_size=64",
     "generate": "-n 150",
@@ -105,7 +105,7 @@ def small(words: list[str]) -> list[str]:
     """The arguments of a FastV command that takes seconds."""
     added = SMALLER.get(words[1], "").split()
     if words[1] == "simulate" and "-n" in words:
-        added += ["-n", "2"]
+        added += ["-n", "2", "-o", "simulated.h5"]
     if "-o" in words and not {"--resume", "--force"} & set(words):
         added.append("--force")
     return [*words[1:], *added]
