@@ -106,7 +106,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 def short_signature(
     _app: Sphinx, _what: str, _name: str, _object: object, _options: object, signature: str, returned: str
 ) -> tuple[str, str]:
-    """A signature with arrays by their short name, and without the stand-in of a default that is made anew each time."""
+    """A signature with short names of arrays, and without the stand-in of a default that is made each time."""
     plain = [re.sub(r"~|\b(?:numpy|typing)\.", "", text or "") for text in (signature, returned)]
     arrays = [re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", text) for text in plain]
     return arrays[0].replace("<factory>", "..."), arrays[1]

@@ -157,19 +157,32 @@ def geant4() -> bool:
 
 
 @pytest.fixture
-def shell(geant4: bool) -> Callable[[list[str]], None]:
-    """Run a command of FastV that must succeed; full simulation is left out where there is no Geant4."""
+def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
+    """Run a command of FastV that must succeed; full simulation is left out where there is no Geant4.
+
+    The plots of a report take most of the time, so a report is written once: other pages get a copy of it.
+    """
 
     def run(arguments: list[str]) -> None:
-        if arguments[0] == "simulate" and not geant4:
+        verb, output = arguments[0], None
+        if verb == "simulate" and not geant4:
             return
-        if "--resume" in arguments:  # whatever was made before stands for an interrupted run
-            shutil.rmtree(arguments[arguments.index("-o") + 1], ignore_errors=True)
+        if "-o" in arguments:
+            at = arguments.index("-o")
+            output = Path(arguments[at + 1])
+        if "--resume" in arguments and output is not None:  # whatever was made before stands for an interrupted run
+            shutil.rmtree(output, ignore_errors=True)
+        kept = files.with_name(f"{verb}-report")
+        if verb in ("evaluate", "compare") and output is not None and kept.exists():
+            shutil.copytree(kept, output, dirs_exist_ok=True)
+            arguments = [word for word in arguments if word not in ("-o", str(output), "--force")]
         try:
             code = main(arguments)
         except SystemExit as end:
             code = end.code
         assert code == 0, f"fastv {shlex.join(arguments)}"
+        if verb in ("evaluate", "compare") and output is not None and not kept.exists():
+            shutil.copytree(output, kept)
 
     return run
 
