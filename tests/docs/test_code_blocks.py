@@ -160,7 +160,7 @@ def geant4() -> bool:
 def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
     """Run a command of FastV that must succeed; full simulation is left out where there is no Geant4.
 
-    The plots of a report take most of the time, so a report is written once: other pages get a copy of it.
+    What takes long is done once, and other pages get a copy: the plots of a report, and the export of one model.
     """
 
     def run(arguments: list[str]) -> None:
@@ -173,6 +173,11 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
         if "--resume" in arguments and output is not None:  # whatever was made before stands for an interrupted run
             shutil.rmtree(output, ignore_errors=True)
         kept = files.with_name(f"{verb}-report")
+        if verb == "export" and output is not None:
+            kept = files.with_name(f"{'-'.join(arguments)}.onnx")
+            if kept.exists():
+                shutil.copy(kept, output)
+                return
         if verb in ("evaluate", "compare") and output is not None and kept.exists():
             shutil.copytree(kept, output, dirs_exist_ok=True)
             arguments = [word for word in arguments if word not in ("-o", str(output), "--force")]
@@ -183,6 +188,8 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
         assert code == 0, f"fastv {shlex.join(arguments)}"
         if verb in ("evaluate", "compare") and output is not None and not kept.exists():
             shutil.copytree(output, kept)
+        if verb == "export" and output is not None:
+            shutil.copy(output, kept)
 
     return run
 
