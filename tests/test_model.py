@@ -217,7 +217,27 @@ class TestDescription:
         (directory / DESCRIPTION).write_bytes(content)
         assert "model.json: " in refused(directory)
 
-    @pytest.mark.parametrize("version", [3, 0, "1", True, None])
+    def test_version_1_is_read(self, directory: Path) -> None:
+        old = {"absorber": ["G4_W", 1.4], "sensitive": ["G4_Si", 0.3], "stack_layers": 90, "inner_radius": 800.0}
+
+        def age(content: dict[str, Any]) -> None:
+            del content["detector"]["stack"]
+            content["detector"].update(old)
+            content["format_version"] = 1
+
+        edit_description(directory, age)
+        stack = load(directory).detector.stack
+        assert stack is not None
+        assert stack.inner_radius == 800
+        assert stack.depth == pytest.approx(90 * 1.7)
+
+    def test_a_newer_format_version_tells_which_fastv_reads_it(self, directory: Path) -> None:
+        edit_description(directory, lambda content: content.update(format_version=3, code_version="7.1", surprise=1))
+        message = refused(directory)
+        assert f"format version 3, written by FastV 7.1, is newer than this FastV {__version__} reads" in message
+        assert "(1 and 2); load it with that FastV or a newer one" in message
+
+    @pytest.mark.parametrize("version", [0, "1", True, None])
     def test_another_format_version(self, directory: Path, version: object) -> None:
         edit_description(directory, lambda content: content.update(format_version=version))
         assert f"format version {version} is not one that this FastV reads (1 and 2)" in refused(directory)

@@ -237,6 +237,13 @@ def read_description(name: str | Path) -> ModelDescription:
     try:
         content = json.loads(path.read_text())
         version = content["format_version"]
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            writer = content.get("code_version", "of another version")
+            msg = (
+                f"{path}: format version {version}, written by FastV {writer}, is newer than this FastV {__version__} "
+                f"reads (1 and {FORMAT_VERSION}); load it with that FastV or a newer one"
+            )
+            raise ModelError(msg)
         if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
             msg = f"{path}: format version {version} is not one that this FastV reads (1 and {FORMAT_VERSION})"
             raise ModelError(msg)
