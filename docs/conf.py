@@ -38,6 +38,7 @@ nb_execution_in_temp = True
 
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -104,12 +105,23 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def short_signature(
-    _app: Sphinx, _what: str, _name: str, _object: object, _options: object, signature: str, returned: str
-) -> tuple[str, str]:
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _object: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
     """A signature with short names of arrays, and without the stand-in of a default that is made each time."""
-    plain = [re.sub(r"~|\b(?:numpy|typing)\.", "", text or "") for text in (signature, returned)]
-    arrays = [re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", text) for text in plain]
-    return arrays[0].replace("<factory>", "..."), arrays[1]
+    return _short(signature), _short(returned)
+
+
+def _short(text: str | None) -> str | None:
+    if text is None:
+        return None
+    plain = re.sub(r"~|\b(?:numpy|typing)\.", "", text).replace("<factory>", "...")
+    return re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", plain)
 
 
 def visit_math(writer: Any, node: nodes.Element) -> None:

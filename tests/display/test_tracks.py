@@ -114,7 +114,7 @@ def test_tracks_of_something_else(paths: Tracks, make_showers: Make, tmp_path: P
     with ShowersFile(tmp_path / "s.h5") as file:
         with pytest.raises(SettingsError, match="seed"):
             load_tracks(tmp_path / "seed.h5", file)
-        with pytest.raises(GeometryError, match="another mesh"):
+        with pytest.raises(GeometryError, match="a different mesh"):
             load_tracks(tmp_path / "mesh.h5", file)
         with pytest.raises(FileFormatError):
             load_tracks(tmp_path / "s.h5", file)

@@ -342,19 +342,22 @@ class TestSettings:
             build(family, settings, Detector.preset("par04-siw"), domain)
 
 
+TRAINING = {"epochs": 3, "batch_size": 16, "rotate": True, "average": 0.9}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_resumed_training_is_the_same(
     family: str, make_showers: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_showers(120).write(tmp_path / "tiny.h5")
-    network = "{kind: transformer, width: 8, blocks: 1, heads: 2}"
-    settings = [
-        f"model.network={network}",
-        f"model.critic={network}",
-        "model.critic_steps=2",
-        *(f"model.{name}=[12]" for name in ("layer_hidden", "layer_critic", "head")),
-        *("training.epochs=3", "training.batch_size=16", "training.rotate=true", "training.average=0.9"),
-    ]
+    network = {"kind": "transformer", "width": 8, "blocks": 1, "heads": 2}
+    settings: dict[str, Any] = {
+        "model.network": network,
+        "model.critic": network,
+        "model.critic_steps": 2,
+        **{f"model.{name}": [12] for name in ("layer_hidden", "layer_critic", "head")},
+        **{f"training.{name}": value for name, value in TRAINING.items()},
+    }
     train(family, tmp_path / "tiny.h5", tmp_path / "straight", settings=settings)
     batches = TrainingData.batches
 

@@ -103,7 +103,7 @@ def test_layers_attend_to_each_other() -> None:
 def test_settings_are_told_apart_and_checked() -> None:
     adapter: TypeAdapter[NetworkSettings] = TypeAdapter(NetworkSettings)
     assert adapter.validate_python({"kind": "convolution", "channels": 4}) == ConvolutionSettings(channels=4)
-    with pytest.raises(ValidationError, match="not divided by 3 heads"):
+    with pytest.raises(ValidationError, match="not divisible by 3 heads"):
         adapter.validate_python({"kind": "transformer", "width": 16, "heads": 3})
     with pytest.raises(ValidationError, match="kind"):
         adapter.validate_python({"kind": "perceptron"})
