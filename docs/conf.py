@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 project = "FastV"
 author = "the FastV developers"
+copyright = author  # noqa: A001  (Sphinx names it)
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
