@@ -201,7 +201,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
         >>> 0.030 < summary.sampling_fraction < 0.033
         True
     """
-    with ShowersFile(path, mesh) as file:
+    with ShowersFile(path, mesh, parameter="mesh") as file:
         if not len(file):
             msg = f"{path}: the file holds no showers"
             raise FileFormatError(msg)

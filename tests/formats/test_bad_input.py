@@ -125,12 +125,14 @@ class TestGrids:
 
     def test_mesh_not_named(self, par04_h5: Write, tmp_path: Path) -> None:
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", "`mesh`", "no preset has r x alpha x z = 2 x 3 x 4")
-        refused(GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "`mesh`", "fits par04-siw")
+        refused(
+            GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "`mesh`", "= 9 x 16 x 45 cells: par04-siw"
+        )
 
     def test_mesh_of_another_shape(self, par04_h5: Write, tmp_path: Path) -> None:
-        words = ("2 x 3 x 4", "par04-siw has 9 x 16 x 45")
+        words = ("2 x 3 x 4 cells", "the mesh of par04-siw has r x alpha x z = 9 x 16 x 45 cells")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", *words, mesh="par04-siw")
-        words = ("45 x 16 x 9 cells; its axes are in the reverse order", "9 x 16 x 45")
+        words = ("45 x 16 x 9 cells, in the reverse order of axes", "9 x 16 x 45")
         refused(GeometryError, par04_h5(shape=(2, 45, 16, 9)), tmp_path / "y.h5", *words, mesh="par04-siw")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", "unknown detector", mesh="par05")
 
@@ -305,7 +307,7 @@ class TestRoot:
 
     def test_mesh(self, tmp_path: Path, uneven_detector: Detector) -> None:
         path = self.write(tmp_path / "a.root")
-        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector", "`mesh`", "par04-siw")
+        refused(GeometryError, path, tmp_path / "y.h5", "does not name its detector", "`mesh`", "par04-siw")
         refused(GeometryError, path, tmp_path / "y.h5", "different segmentation", mesh=uneven_detector)
 
     def test_all_cells_outside(self, tmp_path: Path, grid_detector: Detector) -> None:
@@ -329,7 +331,7 @@ class TestClouds:
         refused(FileFormatError, path, tmp_path / "y.h5", "'directions' of shower 0", mesh=grid_detector)
         path = self.write(tmp_path / "b.h5", [[[900.0, 1.0, 0.0, 0.5]]])
         refused(GeometryError, path, tmp_path / "y.h5", "all 1 deposits lie outside", "`mesh`", mesh=grid_detector)
-        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector")
+        refused(GeometryError, path, tmp_path / "y.h5", "does not name its detector")
 
     @pytest.mark.parametrize(
         ("name", "data", "words"),

@@ -39,7 +39,7 @@ def read(path: Path, asked: Asked) -> Reader:
         note = Note.of(file.attrs, path)
     named = Detector.named(asked.mesh) if isinstance(asked.mesh, str) else asked.mesh
     detector = note.detector if note and named is None else named
-    showers = ShowersFile(path, detector)
+    showers = ShowersFile(path, detector, parameter="mesh")
     reader = NativeReader(path, showers)
     stored = note.energy_scale if note else None
     scale = resolve_scale(path, asked.energy_scale, stored=stored, default=showers.detector.energy_scale)

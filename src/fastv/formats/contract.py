@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.conditions import CONDITIONS
-from fastv.detector.detector import PRESETS, Detector
-from fastv.errors import GeometryError, MissingExtraError, SettingsError
+from fastv.detector.detector import Detector
+from fastv.detector.of_file import resolve_detector
+from fastv.errors import MissingExtraError, SettingsError
 from fastv.formats.note import Note
 from fastv.showers import Showers
 from fastv.showers.checks import check_voxels
@@ -122,7 +123,7 @@ class Reader(ABC):
         self.described = note is not None
         self.provenance = note.provenance if note else provenance
         self.detector = resolve_detector(
-            self.path, asked.mesh, stored=note.detector if note else None, shape=shape, hint=hint
+            self.path, asked.mesh, stored=note.detector if note else None, cells=shape, hint=hint
         )
         stored = note.energy_scale if note else None
         self.energy_scale = resolve_scale(self.path, asked.energy_scale, stored=stored, default=1.0)
@@ -259,61 +260,6 @@ def needs_extra(what: str, packages: str, extra: str) -> Iterator[None]:
     except ImportError as error:
         msg = f"{what} needs {packages}; pip install 'fastv-hep[{extra}]'"
         raise MissingExtraError(msg) from error
-
-
-def resolve_detector(
-    path: Path,
-    asked: Detector | str | None,
-    *,
-    stored: Detector | None = None,
-    shape: tuple[int, int, int] | None = None,
-    hint: str = "",
-) -> Detector:
-    """The detector of a file: what it tells itself, what the user names, or the one that its name can only mean.
-
-    Args:
-        path: the file, for messages.
-        asked: what the user names.
-        stored: what the file tells itself.
-        shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
-        hint: part of the name of the detector, where a format tells it.
-
-    Raises:
-        GeometryError: the mesh is not known, ambiguous, or does not fit the file.
-
-    Example:
-        >>> resolve_detector(Path("a.h5"), None, shape=(45, 50, 18), hint="SiW").name
-        'par04-siw-fine'
-        >>> resolve_detector(Path("a.h5"), None, shape=(1, 2, 3))
-        Traceback (most recent call last):
-        fastv.errors.GeometryError: a.h5 does not tell its detector; name it with `mesh` (no preset has ...
-    """
-    named = Detector.named(asked) if isinstance(asked, str) else asked
-    if stored and named and stored.mesh != named.mesh:
-        msg = f"{path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
-        raise GeometryError(msg)
-    detector = stored or named
-    if detector is None:
-        fitting = [
-            one for one in PRESETS.values() if shape is None or (one.mesh.is_regular and one.mesh.shape == shape)
-        ]
-        meant = [one for one in fitting if hint and hint.lower() in one.name]
-        if len(meant) == 1:
-            return meant[0]
-        names = " or ".join(one.name for one in meant or fitting)
-        cells = "" if shape is None else f"r x alpha x z = {' x '.join(map(str, shape[::-1]))}"
-        known = f"{cells + ' fits ' if cells else ''}{names}" if names else f"no preset has {cells}"
-        msg = f"{path} does not tell its detector; name it with `mesh` ({known})"
-        raise GeometryError(msg)
-    if shape is not None and detector.mesh.shape != shape:
-        wanted = detector.mesh.shape
-        reason = "; its axes are in the reverse order" if shape[::-1] == wanted else ""
-        msg = (
-            f"{path}: showers of r x alpha x z = {' x '.join(map(str, shape[::-1]))} cells{reason}; "
-            f"the mesh of {detector.name} has {' x '.join(map(str, wanted[::-1]))}"
-        )
-        raise GeometryError(msg)
-    return detector
 
 
 def resolve_scale(path: Path, asked: float | None, *, stored: float | None, default: float) -> float:

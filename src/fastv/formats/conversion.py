@@ -25,7 +25,7 @@ from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError
 from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
-from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.particles import PDG_NAMES, particle_code
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.storage.output import check_free
 from fastv.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
@@ -364,7 +364,7 @@ class _Settings:
                 raise SettingsError(msg)
             columns[name] = float(angle)
         if particle is not None:
-            columns["pdg"] = _code(particle)
+            columns["pdg"] = particle_code(particle)
         return cls(_threshold(threshold), columns, particle, output_scale)
 
 
@@ -372,19 +372,6 @@ def _check_scale(parameter: str, scale: float | None) -> None:
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         msg = f"`{parameter}` must be a number above zero, got {scale}"
         raise SettingsError(msg)
-
-
-def _code(particle: str) -> int:
-    if particle in PDG_CODES:
-        return PDG_CODES[particle]
-    try:
-        code = int(particle)
-    except ValueError:
-        code = 0
-    if code == 0 or abs(code) >= 2**31:
-        msg = f"unknown particle {particle!r}; known: {', '.join(PDG_CODES)}, or a PDG code"
-        raise SettingsError(msg)
-    return code
 
 
 def _threshold(threshold: float | str | None) -> float | None:

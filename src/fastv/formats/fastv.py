@@ -52,7 +52,7 @@ def read(path: Path, asked: Asked) -> Reader:
     if asked.energy_scale is not None:
         msg = f"{path} tells its energy scale itself; leave `input_scale` out"
         raise SettingsError(msg)
-    return NativeReader(path, ShowersFile(path, asked.mesh))
+    return NativeReader(path, ShowersFile(path, asked.mesh, parameter="mesh"))
 
 
 class _BlockWriter:

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from fastv.errors import FileFormatError
 from fastv.formats.contract import Item, Layout
 from fastv.formats.note import Note
-from fastv.storage.hdf5 import GrowingFile, damage_named, is_column, open_hdf5
+from fastv.storage.hdf5 import GrowingFile, damage_named, is_column, open_hdf5, spans
 
 _READ_BYTES = 2**25
-_SPAN_BYTES = 2**27
-"""Memory that may be taken to unpack chunks that are longer than a batch only once."""
 _MOST_PACKED = 2000
 """More than gzip packs zeros."""
 
@@ -139,16 +137,13 @@ def grid_batches(path: Path, dataset: h5py.Dataset, size: int) -> Iterator[tuple
     Raises:
         FileFormatError: the file is damaged.
     """
-    total, chunk = dataset.shape[0], dataset.chunks[0] if dataset.chunks else 1
-    if chunk <= size:
-        size = span = size // chunk * chunk
-    else:
-        span = max(size, min(chunk, _SPAN_BYTES // max(1, 4 * int(np.prod(dataset.shape[1:])))))
-    for start in range(0, total, span):
-        energies = _read_grid(path, dataset, slice(start, min(start + span, total)))
+    if dataset.chunks and dataset.chunks[0] <= size:
+        size -= size % dataset.chunks[0]
+    for span in spans(dataset, size):
+        energies = _read_grid(path, dataset, span)
         for first in range(0, len(energies), size):
             batch = energies[first : first + size]
-            yield slice(start + first, start + first + len(batch)), batch
+            yield slice(span.start + first, span.start + first + len(batch)), batch
 
 
 def _read_grid(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[np.float32]:

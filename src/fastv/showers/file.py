@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.conditions import CONDITIONS
-from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import FileFormatError, GeometryError
+from fastv.detector.of_file import resolve_detector
+from fastv.errors import FileFormatError
 from fastv.showers.checks import check_voxels
 from fastv.showers.conditions import Conditions, checked
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
-from fastv.storage.hdf5 import damage_named, is_column, open_hdf5
-
-_READ_BYTES = 2**28
-"""Memory that one read may take to meet the chunks of a file halfway."""
+from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
 
 
 class ShowersFile:
@@ -31,9 +29,10 @@ class ShowersFile:
 
     Args:
         path: the HDF5 file.
-        detector: the detector, or its name (see :meth:`Detector.named`), for a plain CaloChallenge file without the
-            ``fastv`` attribute.
-        default: the same, but a file that tells another one is read all the same.
+        detector: the detector, or its name (see :meth:`Detector.named`), of a plain CaloChallenge file, which has no
+            attribute ``fastv``. If the file describes its detector, both must have the same mesh.
+        default: detector of a plain CaloChallenge file if ``detector`` is None; ignored if the file describes its own.
+        parameter: what messages call ``detector``: the name under which the caller's caller knows it.
 
     Raises:
         FileFormatError: the file is missing, truncated, or not of this format.
@@ -48,16 +47,22 @@ class ShowersFile:
     """
 
     def __init__(
-        self, path: str | Path, detector: Detector | str | None = None, *, default: Detector | None = None
+        self,
+        path: str | Path,
+        detector: Detector | str | None = None,
+        *,
+        default: Detector | None = None,
+        parameter: str = "detector",
     ) -> None:
         self.path = Path(path)
         self._file = open_hdf5(self.path)
-        self._held: NDArray[Any] | None = None
         try:
             with damage_named(self.path):
                 self._check_layout()
                 self.format_version, stored, self.provenance = read_attribute(self.path, self._file)
-            self.detector = self._resolve_detector(stored, detector if stored else detector or default)
+            named = detector if stored else detector or default
+            voxels = int(self._file["showers"].shape[1])
+            self.detector = resolve_detector(self.path, named, stored=stored, cells=(voxels,), parameter=parameter)
         except BaseException:
             with suppress(Exception):
                 self._file.close()
@@ -88,29 +93,6 @@ class ShowersFile:
         self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
         self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
-    def _resolve_detector(self, stored: Detector | None, given: Detector | str | None) -> Detector:
-        named = Detector.named(given) if isinstance(given, str) else given
-        detector = stored or named
-        voxels = int(self._file["showers"].shape[1])
-        if detector is None:
-            fitting = [name for name, preset in PRESETS.items() if preset.mesh.n_voxels == voxels]
-            known = " or ".join(fitting) if fitting else f"none of {', '.join(PRESETS)} has so many"
-            msg = (
-                f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it with `mesh` "
-                f"({voxels} voxels: {known})"
-            )
-            raise GeometryError(msg)
-        if stored and named and stored.mesh != named.mesh:
-            msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
-            raise GeometryError(msg)
-        if voxels != detector.mesh.n_voxels:
-            msg = (
-                f"{self.path}: wrong voxel count: the file has {voxels} voxels a shower, "
-                f"the mesh of {detector.name} has {detector.mesh.n_voxels}"
-            )
-            raise GeometryError(msg)
-        return detector
-
     @property
     def columns(self) -> list[str]:
         """Names of all data sets with a row per shower, but ``showers``."""
@@ -124,17 +106,18 @@ class ShowersFile:
     def __len__(self) -> int:
         return self._rows
 
-    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of one data set; a column with one value a row comes as (N,)."""
+    def _dataset(self, name: str) -> h5py.Dataset:
         if not self._file:
             msg = f"{self.path}: the file is closed"
             raise ValueError(msg)
+        return self._file[name]
+
+    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of one data set; a column with one value per shower has the shape (N,)."""
+        dataset = self._dataset(name)
         with damage_named(self.path):
-            dataset = self._file[name]
             data: NDArray[Any]
-            if name == "showers" and self._held is not None:
-                data = self._held[rows]
-            elif isinstance(rows, slice):
+            if isinstance(rows, slice):
                 data = dataset[rows]
             else:
                 data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
@@ -150,7 +133,7 @@ class ShowersFile:
         HDF5 selects scattered rows one by one and unpacks their chunks again and again; a piece is unpacked once.
         """
         step = max(self._chunk_rows, 64)
-        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > _READ_BYTES:
+        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > SPAN_BYTES:
             step = 64
         order = np.argsort(rows, kind="stable")
         pieces = rows[order] // step
@@ -196,29 +179,6 @@ class ShowersFile:
                 told[name] = checked(each, self._read(each.column, rows), str(self.path), showers)
         return Conditions.of(**told)
 
-    def hold(self, most: int) -> bool:
-        """Keep all voxel energies in memory, if they take at most so many bytes: what passes often unpacks them once.
-
-        Whatever reads the file has the same results; slices are then views that cannot be written to.
-
-        Returns:
-            Whether they are kept.
-
-        Raises:
-            FileFormatError: the file is damaged.
-
-        Example:
-            >>> from fastv.sample import sample_path
-            >>> with ShowersFile(sample_path("test")) as file:
-            ...     file.hold(10**6), file.hold(10**8)
-            (False, True)
-        """
-        dataset = self._file["showers"]
-        if self._held is None and dataset.size * dataset.dtype.itemsize <= most:
-            self._held = self._read("showers", slice(None))
-            self._held.flags.writeable = False
-        return self._held is not None
-
     def column(self, name: str) -> NDArray[Any]:
         """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
 
@@ -256,7 +216,7 @@ class ShowersFile:
         Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
         at once.
         """
-        for span in self._spans(size):
+        for span in spans(self._dataset("showers"), size, whole_batches=True):
             read = self[span]
             yield from (read[first : first + size] for first in range(0, len(read), size))
 
@@ -265,28 +225,16 @@ class ShowersFile:
 
         For checks that count what :meth:`batches` refuses.
         """
-        for span in self._spans(size):
+        for span in spans(self._dataset("showers"), size, whole_batches=True):
             incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 energies = self._read("showers", span).astype(np.float32, copy=False)
             for first in range(0, len(energies), size):
                 yield incident[first : first + size], energies[first : first + size]
 
-    def _spans(self, size: int) -> Iterator[slice]:
-        """All rows in spans that are read at once: whole batches that, memory allowing, hold a chunk of the file."""
-        if size < 1:
-            msg = f"a batch must have at least one shower, got {size}"
-            raise ValueError(msg)
-        several = -(-self._chunk_rows // size)
-        if several * size * self.mesh.n_voxels * 4 > _READ_BYTES:
-            several = 1
-        for start in range(0, len(self), several * size):
-            yield slice(start, start + several * size)
-
     def close(self) -> None:
-        """Close the file, and let go of what is held."""
+        """Close the file."""
         self._file.close()
-        self._held = None
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from fastv.errors import FastVError, FileFormatError
 from fastv.storage.output import hdf5_written, reserve
 
+SPAN_BYTES = 2**28
+"""Memory that one read may take in order to unpack a chunk once."""
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1000
 _MOST_ATTRIBUTE = 60_000
@@ -97,6 +99,31 @@ def is_column(item: object, rows: int) -> bool:
         and item.shape[0] == rows
         and item.dtype.kind in "fiub"
     )
+
+
+def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> Iterator[slice]:
+    """Consecutive rows of a data set that are read at once, for batches of ``size`` rows.
+
+    A span holds a whole chunk, or what :data:`SPAN_BYTES` allow of it, so that no chunk is unpacked for every batch.
+
+    Args:
+        dataset: numbers, (N, ...).
+        size: rows of a batch; a span has at least as many.
+        whole_batches: whether every span but the last must be a multiple of ``size``.
+
+    Raises:
+        ValueError: ``size`` is below one.
+    """
+    if size < 1:
+        msg = f"a batch must have at least one shower, got {size}"
+        raise ValueError(msg)
+    row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    span = max(size, min(chunk, SPAN_BYTES // row_bytes))
+    if whole_batches:
+        span = -(-span // size) * size
+    for start in range(0, len(dataset), span):
+        yield slice(start, min(start + span, len(dataset)))
 
 
 def create_packed(

@@ -42,7 +42,7 @@ class TrainingData:
             raise TrainingError(msg)
         self._stack = ExitStack()
         try:
-            self.files = [self._stack.enter_context(ShowersFile(path, mesh)) for path in paths]
+            self.files = [self._stack.enter_context(ShowersFile(path, mesh, parameter="mesh")) for path in paths]
             self._check_same_readout()
             total = sum(len(file) for file in self.files)
             n_validation = round(validation_fraction * total)
