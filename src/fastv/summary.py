@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.particles import PDG_NAMES
@@ -84,9 +85,9 @@ class FileSummary:
         empty_showers: showers without any energy.
         threshold: readout threshold in file units; times ``energy_scale`` it is visible energy.
         below_threshold: voxels above zero and below the threshold.
-        theta, phi: direction, where the file has it.
-        particles: number of showers of each PDG code, where the file has them.
-        extra: further columns with one value per shower.
+        conditions: of each further condition that is a real number, such as the angles; None where the file has none.
+        particles: number of showers of each PDG code; empty where the file has none.
+        extra: of each further column with one value per shower.
         provenance: how the showers were made.
     """
 
@@ -112,15 +113,17 @@ class FileSummary:
     empty_showers: int
     threshold: float
     below_threshold: int
-    theta: Moments | None
-    phi: Moments | None
+    conditions: Mapping[str, Moments | None]
     particles: Mapping[int, int]
     extra: Mapping[str, Moments]
     provenance: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON data."""
-        return asdict(self)
+        """The summary as JSON data; each condition has a key of its own."""
+        content: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            content |= value if name == "conditions" else {name: value}
+        return content
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table, in order."""
@@ -149,9 +152,9 @@ class FileSummary:
             ("threshold", self._threshold_text()),
         ]
         rows += [
-            (name, _angle_text(angle))
-            for name, angle in (("theta", self.theta), ("phi", self.phi))
-            if angle is not None
+            (name, _condition_text(values, CONDITIONS[name].unit))
+            for name, values in self.conditions.items()
+            if values is not None
         ]
         if self.particles:
             names = (f"{PDG_NAMES.get(code, f'PDG {code}')}: {count}" for code, count in self.particles.items())
@@ -206,7 +209,8 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             msg = f"{path}: the file holds no showers"
             raise FileFormatError(msg)
         detector = file.detector
-        fraction, theta, phi = _Running(), _Running(), _Running()
+        fraction = _Running()
+        conditions = {name: _Running() for name in _further_conditions()}
         extra: dict[str, _Running] = {}
         particles: dict[int, int] = {}
         highest = HighestVoxel(energy=-1.0, shower=0, layer=0)
@@ -226,7 +230,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             if energies[row, voxel] > highest.energy:
                 layer = int(np.searchsorted(detector.mesh.layer_boundaries, voxel, side="right")) - 1
                 highest = HighestVoxel(energy=float(energies[row, voxel]), shower=start + row, layer=layer)
-            _add_conditions(batch, theta, phi, particles, extra)
+            _add_conditions(batch, conditions, particles, extra)
             start += len(batch)
         kind, values = _spectrum(file.incident_energies)
         return FileSummary(
@@ -252,8 +256,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             empty_showers=empty,
             threshold=detector.threshold,
             below_threshold=below,
-            theta=theta.moments() if theta.n else None,
-            phi=phi.moments() if phi.n else None,
+            conditions={name: found.moments() if found.n else None for name, found in conditions.items()},
             particles=dict(sorted(particles.items())),
             extra={name: column.moments() for name, column in extra.items()},
             provenance=file.provenance,
@@ -290,9 +293,9 @@ class ModelSummary:
             ("mesh", one.detector.mesh.describe()),
             ("incident energy", f"{_energy(domain.energy[0], 4)} to {_energy(domain.energy[1], 4)}"),
         ]
-        for angle in ("theta", "phi"):
-            if (bounds := getattr(domain, angle)) is not None:
-                rows.append((angle, f"{bounds[0]:.4g} to {bounds[1]:.4g} rad"))
+        for name in _further_conditions():
+            if (bounds := domain.bounds(name)) is not None:
+                rows.append((name, f"{bounds[0]:.4g} to {bounds[1]:.4g} {CONDITIONS[name].unit}"))
         rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
         rows.append(("parameters", f"{self.parameters:,}"))
         if self.options:
@@ -369,6 +372,11 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
     print(text, flush=True)
 
 
+def _further_conditions() -> list[str]:
+    """Conditions that are real numbers, but for the incident energy, of which more is said."""
+    return [name for name, each in CONDITIONS.items() if each.dtype == "float64" and name != "energy"]
+
+
 class _Running:
     """Mean and spread of numbers that come in pieces (Chan's update)."""
 
@@ -394,16 +402,17 @@ class _Running:
 
 
 def _add_conditions(
-    batch: Showers, theta: _Running, phi: _Running, particles: dict[int, int], extra: dict[str, _Running]
+    batch: Showers, conditions: dict[str, _Running], particles: dict[int, int], extra: dict[str, _Running]
 ) -> None:
-    for running, angle in ((theta, batch.theta), (phi, batch.phi)):
-        if angle is not None:
-            running.add(angle)
+    for name, running in conditions.items():
+        if (values := batch.conditions.get(name)) is not None:
+            running.add(values)
     if batch.pdg is not None:
         for code, count in zip(*np.unique(batch.pdg, return_counts=True), strict=True):
             particles[int(code)] = particles.get(int(code), 0) + int(count)
+    own = {condition.column for condition in CONDITIONS.values()}
     for name, column in batch.extra.items():
-        if column.ndim == 1:
+        if column.ndim == 1 and name not in own:
             with np.errstate(invalid="ignore", over="ignore"):  # an extra column may hold anything
                 extra.setdefault(name, _Running()).add(column)
 
@@ -450,11 +459,13 @@ def _energy(energy: float, digits: int) -> str:
     return format_energy(energy, digits, space=" ")
 
 
-def _angle_text(angle: Moments) -> str:
-    low, high = math.degrees(angle.min), math.degrees(angle.max)
+def _condition_text(values: Moments, unit: str) -> str:
+    if unit != "rad":
+        return f"{values.min:.5g} to {values.max:.5g} {unit}"
+    low, high = math.degrees(values.min), math.degrees(values.max)
     if math.isclose(low, high, abs_tol=1e-4):
-        return f"{low:.5g} deg ({angle.min:.5g} rad)"
-    return f"{low:.5g} to {high:.5g} deg ({angle.min:.5g} to {angle.max:.5g} rad)"
+        return f"{low:.5g} deg ({values.min:.5g} rad)"
+    return f"{low:.5g} to {high:.5g} deg ({values.min:.5g} to {values.max:.5g} rad)"
 
 
 def _size(n: int) -> str:

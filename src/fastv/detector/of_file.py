@@ -1,5 +1,4 @@
-"""The detector whose showers a file holds: stored in the file, named by the user, or found from the shape of the
-data."""
+"""The detector whose showers a file holds: stored in it, named by the user, or found from the shape of the data."""
 
 from __future__ import annotations
 
