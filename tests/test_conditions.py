@@ -119,5 +119,5 @@ def test_a_model_can_be_told_the_particle_by_one_word(tiny_detector: Detector, m
         SettingsError, match="the model does not know the particle '2212'; it was trained on: e-, gamma"
     ):
         Model(generator, described).generate(energy=5e4, particle="proton", n=4)
-    with pytest.raises(SettingsError, match="the condition 'particle', but the training showers do not tell it"):
+    with pytest.raises(SettingsError, match="the condition 'particle', but the training showers do not have it"):
         build("vae", asked, tiny_detector, domain.model_copy(update={"particles": ()}))

@@ -89,7 +89,7 @@ class TestCounts:
         assert summary.empty_showers == 3
         assert summary.below_threshold == 5
         assert summary.sparsity == pytest.approx(1 - 30 / 144)
-        assert dict(summary.rows())["showers"] == "6, 3 of them empty"
+        assert dict(summary.rows())["showers"] == "6, 3 of which empty"
 
     def test_directions_and_particles(self, summarise: Callable[..., FileSummary]) -> None:
         angles, pdg = np.linspace(1.0, 1.5, 300), np.where(np.arange(300) < 100, 22, 11).astype(np.int32)
@@ -191,7 +191,7 @@ def test_a_plain_file(tmp_path: Path, make_showers: Make, tiny_detector: Detecto
 
 def test_a_file_without_showers(tmp_path: Path, make_showers: Make) -> None:
     make_showers(0).write(tmp_path / "a.h5")
-    with pytest.raises(FileFormatError, match="holds no showers"):
+    with pytest.raises(FileFormatError, match="contains no showers"):
         summarise_file(tmp_path / "a.h5")
 
 

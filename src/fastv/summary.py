@@ -1,4 +1,4 @@
-"""What is in a showers file: read once, a batch at a time."""
+"""Summaries of showers files and models, as ``fastv info`` prints them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _FEWEST_FOR_A_KIND = 20
 
 
 class Summary(Protocol):
-    """What :func:`print_summary` prints."""
+    """A summary that :func:`print_summary` can print."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table, in order."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON data, in MeV, mm and rad."""
+        """The summary as JSON data, in MeV, mm and rad."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class HighestVoxel:
-    """The highest voxel energy of a file and where it is."""
+    """The highest voxel energy of a file in MeV, with its shower and layer."""
 
     energy: float
     shower: int
@@ -60,34 +60,33 @@ class HighestVoxel:
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What is in a showers file. Energies are in MeV and in the units of the file, angles in rad.
+    """Summary of a showers file. Energies are in MeV on the scale of the file, angles in rad.
 
     Attributes:
         path: the file.
-        file_bytes: its size.
-        format_version: of the ``fastv`` attribute, or None for a plain CaloChallenge file.
+        file_bytes: size of the file.
+        format_version: version of the attribute ``fastv``, or None for a plain CaloChallenge file.
         detector: name of the detector.
-        description: of the detector, in words.
-        mesh: of the detector, in words.
+        description: description of the detector.
+        mesh: description of its readout mesh.
         layers: number of layers.
-        shape: (layer, alpha, r), or None where the layers differ.
-        voxels: number of voxels of a shower.
+        shape: (layer, alpha, r), or None if the layers differ.
+        voxels: number of voxels per shower.
         showers: number of showers.
         incident_min, incident_max: range of the incident energies.
         spectrum: kind of the spectrum of incident energies.
-        incident_values: the energies of a spectrum of few values, rising.
-        visible_fraction: total over incident energy of a shower, in file units.
-        energy_scale: what the visible energy was divided by.
-        sampling_fraction: mean of the true visible energy over the incident energy:
-            ``visible_fraction.mean * energy_scale``.
+        incident_values: the energies of a discrete spectrum, in increasing order.
+        visible_fraction: total voxel energy divided by the incident energy, over all showers.
+        energy_scale: factor by which visible energies were divided.
+        sampling_fraction: mean visible energy over incident energy, ``visible_fraction.mean * energy_scale``.
         sparsity: mean fraction of voxels that are zero.
         highest_voxel: the highest voxel energy.
         empty_showers: showers without any energy.
-        threshold: readout threshold in file units; times ``energy_scale`` it is visible energy.
-        below_threshold: voxels above zero and below the threshold.
-        conditions: of each further condition that is a real number, such as the angles; None where the file has none.
-        particles: number of showers of each PDG code; empty where the file has none.
-        extra: of each further column with one value per shower.
+        threshold: readout threshold on the scale of the file; times ``energy_scale`` it is visible energy.
+        below_threshold: number of voxels above zero and below the threshold.
+        conditions: moments of the other real-valued conditions, such as the angles; None if the file has no values.
+        particles: number of showers of each PDG code; empty if the file has no codes.
+        extra: moments of each extra column with one value per shower.
         provenance: how the showers were made.
     """
 
@@ -119,7 +118,7 @@ class FileSummary:
     provenance: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON data; each condition has a key of its own."""
+        """The summary as JSON data, each condition under its own name."""
         content: dict[str, Any] = {}
         for name, value in asdict(self).items():
             content |= value if name == "conditions" else {name: value}
@@ -132,7 +131,7 @@ class FileSummary:
             ("file", f"{self.path} ({_size(self.file_bytes)}, {version})"),
             ("detector", f"{self.detector}: {self.description}" if self.description else self.detector),
             ("mesh", self.mesh),
-            ("showers", f"{self.showers}" + (f", {self.empty_showers} of them empty" if self.empty_showers else "")),
+            ("showers", f"{self.showers}" + (f", {self.empty_showers} of which empty" if self.empty_showers else "")),
             ("incident energy", self._incident_text()),
             (
                 "E_tot / E_inc",
@@ -186,15 +185,15 @@ class FileSummary:
 
 
 def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> FileSummary:
-    """Summarise a showers file in one pass, a batch of showers in memory at a time.
+    """Summarise a showers file in one pass, with one batch of showers in memory at a time.
 
     Args:
         path: the file.
         mesh: detector, or its name, of a plain CaloChallenge file (see :meth:`fastv.detector.detector.Detector.named`).
 
     Raises:
-        FileFormatError: the file is missing, damaged or empty, or holds an energy that is not physical.
-        GeometryError: the mesh is not known or does not fit.
+        FileFormatError: the file is missing, damaged or empty, or contains an unphysical value.
+        GeometryError: the detector is unknown, or its mesh does not fit the file.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -206,7 +205,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
     """
     with ShowersFile(path, mesh, parameter="mesh") as file:
         if not len(file):
-            msg = f"{path}: the file holds no showers"
+            msg = f"{path}: the file contains no showers"
             raise FileFormatError(msg)
         detector = file.detector
         fraction = _Running()
@@ -265,7 +264,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What is in a model directory."""
+    """Summary of a model: its description, size, options, and network evaluations per shower."""
 
     name: str
     description: ModelDescription
@@ -274,7 +273,7 @@ class ModelSummary:
     evaluations: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """The description, with the number of parameters, the options at generation and the network's evaluations."""
+        """The summary as JSON data: the description with the other attributes."""
         return {
             "name": self.name,
             "parameters": self.parameters,
@@ -301,7 +300,7 @@ class ModelSummary:
         if self.options:
             rows.append(("at generation", _words(self.options)))
         if self.evaluations:
-            rows.append(("evaluations", f"{_words(self.evaluations)} a shower"))
+            rows.append(("evaluations", f"{_words(self.evaluations)} per shower"))
         for key, label in (
             ("files", "trained on"),
             ("showers", "showers"),
@@ -318,7 +317,7 @@ class ModelSummary:
 
 
 def summarise_model(name: str | Path) -> ModelSummary:
-    """Read the description of a model, shipped or by the path of its directory, and check its weights.
+    """Summarise a model, given the name of a shipped model or a path; its weights are checked.
 
     Raises:
         ModelError: there is no such model, or its directory is damaged.
@@ -330,11 +329,11 @@ def summarise_model(name: str | Path) -> ModelSummary:
 
 
 def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
-    """The summary of what lies at ``path``: a showers file, a model directory, or the name of a shipped model.
+    """Summarise a showers file, a model directory, or a shipped model given by its name.
 
     Raises:
-        ModelError: as :func:`summarise_model`.
-        FileFormatError, GeometryError: as :func:`summarise_file`.
+        ModelError: as for :func:`summarise_model`.
+        FileFormatError, GeometryError: as for :func:`summarise_file`.
     """
     from fastv.model import shipped_models
 
@@ -352,7 +351,7 @@ def _words(value: Any) -> str:
 
 
 def print_summary(summary: Summary, *, as_json: bool = False) -> None:
-    """Print a summary on standard output, as a table or as JSON.
+    """Print a summary to standard output, as a table or as JSON.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -367,18 +366,18 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
         rows = summary.rows()
         width = max(len(label) for label, _ in rows) + 2
         lines = (f"{label:<{width}}{value}" for label, value in rows)
-        # What a file says of itself must not move the cursor of a terminal.
+        # Control characters in a file must not reach the terminal.
         text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     print(text, flush=True)
 
 
 def _further_conditions() -> list[str]:
-    """Conditions that are real numbers, but for the incident energy, of which more is said."""
+    """Names of the real-valued conditions other than the incident energy, which is summarised in more detail."""
     return [name for name, each in CONDITIONS.items() if each.dtype == "float64" and name != "energy"]
 
 
 class _Running:
-    """Mean and spread of numbers that come in pieces (Chan's update)."""
+    """Mean, standard deviation and extremes of numbers that arrive in batches (Chan's update)."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -418,13 +417,13 @@ def _add_conditions(
 
 
 def _spectrum(energies: NDArray[np.float64]) -> tuple[Spectrum, tuple[float, ...]]:
-    """The kind of a spectrum, and its values where there are few."""
+    """The kind of a spectrum, and its values if it is discrete."""
     values = np.unique(energies)
     if len(values) == 1:
         return "single energy", (float(values[0]),)
     if len(values) <= _MOST_DISCRETE and len(values) <= len(energies) // 2:
         return "discrete", tuple(float(value) for value in values)
-    # Kolmogorov-Smirnov distances; 1.63 / sqrt(N) is passed by 1 % of true samples, by fewer with fitted ends.
+    # Kolmogorov-Smirnov distances; 1.63 / sqrt(N) is exceeded by 1 % of true samples, by fewer with fitted ends.
     if len(energies) < _FEWEST_FOR_A_KIND:
         return "other", ()
     limit = 1.63 / math.sqrt(len(energies))
@@ -435,9 +434,9 @@ def _spectrum(energies: NDArray[np.float64]) -> tuple[Spectrum, tuple[float, ...
 
 
 def _ks_distance(rising: NDArray[np.float64]) -> float:
-    """Largest distance of the sample's distribution from a uniform one between its ends."""
+    """Kolmogorov-Smirnov distance between sorted values and a uniform distribution between their extremes."""
     span = rising[-1] - rising[0]
-    if span == 0:  # the logarithms of neighbouring numbers may be the same
+    if span == 0:  # the logarithms of adjacent floats may be equal
         return 1.0
     expected = (rising - rising[0]) / span
     steps = np.arange(len(rising) + 1) / len(rising)
@@ -445,7 +444,7 @@ def _ks_distance(rising: NDArray[np.float64]) -> float:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: null stands for both."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -46,7 +46,7 @@ def test_a_plain_file_with_its_mesh(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["plain.h5", "--mesh", "par05"], "known: par04-siw, par04-siw-fine"),
         (["plain.h5", "--mesh", "par04-siw"], "a shower has 24 voxels; the mesh of par04-siw has 6480 voxels"),
         (["plain.h5", "--mesh", "none.xml"], "none.xml: cannot read the binning"),
-        (["text.h5"], "truncated or no HDF5 file"),
+        (["text.h5"], "truncated or not an HDF5 file"),
     ],
 )
 def test_errors(

@@ -359,8 +359,8 @@ class TestBinningXml:
             (b"<Bins><Bin name='a'></Bin></Bins>", "blocks"),
             (b"<Bins><Bin name='a'><Layer id='0' n_bin_alpha='1'/></Bin></Bins>", "attribute 'r_edges' is missing"),
             (b"<Bins><Bin name='a'><Layer id='7' r_edges='0,x' n_bin_alpha='1'/></Bin></Bins>", "bad layer 7"),
-            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,5,4' n_bin_alpha='1'/></Bin></Bins>", "must rise"),
-            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,nan' n_bin_alpha='1'/></Bin></Bins>", "must rise"),
+            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,5,4' n_bin_alpha='1'/></Bin></Bins>", "must increase"),
+            (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,nan' n_bin_alpha='1'/></Bin></Bins>", "must increase"),
             (b"<Bins><Bin name='a'><Layer id='0' r_edges='0,1' n_bin_alpha='0'/></Bin></Bins>", "alpha_cells"),
         ],
     )

@@ -21,20 +21,9 @@ from fastv.errors import FastVError, FileFormatError, GeometryError
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.summary import summarise_file
+from helpers import assert_same
 
 Make = Callable[..., Showers]
-
-
-def assert_same(first: Showers, second: Showers) -> None:
-    assert first.detector == second.detector
-    for name in ("incident_energies", "energies", "theta", "phi", "pdg"):
-        a, b = getattr(first, name), getattr(second, name)
-        assert (a is None) == (b is None)
-        if a is not None:
-            np.testing.assert_allclose(a, b, rtol=1e-6, atol=0, err_msg=name)
-    assert set(first.extra) == set(second.extra)
-    for name, column in first.extra.items():
-        np.testing.assert_array_equal(column, second.extra[name], err_msg=name)
 
 
 class TestLayout:
@@ -178,13 +167,13 @@ class TestDamage:
     @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(1000)])
     def test_no_hdf5(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.h5").write_bytes(content)
-        with pytest.raises(FileFormatError, match="truncated or no HDF5 file"):
+        with pytest.raises(FileFormatError, match="truncated or not an HDF5 file"):
             ShowersFile(tmp_path / "a.h5")
 
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
         [
-            ({"showers": None}, FileFormatError, "'showers' is missing; the file holds: incident_energies"),
+            ({"showers": None}, FileFormatError, "'showers' is missing; the file contains: incident_energies"),
             ({"incident_energies": None}, FileFormatError, "'incident_energies' is missing"),
             ({"showers": None, "showers/data": np.ones(3)}, FileFormatError, "'showers' is a group, not a data set"),
             ({"showers": np.zeros((20, 24), int)}, FileFormatError, "must be floating-point"),
@@ -196,8 +185,8 @@ class TestDamage:
             ({"incident_energies": np.ones((20, 2))}, FileFormatError, "one number for each of 20 showers"),
             ({"incident_energies": 5.0}, FileFormatError, "one number for each of 20 showers"),
             ({"incident_energies": ["a"] * 20}, FileFormatError, "one number for each of 20 showers"),
-            ({"incident_theta": np.ones(3)}, FileFormatError, "'incident_theta' must hold one number"),
-            ({"incident_pdg/a": np.ones(20)}, FileFormatError, "'incident_pdg' must hold one number"),
+            ({"incident_theta": np.ones(3)}, FileFormatError, "'incident_theta' must have one number"),
+            ({"incident_pdg/a": np.ones(20)}, FileFormatError, "'incident_pdg' must have one number"),
         ],
     )
     def test_layout(

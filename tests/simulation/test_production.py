@@ -416,7 +416,7 @@ class TestRefusals:
             ({"n": None}, SettingsError, "how many showers"),
             ({"n": 0}, SettingsError, "at least 1, got 0"),
             ({"workers": 0}, SettingsError, "the number of workers must be at least 1, got 0"),
-            ({"block_rows": 0}, SettingsError, "the number of showers a block must be at least 1"),
+            ({"block_rows": 0}, SettingsError, "the number of showers per block must be at least 1"),
             ({"scheduler": "tcp://a:1"}, SettingsError, "`workers` is for this machine, `scheduler` for a cluster"),
             ({"event": 3}, SettingsError, "`event` simulates a single event; leave out `n`, `workers`, `block_rows`"),
             ({"n": 10**9}, SettingsError, "the number of showers must be at most 100000000"),

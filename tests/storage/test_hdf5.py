@@ -16,8 +16,8 @@ from fastv.storage.hdf5 import copy_packed, create_packed, damage_named, growing
 def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "folder.h5").mkdir()
-    for name, words in {"text": "truncated or no HDF5", "folder": "is a folder", "none": "no such file"}.items():
-        with pytest.raises(FileFormatError, match=f"{name}.h5: .*{words}"):
+    for name, words in {"text": "truncated or not an HDF5", "folder": "is a folder", "none": "no such file"}.items():
+        with pytest.raises(FileFormatError, match=rf"{name}\.h5.* {words}"):
             open_hdf5(tmp_path / f"{name}.h5")
 
 

@@ -1,4 +1,4 @@
-"""Showers in their file, read lazily: only what is sliced is read."""
+"""Showers files, read lazily: only the selected rows are read."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, s
 
 
 class ShowersFile:
-    """A showers file, opened lazily: only what is sliced is read.
+    """A showers file, read lazily: only the selected rows are read.
 
     Args:
         path: the HDF5 file.
         detector: the detector, or its name (see :meth:`Detector.named`), of a plain CaloChallenge file, which has no
             attribute ``fastv``. If the file describes its detector, both must have the same mesh.
         default: detector of a plain CaloChallenge file if ``detector`` is None; ignored if the file describes its own.
-        parameter: what messages call ``detector``: the name under which the caller's caller knows it.
+        parameter: name of ``detector`` in error messages, for functions that pass on a parameter of another name.
 
     Raises:
-        FileFormatError: the file is missing, truncated, or not of this format.
-        GeometryError: the mesh is not known or does not have as many voxels as the file.
+        FileFormatError: the file is missing, truncated, or not a showers file.
+        GeometryError: the detector is not given, is unknown, or does not fit the file.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -74,11 +74,11 @@ class ShowersFile:
         for name in REQUIRED_COLUMNS:
             if not isinstance(items.get(name), h5py.Dataset):
                 what = "is a group, not a data set" if name in items else "is missing"
-                msg = f"{self.path}: {name!r} {what}; the file holds: {found}"
+                msg = f"{self.path}: {name!r} {what}; the file contains: {found}"
                 raise FileFormatError(msg)
         showers = items["showers"]
         if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":
-            msg = f"{self.path}: 'showers' must be floating-point (N, V), it is {showers.dtype} {showers.shape}"
+            msg = f"{self.path}: 'showers' must be floating-point (N, V), got {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
         rows = int(showers.shape[0])
         for name in (condition.column for condition in CONDITIONS.values()):
@@ -86,8 +86,8 @@ class ShowersFile:
                 continue
             dataset = items[name]
             if not is_column(dataset, rows) or dataset.size != rows:
-                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
-                msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
+                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+                msg = f"{self.path}: {name!r} must have one number for each of {rows} showers (N, 1), got {what}"
                 raise FileFormatError(msg)
         self._rows = rows
         self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
@@ -95,7 +95,7 @@ class ShowersFile:
 
     @property
     def columns(self) -> list[str]:
-        """Names of all data sets with a row per shower, but ``showers``."""
+        """Names of all data sets with one row per shower, except ``showers``."""
         return list(self._columns)
 
     @property
@@ -128,9 +128,9 @@ class ShowersFile:
             return data
 
     def _runs(self, rows: NDArray[np.int64], dataset: h5py.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Consecutive pieces of a data set that hold all wanted rows, and which of them each holds.
+        """Ranges of a data set that together contain all given rows, each with the indices of its rows in ``rows``.
 
-        HDF5 selects scattered rows one by one and unpacks their chunks again and again; a piece is unpacked once.
+        HDF5 reads scattered rows one by one and decompresses a chunk for each; a range is decompressed once.
         """
         step = max(self._chunk_rows, 64)
         if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > SPAN_BYTES:
@@ -145,9 +145,9 @@ class ShowersFile:
         """All incident energies (N,) in MeV, checked to be finite and above zero.
 
         Raises:
-            FileFormatError: an energy is not, or the file is damaged.
+            FileFormatError: an energy is not physical, or the file is damaged.
         """
-        # Piece by piece: a damaged file may claim more rows than fit into memory, and the first false one is enough.
+        # In pieces: a damaged file may claim more rows than fit into memory, and the first bad one ends the reading.
         pieces = [np.empty(0)]
         for start in range(0, len(self), 2**20):
             energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1)
@@ -157,7 +157,7 @@ class ShowersFile:
 
     @cached_property
     def conditions(self) -> Conditions:
-        """The conditions of all showers, checked; no voxel is read.
+        """The conditions of all showers, checked to be physical; voxels are not read.
 
         Raises:
             FileFormatError: a condition is not physical, or the file is damaged.
@@ -180,10 +180,10 @@ class ShowersFile:
         return Conditions.of(**told)
 
     def column(self, name: str) -> NDArray[Any]:
-        """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
+        """All rows of a data set other than ``showers``: (N,), or (N, k) if a shower has several values.
 
         Raises:
-            FileFormatError: there is no such column; the message lists those there are.
+            FileFormatError: there is no such column; the message lists the existing ones.
         """
         if name not in self._columns:
             msg = f"{self.path}: no column {name!r}; the file has: {', '.join(self._columns)}"
@@ -191,11 +191,11 @@ class ShowersFile:
         return self._read(name, slice(None))
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
-        """Read showers by slice, mask (N,) or indices in any order; energies are checked.
+        """Read showers by slice, mask (N,) or indices in any order.
 
         Raises:
-            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
-                in rad, or the file is damaged.
+            FileFormatError: a voxel energy is NaN, infinite or negative, a condition is not physical, or the file is
+                damaged.
             IndexError: an index lies outside the file.
         """
         if not isinstance(rows, slice):
@@ -203,7 +203,7 @@ class ShowersFile:
         elif rows.step is not None and rows.step < 0:
             rows = np.arange(len(self))[rows]
         conditions = self._conditions(rows)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused
             energies = self._read("showers", rows).astype(np.float32, copy=False)
         check_voxels(energies, str(self.path), range(len(self))[rows] if isinstance(rows, slice) else rows)
         own = {each.column for each in CONDITIONS.values()}
@@ -211,19 +211,21 @@ class ShowersFile:
         return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
 
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
-        """All showers in order, ``size`` at a time.
+        """All showers in order, in batches of ``size``; the last one may be smaller.
 
-        Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
-        at once.
+        If the chunks of the file are longer than ``size``, several batches are read at once, within a memory limit.
+
+        Raises:
+            FileFormatError: as for a slice.
         """
         for span in spans(self._dataset("showers"), size, whole_batches=True):
             read = self[span]
             yield from (read[first : first + size] for first in range(0, len(read), size))
 
     def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
-        """Incident energies (n,) and voxel energies (n, V) as they are stored, damaged ones too, ``size`` at a time.
+        """Incident energies (n,) and voxel energies (n, V) in MeV as stored, unphysical ones included, in batches.
 
-        For checks that count what :meth:`batches` refuses.
+        For checks that count the values which :meth:`batches` refuses.
         """
         for span in spans(self._dataset("showers"), size, whole_batches=True):
             incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
@@ -247,11 +249,11 @@ def _as_indices(rows: NDArray[Any], length: int) -> NDArray[np.int64]:
     rows = np.asarray(rows)
     if rows.dtype == np.bool_:
         if rows.shape != (length,):
-            msg = f"a mask must have the shape ({length},), it has {rows.shape}"
+            msg = f"a mask must have the shape ({length},), got {rows.shape}"
             raise IndexError(msg)
         return np.flatnonzero(rows)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        msg = f"showers are chosen by a slice, a mask or whole-number indices (n,), got {rows.dtype} {rows.shape}"
+        msg = f"showers are selected by a slice, a mask or integer indices (n,), got {rows.dtype} {rows.shape}"
         raise IndexError(msg)
     rows = rows.astype(np.int64)
     rows = np.where(rows < 0, rows + length, rows)

@@ -163,7 +163,11 @@ def simulate(
 
 
 def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, block_rows: int | None) -> None:
-    limits = {"showers": (n, _MOST_SHOWERS), "workers": (workers, _MOST_WORKERS), "showers a block": (block_rows, None)}
+    limits = {
+        "showers": (n, _MOST_SHOWERS),
+        "workers": (workers, _MOST_WORKERS),
+        "showers per block": (block_rows, None),
+    }
     for what, (number, most) in limits.items():
         if number is not None and number < 1:
             msg = f"the number of {what} must be at least 1, got {number}"
