@@ -149,7 +149,7 @@ class Domain(BaseModel):
 
 
 def _round_outwards(value: float, *, up: bool) -> float:
-    """Round outwards to one digit if that changes at most 2 %, else to two: samples rarely reach the ends of a range."""
+    """Round outwards to one digit (if that changes at most 2 %) or two: samples rarely reach the ends of a range."""
     rounded = np.ceil if up else np.floor
     digit = 10.0 ** np.floor(np.log10(value))
     one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
