@@ -56,7 +56,7 @@ def test_it_says_what_it_found_and_did(run: Run, par04: Path, tmp_path: Path) ->
     assert code == 0
     assert "recognised from its content" not in out
     assert "filled in: theta 1" in out
-    assert "not kept, for calochallenge has no place for it: incident_theta" in out
+    assert "not kept, because calochallenge cannot store it: incident_theta" in out
 
 
 def test_info_of_a_plain_file_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ class TestDomain:
             domain().check("energy", np.array([2e6]))
         assert str(caught.value) == (
             "energy 2e+06 MeV is outside the domain of the model, 1000 to 1e+06 MeV; "
-            "stay inside it, or pass --extrapolate to take the risk"
+            "stay inside it, or pass `extrapolate=True` to take the risk"
         )
 
     def test_bad_values_are_told_as_a_range(self) -> None:

@@ -179,8 +179,8 @@ class TestFailures:
         event = 3 * cheapest + 1
         fake_geant4(kind="abort", events=[event])
         message = (
-            rf"^events {event - 1} to {event + 1}: event {event}: it was ended by SIGABRT: G4Something.* is not opened! "
-            r"\(tried 3 times\); all other showers are kept, the same command tries these again$"
+            rf"^events {event - 1} to {event + 1}: event {event}: it was ended by SIGABRT: G4Something.* is not opened"
+            r"! \(tried 3 times\); all other showers are kept, the same command tries these again$"
         )
         with pytest.raises(SimulationError, match=message):
             make(tmp_path / "a.h5")
