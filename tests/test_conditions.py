@@ -14,11 +14,13 @@ from fastv.cli import main
 from fastv.conditions import CONDITIONS, Condition
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
+from fastv.evaluation.observables.observe import observe
 from fastv.export import OnnxGenerator, export
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain
 from fastv.showers import Showers, ShowersFile
+from fastv.summary import summarise_file
 from fastv.training.loop import train
 from fastv.units import parse_angle
 
@@ -61,6 +63,12 @@ def test_a_new_condition_is_one_line(make_showers: Make, tmp_path: Path) -> None
     with ShowersFile(data) as file:
         np.testing.assert_array_equal(file.conditions.columns["tilt"], tilts)
         assert sorted(file[:3].extra) == ["cpu_seconds", "incident_tilt"]
+        observables = observe(file)
+    np.testing.assert_array_equal(observables[5:9].conditions.columns["tilt"], tilts[5:9])
+    summary = summarise_file(data)
+    assert list(summary.extra) == ["cpu_seconds"]
+    assert summary.as_dict()["tilt"]["max"] == tilts.max()
+    assert "deg" in dict(summary.rows())["tilt"]
 
     settings = {"model.conditions": ["energy", "tilt"], "model.hidden": [8], "training.epochs": 1}
     train("vae", data, tmp_path / "model", settings=settings)
@@ -111,5 +119,5 @@ def test_a_model_can_be_told_the_particle_by_one_word(tiny_detector: Detector, m
         SettingsError, match="the model does not know the particle '2212'; it was trained on: e-, gamma"
     ):
         Model(generator, described).generate(energy=5e4, particle="proton", n=4)
-    with pytest.raises(SettingsError, match="the condition 'particle', but the training showers do not tell it"):
+    with pytest.raises(SettingsError, match="the condition 'particle', but the training showers do not have it"):
         build("vae", asked, tiny_detector, domain.model_copy(update={"particles": ()}))

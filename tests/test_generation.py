@@ -217,11 +217,11 @@ class TestLike:
         assert made.detector == tiny_detector
 
     def test_bad_requests(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="give either the conditions .* or a file to be like, not both"):
+        with pytest.raises(SettingsError, match="give either the conditions .* or `like=...`, not both"):
             model.generate(like=make_showers(3), energy=5e4)
         with pytest.raises(FileFormatError, match="no such file"):
             model.generate(like=tmp_path / "missing.h5")
-        with pytest.raises(SettingsError, match="has no showers to be like"):
+        with pytest.raises(SettingsError, match="contains no showers whose conditions could be used"):
             model.generate(like=make_showers(3)[:0])
         with pytest.raises(DomainError, match="energy 10 MeV is outside"):
             model.generate(like=make_showers(3, incident_energies=np.full(3, 10.0)))
@@ -280,7 +280,7 @@ class TestRefused:
             return energies
 
         monkeypatch.setattr(model.generator, "sample", sample)
-        message = "the model gave shower 3 a voxel that is negative or no finite number; nothing is written"
+        message = "the model gave shower 3 a voxel energy that is negative or not finite; nothing is written"
         with pytest.raises(ModelError, match=message):
             model.generate(energy=5e4, n=5)
         with pytest.raises(ModelError, match=message):

@@ -89,18 +89,23 @@ class TestCounts:
         assert summary.empty_showers == 3
         assert summary.below_threshold == 5
         assert summary.sparsity == pytest.approx(1 - 30 / 144)
-        assert dict(summary.rows())["showers"] == "6, 3 of them empty"
+        assert dict(summary.rows())["showers"] == "6, 3 of which empty"
 
     def test_directions_and_particles(self, summarise: Callable[..., FileSummary]) -> None:
-        theta, pdg = np.linspace(1.0, 1.5, 300), np.where(np.arange(300) < 100, 22, 11).astype(np.int32)
-        summary = summarise(theta=theta, phi=np.full(300, np.pi / 2), pdg=pdg)
-        assert summary.theta is not None
-        assert summary.theta.mean == pytest.approx(1.25)
+        angles, pdg = np.linspace(1.0, 1.5, 300), np.where(np.arange(300) < 100, 22, 11).astype(np.int32)
+        summary = summarise(theta=angles, phi=np.full(300, np.pi / 2), pdg=pdg)
+        theta = summary.conditions["theta"]
+        assert theta is not None
+        assert theta.mean == pytest.approx(1.25)
         assert summary.particles == {11: 200, 22: 100}
         rows = dict(summary.rows())
         assert rows["phi"] == "90 deg (1.5708 rad)"
         assert rows["theta"] == "57.296 to 85.944 deg (1 to 1.5 rad)"
         assert rows["particles"] == "e-: 200, gamma: 100"
+        content = summary.as_dict()
+        assert content["theta"]["max"] == pytest.approx(1.5)
+        assert "conditions" not in content
+        assert summarise().as_dict()["theta"] is None
 
     def test_odd_extra_columns(self, summarise: Callable[..., FileSummary]) -> None:
         extra = {
@@ -186,7 +191,7 @@ def test_a_plain_file(tmp_path: Path, make_showers: Make, tiny_detector: Detecto
 
 def test_a_file_without_showers(tmp_path: Path, make_showers: Make) -> None:
     make_showers(0).write(tmp_path / "a.h5")
-    with pytest.raises(FileFormatError, match="holds no showers"):
+    with pytest.raises(FileFormatError, match="contains no showers"):
         summarise_file(tmp_path / "a.h5")
 
 

@@ -103,8 +103,8 @@ class TestParseEnergySpec:
             ("1e-999GeV", "above zero"),
             ("1e999GeV", "finite"),
             ("1e9999999999999999GeV", "finite"),
-            ("10-5GeV", "lower to a higher"),
-            ("5-5GeV", "lower to a higher"),
+            ("10-5GeV", "of a range must be below the second"),
+            ("5-5GeV", "of a range must be below the second"),
         ],
     )
     def test_what_is_refused(self, text: str, message: str) -> None:
@@ -156,7 +156,7 @@ class TestParseAngle:
             ("90GeV", "unknown unit 'GeV'; allowed are deg or rad"),
             ("90rad", "full turn"),
             ("361deg", "full turn"),
-            ("90-60deg", "lower to a higher"),
+            ("90-60deg", "of a range must be below the second"),
             ("right", "is not understood"),
         ],
     )

@@ -1,4 +1,4 @@
-"""The conditions of a shower, one line each: what simulation, files, training, generation and export know of them."""
+"""The table of conditions of a shower, which simulation, files, training, generation and export share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastv.particles import parse_particles, particle_code
 from fastv.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
 
 Values = EnergySpec | AngleSpec | tuple[int, ...]
-"""Values that a text asks for: fixed ones, or a range."""
+"""Requested values of a condition: fixed values or a range, of energies (MeV) or angles (rad), or PDG codes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +20,20 @@ class Condition:
     """One condition of a shower.
 
     Attributes:
-        name: as models, requests and the command line call it.
-        unit: inside FastV.
-        label: in messages; by default the name.
-        column: the data set of a showers file that has it for each shower; empty where the file tells it once.
-        attribute: its field in :class:`fastv.showers.Showers`; without one it is an extra column there.
-        dtype: of its values.
-        low, high: the values that are physical; angles with a tolerance for the rounding of float32.
-        allowed: the same in words.
-        parse: values from a text, for a request; None where there is no such text.
-        help: of the option of ``fastv generate``.
-        scaling: how a model is told: on a ``logarithm`` or a linear ``interval`` of its domain, or as a ``choice``
-            among those of its domain (one-hot); None for what no model takes.
-        choices: the field of the domain that holds the names of a choice.
-        code: the value of such a name.
+        name: name in models, requests and on the command line.
+        unit: unit of its values in FastV.
+        label: name in messages; empty for ``name``.
+        column: data set of a showers file with one value per shower; empty if the file stores the condition only once.
+        attribute: its field in :class:`fastv.showers.Showers`; empty if it is an extra column there.
+        dtype: type of its values.
+        low, high: range of physical values; for angles with a tolerance for float32 rounding.
+        allowed: the same range in words.
+        parse: function that reads requested values from a text; None if the condition cannot be requested.
+        help: help text of its option of ``fastv generate``.
+        scaling: how a model receives it: scaled to the ``logarithm`` or the linear ``interval`` of the model's domain,
+            or one-hot as a ``choice`` among the names in the domain; None if models do not take it.
+        choices: for a choice, the field of the domain that lists the allowed names.
+        code: for a choice, function from such a name to its value in a column.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Condition:
 
     @property
     def on_request(self) -> bool:
-        """Whether a user can ask for values of it."""
+        """Whether a user can request values of it when generating."""
         return self.parse is not None and self.scaling is not None
 
 
@@ -94,7 +94,7 @@ CONDITIONS: dict[str, Condition] = {
             high=2 * math.pi + _TOLERANCE,
             allowed="from -6.283 to 6.283 rad",
             parse=parse_angle,
-            help="azimuthal angles, in the same way",
+            help="azimuthal angles: 0deg, 0-360deg; for models conditional on them",
         ),
         Condition(
             name="particle",
@@ -104,7 +104,7 @@ CONDITIONS: dict[str, Condition] = {
             dtype="int32",
             allowed="a particle code",
             parse=parse_particles,
-            help="particles: e-, or e-,gamma in turns",
+            help="particles: e-, or alternating e-,gamma",
             scaling=None,
             choices="particles",
             code=particle_code,
@@ -112,4 +112,4 @@ CONDITIONS: dict[str, Condition] = {
         Condition(name="detector", unit="index", dtype="str", scaling="choice", choices="detectors"),
     )
 }
-"""All conditions by name; a new one is a line here."""
+"""All conditions by name. To add a condition, add an entry here."""

@@ -1,14 +1,14 @@
-"""Exceptions that tell a user what came, what is allowed and what to do.
+"""Exceptions for errors that a user can fix. Messages say what was given, what is allowed and what to do.
 
-A message names a parameter as Python has it, between backticks: ``mesh`` alone, ``force=True``, ``mesh='par04-siw'``,
-or ``n=...`` where the user must choose; and a function by its full name, such as ``fastv.simulate``. The command line
-puts its own words there: ``--mesh``, ``--force``, ``--mesh par04-siw``, ``-n N``, ``fastv simulate`` (see
-:class:`fastv.cli.parser.Parser`). So no message knows a flag, and who works in Python is told nothing of the shell.
+A message names a Python parameter between backticks: ``mesh`` alone, ``force=True``, ``mesh='par04-siw'``, or
+``n=...`` if the user must choose a value; and a function by its full name, such as ``fastv.simulate``. The command line
+replaces them by ``--mesh``, ``--force``, ``--mesh par04-siw``, ``-n N`` and ``fastv simulate`` (see
+:class:`fastv.cli.parser.Parser`), so that messages suit both Python and the shell.
 """
 
 
 class FastVError(Exception):
-    """Base of every error that a user can mend; the command line prints it in one line and exits with 2."""
+    """Base class of errors that a user can fix. The command line prints them in one line and exits with code 2."""
 
 
 class GeometryError(FastVError):
@@ -16,11 +16,11 @@ class GeometryError(FastVError):
 
 
 class FileFormatError(FastVError):
-    """A file is missing, truncated, or does not hold what its format asks for."""
+    """A file is missing, truncated, or does not contain what its format requires."""
 
 
 class OutputError(FastVError):
-    """An output exists already, cannot be written, or the disk is full."""
+    """An output already exists or cannot be written, or the disk is full."""
 
 
 class SettingsError(FastVError):
@@ -32,20 +32,20 @@ class ModelError(FastVError):
 
 
 class DomainError(FastVError):
-    """A request lies outside what a model was trained on."""
+    """A request lies outside the range of conditions that a model was trained on."""
 
 
 class MissingExtraError(FastVError):
-    """An optional package is needed; the message names the extra that installs it."""
+    """An optional package is missing; the message names the extra that installs it."""
 
 
 class TrainingError(FastVError):
-    """A training cannot start, continue or converge."""
+    """A training cannot start or continue, or it diverged."""
 
 
 class SimulationError(FastVError):
-    """Geant4 cannot start, lacks data sets, or fails on a shower; or a cluster is not there."""
+    """Geant4 cannot start, lacks data sets, or fails on a shower, or a cluster does not respond."""
 
 
 class TooFewShowersError(FastVError):
-    """A sample has too few showers for a figure that is asked for."""
+    """A sample has too few showers for the requested quantity."""

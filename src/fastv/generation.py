@@ -1,7 +1,7 @@
-"""Generation: showers from a generator and their conditions, into memory or streamed to a file.
+"""Generation: showers from a generator and conditions, into memory or streamed to a file.
 
-Showers are generated in blocks of :data:`fastv.showers.BLOCK_ROWS`; the noise of a block depends on the seed and its
-number alone. So runs repeat exactly, also when they were interrupted and resumed.
+Showers are generated in blocks of :data:`fastv.showers.BLOCK_ROWS`. The noise of a block depends only on the seed and
+the number of the block, so runs are reproducible, even if they were interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from fastv.showers.spectra import drawn
 from fastv.units import AngleSpec, EnergySpec
 
 Asked = float | str | Values | NDArray[np.float64]
-"""What can be asked for of a condition: one number, a text with its unit, fixed values or a range, or an array (N,)."""
+"""A requested condition: one number, a text with its unit, fixed values or a range, or an array (N,)."""
 
 _BATCH_ROWS = 100
-"""Showers a call of the generator: small enough for the processor's cache, and for memory."""
+"""Showers per call of the generator: few enough for the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The showers that are asked for.
+    """A request for showers.
 
     Attributes:
-        conditions: of each shower.
-        seed: of the noise.
-        origin: where the conditions come from, for the provenance.
+        conditions: conditions of each shower, N in total.
+        seed: seed of the noise.
+        origin: description of where the conditions come from, for the provenance.
     """
 
     conditions: Conditions
@@ -48,15 +48,15 @@ class Request:
 
 
 def generate(generator: Generator, request: Request, provenance: Mapping[str, Any]) -> Showers:
-    """Draw showers into memory.
+    """Generate showers into memory.
 
     Args:
-        generator: with its weights.
-        request: as :func:`resolve` gives it.
-        provenance: what the showers tell of themselves.
+        generator: the generator, with its weights.
+        request: the request, from :func:`resolve`.
+        provenance: how the showers are made, stored with them.
 
     Raises:
-        ModelError: the generator gave a voxel that is no finite number.
+        ModelError: the generator returned a voxel energy that is negative or not finite.
     """
     n = len(request.conditions)
     energies = np.empty((n, generator.detector.mesh.n_voxels), dtype=np.float32)
@@ -75,20 +75,20 @@ def generate_file(
     resume: bool = False,
     force: bool = False,
 ) -> int:
-    """Draw showers into a file, block by block; the same ones as :func:`generate`.
+    """Generate showers into a file, block by block. They are the same showers as those of :func:`generate`.
 
     Args:
         generator, request, provenance: as for :func:`generate`.
-        output: the showers file; finished blocks are kept beside it until it is complete.
-        resume: continue an interrupted run of the same conditions and provenance.
-        force: replace an existing file and forget an interrupted run.
+        output: the showers file; finished blocks are kept next to it until it is complete.
+        resume: continue an interrupted run with the same conditions and provenance.
+        force: replace an existing file and discard an interrupted run.
 
     Returns:
         The number of showers.
 
     Raises:
-        ModelError: the generator gave a voxel that is no finite number.
-        OutputError: the file exists, the interrupted run had other arguments, or the disk is full.
+        ModelError: the generator returned a voxel energy that is negative or not finite.
+        OutputError: the file exists, the interrupted run had different arguments, or the disk is full.
     """
     conditions, n = request.conditions, len(request.conditions)
     described = {**provenance, "conditions_sha256": conditions.digest()}
@@ -116,23 +116,23 @@ def resolve(
     extrapolate: bool = False,
     **asked: Asked | None,
 ) -> Request:
-    """What a request means, checked against the domain of a generator.
+    """The conditions of each requested shower, checked against the domain of a generator.
 
     Args:
-        generator: which tells its conditions, domain and detector.
+        generator: the generator, whose conditions, domain and detector are used.
         n: number of showers; may be omitted with an array or with ``like``.
-        like: a showers file or showers whose conditions are taken, in order; with a larger ``n``, from the start again.
-        seed: of drawn conditions and of the noise.
+        like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
+        seed: seed of drawn conditions and of the noise.
         extrapolate: allow conditions outside the domain.
-        asked: values of conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text.
+        asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units.
 
     Returns:
-        Number of showers in the file.
+        The conditions, seed and origin of the showers.
 
     Raises:
         SettingsError: conditions are missing, unknown, or contradict each other.
         DomainError: a condition is outside the domain and ``extrapolate`` is false.
-        FileFormatError: the file to be like is missing or damaged.
+        FileFormatError: the file given as ``like`` is missing or damaged.
     """
     if n is not None and n < 1:
         msg = f"the number of showers must be at least 1, got {n}"
@@ -144,17 +144,17 @@ def resolve(
     if unknown := set(asked) - set(known):
         msg = f"unknown condition {min(unknown)!r}; known: {', '.join(known)}"
         raise SettingsError(msg)
-    told = {name: asked[name] for name in known if asked.get(name) is not None}
+    given = {name: asked[name] for name in known if asked.get(name) is not None}
     ends: dict[str, tuple[float, float]] = {}
     if like is not None:
-        if told:
-            msg = f"give either the conditions ({', '.join(known)}) or a file to be like, not both"
+        if given:
+            msg = f"give either the conditions ({', '.join(known)}) or `like=...`, not both"
             raise SettingsError(msg)
         conditions, origin = _like(generator, like, n)
     else:
-        conditions, origin, ends = _drawn(told, n, seed)
+        conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
-    # What a generator is not told is what it was trained on.
+    # A generator that is not conditional on the particle generates the one it was trained on.
     if "particle" not in needed:
         code = PDG_CODES.get(domain.particles[0]) if len(domain.particles) == 1 else None
         conditions = conditions.changed(particle=code)
@@ -164,11 +164,11 @@ def resolve(
         if name in needed and values is None:
             msg = f"the model is conditional on {name}; give it, as in `{name}='90deg'`"
             raise SettingsError(msg)
-        if name not in needed and name in told:
+        if name not in needed and name in given:
             msg = f"the model is not conditional on {name}; leave it out"
             raise SettingsError(msg)
         if name in needed and values is not None and not extrapolate:
-            # The ends of a range count as well, or it would depend on the seed whether a request is refused.
+            # The ends of a range are checked too: whether a request is refused must not depend on the seed.
             domain.check(name, np.append(values, ends.get(name, ())))
     return Request(conditions, seed, origin)
 
@@ -177,24 +177,24 @@ def _like(generator: Generator, like: str | Path | Showers, n: int | None) -> tu
     if isinstance(like, Showers):
         conditions, name = like.conditions, "showers in memory"
     else:
-        # A file of plain CaloChallenge layout is taken to have the mesh of the model.
+        # A plain CaloChallenge file is assumed to have the mesh of the model.
         with ShowersFile(like, default=generator.detector) as file:
             conditions, name = file.conditions, file.path.name
     if not len(conditions):
-        msg = f"{name} has no showers to be like"
+        msg = f"{name} contains no showers whose conditions could be used"
         raise SettingsError(msg)
     pick = np.arange(n or len(conditions)) % len(conditions)
     return conditions[pick], {"like": name, "mean_energy": float(conditions.energy.mean()), "n": len(pick)}
 
 
 def _drawn(
-    told: Mapping[str, Any], n: int | None, seed: int
+    given: Mapping[str, Any], n: int | None, seed: int
 ) -> tuple[Conditions, dict[str, Any], dict[str, tuple[float, float]]]:
-    """Conditions as they are asked for, their description, and the ends of the ranges."""
-    if "energy" not in told:
+    """The requested conditions, their description, and the ends of the requested ranges."""
+    if "energy" not in given:
         msg = "which energy? give `energy=...` (50GeV, or 1-1000GeV), or `like=...`"
         raise SettingsError(msg)
-    energy = told["energy"]
+    energy = given["energy"]
     if isinstance(energy, np.ndarray) and energy.ndim == 1 and n is None:
         n = len(energy)
     if n is None:
@@ -207,7 +207,7 @@ def _drawn(
     origin: dict[str, Any] = {"n": n}
     ends: dict[str, tuple[float, float]] = {}
     columns: dict[str, Any] = {}
-    for name, asked in told.items():
+    for name, asked in given.items():
         condition = CONDITIONS[name]
         if isinstance(asked, str):
             assert condition.parse is not None  # only such conditions can be asked for
@@ -240,9 +240,9 @@ def _generate_block(generator: Generator, request: Request, rows: slice, block: 
     noise = generator.noise.draw(len(conditions), (request.seed, 1, block))
     with torch.inference_mode():
         batches = zip(torch.split(conditions, _BATCH_ROWS), torch.split(noise, _BATCH_ROWS), strict=True)
-        energies = np.concatenate([generator.sample(given, noises).numpy() for given, noises in batches])
+        energies = np.concatenate([generator.sample(columns, noises).numpy() for columns, noises in batches])
     if not np.isfinite(energies.sum(dtype=np.float64)) or energies.min() < 0:
         shower = rows.start + int(np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0, 0])
-        msg = f"the model gave shower {shower} a voxel that is negative or no finite number; nothing is written"
+        msg = f"the model gave shower {shower} a voxel energy that is negative or not finite; nothing is written"
         raise ModelError(msg)
     return energies

@@ -1,4 +1,4 @@
-"""A trained model: its directory on disk, its description, and generation from Python."""
+"""Trained models: loading and saving their directory, their description, and generation from Python."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from fastv.showers import Showers
 from fastv.storage.output import written_whole
 
 FORMAT_VERSION = 2
-"""Version 2 tells the detector's material as a stack; version 1 is still read."""
+"""Version 2 describes the detector's material as a stack; version 1 is still read."""
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 
 
 class ModelDescription(BaseModel):
-    """The content of ``model.json``: everything about a model but its weights.
+    """The content of ``model.json``: everything about a model except its weights.
 
-    ``training`` tells the resolved recipe, the files' digest, the numbers of showers and the best epoch; ``measured``
-    holds quality and speed as they were measured, with their commands.
+    ``training`` holds the resolved recipe, the digest of the training files, the numbers of showers and the best epoch;
+    ``measured`` holds measured quality and speed, with the commands that measured them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +67,7 @@ class Model:
 
     @property
     def domain(self) -> Domain:
-        """What the model was trained on."""
+        """The range of conditions that the model was trained on."""
         return self.description.domain
 
     @property
@@ -77,18 +77,18 @@ class Model:
 
     @property
     def n_parameters(self) -> int:
-        """Number of trained parameters, those used in training only included."""
+        """Number of trained parameters, including those that only the training uses."""
         return sum(parameter.numel() for parameter in self.generator.parameters())
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings that may be chosen at generation, with their present values."""
+        """The settings that can be changed after training, with their current values."""
         settings = self.generator.settings
         dumped = settings.model_dump(mode="json")
         return {name: dumped[name] for name in settings.at_generation}
 
     def with_options(self, **options: Any) -> Model:
-        """The same model with other settings for generation, where its family has some; weights are shared.
+        """The same model with some options changed; the weights are shared.
 
         Raises:
             SettingsError: the family has no such option, or the value is not allowed; the message lists the options.
@@ -109,23 +109,22 @@ class Model:
         options: Mapping[str, Any] | None = None,
         **conditions: Asked | None,
     ) -> Showers:
-        """Draw showers into memory.
+        """Generate showers into memory.
 
         Args:
             n: number of showers; may be omitted with an array or with ``like``.
-            like: a showers file or showers whose conditions are taken, in order; with a larger ``n``, from the start
-                again.
+            like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
             seed: the same seed gives the same showers.
             extrapolate: allow conditions outside the model's domain.
-            options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
-            conditions: ``energy`` in MeV; one number, an array of N, or a text such as ``"50GeV"``, ``"10,50GeV"`` or
-                ``"1-1000GeV"`` (log-uniform). ``theta`` and ``phi`` in rad, or a text such as ``"90deg"`` or
-                ``"60-90deg"``, for models conditional on them.
+            options: settings of the family that can be changed after training, such as ``{"steps": 8}``.
+            conditions: ``energy`` in MeV: a number, an array (N,), or a text such as ``"50GeV"``, ``"10,50GeV"`` or
+                ``"1-1000GeV"`` (log-uniform). For models conditional on them, ``theta`` and ``phi`` in rad, or a text
+                such as ``"90deg"`` or ``"60-90deg"``.
 
         Raises:
             SettingsError: conditions are missing or contradict each other, or the family has no such option.
             DomainError: a condition is outside the domain and ``extrapolate`` is false.
-            ModelError: the model gave a voxel that is no finite number.
+            ModelError: the model generated a voxel energy that is negative or not finite.
         """
         model = self.with_options(**(options or {}))
         request = resolve(model.generator, n=n, like=like, seed=seed, extrapolate=extrapolate, **conditions)
@@ -144,29 +143,30 @@ class Model:
         force: bool = False,
         **conditions: Asked | None,
     ) -> int:
-        """Draw showers into a file, block by block; other arguments as :meth:`generate`, showers the same.
+        """Generate showers into a file, block by block. They are the same showers as those of :meth:`generate`.
 
         Args:
-            output: the showers file; finished blocks are kept beside it until it is complete.
+            output: the showers file; finished blocks are kept next to it until it is complete.
             n, like, seed, extrapolate, options, conditions: as for :meth:`generate`.
             resume: continue an interrupted run with the same arguments.
-            force: replace an existing file and forget an interrupted run.
+            force: replace an existing file and discard an interrupted run.
 
         Returns:
             The number of showers.
 
         Raises:
-            OutputError: the file exists, the interrupted run had other arguments, or the disk is full.
+            OutputError: the file exists, the interrupted run had different arguments, or the disk is full.
+            SettingsError, DomainError, ModelError: as for :meth:`generate`.
         """
         model = self.with_options(**(options or {}))
         request = resolve(model.generator, n=n, like=like, seed=seed, extrapolate=extrapolate, **conditions)
         return generate_file(model.generator, request, model.provenance(request), output, resume=resume, force=force)
 
     def provenance(self, request: Request) -> dict[str, Any]:
-        """What the showers of a request tell of themselves.
+        """How the showers of a request are made, to be stored with them.
 
-        The time of a shower at batch 1 is told where it was measured: a report puts it beside those of published
-        generators.
+        Includes the measured generation time per shower at batch size 1, if known: reports compare it with the times of
+        published generators.
         """
         speed = self.description.measured.get("speed", {}).get("batch 1, one thread", {}).get("ms per shower")
         measured = {} if speed is None else {"ms_per_shower_batch1": float(speed)}
@@ -182,11 +182,11 @@ class Model:
         }
 
     def digest(self) -> str:
-        """SHA-256 of the weights: tells two models apart."""
+        """SHA-256 of the weights."""
         return self.description.weights_sha256
 
     def save(self, path: str | Path, *, force: bool = False, files: dict[str, bytes] | None = None) -> None:
-        """Write the model directory, with further ``files`` by name (a training log).
+        """Write the model directory, with additional ``files`` by name, such as a training log.
 
         Raises:
             OutputError: the directory exists and ``force`` is false, or the disk is full.
@@ -203,7 +203,7 @@ class Model:
 
 
 def shipped_models() -> dict[str, Path]:
-    """Names and directories of the models that ship with FastV."""
+    """The models that ship with FastV: directory by name."""
     folder = Path(str(files("fastv").joinpath("weights")))
     if not folder.is_dir():
         return {}
@@ -211,7 +211,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def model_path(name: str | Path) -> Path:
-    """The directory of a model: a shipped one by its name, any other by its path.
+    """The directory of a model, given the name of a shipped model or a path.
 
     Raises:
         ModelError: there is no such model; the message lists the shipped ones.
@@ -228,7 +228,7 @@ def model_path(name: str | Path) -> Path:
 
 
 def read_description(name: str | Path) -> ModelDescription:
-    """The description of a model, without its weights.
+    """Read the description of a model, without its weights.
 
     Raises:
         ModelError: ``model.json`` is missing or damaged; the message gives the path to the bad value.
@@ -241,7 +241,7 @@ def read_description(name: str | Path) -> ModelDescription:
             writer = content.get("code_version", "of another version")
             msg = (
                 f"{path}: format version {version}, written by FastV {writer}, is newer than this FastV {__version__} "
-                f"reads (1 and {FORMAT_VERSION}); load it with that FastV or a newer one"
+                f"reads (1 and {FORMAT_VERSION}); load it with that version or a newer one"
             )
             raise ModelError(msg)
         if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
@@ -249,7 +249,7 @@ def read_description(name: str | Path) -> ModelDescription:
             raise ModelError(msg)
         return ModelDescription.model_validate({**content, "format_version": FORMAT_VERSION})
     except OSError as error:
-        msg = f"{path}: cannot read: {error.strerror}; a model directory holds {DESCRIPTION} and {WEIGHTS}"
+        msg = f"{path}: cannot read: {error.strerror}; a model directory contains {DESCRIPTION} and {WEIGHTS}"
         raise ModelError(msg) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -257,34 +257,35 @@ def read_description(name: str | Path) -> ModelDescription:
         msg = f"{path}: bad value at {where}: {first['msg']}"
         raise ModelError(msg) from error
     except (ValueError, TypeError, KeyError) as error:
-        msg = f"{path}: no valid description of a model ({error})"
+        msg = f"{path}: not a valid model description ({error})"
         raise ModelError(msg) from error
 
 
 def load(name: str | Path) -> Model:
-    """Load a shipped model by name or any model by the path of its directory.
+    """Load a model, given the name of a shipped model or the path of a model directory.
 
     Nothing in the directory is executed: the description is JSON, the weights are safetensors, and the code is that of
-    the installed family.
+    the installed FastV.
 
     Raises:
-        ModelError: no such model, a damaged description, or weights that do not fit it: wrong digest, missing tensor,
-            wrong shape, or a file that is no safetensors file.
+        ModelError: there is no such model, its description is damaged, or the weights do not match it (wrong digest,
+            missing tensor, wrong shape, or not a safetensors file).
     """
     path = model_path(name)
     description = read_description(name)
     weights = path / WEIGHTS
     if not weights.is_file():
-        msg = f"{weights}: no such file; a model directory holds {DESCRIPTION} and {WEIGHTS}"
+        msg = f"{weights}: no such file; a model directory contains {DESCRIPTION} and {WEIGHTS}"
         raise ModelError(msg)
     try:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
-        msg = f"{weights}: no valid safetensors file ({error}); nothing else is ever loaded as weights"
+        msg = f"{weights}: not a valid safetensors file ({error}); weights are never loaded from any other format"
         raise ModelError(msg) from error
     if digest != description.weights_sha256:
-        msg = f"{weights}: digest {digest[:12]}... is not the {description.weights_sha256[:12]}... of {DESCRIPTION}"
+        expected = description.weights_sha256
+        msg = f"{weights}: its SHA-256 {digest[:12]}... does not match {expected[:12]}... in {DESCRIPTION}"
         raise ModelError(msg)
     try:
         generator = build(description.family, description.settings, description.detector, description.domain)
@@ -303,10 +304,10 @@ def _check_tensors(path: Path, state: dict[str, torch.Tensor], expected: dict[st
             raise ModelError(msg)
         if state[name].shape != tensor.shape:
             came, asked = tuple(state[name].shape), tuple(tensor.shape)
-            msg = f"{path}: tensor {name!r} has shape {came}, the settings ask for {asked}"
+            msg = f"{path}: tensor {name!r} has shape {came}; the settings require {asked}"
             raise ModelError(msg)
         if not bool(torch.isfinite(state[name]).all()):
-            msg = f"{path}: tensor {name!r} holds NaN or infinite numbers"
+            msg = f"{path}: tensor {name!r} contains NaN or infinite values"
             raise ModelError(msg)
     if unknown := sorted(set(state) - set(expected)):
         msg = f"{path}: tensor {unknown[0]!r} is not part of this family"

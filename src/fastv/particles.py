@@ -1,4 +1,4 @@
-"""Names of particles and their codes of the Particle Data Group."""
+"""Names of particles and their Particle Data Group (PDG) codes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PDG_NAMES = {code: name for name, code in PDG_CODES.items()}
 
 
 def particle_code(name: str) -> int:
-    """The code of a particle's name; a code may come as a text.
+    """The code of a particle, from its name or from the code as text.
 
     Raises:
-        SettingsError: the name is unknown, and no code.
+        SettingsError: the name is unknown, or the code is zero or does not fit into 32 bits.
 
     Example:
         >>> particle_code("gamma"), particle_code("-11")
@@ -33,17 +33,20 @@ def particle_code(name: str) -> int:
     if name in PDG_CODES:
         return PDG_CODES[name]
     try:
-        return int(name)
+        code = int(name)
     except ValueError:
+        code = 0
+    if code == 0 or abs(code) >= 2**31:
         msg = f"unknown particle {name!r}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data Group"
-        raise SettingsError(msg) from None
+        raise SettingsError(msg)
+    return code
 
 
 def parse_particles(text: str) -> tuple[int, ...]:
-    """The codes of one particle or of several.
+    """The codes of one or more particles, separated by commas.
 
     Raises:
-        SettingsError: a name is unknown, and no code.
+        SettingsError: as for :func:`particle_code`.
 
     Example:
         >>> parse_particles("e-, gamma")

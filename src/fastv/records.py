@@ -1,4 +1,4 @@
-"""Frozen records, and the first problem of one that is not valid, in words."""
+"""Base class of frozen records, and one-line messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
-    """Base of all descriptions: values do not change, and unknown names are errors.
+    """Base class of records whose values cannot change and whose unknown fields are errors.
 
-    What was computed from the values and kept takes no part in comparisons and copies.
+    Cached properties are ignored by comparisons and dropped by copies.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +27,7 @@ class Frozen(BaseModel):
         return hash(tuple(getattr(self, name) for name in type(self).model_fields))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, with some values replaced; they are not checked."""
+        """A copy with some values replaced; the new values are not validated."""
         copied = super().model_copy(update=update, deep=deep)
         for name in set(copied.__dict__) - set(type(self).model_fields):
             del copied.__dict__[name]
@@ -35,7 +35,7 @@ class Frozen(BaseModel):
 
 
 def first_problem(error: ValidationError) -> str:
-    """The path to the first bad value and what is wrong with it, in one line.
+    """The path to the first invalid value and what is wrong with it, in one line.
 
     Example:
         >>> class Mesh(Frozen):

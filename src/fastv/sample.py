@@ -8,7 +8,7 @@ from typing import Literal
 
 
 def sample_path(part: Literal["train", "test"]) -> Path:
-    """The file with the training or the test part of the shipped showers.
+    """Path of the showers file with the training or test part of the shipped sample.
 
     Example:
         >>> sample_path("train").name

@@ -1,4 +1,4 @@
-"""What is in a showers file: read once, a batch at a time."""
+"""Summaries of showers files and models, as ``fastv info`` prints them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.particles import PDG_NAMES
@@ -29,13 +30,13 @@ _FEWEST_FOR_A_KIND = 20
 
 
 class Summary(Protocol):
-    """What :func:`print_summary` prints."""
+    """A summary that :func:`print_summary` can print."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table, in order."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON data, in MeV, mm and rad."""
+        """The summary as JSON data, in MeV, mm and rad."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class HighestVoxel:
-    """The highest voxel energy of a file and where it is."""
+    """The highest voxel energy of a file in MeV, with its shower and layer."""
 
     energy: float
     shower: int
@@ -59,34 +60,33 @@ class HighestVoxel:
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What is in a showers file. Energies are in MeV and in the units of the file, angles in rad.
+    """Summary of a showers file. Energies are in MeV on the scale of the file, angles in rad.
 
     Attributes:
         path: the file.
-        file_bytes: its size.
-        format_version: of the ``fastv`` attribute, or None for a plain CaloChallenge file.
+        file_bytes: size of the file.
+        format_version: version of the attribute ``fastv``, or None for a plain CaloChallenge file.
         detector: name of the detector.
-        description: of the detector, in words.
-        mesh: of the detector, in words.
+        description: description of the detector.
+        mesh: description of its readout mesh.
         layers: number of layers.
-        shape: (layer, alpha, r), or None where the layers differ.
-        voxels: number of voxels of a shower.
+        shape: (layer, alpha, r), or None if the layers differ.
+        voxels: number of voxels per shower.
         showers: number of showers.
         incident_min, incident_max: range of the incident energies.
         spectrum: kind of the spectrum of incident energies.
-        incident_values: the energies of a spectrum of few values, rising.
-        visible_fraction: total over incident energy of a shower, in file units.
-        energy_scale: what the visible energy was divided by.
-        sampling_fraction: mean of the true visible energy over the incident energy:
-            ``visible_fraction.mean * energy_scale``.
+        incident_values: the energies of a discrete spectrum, in increasing order.
+        visible_fraction: total voxel energy divided by the incident energy, over all showers.
+        energy_scale: factor by which visible energies were divided.
+        sampling_fraction: mean visible energy over incident energy, ``visible_fraction.mean * energy_scale``.
         sparsity: mean fraction of voxels that are zero.
         highest_voxel: the highest voxel energy.
         empty_showers: showers without any energy.
-        threshold: readout threshold in file units; times ``energy_scale`` it is visible energy.
-        below_threshold: voxels above zero and below the threshold.
-        theta, phi: direction, where the file has it.
-        particles: number of showers of each PDG code, where the file has them.
-        extra: further columns with one value per shower.
+        threshold: readout threshold on the scale of the file; times ``energy_scale`` it is visible energy.
+        below_threshold: number of voxels above zero and below the threshold.
+        conditions: moments of the other real-valued conditions, such as the angles; None if the file has no values.
+        particles: number of showers of each PDG code; empty if the file has no codes.
+        extra: moments of each extra column with one value per shower.
         provenance: how the showers were made.
     """
 
@@ -112,15 +112,17 @@ class FileSummary:
     empty_showers: int
     threshold: float
     below_threshold: int
-    theta: Moments | None
-    phi: Moments | None
+    conditions: Mapping[str, Moments | None]
     particles: Mapping[int, int]
     extra: Mapping[str, Moments]
     provenance: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON data."""
-        return asdict(self)
+        """The summary as JSON data, each condition under its own name."""
+        content: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            content |= value if name == "conditions" else {name: value}
+        return content
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table, in order."""
@@ -129,7 +131,7 @@ class FileSummary:
             ("file", f"{self.path} ({_size(self.file_bytes)}, {version})"),
             ("detector", f"{self.detector}: {self.description}" if self.description else self.detector),
             ("mesh", self.mesh),
-            ("showers", f"{self.showers}" + (f", {self.empty_showers} of them empty" if self.empty_showers else "")),
+            ("showers", f"{self.showers}" + (f", {self.empty_showers} of which empty" if self.empty_showers else "")),
             ("incident energy", self._incident_text()),
             (
                 "E_tot / E_inc",
@@ -149,9 +151,9 @@ class FileSummary:
             ("threshold", self._threshold_text()),
         ]
         rows += [
-            (name, _angle_text(angle))
-            for name, angle in (("theta", self.theta), ("phi", self.phi))
-            if angle is not None
+            (name, _condition_text(values, CONDITIONS[name].unit))
+            for name, values in self.conditions.items()
+            if values is not None
         ]
         if self.particles:
             names = (f"{PDG_NAMES.get(code, f'PDG {code}')}: {count}" for code, count in self.particles.items())
@@ -183,15 +185,15 @@ class FileSummary:
 
 
 def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> FileSummary:
-    """Summarise a showers file in one pass, a batch of showers in memory at a time.
+    """Summarise a showers file in one pass, with one batch of showers in memory at a time.
 
     Args:
         path: the file.
         mesh: detector, or its name, of a plain CaloChallenge file (see :meth:`fastv.detector.detector.Detector.named`).
 
     Raises:
-        FileFormatError: the file is missing, damaged or empty, or holds an energy that is not physical.
-        GeometryError: the mesh is not known or does not fit.
+        FileFormatError: the file is missing, damaged or empty, or contains an unphysical value.
+        GeometryError: the detector is unknown, or its mesh does not fit the file.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -201,12 +203,13 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
         >>> 0.030 < summary.sampling_fraction < 0.033
         True
     """
-    with ShowersFile(path, mesh) as file:
+    with ShowersFile(path, mesh, parameter="mesh") as file:
         if not len(file):
-            msg = f"{path}: the file holds no showers"
+            msg = f"{path}: the file contains no showers"
             raise FileFormatError(msg)
         detector = file.detector
-        fraction, theta, phi = _Running(), _Running(), _Running()
+        fraction = _Running()
+        conditions = {name: _Running() for name in _further_conditions()}
         extra: dict[str, _Running] = {}
         particles: dict[int, int] = {}
         highest = HighestVoxel(energy=-1.0, shower=0, layer=0)
@@ -226,7 +229,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             if energies[row, voxel] > highest.energy:
                 layer = int(np.searchsorted(detector.mesh.layer_boundaries, voxel, side="right")) - 1
                 highest = HighestVoxel(energy=float(energies[row, voxel]), shower=start + row, layer=layer)
-            _add_conditions(batch, theta, phi, particles, extra)
+            _add_conditions(batch, conditions, particles, extra)
             start += len(batch)
         kind, values = _spectrum(file.incident_energies)
         return FileSummary(
@@ -252,8 +255,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             empty_showers=empty,
             threshold=detector.threshold,
             below_threshold=below,
-            theta=theta.moments() if theta.n else None,
-            phi=phi.moments() if phi.n else None,
+            conditions={name: found.moments() if found.n else None for name, found in conditions.items()},
             particles=dict(sorted(particles.items())),
             extra={name: column.moments() for name, column in extra.items()},
             provenance=file.provenance,
@@ -262,7 +264,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What is in a model directory."""
+    """Summary of a model: its description, size, options, and network evaluations per shower."""
 
     name: str
     description: ModelDescription
@@ -271,7 +273,7 @@ class ModelSummary:
     evaluations: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """The description, with the number of parameters, the options at generation and the network's evaluations."""
+        """The summary as JSON data: the description with the other attributes."""
         return {
             "name": self.name,
             "parameters": self.parameters,
@@ -290,15 +292,15 @@ class ModelSummary:
             ("mesh", one.detector.mesh.describe()),
             ("incident energy", f"{_energy(domain.energy[0], 4)} to {_energy(domain.energy[1], 4)}"),
         ]
-        for angle in ("theta", "phi"):
-            if (bounds := getattr(domain, angle)) is not None:
-                rows.append((angle, f"{bounds[0]:.4g} to {bounds[1]:.4g} rad"))
+        for name in _further_conditions():
+            if (bounds := domain.bounds(name)) is not None:
+                rows.append((name, f"{bounds[0]:.4g} to {bounds[1]:.4g} {CONDITIONS[name].unit}"))
         rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
         rows.append(("parameters", f"{self.parameters:,}"))
         if self.options:
             rows.append(("at generation", _words(self.options)))
         if self.evaluations:
-            rows.append(("evaluations", f"{_words(self.evaluations)} a shower"))
+            rows.append(("evaluations", f"{_words(self.evaluations)} per shower"))
         for key, label in (
             ("files", "trained on"),
             ("showers", "showers"),
@@ -315,7 +317,7 @@ class ModelSummary:
 
 
 def summarise_model(name: str | Path) -> ModelSummary:
-    """Read the description of a model, shipped or by the path of its directory, and check its weights.
+    """Summarise a model, given the name of a shipped model or a path; its weights are checked.
 
     Raises:
         ModelError: there is no such model, or its directory is damaged.
@@ -327,11 +329,11 @@ def summarise_model(name: str | Path) -> ModelSummary:
 
 
 def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
-    """The summary of what lies at ``path``: a showers file, a model directory, or the name of a shipped model.
+    """Summarise a showers file, a model directory, or a shipped model given by its name.
 
     Raises:
-        ModelError: as :func:`summarise_model`.
-        FileFormatError, GeometryError: as :func:`summarise_file`.
+        ModelError: as for :func:`summarise_model`.
+        FileFormatError, GeometryError: as for :func:`summarise_file`.
     """
     from fastv.model import shipped_models
 
@@ -349,7 +351,7 @@ def _words(value: Any) -> str:
 
 
 def print_summary(summary: Summary, *, as_json: bool = False) -> None:
-    """Print a summary on standard output, as a table or as JSON.
+    """Print a summary to standard output, as a table or as JSON.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -364,13 +366,18 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
         rows = summary.rows()
         width = max(len(label) for label, _ in rows) + 2
         lines = (f"{label:<{width}}{value}" for label, value in rows)
-        # What a file says of itself must not move the cursor of a terminal.
+        # Control characters in a file must not reach the terminal.
         text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     print(text, flush=True)
 
 
+def _further_conditions() -> list[str]:
+    """Names of the real-valued conditions other than the incident energy, which is summarised in more detail."""
+    return [name for name, each in CONDITIONS.items() if each.dtype == "float64" and name != "energy"]
+
+
 class _Running:
-    """Mean and spread of numbers that come in pieces (Chan's update)."""
+    """Mean, standard deviation and extremes of numbers that arrive in batches (Chan's update)."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -394,28 +401,29 @@ class _Running:
 
 
 def _add_conditions(
-    batch: Showers, theta: _Running, phi: _Running, particles: dict[int, int], extra: dict[str, _Running]
+    batch: Showers, conditions: dict[str, _Running], particles: dict[int, int], extra: dict[str, _Running]
 ) -> None:
-    for running, angle in ((theta, batch.theta), (phi, batch.phi)):
-        if angle is not None:
-            running.add(angle)
+    for name, running in conditions.items():
+        if (values := batch.conditions.get(name)) is not None:
+            running.add(values)
     if batch.pdg is not None:
         for code, count in zip(*np.unique(batch.pdg, return_counts=True), strict=True):
             particles[int(code)] = particles.get(int(code), 0) + int(count)
+    own = {condition.column for condition in CONDITIONS.values()}
     for name, column in batch.extra.items():
-        if column.ndim == 1:
+        if column.ndim == 1 and name not in own:
             with np.errstate(invalid="ignore", over="ignore"):  # an extra column may hold anything
                 extra.setdefault(name, _Running()).add(column)
 
 
 def _spectrum(energies: NDArray[np.float64]) -> tuple[Spectrum, tuple[float, ...]]:
-    """The kind of a spectrum, and its values where there are few."""
+    """The kind of a spectrum, and its values if it is discrete."""
     values = np.unique(energies)
     if len(values) == 1:
         return "single energy", (float(values[0]),)
     if len(values) <= _MOST_DISCRETE and len(values) <= len(energies) // 2:
         return "discrete", tuple(float(value) for value in values)
-    # Kolmogorov-Smirnov distances; 1.63 / sqrt(N) is passed by 1 % of true samples, by fewer with fitted ends.
+    # Kolmogorov-Smirnov distances; 1.63 / sqrt(N) is exceeded by 1 % of true samples, by fewer with fitted ends.
     if len(energies) < _FEWEST_FOR_A_KIND:
         return "other", ()
     limit = 1.63 / math.sqrt(len(energies))
@@ -426,9 +434,9 @@ def _spectrum(energies: NDArray[np.float64]) -> tuple[Spectrum, tuple[float, ...
 
 
 def _ks_distance(rising: NDArray[np.float64]) -> float:
-    """Largest distance of the sample's distribution from a uniform one between its ends."""
+    """Kolmogorov-Smirnov distance between sorted values and a uniform distribution between their extremes."""
     span = rising[-1] - rising[0]
-    if span == 0:  # the logarithms of neighbouring numbers may be the same
+    if span == 0:  # the logarithms of adjacent floats may be equal
         return 1.0
     expected = (rising - rising[0]) / span
     steps = np.arange(len(rising) + 1) / len(rising)
@@ -436,7 +444,7 @@ def _ks_distance(rising: NDArray[np.float64]) -> float:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: null stands for both."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -450,11 +458,13 @@ def _energy(energy: float, digits: int) -> str:
     return format_energy(energy, digits, space=" ")
 
 
-def _angle_text(angle: Moments) -> str:
-    low, high = math.degrees(angle.min), math.degrees(angle.max)
+def _condition_text(values: Moments, unit: str) -> str:
+    if unit != "rad":
+        return f"{values.min:.5g} to {values.max:.5g} {unit}"
+    low, high = math.degrees(values.min), math.degrees(values.max)
     if math.isclose(low, high, abs_tol=1e-4):
-        return f"{low:.5g} deg ({angle.min:.5g} rad)"
-    return f"{low:.5g} to {high:.5g} deg ({angle.min:.5g} to {angle.max:.5g} rad)"
+        return f"{low:.5g} deg ({values.min:.5g} rad)"
+    return f"{low:.5g} to {high:.5g} deg ({values.min:.5g} to {values.max:.5g} rad)"
 
 
 def _size(n: int) -> str:

@@ -1,6 +1,6 @@
-"""Energies and angles as a user writes them: a number and its unit, a list, or a range.
+"""Energies, angles and lengths as users write them: a number with its unit, a list, or a range.
 
-Inside, energies are in MeV and angles in rad; a number without a unit is an error, never a guess.
+Parsed energies are in MeV, angles in rad, lengths in mm. A text without a unit is an error.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from decimal import Decimal
 from fastv.errors import SettingsError
 
 ENERGY_UNITS = {"keV": -3, "MeV": 0, "GeV": 3, "TeV": 6}
-"""Powers of ten to MeV."""
+"""Exponent of ten of each unit in MeV."""
 
 ANGLE_UNITS = {"deg": math.pi / 180, "rad": 1.0}
-"""Factors to rad."""
+"""Size of each unit in rad."""
 
 LENGTH_UNITS = {"um": -3, "mm": 0, "cm": 1, "m": 3}
-"""Powers of ten to mm."""
+"""Exponent of ten of each unit in mm."""
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", re.ASCII)
@@ -30,8 +30,8 @@ class EnergySpec:
     """Incident energies: fixed values, or a range.
 
     Attributes:
-        values: MeV; one or more fixed values, or (low, high) of a range.
-        is_range: whether all energies between the two values are meant.
+        values: fixed values, or (low, high) of a range, in MeV.
+        is_range: whether ``values`` are the ends of a range.
 
     Example:
         >>> spec = EnergySpec((1_000.0, 50_000.0), is_range=True)
@@ -67,8 +67,8 @@ class AngleSpec:
     """Angles: fixed values, or a range.
 
     Attributes:
-        values: rad; one or more fixed values, or (low, high) of a range.
-        is_range: whether all angles between the two values are meant.
+        values: fixed values, or (low, high) of a range, in rad.
+        is_range: whether ``values`` are the ends of a range.
 
     Example:
         >>> str(AngleSpec((0.5, 1.5), is_range=True))
@@ -99,10 +99,10 @@ class AngleSpec:
 
 
 def parse_energy(text: str) -> float:
-    """One energy in MeV.
+    """Parse one energy, in MeV.
 
     Raises:
-        SettingsError: no number above zero with a unit keV, MeV, GeV or TeV.
+        SettingsError: the text is not a number above zero with a unit keV, MeV, GeV or TeV.
 
     Example:
         >>> parse_energy("50GeV"), parse_energy("0.5 keV")
@@ -116,10 +116,11 @@ def parse_energy(text: str) -> float:
 
 
 def parse_energy_spec(text: str) -> EnergySpec:
-    """One energy, a list or a range; a number without a unit takes the next unit after it.
+    """Parse one energy, a list or a range; a number without a unit has the unit that follows next.
 
     Raises:
-        SettingsError: the text is none of these, a unit is missing, a value is not above zero, or a range falls.
+        SettingsError: the text is none of these, the last unit is missing, a value is not above zero, or a range does
+            not increase.
 
     Example:
         >>> parse_energy_spec("500MeV-1TeV")
@@ -140,10 +141,11 @@ def parse_energy_spec(text: str) -> EnergySpec:
 
 
 def parse_angle(text: str) -> AngleSpec:
-    """One angle, a list or a range; a number without a unit takes the next unit after it.
+    """Parse one angle, a list or a range; a number without a unit has the unit that follows next.
 
     Raises:
-        SettingsError: the text is none of these, a unit is missing, a value exceeds a full turn, or a range falls.
+        SettingsError: the text is none of these, the last unit is missing, a value exceeds a full turn, or a range does
+            not increase.
 
     Example:
         >>> parse_angle("1.2rad").values
@@ -162,10 +164,10 @@ def parse_angle(text: str) -> AngleSpec:
 
 
 def parse_length(text: str) -> float:
-    """One length in mm.
+    """Parse one length, in mm.
 
     Raises:
-        SettingsError: no number of at least zero with a unit um, mm, cm or m.
+        SettingsError: the text is not a number of at least zero with a unit um, mm, cm or m.
 
     Example:
         >>> parse_length("0.7mm"), parse_length("5 cm")
@@ -180,12 +182,12 @@ def parse_length(text: str) -> float:
 
 
 def format_energy(energy: float, digits: int | None = None, *, space: str = "") -> str:
-    """An energy given in MeV, in the unit that reads best.
+    """Format an energy in the largest unit in which it is at least 1.
 
     Args:
-        energy: MeV.
-        digits: significant digits; None writes the exact value, which :func:`parse_energy` reads back unchanged.
-        space: between number and unit.
+        energy: energy in MeV.
+        digits: significant digits; None for the exact value, which :func:`parse_energy` reads back unchanged.
+        space: text between number and unit.
 
     Example:
         >>> format_energy(50_000.0), format_energy(0.01515151, digits=3)
@@ -214,12 +216,12 @@ def _check_values(values: tuple[float, ...], is_range: bool, what: str) -> None:
         msg = f"an {what} must be a finite number"
         raise SettingsError(msg)
     if is_range and (len(values) != 2 or not values[0] < values[1]):
-        msg = f"a range of {what} goes from a lower to a higher value"
+        msg = f"the first {what} of a range must be below the second"
         raise SettingsError(msg)
 
 
 def _parse(text: str, what: str, units: tuple[str, ...], examples: str) -> tuple[list[tuple[str, str]], bool]:
-    """Numbers with their units, and whether they are a range."""
+    """Numbers with their units, and whether they form a range."""
     example = examples.split(",")[0]
     allowed = f"{', '.join(units[:-1])} or {units[-1]}"
     found: list[tuple[str, str]] = []

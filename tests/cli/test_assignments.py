@@ -20,8 +20,8 @@ def test_values_are_yaml_and_the_last_counts() -> None:
     [
         ("training.epochs", "--set takes NAME=VALUE, got 'training.epochs'"),
         ("=3", "--set takes NAME=VALUE, got '=3'"),
-        ("training.epochs=[1", r"--set training.epochs: '\[1' is no valid YAML value"),
-        ("a=!!python/object/apply:os.system ['true']", "no valid YAML value"),
+        ("training.epochs=[1", r"--set training.epochs: '\[1' is not a valid YAML value"),
+        ("a=!!python/object/apply:os.system ['true']", "not a valid YAML value"),
     ],
 )
 def test_a_bad_assignment_is_named(text: str, message: str) -> None:

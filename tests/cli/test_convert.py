@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -22,15 +23,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Run) -> Run:
     """Run the verb; its exit code, standard output and standard error."""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main(["convert", *(str(argument) for argument in arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(run, "convert")
 
 
 @pytest.fixture
@@ -48,7 +44,7 @@ def test_it_says_what_it_found_and_did(run: Run, par04: Path, tmp_path: Path) ->
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(
-        f"{par04} (par04-h5, found from its content) -> {tmp_path}/ours.h5 (fastv): 8 showers of"
+        f"{par04} (par04-h5, recognised from its content) -> {tmp_path}/ours.h5 (fastv): 8 showers of"
     )
     assert lines[1] == "energies: visible energy in the input, visible energy / 0.033 in the output"
     assert lines[2].startswith("threshold 0.5 keV of visible energy: 8 voxels below it set to zero, 2.00e-05")
@@ -58,9 +54,9 @@ def test_it_says_what_it_found_and_did(run: Run, par04: Path, tmp_path: Path) ->
         tmp_path / "ours.h5", tmp_path / "back.h5", "--from", "fastv", "--to", "calochallenge", "--theta", "1rad"
     )
     assert code == 0
-    assert "found from its content" not in out
+    assert "recognised from its content" not in out
     assert "filled in: theta 1" in out
-    assert "not kept, for calochallenge has no place for it: incident_theta" in out
+    assert "not kept, because calochallenge cannot store it: incident_theta" in out
 
 
 def test_info_of_a_plain_file_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +84,7 @@ def test_json_is_all_of_standard_output(run: Run, par04: Path, tmp_path: Path) -
     ("arguments", "words"),
     [
         (["none.h5", "y.h5"], ["none.h5: no such file"]),
-        (["par04.h5", "y.h5"], ["--mesh", "9 x 16 x 45 fits par04-siw"]),
+        (["par04.h5", "y.h5"], ["--mesh", "9 x 16 x 45 cells: par04-siw"]),
         (["par04.h5", "y.h5", "--mesh", "par04-siw-fine"], ["18 x 50 x 45"]),
         (["par04.h5", "y.h5", "--mesh", "par04-siw", "--from", "csv"], ["unknown format 'csv'", "par04-h5"]),
         (["par04.h5", "y", "--mesh", "par04-siw"], ["--to"]),

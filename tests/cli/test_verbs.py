@@ -18,18 +18,6 @@ Run = Callable[..., tuple[int, str, str]]
 SMALL = ["--set", "training.epochs=2", "--set", "training.batch_size=32", "--set", "model.hidden=[16]"]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a verb; its exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def data(make_showers: Callable[..., Showers], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "showers.h5"

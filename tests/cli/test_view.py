@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from fastv import cli
 from fastv.showers import Showers
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Run) -> Run:
     """Run ``fastv view``; its exit code, standard output and standard error."""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main(["view", *(str(argument) for argument in arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(run, "view")
 
 
 @pytest.fixture(scope="module")

@@ -99,8 +99,10 @@ class TestWhichFormat:
         )
 
     def test_of_the_output(self, ours: Path, tmp_path: Path) -> None:
-        refused(SettingsError, ours, tmp_path / "y.h5", "'.h5' can mean several formats", "`to_format`", "lemurs")
-        refused(SettingsError, ours, tmp_path / "y.dat", "no suffix tells the format", "`to_format`", "zenodo-vae")
+        refused(
+            SettingsError, ours, tmp_path / "y.h5", "several formats have the suffix '.h5'", "`to_format`", "lemurs"
+        )
+        refused(SettingsError, ours, tmp_path / "y.dat", "no format has the suffix '.dat'", "`to_format`", "zenodo-vae")
         refused(SettingsError, ours, tmp_path / "y.h5", ".root", to_format="par04-root")
         refused(SettingsError, ours, tmp_path / "y.root", "the name of a folder", to_format="zenodo-vae")
         refused(SettingsError, ours, tmp_path / "y.h5", "unknown format 'par4'", "par04-h5", to_format="par4")
@@ -125,12 +127,12 @@ class TestGrids:
 
     def test_mesh_not_named(self, par04_h5: Write, tmp_path: Path) -> None:
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", "`mesh`", "no preset has r x alpha x z = 2 x 3 x 4")
-        refused(GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "`mesh`", "fits par04-siw")
+        refused(GeometryError, par04_h5(shape=(2, 9, 16, 45)), tmp_path / "y.h5", "`mesh`", "16 x 45 cells: par04-siw")
 
     def test_mesh_of_another_shape(self, par04_h5: Write, tmp_path: Path) -> None:
-        words = ("2 x 3 x 4", "par04-siw has 9 x 16 x 45")
+        words = ("2 x 3 x 4 cells", "the mesh of par04-siw has r x alpha x z = 9 x 16 x 45 cells")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", *words, mesh="par04-siw")
-        words = ("45 x 16 x 9 cells; its axes are in the reverse order", "9 x 16 x 45")
+        words = ("45 x 16 x 9 cells, in the reverse order of axes", "9 x 16 x 45")
         refused(GeometryError, par04_h5(shape=(2, 45, 16, 9)), tmp_path / "y.h5", *words, mesh="par04-siw")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", "unknown detector", mesh="par05")
 
@@ -139,7 +141,7 @@ class TestGrids:
         [
             ({"incident_energy": None}, ("'incident_energy' or 'incident_energies'", "showers (5, 2, 3, 4)")),
             ({"incident_energy": None, "energy": np.ones(5)}, ("'incident_energy'", "energy (5,), showers")),
-            ({"incident_energies": np.ones(5)}, ("holds both 'incident_energy' and 'incident_energies'",)),
+            ({"incident_energies": np.ones(5)}, ("contains both 'incident_energy' and 'incident_energies'",)),
             ({"incident_energy": np.ones(4)}, ("'incident_energy'", "each of 5 showers", "(4,)")),
             ({"incident_energy": np.ones((5, 2))}, ("'incident_energy'", "(5, 2)")),
             ({"incident_energy": np.array([1.0, 0, 1, 1, 1])}, ("incident energy of shower 1 is 0.0",)),
@@ -181,7 +183,7 @@ class TestGrids:
 
     def test_a_damaged_note(self, par04_h5: Write, tmp_path: Path) -> None:
         path = par04_h5()
-        for text, word in (("{", "no valid JSON"), ('{"format": "par04-h5"}', "energy_scale"), (3, "valid")):
+        for text, word in (("{", "not valid JSON"), ('{"format": "par04-h5"}', "energy_scale"), (3, "valid")):
             with h5py.File(path, "r+") as file:
                 file.attrs["fastv_conversion"] = text
             refused(FileFormatError, path, tmp_path / "y.h5", "fastv_conversion", word)
@@ -205,7 +207,7 @@ class TestZenodo:
         options: dict[str, Any] = {"mesh": grid_detector, "from_format": "zenodo-vae"}
         output = tmp_path / "y.h5"
         path = self.write(tmp_path / "a", **{"8": np.ones((2, 2, 3, 4)), "1.5": np.ones((2, 2, 3, 4))})
-        refused(FileFormatError, path, output, "'1.5' is no energy in whole GeV", **options)
+        refused(FileFormatError, path, output, "'1.5' is not an integer energy in GeV", **options)
         path = self.write(tmp_path / "b", **{"8": np.ones((2, 24))})
         refused(FileFormatError, path, output, "'8' must be numbers (N, r, alpha, z)", **options)
         path = self.write(tmp_path / "c", **{"8": np.ones((2, 2, 3, 4)), "16": np.ones((2, 2, 4, 4))})
@@ -220,7 +222,7 @@ class TestZenodo:
         assert convert(path, tmp_path / "x.h5", mesh=grid_detector).source == "zenodo-vae"
         assert convert(path, tmp_path / "y.h5", mesh=grid_detector, theta="70deg").filled["theta"] > 1.2
         path = self.write(tmp_path / "a")
-        words = ("tells theta", "`theta`")
+        words = ("contains theta", "`theta`")
         refused(SettingsError, path, tmp_path / "z.h5", *words, mesh=grid_detector, theta="70deg")
 
     @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ class TestRoot:
             ({"global": None, "events": {"EnergyMC": [1.0]}}, ("no tree 'global'", "events (TTree)")),
             ({"global": {"Energy": [1.0, 2.0, 3.0]}}, ("no branch 'EnergyMC' in 'global'", "it has: Energy")),
             ({"global": {"EnergyMC": [1.0, 2.0]}}, ("'global' has 2 events, 'virtualReadout' has 3",)),
-            ({"global": {"EnergyMC": [[1.0], [2.0], [3.0, 4.0]]}}, ("'EnergyMC' must hold one number an event",)),
+            ({"global": {"EnergyMC": [[1.0], [2.0], [3.0, 4.0]]}}, ("'EnergyMC' must have one number per event",)),
             ({"global": {"EnergyMC": [1.0, -2.0, 3.0]}}, ("incident energy of shower 1 is -2.0",)),
             (
                 {"virtualReadout": {"EnergyCell": [[1.0]] * 3, "rhoCell": [[0]] * 3, "phiCell": [[0]] * 3}},
@@ -293,7 +295,7 @@ class TestRoot:
                         **dict.fromkeys(("rhoCell", "phiCell", "zCell"), [[0]] * 3),
                     }
                 },
-                ("'rhoCell' and 'EnergyCell' differ",),
+                ("'rhoCell' and 'EnergyCell' have different numbers of cells",),
             ),
         ],
     )
@@ -305,7 +307,7 @@ class TestRoot:
 
     def test_mesh(self, tmp_path: Path, uneven_detector: Detector) -> None:
         path = self.write(tmp_path / "a.root")
-        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector", "`mesh`", "par04-siw")
+        refused(GeometryError, path, tmp_path / "y.h5", "does not name its detector", "`mesh`", "par04-siw")
         refused(GeometryError, path, tmp_path / "y.h5", "different segmentation", mesh=uneven_detector)
 
     def test_all_cells_outside(self, tmp_path: Path, grid_detector: Detector) -> None:
@@ -329,17 +331,17 @@ class TestClouds:
         refused(FileFormatError, path, tmp_path / "y.h5", "'directions' of shower 0", mesh=grid_detector)
         path = self.write(tmp_path / "b.h5", [[[900.0, 1.0, 0.0, 0.5]]])
         refused(GeometryError, path, tmp_path / "y.h5", "all 1 deposits lie outside", "`mesh`", mesh=grid_detector)
-        refused(GeometryError, path, tmp_path / "y.h5", "does not tell its detector")
+        refused(GeometryError, path, tmp_path / "y.h5", "does not name its detector")
 
     @pytest.mark.parametrize(
         ("name", "data", "words"),
         [
             ("pdg", None, ("no data set 'pdg'", "energies (2, 1)")),
-            ("energies", np.ones((3, 1)), ("'energies' has the shape (3, 1), it must be (2, 1)",)),
+            ("energies", np.ones((3, 1)), ("'energies' has the shape (3, 1); it must be (2, 1)",)),
             ("energies", np.array([[1.0], [-1.0]]), ("incident energy of shower 1",)),
             ("shape", np.array([2, 0, 4]), ("longest shower has 1",)),
             ("shape", np.array([2, 1, 7]), ("4 or 5",)),
-            ("shape", np.array([2, 1]), ("(showers, points, numbers a point)",)),
+            ("shape", np.array([2, 1]), ("(showers, points, numbers per point)",)),
             ("num_points", np.ones(2), ("'num_points' is float64",)),
         ],
     )
@@ -360,12 +362,12 @@ class TestOptions:
         [
             ({"input_scale": 0.0}, ("`input_scale`", "above zero")),
             ({"output_scale": float("nan")}, ("`output_scale`", "above zero")),
-            ({"input_scale": 0.5}, ("tells its energy scale itself", "`input_scale`")),
+            ({"input_scale": 0.5}, ("contains its energy scale", "`input_scale`")),
             ({"threshold": "5"}, ("no unit",)),
             ({"threshold": -1.0}, ("threshold", "MeV")),
             ({"theta": "50,60deg"}, ("`theta` is one angle",)),
             ({"theta": 7.0}, ("`theta` must lie between",)),
-            ({"theta": "90deg"}, ("tells theta", "`theta`")),
+            ({"theta": "90deg"}, ("contains theta", "`theta`")),
             ({"particle": "photon"}, ("unknown particle 'photon'", "gamma")),
         ],
     )
@@ -374,7 +376,7 @@ class TestOptions:
 
     def test_a_foreign_file_that_tells_its_scale(self, ours: Path, tmp_path: Path, grid_detector: Detector) -> None:
         convert(ours, tmp_path / "a.h5", to_format="par04-h5")
-        words = ("tells its energy scale itself, 1",)
+        words = ("contains its energy scale, 1",)
         refused(SettingsError, tmp_path / "a.h5", tmp_path / "y.h5", *words, input_scale=2.0)
         words = ("is of par04-siw, whose mesh is not that of small-siw",)
         refused(GeometryError, tmp_path / "a.h5", tmp_path / "y.h5", *words, mesh=grid_detector)

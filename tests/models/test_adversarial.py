@@ -25,6 +25,7 @@ from fastv.models.wgan import WGAN
 from fastv.showers import Showers
 from fastv.training.data import TrainingData
 from fastv.training.loop import train
+from helpers import batch_of
 
 Make = Callable[..., Showers]
 
@@ -43,10 +44,6 @@ def made(family: str, showers: Showers, **settings: Any) -> Any:
     generator = build(family, {**SMALL, **settings}, showers.detector, Domain.of(showers.conditions))
     generator.fit(batch_of(generator, showers))
     return generator
-
-
-def batch_of(generator: Any, showers: Showers, objective: str = "loss") -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), objective=objective)
 
 
 class Linear(nn.Module):
@@ -73,7 +70,7 @@ class TestPenalties:
             with torch.no_grad():
                 for parameter in generator.critics.parameters():
                     parameter.add_(0.1 * torch.randn_like(parameter))  # gates start at zero
-            terms = generator.loss(batch_of(generator, showers, "critic"))
+            terms = generator.loss(batch_of(generator, showers, objective="critic"))
             parts = [terms[f"{stage}_critic"] + 3 * terms[f"{stage}_penalty"] for stage in ("layers", "voxels")]
             torch.testing.assert_close(terms["critic"], torch.stack(parts).sum())
             generator.zero_grad()
@@ -128,7 +125,7 @@ class TestWhoMoves:
         generator = made(family, showers, **({"constraint": 1.0} if family == "wgan" else {}))
         for objective in generator.objectives:
             generator.zero_grad()
-            generator.loss(batch_of(generator, showers, objective.term))[objective.term].backward()
+            generator.loss(batch_of(generator, showers, objective=objective.term))[objective.term].backward()
             for name, parameter in generator.named_parameters():
                 assert (parameter.grad is not None) == name.startswith(objective.parameters), name
             # Whoever was held still can move again.
@@ -224,7 +221,7 @@ class TestScore:
         for step in range(12):
             rows = slice(50 * (step % 3), 50 * (step % 3) + 50)
             critics.zero_grad()
-            generator.loss(batch_of(generator, coarse_showers[rows], "critic"))["critic"].backward()
+            generator.loss(batch_of(generator, coarse_showers[rows], objective="critic"))["critic"].backward()
             critics.step()
         generator.eval()
         generator.calibrate(batch_of(generator, coarse_showers))
@@ -321,7 +318,7 @@ class TestSettings:
         generator = made(family, showers, network=network, critic=network)
         for objective in generator.objectives:
             generator.zero_grad()
-            generator.loss(batch_of(generator, showers, objective.term))[objective.term].backward()
+            generator.loss(batch_of(generator, showers, objective=objective.term))[objective.term].backward()
         with torch.inference_mode():
             energies = generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(40, 1))
         assert bool((energies.isfinite() & (energies >= 0)).all())
@@ -342,21 +339,17 @@ class TestSettings:
             build(family, settings, Detector.preset("par04-siw"), domain)
 
 
-TRAINING = {"epochs": 3, "batch_size": 16, "rotate": True, "average": 0.9}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_resumed_training_is_the_same(
     family: str, make_showers: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_showers(120).write(tmp_path / "tiny.h5")
     network = {"kind": "transformer", "width": 8, "blocks": 1, "heads": 2}
-    settings: dict[str, Any] = {
-        "model.network": network,
-        "model.critic": network,
+    settings = {
+        **dict.fromkeys(("model.network", "model.critic"), network),
         "model.critic_steps": 2,
         **{f"model.{name}": [12] for name in ("layer_hidden", "layer_critic", "head")},
-        **{f"training.{name}": value for name, value in TRAINING.items()},
+        **{"training.epochs": 3, "training.batch_size": 16, "training.rotate": True, "training.average": 0.9},
     }
     train(family, tmp_path / "tiny.h5", tmp_path / "straight", settings=settings)
     batches = TrainingData.batches

@@ -21,6 +21,7 @@ from fastv.models.caloflow import CaloFlow
 from fastv.models.contract import Batch, Domain
 from fastv.showers import Showers
 from fastv.training.distillation import distill, student_recipe
+from helpers import batch_of, drawn
 
 Make = Callable[..., Showers]
 SMALL: dict[str, Any] = {
@@ -53,10 +54,6 @@ def shaken(showers: Showers, **settings: Any) -> CaloFlow:
     return generator
 
 
-def batch_of(generator: CaloFlow, showers: Showers) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
-
-
 def doubled(batch: Batch) -> Batch:
     return Batch(batch.energies.double(), batch.conditions.double())
 
@@ -67,11 +64,6 @@ def as_model(generator: CaloFlow) -> Model:
         family="caloflow", settings=settings, domain=generator.domain, detector=generator.detector
     )
     return Model(generator, description, "teacher")
-
-
-def drawn(generator: CaloFlow, showers: Showers, seed: int = 1) -> Tensor:
-    with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 class TestDensity:

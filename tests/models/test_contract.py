@@ -198,7 +198,7 @@ class TestSettings:
     def test_a_condition_that_the_training_showers_do_not_tell_is_refused(
         self, family: str, angle: str, tiny_detector: Detector
     ) -> None:
-        with pytest.raises(SettingsError, match=f"condition '{angle}', but the training showers do not tell it"):
+        with pytest.raises(SettingsError, match=f"condition '{angle}', but the training showers do not have it"):
             build(family, {"conditions": ("energy", angle)}, tiny_detector, domain())
 
     @pytest.mark.parametrize("family", without_density)

@@ -26,6 +26,7 @@ from fastv.models.vae import warmup
 from fastv.showers import Showers
 from fastv.training.loop import train
 from fastv.training.recipe import recipe_of
+from helpers import batch_of, drawn
 
 Make = Callable[..., Showers]
 
@@ -92,16 +93,6 @@ def untrained(family: str, showers: Showers, domain: Domain | None = None, **set
             _FITTED[family] = showers, deepcopy(generator)
     torch.manual_seed(2)
     return deepcopy(generator)
-
-
-def batch_of(generator: Generator, showers: Showers, epoch: float = float("inf")) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), epoch)
-
-
-def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
-    """One generated shower for the conditions of each given one."""
-    with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 @pytest.mark.parametrize("family", TRAINED)
@@ -355,7 +346,7 @@ class TestVAE:
         generator = untrained("vae", real_showers, kl_warmup_epochs=4.0, kl_weight=2.0)
         for epoch, weight in ((0.0, 0.0), (1.0, 0.5), (4.0, 2.0), (float("inf"), 2.0)):
             torch.manual_seed(1)
-            terms = generator.loss(batch_of(generator, real_showers[:10], epoch))
+            terms = generator.loss(batch_of(generator, real_showers[:10], epoch=epoch))
             torch.testing.assert_close(terms["loss"], terms["reconstruction"] + weight * terms["kl"])
 
     def test_warmup_rises_linearly(self) -> None:

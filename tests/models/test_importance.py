@@ -170,5 +170,5 @@ def test_is_logged_only_where_it_is_asked_for(family: str, make_showers: Make) -
 def test_other_families_refuse(make_showers: Make) -> None:
     assert with_latent == ["fastv", "vae"]
     generator, batch = of("pca", make_showers(40))
-    with pytest.raises(ModelError, match="'pca' has no bound of the log-likelihood"):
+    with pytest.raises(ModelError, match="'pca' has no importance-sampling bound"):
         generator.log_likelihood(batch, 5)

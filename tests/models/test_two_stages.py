@@ -14,11 +14,12 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import ModelError, SettingsError
 from fastv.models import build, family_class, with_options
-from fastv.models.contract import Batch, Domain, Generator
+from fastv.models.contract import Domain, Generator
 from fastv.models.flows import Trajectory
 from fastv.models.mean_flow import MeanFlow
 from fastv.models.two_stages import TwoStages
 from fastv.showers import Showers
+from helpers import batch_of, drawn
 
 Make = Callable[..., Showers]
 KINDS = ("flow-matching", "diffusion", "mean-flow")
@@ -46,15 +47,6 @@ def shaken(family: str, showers: Showers, **settings: Any) -> TwoStages:
         for parameter in generator.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return generator
-
-
-def batch_of(generator: Generator, showers: Showers) -> Batch:
-    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions))
-
-
-def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
-    with torch.inference_mode():
-        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
 
 
 @pytest.mark.parametrize("family", KINDS)
@@ -267,5 +259,5 @@ class TestStudents:
             fitted("mean-flow", showers).learn_from(vae)
         with pytest.raises(ModelError, match="'vae' does not learn from a teacher"):
             vae.learn_from(fitted("mean-flow", showers))
-        with pytest.raises(ModelError, match="'vae' offers no student"):
+        with pytest.raises(ModelError, match="'vae' has no student"):
             vae.student(1)

@@ -100,9 +100,9 @@ def test_one_value_stands_for_all_and_none_for_what_is_not_told() -> None:
 
 
 def test_columns_have_a_value_a_shower() -> None:
-    with pytest.raises(FileFormatError, match="theta has 2 rows, showers have 3"):
+    with pytest.raises(FileFormatError, match="theta has 2 rows for 3 showers"):
         Conditions.of(energy=[1.0, 2.0, 3.0], theta=[1.0, 1.0])
-    with pytest.raises(FileFormatError, match=r"phi must have the shape \(N,\), it has \(3, 1\)"):
+    with pytest.raises(FileFormatError, match=r"phi must have the shape \(N,\), got \(3, 1\)"):
         Conditions.of(energy=[1.0, 2.0, 3.0], phi=np.zeros((3, 1)))
 
 

@@ -15,20 +15,20 @@ Make = Callable[..., Showers]
 
 class TestShowers:
     def test_voxels_must_fit_the_mesh(self, make_showers: Make) -> None:
-        with pytest.raises(GeometryError, match="have 23 voxels, the mesh of tiny has 24"):
+        with pytest.raises(GeometryError, match="have 23 voxels; the mesh of tiny has 24"):
             make_showers(2, energies=np.zeros((2, 23), np.float32))
         with pytest.raises(GeometryError, match=r"shape \(N, V\)"):
             make_showers(2, energies=np.zeros(24, np.float32))
 
     def test_columns_must_fit_the_showers(self, make_showers: Make) -> None:
-        with pytest.raises(FileFormatError, match="theta has 3 rows, showers have 2"):
+        with pytest.raises(FileFormatError, match="theta has 3 rows for 2 showers"):
             make_showers(2, theta=np.ones(3))
         with pytest.raises(FileFormatError, match="cpu_seconds has 1 rows"):
             make_showers(2, extra={"cpu_seconds": np.ones(1)})
 
     def test_incident_energies_are_flat(self, make_showers: Make) -> None:
         # (N, 1) would silently broadcast against (N,) to (N, N).
-        with pytest.raises(FileFormatError, match=r"must have the shape \(N,\), it has \(2, 1\)"):
+        with pytest.raises(FileFormatError, match=r"must have the shape \(N,\), got \(2, 1\)"):
             make_showers(2, incident_energies=np.ones((2, 1)))
 
     def test_grid_is_a_view_in_layer_alpha_r_order(self, make_showers: Make) -> None:

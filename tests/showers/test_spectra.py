@@ -96,7 +96,7 @@ class TestFiles:
         [
             ("e.txt", b"50\n", "line 1: energy '50' has no unit"),
             ("e.txt", b"1GeV\n1-2GeV\n", "line 2: .* not a list or a range"),
-            ("e.txt", b"# nothing\n", "holds no energies"),
+            ("e.txt", b"# nothing\n", "contains no energies"),
             ("e.txt", b"\xff\xfe\x00", "cannot read"),
             ("e.h5", b"nothing", "cannot read"),
         ],
@@ -111,10 +111,10 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("name", "values", "problem"),
         [
-            ("energies", [1.0], "no energies 'incident_energies'; the file holds: energies"),
+            ("energies", [1.0], "no energies 'incident_energies'; the file contains: energies"),
             ("incident_energies", [1.0, -3.0], "energy 1 is -3.0 MeV"),
             ("incident_energies", [np.nan], "energy 0 is nan MeV"),
-            ("incident_energies", [], "holds no energies"),
+            ("incident_energies", [], "contains no energies"),
             ("incident_energies", [b"x"], "no energies"),
         ],
     )
@@ -136,7 +136,7 @@ class TestFiles:
         ("power:1-2GeV", "not understood; write it as 50GeV, 10,50GeV"),
         ("power-2:50GeV", "a range is needed after the colon"),
         ("uniform:1,2GeV", "a range is needed"),
-        ("uniform:2-1GeV", "from a lower to a higher"),
+        ("uniform:2-1GeV", "of a range must be below the second"),
         ("power-99:1-2GeV", "the index must be a number from -20 to 20"),
         ("power1.2.3:1-2GeV", "the index must be a number"),
         ("triangular:1-2GeV", "not understood"),

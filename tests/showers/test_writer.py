@@ -12,20 +12,9 @@ import pytest
 
 from fastv.errors import OutputError, SettingsError
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
+from helpers import assert_same
 
 Make = Callable[..., Showers]
-
-
-def assert_same(first: Showers, second: Showers) -> None:
-    assert first.detector == second.detector
-    for name in ("incident_energies", "energies", "theta", "phi", "pdg"):
-        a, b = getattr(first, name), getattr(second, name)
-        assert (a is None) == (b is None)
-        if a is not None:
-            np.testing.assert_allclose(a, b, rtol=1e-6, atol=0, err_msg=name)
-    assert set(first.extra) == set(second.extra)
-    for name, column in first.extra.items():
-        np.testing.assert_array_equal(column, second.extra[name], err_msg=name)
 
 
 def write_all(writer: ShowersWriter, showers: Showers, stop_before: int | None = None) -> None:
@@ -100,7 +89,7 @@ class TestWriter:
         writer = ShowersWriter(tmp_path / "a.h5", 2000, self.REQUEST)
         writer.write_block(0, many[:1000])
         writer.write_block(1, make_showers(1000))
-        with pytest.raises(OutputError, match="block 1 has other columns than the first"):
+        with pytest.raises(OutputError, match="block 1 has other columns than block 0"):
             writer.finish()
         assert not (tmp_path / "a.h5").exists()
         assert writer.missing() == []
@@ -158,7 +147,7 @@ class TestWriter:
         assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
     def test_blocks_have_showers(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="a block must be at least 1, got 0"):
+        with pytest.raises(SettingsError, match="per block must be at least 1, got 0"):
             ShowersWriter(tmp_path / "a.h5", 10, self.REQUEST, block_rows=0)
 
     def test_resuming_what_was_killed_while_cleaning_up(

@@ -56,7 +56,7 @@ def test_failures(address: str, tmp_path: Path, fake_geant4: Fake) -> None:
     assert (tmp_path / "marker").exists()
     fake_geant4(kind="abort", events=list(range(12)))
     with pytest.raises(
-        SimulationError, match=r"event \d+: it ended by SIGABRT: .* \(on .*, tried 3 times\); all other"
+        SimulationError, match=r"event \d+: it was ended by SIGABRT: .* \(on .*, tried 3 times\); all other"
     ):
         make(tmp_path / "b.h5", scheduler=address, seed=4, n=3)
     fake_geant4(refuse="no such physics")
@@ -80,7 +80,7 @@ def test_other_data_sets_on_a_worker(address: str, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(pools, "_provenance", provenance)
     with pytest.raises(
-        SimulationError, match=r"a worker has data_sets .*8\.8.*, the run began with .*8\.7.*same versions"
+        SimulationError, match=r"a worker has data_sets .*8\.8.*, the run started with .*8\.7.*same versions"
     ):
         make(tmp_path / "a.h5", scheduler=address, n=3)
 
@@ -94,7 +94,9 @@ def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pyte
         raise KilledWorker(msg)
 
     monkeypatch.setattr(pools, "_showers", showers)
-    with pytest.raises(SimulationError, match="events .*: the workers that were at it died one after another"):
+    with pytest.raises(
+        SimulationError, match="events .*: the workers that simulated these events died one after another"
+    ):
         make(tmp_path / "a.h5", scheduler=address, n=3)
 
     def broken(*_: Any) -> None:
@@ -102,7 +104,7 @@ def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pyte
         raise ModuleNotFoundError(msg)
 
     monkeypatch.setattr(pools, "_showers", broken)
-    with pytest.raises(SimulationError, match=rf"a worker of {address} fails: ModuleNotFoundError: No module named"):
+    with pytest.raises(SimulationError, match=rf"a worker of {address} failed: ModuleNotFoundError: No module named"):
         make(tmp_path / "b.h5", scheduler=address, n=3)
 
 
@@ -117,7 +119,7 @@ def test_a_scheduler_that_goes_away(fake_geant4: Fake) -> None:
     finally:
         cluster.close()
     try:
-        with pytest.raises(SimulationError, match="the scheduler tcp://.* is gone; finished showers are kept"):
+        with pytest.raises(SimulationError, match="the scheduler tcp://.* was lost; finished showers are kept"):
             future.result(timeout=60)
     finally:
         pool.close()

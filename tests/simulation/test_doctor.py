@@ -56,7 +56,7 @@ def test_the_minimal_data_sets(
         "option3                 no: G4EMLOW is partial",
         "standard+FTFP_BERT      "
         "no: G4PARTICLEXS is partial, G4SAIDDATA is empty, PhotonEvaporation is empty and 1 more",
-        f"to get the rest: {geant4['command']}",
+        f"to install the rest: {geant4['command']}",
     ):
         assert f"\n{line}\n" in text
     assert "G4LEDATA                is set, but fastv simulate does not use it" in text
@@ -72,7 +72,7 @@ def test_a_single_data_set_is_missing(
     text = told(capsys)
     assert "G4EMLOW8.8              missing (found: 8.5)  electromagnetic" in text
     assert "standard                no: G4EMLOW is missing\n" in text
-    assert "a shower" not in text
+    assert "one shower" not in text
 
 
 def test_without_data_sets(
@@ -99,7 +99,7 @@ def test_without_calzone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 def test_geant4_that_does_not_run(fake_geant4: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     fake_geant4(kind="abort", events=[0])
-    assert "a shower                event 0: it ended by SIGABRT: G4Something(had014)" in told(capsys)
+    assert "one shower              event 0: it was ended by SIGABRT: G4Something(had014)" in told(capsys)
 
 
 def test_extras_and_what_they_lack(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

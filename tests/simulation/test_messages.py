@@ -11,12 +11,12 @@ import pytest
 from fastv.errors import FastVError, GeometryError, SimulationError
 from fastv.showers import Showers
 from fastv.simulation.messages import (
-    error_of,
+    packed_error,
     packed_showers,
     packed_tracks,
     receive,
     send,
-    told_error,
+    unpacked_error,
     unpacked_showers,
     unpacked_tracks,
 )
@@ -59,14 +59,14 @@ def test_objects_are_neither_sent_nor_received(make_showers: Callable[..., Showe
 
 @pytest.mark.parametrize("error", [GeometryError("no mesh"), SimulationError("Geant4 fails:\nstuck")])
 def test_errors_keep_their_class_and_message(error: FastVError) -> None:
-    again = error_of(told_error(error))
+    again = unpacked_error(packed_error(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
 
 
 @pytest.mark.parametrize("name", ["SystemExit", "annotations", "no_such_class", "__builtins__"])
 def test_only_our_errors_are_made(name: str) -> None:
-    assert type(error_of([name, "x"])) is FastVError
+    assert type(unpacked_error([name, "x"])) is FastVError
 
 
 def test_messages_that_were_cut_off() -> None:

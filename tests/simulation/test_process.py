@@ -66,7 +66,7 @@ def test_what_is_no_message_is_refused_and_not_executed(
     pickled = b"cos\nsystem\n(S'true'\ntR.\n"
     monkeypatch.setattr(module, "receive", lambda _: receive(io.BytesIO(pickled)))
     with GeantProcess(request_) as process:
-        with pytest.raises(ShowerError, match="does not start: what its process answers cannot be read"):
+        with pytest.raises(ShowerError, match="does not start: the answer of its process cannot be read"):
             process.showers([0])
         assert not process.alive
 
@@ -74,8 +74,8 @@ def test_what_is_no_message_is_refused_and_not_executed(
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("abort", r"it ended by SIGABRT: G4Something\(had014\): Data file </a/b> is not opened!$"),
-        ("kill", "it was killed, perhaps for want of memory$"),
+        ("abort", r"it was ended by SIGABRT: G4Something\(had014\): Data file </a/b> is not opened!$"),
+        ("kill", "it was killed, perhaps because memory ran out$"),
         ("raise", "RuntimeError: no such luck$"),
         ("fail", "Geant4 fails: stuck$"),
     ],

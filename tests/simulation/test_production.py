@@ -179,8 +179,8 @@ class TestFailures:
         event = 3 * cheapest + 1
         fake_geant4(kind="abort", events=[event])
         message = (
-            rf"^events {event - 1} to {event + 1}: event {event}: it ended by SIGABRT: G4Something.* is not opened! "
-            r"\(tried 3 times\); all other showers are kept, the same command tries these again$"
+            rf"^events {event - 1} to {event + 1}: event {event}: it was ended by SIGABRT: G4Something.* is not opened"
+            r"! \(tried 3 times\); all other showers are kept, the same command tries these again$"
         )
         with pytest.raises(SimulationError, match=message):
             make(tmp_path / "a.h5")
@@ -208,7 +208,7 @@ class TestFailures:
 
         fake_geant4()
         monkeypatch.setattr(subprocess, "Popen", popen)
-        with pytest.raises(SimulationError, match="no process for Geant4 can be started: Cannot allocate memory"):
+        with pytest.raises(SimulationError, match="cannot start a process for Geant4: Cannot allocate memory"):
             make(tmp_path / "a.h5", workers=2)
 
     def test_a_full_disk_keeps_what_is_finished(
@@ -416,7 +416,7 @@ class TestRefusals:
             ({"n": None}, SettingsError, "how many showers"),
             ({"n": 0}, SettingsError, "at least 1, got 0"),
             ({"workers": 0}, SettingsError, "the number of workers must be at least 1, got 0"),
-            ({"block_rows": 0}, SettingsError, "the number of showers a block must be at least 1"),
+            ({"block_rows": 0}, SettingsError, "the number of showers per block must be at least 1"),
             ({"scheduler": "tcp://a:1"}, SettingsError, "`workers` is for this machine, `scheduler` for a cluster"),
             ({"event": 3}, SettingsError, "`event` simulates a single event; leave out `n`, `workers`, `block_rows`"),
             ({"n": 10**9}, SettingsError, "the number of showers must be at most 100000000"),
@@ -424,10 +424,10 @@ class TestRefusals:
             ({"event": -1, "n": None}, SettingsError, "numbered from 0 to .*, got -1"),
             ({"event": 10**20, "n": None}, SettingsError, "numbered from 0 to .*, got 1000"),
             ({"tracks": "t.h5"}, SettingsError, "choose it with `event=...`"),
-            ({"tracks_above": 3.0}, SettingsError, "tracks are written with `tracks=...`"),
+            ({"tracks_above": 3.0}, SettingsError, "`tracks_above` must be at least 0 and needs `tracks=...`"),
             ({"energy": "5GeV-2GeV"}, SettingsError, "from a lower to a higher"),
             ({"energy": "1PeV"}, SettingsError, "unknown unit 'PeV'"),
-            ({"energy": "1000TeV"}, SettingsError, "outside of what Geant4's physics is for"),
+            ({"energy": "1000TeV"}, SettingsError, "outside the range of Geant4's physics"),
             ({"energy": "no-such.txt"}, FastVError, "cannot read the energies: No such file"),
             ({"particle": "electron"}, SettingsError, "unknown particle 'electron'"),
             (
@@ -435,7 +435,7 @@ class TestRefusals:
                 SettingsError,
                 r"pi-: without a hadronic model .*`physics`, as in standard\+FTFP_BERT",
             ),
-            ({"theta": "0deg"}, SettingsError, "does not meet the barrel stack"),
+            ({"theta": "0deg"}, SettingsError, "is outside the acceptance of the barrel stack"),
             ({"seed": -1}, SettingsError, "seed"),
         ],
     )

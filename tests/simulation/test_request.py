@@ -136,17 +136,20 @@ class TestFields:
     @pytest.mark.parametrize(
         ("fields", "problem"),
         [
-            ({"energy": "0.5keV"}, "energy 0.5keV is outside of what Geant4's physics is for, 1keV to 100TeV"),
+            ({"energy": "0.5keV"}, "energy 0.5keV is outside the range of Geant4's physics, 1keV to 100TeV"),
             ({"energy": "1GeV-200TeV"}, "energy 200TeV is outside"),
-            ({"theta": "5-90deg"}, "theta 5deg does not meet the barrel stack; allowed is 10deg to 170deg"),
-            ({"theta": "180deg"}, "theta 180deg does not meet"),
+            (
+                {"theta": "5-90deg"},
+                "theta 5deg is outside the acceptance of the barrel stack; allowed is 10deg to 170deg",
+            ),
+            ({"theta": "180deg"}, "theta 180deg is outside the acceptance of"),
             ({"particle": "electron"}, "unknown particle 'electron'; known: e-, e+"),
             ({"particle": ()}, "simulation: particle: "),
             ({"seed": -1}, "simulation: seed: "),
             ({"physics": {"cut": 0}}, "simulation: physics.cut: "),
             ({"physics": {"cuts": 1}}, "simulation: physics.cuts: Extra inputs"),
             ({"position_spread": -1}, "simulation: position_spread: "),
-            ({"position_spread": 81}, "a position spread of 81 mm would start particles inside of the stack"),
+            ({"position_spread": 81}, "a position spread of 81 mm would start particles inside the stack"),
             ({"theta": [1, 2]}, "simulation: theta: "),
             ({"energi": 3}, "simulation: energi: Extra inputs"),
         ],
@@ -165,16 +168,18 @@ class TestFields:
             request_of(detector=siw.model_copy(update={"stack": None}))
         block = siw.mesh.blocks[0].model_copy(update={"thickness": None})
         flat = siw.model_copy(update={"mesh": siw.mesh.model_copy(update={"blocks": (block,)})})
-        with pytest.raises(SettingsError, match="does not tell how thick its layers are"):
+        with pytest.raises(SettingsError, match="has no layer thickness"):
             request_of(detector=flat)
 
     def test_directions_that_miss(self, tmp_path: Path) -> None:
         path = str(planar(tmp_path, "half_width: 100,"))
         request_of(detector=path, theta="5deg")
-        with pytest.raises(SettingsError, match="theta 6deg does not meet the planar stack, which ends at 100 mm"):
+        with pytest.raises(
+            SettingsError, match="theta 6deg is outside the acceptance of the planar stack, which ends at 100 mm"
+        ):
             request_of(detector=path, theta="0-6deg")
         with pytest.raises(
-            SettingsError, match=r"theta 81deg does not meet the planar stack; allowed is 0deg to 80deg"
+            SettingsError, match=r"theta 81deg is outside the acceptance of the planar stack; allowed is 0deg to 80deg"
         ):
             request_of(detector=str(planar(tmp_path)), theta="81deg")
         stack = Detector.preset("par04-siw").stack
@@ -182,7 +187,9 @@ class TestFields:
         short = stack.model_copy(update={"half_length": 800.0})
         detector = Detector.preset("par04-siw").model_copy(update={"stack": short})
         request_of(detector=detector, theta="46-90deg")
-        with pytest.raises(SettingsError, match="theta 44deg does not meet the barrel stack, which ends at 800 mm"):
+        with pytest.raises(
+            SettingsError, match="theta 44deg is outside the acceptance of the barrel stack, which ends at 800 mm"
+        ):
             request_of(detector=detector, theta="44-90deg")
 
 

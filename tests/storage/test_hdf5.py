@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from fastv.errors import FileFormatError, GeometryError
-from fastv.storage.hdf5 import copy_packed, create_packed, damage_named, growing, open_hdf5
+from fastv.storage import hdf5
+from fastv.storage.hdf5 import copy_packed, create_packed, damage_named, growing, open_hdf5, spans
 
 
 def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "folder.h5").mkdir()
-    for name, words in {"text": "truncated or no HDF5", "folder": "is a folder", "none": "no such file"}.items():
-        with pytest.raises(FileFormatError, match=f"{name}.h5: .*{words}"):
+    for name, words in {"text": "truncated or not an HDF5", "folder": "is a folder", "none": "no such file"}.items():
+        with pytest.raises(FileFormatError, match=rf"{name}\.h5.* {words}"):
             open_hdf5(tmp_path / f"{name}.h5")
 
 
@@ -30,6 +31,36 @@ def test_damage_is_one_line_and_our_own_errors_pass(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with pytest.raises(GeometryError, match="^ours$"), damage_named(path, (Exception,)):
         raise GeometryError(ours)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "size", "whole_batches", "memory", "rows"),
+    [
+        (4, 3, False, 2**28, 4),  # a chunk at a time
+        (4, 3, True, 2**28, 6),  # whole batches that hold a chunk
+        (20, 3, False, 10 * 16, 10),  # what memory allows of a chunk
+        (20, 3, True, 10 * 16, 12),
+        (2, 8, True, 2**28, 8),  # a batch holds several chunks
+        (None, 8, True, 2**28, 8),
+    ],
+)
+def test_rows_are_read_in_spans_that_hold_a_chunk(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int | None,
+    size: int,
+    whole_batches: bool,
+    memory: int,
+    rows: int,
+) -> None:
+    monkeypatch.setattr(hdf5, "SPAN_BYTES", memory)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("a", (50, 4), np.float32, chunks=chunk and (chunk, 4))
+        found = list(spans(data, size, whole_batches=whole_batches))
+        assert found[0] == slice(0, rows)
+        assert [row for span in found for row in range(50)[span]] == list(range(50))
+        with pytest.raises(ValueError, match="at least one shower, got 0"):
+            next(spans(data, 0))
 
 
 def test_packed_chunks_are_copied_to_their_rows(tmp_path: Path) -> None:

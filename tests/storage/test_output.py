@@ -33,7 +33,7 @@ class TestCheckFree:
         with pytest.raises(OutputError, match="the folder .*none does not exist"):
             check_free(tmp_path / "none" / "a", force=True)
         (tmp_path / "file").touch()
-        with pytest.raises(OutputError, match="is no folder"):
+        with pytest.raises(OutputError, match="is not a folder"):
             check_free(tmp_path / "file" / "a", force=True)
 
     def test_a_folder_of_the_user_is_never_replaced(self, tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ class TestCheckFree:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / MARKER).touch()
         monkeypatch.chdir(tmp_path / "out")
-        with pytest.raises(OutputError, match="the current folder lies in it"):
+        with pytest.raises(OutputError, match="the current folder is inside it"):
             check_free(tmp_path / "out", force=True)
 
     def test_a_device_is_no_output(self) -> None:
-        with pytest.raises(OutputError, match="no regular file"):
+        with pytest.raises(OutputError, match="not a regular file"):
             check_free(os.devnull, force=True)
 
     def test_a_name_too_long_is_one_line(self, tmp_path: Path) -> None:

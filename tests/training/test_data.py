@@ -213,5 +213,5 @@ def test_no_files_missing_files_and_plain_files(tmp_path: Path, make_showers: Ma
     with h5py.File(path, "w") as file:
         file["incident_energies"] = showers.incident_energies[:, None]
         file["showers"] = showers.energies
-    with pytest.raises(GeometryError, match="does not tell its mesh"):
+    with pytest.raises(GeometryError, match="does not name its detector; name it with `mesh`"):
         opened([path])

@@ -405,7 +405,7 @@ class TestInterrupted:
         with pytest.raises(KeyboardInterrupt):
             small(data, tmp_path / "model", "training.epochs=3")
         monkeypatch.undo()
-        with pytest.raises(OutputError, match="training is there; `resume=True` continues it, `force=True` starts"):
+        with pytest.raises(OutputError, match="interrupted training; `resume=True` continues it, `force=True` starts"):
             small(data, tmp_path / "model", "training.epochs=3")
         small(data, tmp_path / "model", "training.epochs=2", force=True)
         assert len(log_of(tmp_path / "model")) == 2

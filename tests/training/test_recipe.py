@@ -46,9 +46,9 @@ def test_overrides_do_not_leak_into_the_next_recipe() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("epochs", 5, "a setting is called model.NAME or training.NAME, got 'epochs'"),
-        ("data.path", "x", "a setting is called model.NAME"),
-        ("training.a.b", 1, "a setting is called model.NAME"),
+        ("epochs", 5, "the path of a setting is model.NAME or training.NAME, got 'epochs'"),
+        ("data.path", "x", "the path of a setting is model.NAME"),
+        ("training.a.b", 1, "the path of a setting is model.NAME"),
         ("model.", 1, "unknown setting 'model.'"),
         ("training.epoch", 5, "unknown setting 'recipe.training.epoch'; known: .*epochs"),
         ("training.epochs", 0, "bad setting recipe.training.epochs = 0: Input should be greater than 0"),
@@ -83,10 +83,10 @@ def test_settings_are_checked_once_and_complete() -> None:
         ("family: vae\nmodle: {}", "unknown setting 'recipe.modle'; known: family, model, training"),
         ("family: vae\nmodel: 3", "bad setting recipe.model = 3"),
         ("family: vae\nmodel:", "bad setting recipe.model = None"),
-        ("- vae", "a preset is a mapping with 'family', 'model' and 'training', got list"),
-        ("", "a preset is a mapping .* got NoneType"),
-        ("family: [vae", "no valid YAML"),
-        ("family: !!python/object/apply:os.system ['true']", "no valid YAML"),
+        ("- vae", "a recipe is a mapping with 'family', 'model' and 'training', got list"),
+        ("", "a recipe is a mapping .* got NoneType"),
+        ("family: [vae", "not valid YAML"),
+        ("family: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
 def test_a_bad_file_is_named(content: str, message: str, tmp_path: Path) -> None:
@@ -100,14 +100,14 @@ def test_a_bad_file_is_named(content: str, message: str, tmp_path: Path) -> None
 def test_an_override_into_no_mapping_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("family: vae\ntraining:\n")
-    with pytest.raises(SettingsError, match="recipe.training is a mapping of settings, got None"):
+    with pytest.raises(SettingsError, match="recipe.training must be a mapping of settings, got None"):
         load_recipe(str(path), {"training.epochs": 2})
 
 
 def test_unreadable_files_and_unknown_names(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.yaml", "binary.yaml"):
-        with pytest.raises(SettingsError, match=f"cannot read the preset .*{name}"):
+        with pytest.raises(SettingsError, match=f"cannot read the recipe .*{name}"):
             load_recipe(str(tmp_path / name))
     with pytest.raises(
         SettingsError, match=r"unknown family or preset 'fastvv'; known: .*fastv, fastv-original, .*vae"

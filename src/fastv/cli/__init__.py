@@ -1,9 +1,9 @@
-"""The command line: one thin file a verb, assembled here.
+"""The command line: one short module per verb, assembled here.
 
-A verb's module has ``add_parser(verbs)``, which describes its options and sets ``run``, ``run(options)``, which imports
-what it needs and calls one public function, and the name of that ``FUNCTION``. An option is kept under the name of the
-function's parameter, so that messages of the library can be told in flags. Results go to standard output, progress to
-standard error. A user's error is one line and exit code 2.
+A verb's module defines ``add_parser(verbs)``, which describes its options; ``run(options)``, which imports what it
+needs and calls one public function; and ``FUNCTION``, the name of that function. The destination of an option is the
+name of the function's parameter, so that messages of the library can be translated to flags. Results go to standard
+output, progress to standard error. An error that the user can fix is printed in one line, with exit code 2.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ VERBS = (
 
 
 def command_line() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the command line, and that of each verb."""
+    """The parser of the command line, and the parsers of the verbs by name."""
     parser = Parser(
         prog="fastv",
         description="Generative fast simulation of particle showers: from full simulation to a model inside Geant4.",
-        epilog="'fastv VERB --help' tells the options of a verb. Energies are in MeV, lengths in mm, angles in rad.",
+        epilog="'fastv VERB --help' lists the options of a verb. Energies are in MeV, lengths in mm, angles in rad.",
     )
     parser.add_argument("--version", action="version", version=f"fastv {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
@@ -65,14 +65,14 @@ def command_line() -> tuple[Parser, dict[str, Parser]]:
 
 
 def functions() -> dict[str, str]:
-    """The verb of each public function that is one, by the function's full name."""
+    """The verbs by the full names of the public functions that they call."""
     return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0, 2 for a user's error, 130 after Ctrl-C."""
+    """Run one verb; the exit code is 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
     parser, verbs = command_line()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks how a line goes on
+    if "_ARGCOMPLETE" in os.environ:  # the shell requests completions
         import argcomplete
 
         argcomplete.autocomplete(parser)
@@ -87,6 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fastv {options.verb}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has left (as in `fastv info FILE | head`): stop quietly.
+        # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

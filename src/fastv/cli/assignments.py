@@ -1,4 +1,4 @@
-"""``--set NAME=VALUE``: settings by name, with values in YAML."""
+"""Parsing of ``--set NAME=VALUE``, with values in YAML."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fastv.errors import SettingsError
 
 
 def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """Settings by name from texts such as ``steps=8``.
+    """Parse settings by name from texts such as ``steps=8``.
 
     Args:
-        texts: one assignment each; of several to the same name the last counts.
-        option: what the message names.
+        texts: one assignment each; the last one to a name counts.
+        option: name of the option, for messages.
 
     Raises:
-        SettingsError: a text is no assignment, or its value no YAML.
+        SettingsError: a text is not an assignment, or its value is not valid YAML.
 
     Example:
         >>> assignments(["training.learning_rate=1e-3", "model.hidden=[8, 4]"])
@@ -35,10 +35,10 @@ def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            msg = f"{option} {name}: {text!r} is no valid YAML value"
+            msg = f"{option} {name}: {text!r} is not a valid YAML value"
             raise SettingsError(msg) from error
         if isinstance(value, str):
-            # YAML 1.1 reads 1e-3 as text: take it for the number it is meant to be.
+            # YAML 1.1 reads 1e-3 as text, but it is meant as a number.
             with suppress(ValueError):
                 value = float(value)
         settings[name] = value

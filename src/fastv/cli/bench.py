@@ -1,4 +1,4 @@
-"""``fastv bench``: the speed of a model."""
+"""``fastv bench``: measure the speed of a model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ FUNCTION = "fastv.bench.bench"
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv bench``."""
-    parser = verbs.add_parser("bench", help="time generation in onnxruntime")
+    parser = verbs.add_parser("bench", help="measure the speed of generation in onnxruntime")
     parser.add_argument("model", metavar="MODEL|FILE.onnx", help="model directory, shipped model, or exported graph")
     parser.add_argument("--batch", metavar="N,N", default="1,100,1000", help="batch sizes (default 1,100,1000)")
-    parser.add_argument("--threads", type=int, default=1, help="threads that share a request (default 1)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long to repeat each batch size (default 3)")
+    parser.add_argument("--threads", type=int, default=1, help="threads used for one batch (default 1)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="how many seconds to measure each batch size (default 3)"
+    )
     parser.add_argument(
         "--set",
         dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+        help="change an option of the generation, as in --set steps=8; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -39,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         batch = [int(size) for size in options.batch.split(",")]
     except ValueError as error:
-        msg = f"--batch takes whole numbers with commas between, such as 1,100,1000; got {options.batch!r}"
+        msg = f"--batch takes integers separated by commas, as in 1,100,1000; got {options.batch!r}"
         raise SettingsError(msg) from error
     result = bench(
         options.model,

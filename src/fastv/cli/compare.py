@@ -1,4 +1,4 @@
-"""``fastv compare``: several generators against full simulation, ranked."""
+"""``fastv compare``: rank several generators against full simulation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("generated", metavar="GENERATED", nargs="+", help="showers files to rank, two or more")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.html, report.json and plots")
     parser.add_argument("--floor", metavar="FILE", help="second sample of full simulation for the floor")
-    parser.add_argument("--train", metavar="FILE", help="the showers that all generators were trained on")
+    parser.add_argument("--train", metavar="FILE", help="showers file that all generators were trained on")
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
-    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files, as in 'fastv evaluate'")
+    parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv evaluate'")
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)

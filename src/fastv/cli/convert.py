@@ -1,4 +1,4 @@
-"""``fastv convert``: showers files from and to the formats of other projects."""
+"""``fastv convert``: convert showers files from and to the formats of other projects."""
 
 from __future__ import annotations
 
@@ -14,48 +14,52 @@ def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv convert``."""
     parser = verbs.add_parser(
         "convert",
-        help="showers files from and to the formats of other projects",
-        description="Convert a showers file, a batch of showers at a time.",
+        help="convert showers files from and to the formats of other projects",
+        description="Convert a showers file from one format to another, with one batch of showers in memory at a time.",
         epilog="Formats: " + "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()) + ".",
     )
     parser.add_argument("source", metavar="IN", help="file to read; for zenodo-vae a file or a folder")
     parser.add_argument("output", metavar="OUT", help="file to write; for zenodo-vae a folder")
     parser.add_argument(
-        "--from", dest="from_format", metavar="F", help="format of IN; by default found from its content"
+        "--from", dest="from_format", metavar="F", help="format of IN; by default recognised from its content"
     )
     parser.add_argument(
-        "--to", dest="to_format", metavar="F", help="format of OUT; told by its suffix if only one has it"
+        "--to",
+        dest="to_format",
+        metavar="F",
+        help="format of OUT; by default given by its suffix, if only one format has it",
     )
     parser.add_argument(
         "--mesh",
         metavar="M",
-        help="detector and mesh where IN does not tell them: a name such as par04-siw, or a binning "
+        help="detector, if IN does not contain it: a name such as par04-siw, FILE.yaml, or a binning "
         "FILE.xml[:PARTICLE]",
     )
     parser.add_argument(
         "--input-scale",
         type=float,
         metavar="S",
-        help="the voxel energies of IN are the visible energy divided by S, where IN does not tell it",
+        help="factor S by which visible energies were divided in IN, if IN does not contain it",
     )
     parser.add_argument(
         "--output-scale",
         type=float,
         metavar="S",
-        help="divide the visible energy by S in OUT; by default 1, for fastv and calochallenge that of the detector",
+        help="factor S by which to divide visible energies in OUT; by default 1, for fastv and calochallenge the "
+        "energy scale of the detector",
     )
     parser.add_argument(
         "--threshold",
         metavar="E",
-        help="set voxels of less visible energy to zero, as in 0.5keV, or none; by default the detector's, for formats "
-        "of visible energy",
+        help="set voxels below this visible energy to zero, as in 0.5keV, or none; by default the threshold of the "
+        "detector, for formats of visible energy",
     )
     parser.add_argument(
-        "--theta", metavar="T", help="polar angle of all showers, as in 90deg, where IN does not tell it"
+        "--theta", metavar="T", help="polar angle of all showers, as in 90deg, if IN does not contain it"
     )
-    parser.add_argument("--phi", metavar="P", help="azimuthal angle, in the same way")
+    parser.add_argument("--phi", metavar="P", help="azimuthal angle of all showers, likewise")
     parser.add_argument(
-        "--particle", metavar="NAME", help="particle of all showers, as in e-, where IN does not tell it"
+        "--particle", metavar="NAME", help="particle of all showers, as in e-, if IN does not contain it"
     )
     parser.add_argument("--force", action="store_true", help="replace OUT")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
@@ -63,7 +67,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Convert, then say what was done."""
+    """Convert, and print a summary of the conversion."""
     import json
 
     from fastv.formats.conversion import convert

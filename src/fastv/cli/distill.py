@@ -1,4 +1,4 @@
-"""``fastv distill``: a student that makes a teacher's showers in one step or a few."""
+"""``fastv distill``: train a student that generates like a teacher, in one or a few steps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ FUNCTION = "fastv.training.distillation.distill"
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv distill``."""
-    parser = verbs.add_parser("distill", help="train a student that makes a teacher's showers in one step or a few")
+    parser = verbs.add_parser("distill", help="train a student that generates like a teacher, in one or a few steps")
     parser.add_argument("teacher", metavar="TEACHER", help="model directory, or name of a shipped model")
     parser.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="the model directory to write")
     parser.add_argument(
-        "--data", metavar="FILE", nargs="+", default=[], help="showers files; by default the teacher draws showers"
+        "--data",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="showers files to train on; by default the teacher generates them",
     )
-    parser.add_argument("--steps", type=int, default=1, help="evaluations of the student for a shower (default 1)")
     parser.add_argument(
-        "-n", type=int, default=10_000, metavar="N", help="showers that the teacher draws, without --data (10000)"
+        "--steps", type=int, default=1, help="network evaluations per shower of the student (default 1)"
     )
-    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
+    parser.add_argument(
+        "-n",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="showers that the teacher generates, without --data (default 10000)",
+    )
+    parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv info'")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -37,16 +47,16 @@ def add_parser(verbs: Any) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="change a setting of the teacher's generation, as in --teacher-set steps=16; may be repeated",
+        help="change an option of the teacher's generation, as in --teacher-set steps=16; may be repeated",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
-    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, forget an interrupted training")
+    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, or discard an interrupted training")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Distill, then print what came out."""
+    """Distill, and print a summary of the student."""
     from fastv.summary import print_summary, summarise_model
     from fastv.training.distillation import distill
 

@@ -1,4 +1,4 @@
-"""``fastv doctor``: what is there, what it allows, and how to get the rest."""
+"""``fastv doctor``: list what is installed, what it allows, and how to install the rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv doctor``."""
     parser = verbs.add_parser(
         "doctor",
-        help="what is installed here, which Geant4 physics it allows, and how to get the rest",
-        description="Tell what is installed, which data sets of Geant4 are there and filled, which physics they allow, "
-        "and the exact command that gets the rest.",
+        help="list what is installed, which Geant4 physics it allows, and how to install the rest",
+        description="List what is installed, which data sets of Geant4 are present and complete, which physics they "
+        "allow, and the command that installs the rest.",
     )
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
         "FastV": found["fastv"],
         "Python": found["python"],
         "system": found["platform"],
-        "processors": f"{processors['usable']} of {processors['all']} to use{memory}",
-        "free disk": f"{found['free_disk_gb']} GB in this folder",
+        "processors": f"{processors['usable']} of {processors['all']} usable{memory}",
+        "free disk": f"{found['free_disk_gb']} GB in the current folder",
         "torch": f"{torch['version']}: {', '.join(torch['devices'])}",
     }
     for extra, packages in found["extras"].items():
@@ -58,7 +58,9 @@ def _print_geant4(rows: dict[str, str], geant4: dict[str, Any]) -> None:
     for name in geant4["overrides"]:
         rows[name] = "is set, but fastv simulate does not use it: all data sets come from the folder above"
     if runs := geant4["runs"]:
-        rows["a shower"] = runs.get("problem") or f"{runs['cpu_ms_per_gev']} ms CPU/GeV, {runs['seconds']} s with start"
+        rows["one shower"] = (
+            runs.get("problem") or f"{runs['cpu_ms_per_gev']} ms CPU/GeV, {runs['seconds']} s including start-up"
+        )
     _print_rows(rows)
     print()
     for each in geant4["data_sets"]:
@@ -72,7 +74,7 @@ def _print_geant4(rows: dict[str, str], geant4: dict[str, Any]) -> None:
         verdict = f"no: {', '.join(lacking[:3])}{more}" if lacking else each["particles"]
         print(f"{each['name']:<24}{verdict}")
     if geant4["command"]:
-        print(f"\nto get the rest: {geant4['command']}")
+        print(f"\nto install the rest: {geant4['command']}")
 
 
 def _print_rows(rows: dict[str, str]) -> None:

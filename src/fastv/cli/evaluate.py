@@ -1,4 +1,4 @@
-"""``fastv evaluate``: a generated sample against full simulation."""
+"""``fastv evaluate``: compare a generated sample with full simulation."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv evaluate``."""
     parser = verbs.add_parser(
         "evaluate",
-        help="judge generated showers against full simulation: figures with errors and floor, plots, HTML report",
+        help="compare generated showers with full simulation: quantities with errors and floor, plots, HTML report",
     )
     parser.add_argument("reference", metavar="REFERENCE", help="showers file of full simulation")
-    parser.add_argument("generated", metavar="GENERATED", help="showers file to judge")
+    parser.add_argument("generated", metavar="GENERATED", help="showers file to evaluate")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.html, report.json and plots")
     parser.add_argument(
         "--floor",
         metavar="FILE",
-        help="second, independent sample of full simulation for the floor; default: two halves of REFERENCE",
+        help="second, independent sample of full simulation for the floor (default: two halves of REFERENCE)",
     )
     parser.add_argument(
-        "--train", metavar="FILE", help="the showers that the generator was trained on: has it memorised them?"
+        "--train",
+        metavar="FILE",
+        help="showers file that the generator was trained on, to check whether it memorised them",
     )
     parser.add_argument(
         "--classifiers",
         nargs="*",
         metavar="KEY=VALUE",
-        help="train the CaloChallenge's classifiers too (hours on a CPU); settings such as trainings=2 epochs=10 "
-        "reduce them, and the report says so",
+        help="also train the CaloChallenge's classifiers (hours on a CPU); settings such as trainings=2 epochs=10 "
+        "shorten this, which the report mentions",
     )
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument(
         "--mesh",
         metavar="M",
-        help="mesh of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+        help="detector of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
     )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
@@ -44,7 +46,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the verdict, and write the report."""
+    """Evaluate, print the verdict, and write the report."""
     import json
     import sys
 
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         announce=(lambda words: print(words, file=sys.stderr)) if sys.stderr.isatty() else None,
         force=options.force,
     )
-    # Where a report is written, its modules have been loaded beside the evaluation by now.
+    # If a report was written, its modules have been loaded during the evaluation.
     from fastv.evaluation.report.write import summary_table
 
     print(json.dumps(evaluation.as_dict(), allow_nan=False) if options.json else summary_table(evaluation), flush=True)

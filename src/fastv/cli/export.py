@@ -1,4 +1,4 @@
-"""``fastv export``: a model as one ONNX graph."""
+"""``fastv export``: export a model as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ FUNCTION = "fastv.export.export"
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv export``."""
-    parser = verbs.add_parser("export", help="write a model as ONNX, checked against the model")
+    parser = verbs.add_parser("export", help="export a model as ONNX, and check the graph against the model")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
-    parser.add_argument("--contract", default="fastv", help="what the consumer feeds and reads; known: fastv")
+    parser.add_argument("--contract", default="fastv", help="inputs and outputs of the graph; known: fastv (default)")
     parser.add_argument(
         "--set",
         dest="options",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+        help="change an option of the generation, as in --set steps=8; may be repeated",
     )
     parser.add_argument("-o", "--output", metavar="FILE.onnx", required=True, help="file to write")
     parser.add_argument("--force", action="store_true", help="replace FILE.onnx")
@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Export and say how the graph compares with the model."""
+    """Export, and print how the graph compares with the model."""
     import json
 
     from fastv.export import export

@@ -1,4 +1,4 @@
-"""``fastv generate``: showers from a model."""
+"""``fastv generate``: generate showers with a model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ FUNCTION = "fastv.Model.generate_file"
 
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv generate``."""
-    parser = verbs.add_parser("generate", help="draw showers from a model into a file")
+    parser = verbs.add_parser("generate", help="generate showers with a model into a file")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
-    parser.add_argument("-n", type=int, metavar="N", help="number of showers; with --like, as many as FILE by default")
+    parser.add_argument(
+        "-n", type=int, metavar="N", help="number of showers (with --like, by default as many as in FILE)"
+    )
     for name in _asked():
         parser.add_argument(f"--{name}", metavar=name[0].upper(), help=CONDITIONS[name].help)
-    parser.add_argument("--like", metavar="FILE", help="take the conditions of these showers, in order")
+    parser.add_argument("--like", metavar="FILE", help="use the conditions of the showers in FILE, in order")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
     parser.add_argument(
@@ -27,22 +29,22 @@ def add_parser(verbs: Any) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="change a setting that the family leaves to generation, as in --set steps=8; may be repeated",
+        help="change an option of the generation, as in --set steps=8; may be repeated",
     )
     parser.add_argument("--extrapolate", action="store_true", help="allow conditions outside the model's domain")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same arguments")
-    parser.add_argument("--force", action="store_true", help="replace FILE, forget an interrupted run")
+    parser.add_argument("--force", action="store_true", help="replace FILE, or discard an interrupted run")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
 
 def _asked() -> list[str]:
-    """The conditions that can be asked for."""
+    """The conditions that can be requested."""
     return [name for name, condition in CONDITIONS.items() if condition.on_request]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Generate, then say how fast it was."""
+    """Generate, and print the time."""
     import json
     import time
 
@@ -68,4 +70,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        print(f"{n} showers of {model.name} in {options.output}, {seconds:.1f} s with writing")
+        print(f"{n} showers of {model.name} in {options.output}, {seconds:.1f} s including writing")

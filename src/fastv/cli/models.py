@@ -1,4 +1,4 @@
-"""``fastv models``: what can be used and trained."""
+"""``fastv models``: list shipped models, presets and families."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print lists, or JSON."""
+    """Print the lists, or JSON."""
     import json
 
     from fastv.model import read_description, shipped_models

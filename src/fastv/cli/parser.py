@@ -1,4 +1,4 @@
-"""Parsing: errors in one line with a suggestion, and messages of the library in the words of the command line."""
+"""Argument parser: errors in one line with a suggestion, and translation of library messages to flags."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _QUOTES = "'\""
 class Parser(argparse.ArgumentParser):
     """Parser of the command line or of one verb.
 
-    The destination of each option of a verb is the name of the parameter of the public function that the verb calls.
-    So this parser alone knows which flag a parameter has.
+    The destination of each option of a verb is the name of the parameter of the public function that the verb calls,
+    so the parser can translate parameters to flags.
     """
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2 after one line."""
-        self.exit(2, f"{self.prog}: {message} ('{self.prog} --help' tells more)\n")
+        """Print one line to standard error, and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse as argparse does, but let a verb's parser itself refuse what it does not know."""
+        """Parse like argparse, but unknown arguments are refused by the parser of the verb."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             word = unknown[0].partition("=")[0]
@@ -33,22 +33,22 @@ class Parser(argparse.ArgumentParser):
             self.error(
                 f"unknown option {word}{_suggestion(word, known)}"
                 if word.startswith("-")
-                else f"one argument too many, {word!r}"
+                else f"unexpected argument {word!r}"
             )
         return options, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        # argparse itself suggests nothing before Python 3.14. Only the verb has choices.
+        # argparse makes no suggestions before Python 3.14. Only the verb has choices.
         if action.choices is not None and value not in action.choices:
             msg = f"unknown verb {value!r}{_suggestion(str(value), action.choices)}"
             raise argparse.ArgumentError(None, msg)
 
     def translated(self, message: str, verbs: Mapping[str, str]) -> str:
-        """A message of the library, its parameters and functions as the command line has them.
+        """Translate a message of the library: parameters become flags, functions become verbs.
 
         Args:
-            message: its references are written as :mod:`fastv.errors` describes.
-            verbs: the verb of each public function, by the function's full name.
+            message: the message, with references as described in :mod:`fastv.errors`.
+            verbs: verbs by the full name of the public function.
 
         Example:
             >>> parser = Parser(prog="fastv simulate")

@@ -1,4 +1,4 @@
-"""``fastv simulate``: showers of full simulation, from Geant4."""
+"""``fastv simulate``: simulate showers with Geant4."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "simulate",
         help="simulate showers with Geant4 into a file",
-        description="Simulate showers with Geant4 into a file, on this machine or on a cluster. A run that was "
-        "interrupted is continued by the same command. 'fastv doctor' tells whether Geant4 and its data are there.",
+        description="Simulate showers with Geant4 into a file, on this machine or on a cluster. The same command "
+        "continues an interrupted run. 'fastv doctor' checks whether Geant4 and its data sets are installed.",
     )
     parser.add_argument("detector", metavar="DETECTOR", help="a preset such as par04-siw, or FILE.yaml")
     parser.add_argument("-n", type=int, metavar="N", help="number of showers")
@@ -29,47 +29,52 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--particle", metavar="P", default="e-", help="e-, gamma, 11,22 or any PDG code (default e-)")
     parser.add_argument(
-        "--theta", metavar="T", help="polar angles: 90deg, 60-90deg (default: a right angle to the slabs)"
+        "--theta", metavar="T", help="polar angles: 90deg, 60-90deg (default: perpendicular to the slabs)"
     )
-    parser.add_argument("--phi", metavar="P", default="0deg", help="azimuthal angles, in the same way (default 0deg)")
+    parser.add_argument("--phi", metavar="P", default="0deg", help="azimuthal angles, likewise (default 0deg)")
     parser.add_argument(
-        "--position-spread", metavar="L", default="0mm", help="spread of the starting point: 5mm (default 0mm)"
+        "--position-spread",
+        metavar="L",
+        default="0mm",
+        help="standard deviation of the starting point, as in 5mm (default 0mm)",
     )
     parser.add_argument(
         "--physics",
         metavar="M",
         default="standard",
-        help="models: standard (default), or standard+FTFP_BERT for hadrons",
+        help="physics models: standard (default), or standard+FTFP_BERT for hadrons",
     )
     parser.add_argument("--production-cut", metavar="L", default="1mm", help="Geant4's production cut (default 1mm)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="K", help="processes on this machine (default: one a processor)")
+    where.add_argument(
+        "--workers", type=int, metavar="K", help="processes on this machine (default: one per processor)"
+    )
     where.add_argument("--scheduler", metavar="ADDR", help="use the workers of a Dask cluster: tcp://host:8786")
     parser.add_argument("--event", type=int, metavar="K", help="simulate only event K, into a file of one shower")
     parser.add_argument("--tracks", metavar="FILE", help="with --event, write its tracks (HDF5)")
     parser.add_argument(
-        "--tracks-above", metavar="E", help="only tracks that start with more than this: 1MeV (default: all tracks)"
+        "--tracks-above",
+        metavar="E",
+        help="write only tracks that start with more than this, as in 1MeV (default: all tracks)",
     )
-    parser.add_argument(
-        "--cpu-seconds", action="store_true", help="keep Geant4's processor time of each shower as a column"
-    )
+    parser.add_argument("--cpu-seconds", action="store_true", help="store Geant4's CPU time of each shower as a column")
     parser.add_argument(
         "--block",
         dest="block_rows",
         type=int,
         metavar="N",
-        help="showers that are kept at a time (default: about half a minute of work)",
+        help="showers per block, the unit in which work is saved (default: about half a minute of work)",
     )
-    parser.add_argument("--resume", action="store_true", help="do nothing unless there is an interrupted run")
+    parser.add_argument("--resume", action="store_true", help="fail unless there is an interrupted run to continue")
     parser.add_argument("--force", action="store_true", help="replace FILE")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Simulate, then say what came of it."""
+    """Simulate, and print a summary."""
     import json
 
     from fastv.simulation.production import simulate

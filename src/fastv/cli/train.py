@@ -1,4 +1,4 @@
-"""``fastv train``: a model from showers."""
+"""``fastv train``: train a model on showers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ FUNCTION = "fastv.train"
 def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv train``."""
     parser = verbs.add_parser("train", help="train a model on showers")
-    parser.add_argument("recipe", metavar="FAMILY|PRESET|FILE.yaml", help="what to train: fastv, fastv-original, ...")
-    parser.add_argument("--data", metavar="FILE", nargs="+", required=True, help="showers files")
+    parser.add_argument(
+        "recipe", metavar="FAMILY|PRESET|FILE.yaml", help="recipe of the model: fastv, fastv-original, ..."
+    )
+    parser.add_argument("--data", metavar="FILE", nargs="+", required=True, help="showers files to train on")
     parser.add_argument("-o", "--output", metavar="MODEL_DIR", required=True, help="the model directory to write")
-    parser.add_argument("--mesh", metavar="M", help="mesh of plain CaloChallenge files")
+    parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv info'")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -26,13 +28,13 @@ def add_parser(verbs: Any) -> None:
         help="change a setting, as in --set training.epochs=50 --set model.width=64; may be repeated",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
-    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, forget an interrupted training")
+    parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, or discard an interrupted training")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, then print what came out."""
+    """Train, and print a summary of the model."""
     from fastv.summary import print_summary, summarise_model
     from fastv.training.loop import train
 

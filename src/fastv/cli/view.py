@@ -1,4 +1,4 @@
-"""``fastv view``: showers in 3D."""
+"""``fastv view``: show showers in 3D."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv view``."""
     parser = verbs.add_parser(
         "view",
-        help="showers in 3D: an interactive page without network, or a picture",
-        description="Show showers of a file in their detector, in 3D: an interactive page (FILE.html) that needs no "
-        "network, or a picture (FILE.png).",
+        help="show showers in 3D: an interactive page that works offline, or a picture",
+        description="Show showers of a file in their detector, in 3D: an interactive page (FILE.html) that works "
+        "offline, or a picture (FILE.png).",
     )
     parser.add_argument("source", metavar="FILE", help="showers file")
     parser.add_argument(
         "--event",
         metavar="K",
-        help="shower K, counted from 0; or 0,5,9 or 0-19 (default: the first 20, in a picture the first)",
+        help="shower K, counted from 0; or 0,5,9 or 0-19 (default: the first 20; in a picture, the first)",
     )
     parser.add_argument(
-        "--many", metavar="N", help="the mean of the first N showers, or of all of them: --many all; not with --event"
+        "--many",
+        metavar="N",
+        help="show the mean of the first N showers, or of all of them: --many all; not with --event",
     )
     parser.add_argument(
         "--mesh",
         metavar="M",
-        help="mesh of a plain CaloChallenge file: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+        help="detector of a plain CaloChallenge file: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
     )
-    parser.add_argument("--tracks", metavar="FILE", help="draw the tracks that 'fastv simulate --event K' wrote, too")
-    parser.add_argument("--camera", metavar="C", default="3D", help="look from: 3D, side or front (default 3D)")
+    parser.add_argument("--tracks", metavar="FILE", help="also draw the tracks that 'fastv simulate --event K' wrote")
+    parser.add_argument("--camera", metavar="C", default="3D", help="view: 3D, side or front (default 3D)")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="page FILE.html or picture FILE.png (default: NAME-view.html, here)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="page FILE.html or picture FILE.png (default: NAME-view.html in the current folder)",
     )
     parser.add_argument("--force", action="store_true", help="replace the output")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
@@ -41,7 +46,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the page or the picture, and say what is in it."""
+    """Write the page or picture, and print what it shows."""
     import json
 
     from fastv.display import view

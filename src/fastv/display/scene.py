@@ -236,7 +236,7 @@ def load_panel(path: str | Path, rows: Sequence[int], title: str = "", *, mesh: 
         >>> load_panel(sample_path("test"), [7]).events[0].name
         'shower 7'
     """
-    with ShowersFile(path, mesh) as file:
+    with ShowersFile(path, mesh, parameter="mesh") as file:
         return file_panel(file, rows, title)
 
 

@@ -86,7 +86,7 @@ def view(
         msg = "`many` shows the mean of showers; leave out `event` and `tracks`"
         raise SettingsError(msg)
     output = check_free(output, force=force)
-    with ShowersFile(source, mesh) as file:
+    with ShowersFile(source, mesh, parameter="mesh") as file:
         if not len(file):
             msg = f"{source}: the file has no showers"
             raise SettingsError(msg)

@@ -260,7 +260,7 @@ def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> P
 
 def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
     """Open a file until the stack ends; showers in memory are returned unchanged."""
-    return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh))
+    return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh, parameter="mesh"))
 
 
 def name_of(sample: Sample | None) -> str:

@@ -1,8 +1,8 @@
-"""Files of other projects: one file a format, and this registry.
+"""File formats of other projects: one module per format, and this registry.
 
-A format's module has ``recognises(layout)``, ``read(path, asked)`` and ``written(path, plan)``; see
-:mod:`fastv.formats.contract`. It is imported when it is asked for, so that the names of all formats cost nothing.
-:func:`fastv.formats.conversion.convert` joins any two of them.
+The module of a format defines ``recognises(layout)``, ``read(path, asked)`` and ``written(path, plan)``; see
+:mod:`fastv.formats.contract`. It is imported only when it is used. :func:`fastv.formats.conversion.convert` converts
+between any two formats.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Format:
     """One format of showers files.
 
     Attributes:
-        name: as in ``--from`` and ``--to``.
-        title: what it is, in a few words.
-        suffixes: of its files; none for a folder.
-        visible: whether its voxel energies are visible energy, as the detector's sensitive material sees it; otherwise
-            they are the visible energy divided by the detector's energy scale.
+        name: name of the format, as in ``--from`` and ``--to``.
+        title: a short description.
+        suffixes: suffixes of its files; empty if it is a folder.
+        visible: whether voxel energies are visible energies, deposited in the sensitive material; otherwise they are
+            visible energies divided by the detector's energy scale.
     """
 
     name: str
@@ -44,7 +44,7 @@ _HDF5 = (".h5", ".hdf5")
 FORMATS: dict[str, Format] = {
     each.name: each
     for each in (
-        Format("fastv", "our own showers file", _HDF5, visible=False),
+        Format("fastv", "FastV's own showers file", _HDF5, visible=False),
         Format("calochallenge", "plain CaloChallenge file", _HDF5, visible=False),
         Format("par04-root", "ntuples of the Geant4 example Par04", (".root",)),
         Format("lemurs", "LEMURS data sets", _HDF5),
@@ -53,11 +53,11 @@ FORMATS: dict[str, Format] = {
         Format("showerdata", "point clouds of the showerdata library", _HDF5),
     )
 }
-"""Every format by name, in the order in which a file is recognised."""
+"""All formats by name, in the order in which they are tried when a file is recognised."""
 
 
 def named(name: str) -> Format:
-    """A format by its name.
+    """Look up a format by name.
 
     Raises:
         SettingsError: the name is unknown; the message lists the known ones.

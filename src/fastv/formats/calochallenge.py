@@ -1,7 +1,7 @@
 """Plain CaloChallenge files: ``incident_energies`` (N, 1) and ``showers`` (N, V) in MeV, and nothing else.
 
-Voxel energies are the visible energy divided by the energy scale of the detector: 0.033 in data sets 2 and 3. A file
-tells neither its mesh nor that scale.
+Voxel energies are visible energies divided by the energy scale of the detector, 0.033 in data sets 2 and 3. A file
+contains neither its mesh nor that scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fastv.storage.output import written_whole
 
 
 def recognises(layout: Layout) -> bool:
-    """Whether a file has flat showers and their energies under the names of CaloChallenge."""
+    """Whether a file has flattened showers and incident energies under the names of CaloChallenge."""
     showers = layout.items.get("showers")
     return showers is not None and len(showers.shape) == 2 and "incident_energies" in layout.items
 
@@ -32,14 +32,15 @@ def read(path: Path, asked: Asked) -> Reader:
     """Open a file for reading.
 
     Raises:
-        FileFormatError: a data set is missing or has another shape, or the file is damaged.
-        GeometryError: the mesh is not named, not known, or does not fit.
+        FileFormatError: a data set is missing or has the wrong shape, or the file is damaged.
+        GeometryError: the detector is not given, is unknown, or does not fit the file.
+        SettingsError: the user gives another energy scale than the file.
     """
     with open_hdf5(path) as file, damage_named(path):
         note = Note.of(file.attrs, path)
     named = Detector.named(asked.mesh) if isinstance(asked.mesh, str) else asked.mesh
     detector = note.detector if note and named is None else named
-    showers = ShowersFile(path, detector)
+    showers = ShowersFile(path, detector, parameter="mesh")
     reader = NativeReader(path, showers)
     stored = note.energy_scale if note else None
     scale = resolve_scale(path, asked.energy_scale, stored=stored, default=showers.detector.energy_scale)
@@ -51,7 +52,7 @@ def read(path: Path, asked: Asked) -> Reader:
 
 
 class _PlainWriter:
-    """Appends showers to a plain file."""
+    """Appends showers to a file."""
 
     def __init__(self, file: GrowingFile) -> None:
         self._file = file
@@ -67,10 +68,10 @@ class _PlainWriter:
 
 @contextmanager
 def written(path: Path, plan: Plan) -> Iterator[Writer]:
-    """Write a file; angles, particles and extra columns have no place in it.
+    """Write a file, which cannot store angles, particles and extra columns.
 
     Raises:
-        OutputError: the output is in the way, or the disk is full.
+        OutputError: the output exists, or the disk is full.
     """
     with (
         written_whole(path, force=plan.force) as temporary,

@@ -1,7 +1,7 @@
-"""What a format's module offers: recognise a file, read it in batches, write one.
+"""The interface of a format's module: recognise a file, read it in batches, and write one.
 
-Voxel energies pass between reader and writer as :class:`~fastv.showers.Showers`, flattened (layer, alpha, r), divided
-by the energy scale that each side tells: a reader yields what its file holds, a writer gets what its file shall hold.
+Readers yield and writers accept :class:`~fastv.showers.Showers`, with voxel energies flattened (layer, alpha, r) on the
+energy scale of their own file; the conversion between the scales is done in between.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.conditions import CONDITIONS
-from fastv.detector.detector import PRESETS, Detector
-from fastv.errors import GeometryError, MissingExtraError, SettingsError
+from fastv.detector.detector import Detector
+from fastv.detector.of_file import resolve_detector
+from fastv.errors import MissingExtraError, SettingsError
 from fastv.formats.note import Note
 from fastv.showers import Showers
 from fastv.showers.checks import check_voxels
@@ -27,7 +28,7 @@ from fastv.showers.conditions import Conditions, checked
 
 @dataclass(frozen=True)
 class Item:
-    """One data set of an HDF5 file: its shape, and the kind of its numbers as numpy calls it (``O``: lists)."""
+    """A data set of an HDF5 file: its shape and its numpy kind (``O`` for lists)."""
 
     shape: tuple[int, ...]
     kind: str
@@ -35,14 +36,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """What can be told of a file without reading its data.
+    """The contents of a file, found without reading its data.
 
     Attributes:
         path: the file or folder.
-        kind: of the container.
-        items: data sets at the top of an HDF5 file.
+        kind: type of the container.
+        items: data sets at the top level of an HDF5 file, by name.
         attributes: names of the attributes of an HDF5 file.
-        noted: the format that FastV itself noted when it wrote the file.
+        noted: the format named in FastV's note, if FastV wrote the file.
     """
 
     path: Path
@@ -54,11 +55,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user says of an input that does not tell it.
+    """What the user states about an input file.
 
     Attributes:
-        mesh: detector, or its name as :meth:`fastv.detector.detector.Detector.named` takes it.
-        energy_scale: what the visible energy was divided by.
+        mesh: the detector, or its name, see :meth:`fastv.detector.detector.Detector.named`.
+        energy_scale: factor by which visible energies were divided.
     """
 
     mesh: Detector | str | None = None
@@ -67,7 +68,7 @@ class Asked:
 
 @dataclass
 class Outside:
-    """Deposits that a file has outside the mesh, and their energy in the units of the file."""
+    """Number of deposits outside the mesh, and their energy in MeV on the energy scale of the file."""
 
     deposits: int = 0
     energy: float = 0.0
@@ -78,12 +79,12 @@ class Reader(ABC):
 
     Attributes:
         path: the file.
-        detector: whose mesh the voxels are of.
-        energy_scale: what the visible energy was divided by before it was written.
-        described: whether the file itself tells detector and energy scale, since FastV wrote it.
-        provenance: how the showers were made, as far as the file tells.
-        not_kept: names of what the file holds and a showers file cannot.
-        outside: deposits outside the mesh that were read so far and left out.
+        detector: the detector of the showers.
+        energy_scale: factor by which visible energies were divided before they were written.
+        described: whether the file itself contains detector and energy scale, because FastV wrote it.
+        provenance: how the showers were made, as far as the file contains it.
+        not_kept: names of contents of the file that are not read.
+        outside: deposits outside the mesh, omitted so far.
     """
 
     path: Path
@@ -106,23 +107,23 @@ class Reader(ABC):
         shape: tuple[int, int, int] | None = None,
         hint: str = "",
     ) -> None:
-        """Set detector, energy scale and provenance, from FastV's note or from what the user and the file tell.
+        """Set detector, energy scale and provenance, from FastV's note or else from the user and the file.
 
         Args:
-            asked: what the user says.
-            note: FastV's note in the file.
-            provenance: what the file tells without a note.
+            asked: what the user states.
+            note: FastV's note in the file, if there is one.
+            provenance: provenance to use without a note.
             shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
-            hint: part of the name of the detector, where a format tells it.
+            hint: part of the detector's name, if the format gives one.
 
         Raises:
-            GeometryError: the mesh is not known or does not fit.
-            SettingsError: the user says what the file tells otherwise.
+            GeometryError: the detector is not given, is unknown, or does not fit the file.
+            SettingsError: the user gives another energy scale than the file.
         """
         self.described = note is not None
         self.provenance = note.provenance if note else provenance
         self.detector = resolve_detector(
-            self.path, asked.mesh, stored=note.detector if note else None, shape=shape, hint=hint
+            self.path, asked.mesh, stored=note.detector if note else None, cells=shape, hint=hint
         )
         stored = note.energy_scale if note else None
         self.energy_scale = resolve_scale(self.path, asked.energy_scale, stored=stored, default=1.0)
@@ -137,19 +138,19 @@ class Reader(ABC):
         pdg: NDArray[Any] | None = None,
         extra: Mapping[str, NDArray[Any]] | None = None,
     ) -> Showers:
-        """The showers of a batch, if all of their values are physical.
+        """Make the showers of a batch, checking that all values are physical.
 
         Args:
             start: number of the first shower.
-            incident_energies: (n,) MeV, of any type of numbers, as what follows.
-            energies: (n, V) MeV.
-            theta, phi: (n,) rad.
-            pdg: (n,) particle codes.
-            extra: further columns.
+            incident_energies: incident energies (n,) in MeV; conditions may have any numeric type.
+            energies: voxel energies (n, V) in MeV.
+            theta, phi: angles (n,) in rad.
+            pdg: PDG codes (n,).
+            extra: extra columns with n rows.
 
         Raises:
-            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
-                in rad, or a particle code is no whole number; the message names file, shower and voxel.
+            FileFormatError: a voxel energy is NaN, infinite or negative, an incident energy is not above zero, an angle
+                is not in rad, or a PDG code is not an integer; the message names file, shower and voxel.
         """
         where = str(self.path)
         rows = range(start, start + len(energies))
@@ -170,7 +171,7 @@ class Reader(ABC):
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Showers]:
-        """All showers in order, at most ``size`` at a time, checked to be physical.
+        """All showers in order, in batches of at most ``size``, checked to be physical.
 
         Raises:
             FileFormatError: the file is damaged, or a value is not physical.
@@ -189,13 +190,13 @@ class Reader(ABC):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a writer needs to know before the first shower.
+    """What a writer needs to know before it gets the first shower.
 
     Attributes:
-        total: number of showers that will come.
-        detector: of the showers.
-        energy_scale: what the visible energy of the showers is divided by.
-        provenance: how the showers were made, and the conversion.
+        total: number of showers.
+        detector: detector of the showers.
+        energy_scale: factor by which the visible energies are divided.
+        provenance: how the showers were made and converted.
         force: replace an existing output.
     """
 
@@ -206,7 +207,7 @@ class Plan:
     force: bool = False
 
     def note(self, format_name: str) -> Note:
-        """The note that FastV leaves in a file of some format."""
+        """The note that FastV stores in a file of the named format."""
         return Note(
             format=format_name,
             energy_scale=self.energy_scale,
@@ -216,34 +217,34 @@ class Plan:
 
 
 class Writer(Protocol):
-    """Takes the showers of a file, one batch after another."""
+    """Writes the showers of a file, batch by batch."""
 
     def __call__(self, showers: Showers) -> None:
-        """Write one batch; the columns of all batches are the same.
+        """Write one batch; all batches have the same columns.
 
         Raises:
-            OutputError: the format cannot hold these showers, or the disk is full.
+            OutputError: the format cannot store these showers, or the disk is full.
         """
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Names of columns that the format has no place for."""
+        """Names of columns that the format cannot store."""
 
 
 class FormatModule(Protocol):
-    """The module of a format."""
+    """The interface of a format's module."""
 
     recognises: Callable[[Layout], bool]
     """Whether a file is of this format."""
     read: Callable[[Path, Asked], Reader]
     """Open a file for reading."""
     written: Callable[[Path, Plan], AbstractContextManager[Writer]]
-    """Write a file, which appears under its name when the block ends without an error."""
+    """Write a file, which appears under its final name when the block ends without an error."""
 
 
 @contextmanager
 def needs_extra(what: str, packages: str, extra: str) -> Iterator[None]:
-    """Turn a failed import into the error that names the extra to install.
+    """Turn a failed import into an error that names the extra to install.
 
     Raises:
         MissingExtraError: the block raised an ImportError.
@@ -261,75 +262,26 @@ def needs_extra(what: str, packages: str, extra: str) -> Iterator[None]:
         raise MissingExtraError(msg) from error
 
 
-def resolve_detector(
-    path: Path,
-    asked: Detector | str | None,
-    *,
-    stored: Detector | None = None,
-    shape: tuple[int, int, int] | None = None,
-    hint: str = "",
-) -> Detector:
-    """The detector of a file: what it tells itself, what the user names, or the one that its name can only mean.
+def resolve_scale(path: Path, asked: float | None, *, stored: float | None, default: float) -> float:
+    """The energy scale of a file: the stored one, or else the one that the user gives, or else the format's default.
 
     Args:
-        path: the file, for messages.
-        asked: what the user names.
-        stored: what the file tells itself.
-        shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
-        hint: part of the name of the detector, where a format tells it.
+        path: the file, for the message.
+        asked: the scale that the user gives.
+        stored: the scale that the file contains.
+        default: the usual scale of the format.
 
     Raises:
-        GeometryError: the mesh is not known, ambiguous, or does not fit the file.
-
-    Example:
-        >>> resolve_detector(Path("a.h5"), None, shape=(45, 50, 18), hint="SiW").name
-        'par04-siw-fine'
-        >>> resolve_detector(Path("a.h5"), None, shape=(1, 2, 3))
-        Traceback (most recent call last):
-        fastv.errors.GeometryError: a.h5 does not tell its detector; name it with `mesh` (no preset has ...
-    """
-    named = Detector.named(asked) if isinstance(asked, str) else asked
-    if stored and named and stored.mesh != named.mesh:
-        msg = f"{path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
-        raise GeometryError(msg)
-    detector = stored or named
-    if detector is None:
-        fitting = [
-            one for one in PRESETS.values() if shape is None or (one.mesh.is_regular and one.mesh.shape == shape)
-        ]
-        meant = [one for one in fitting if hint and hint.lower() in one.name]
-        if len(meant) == 1:
-            return meant[0]
-        names = " or ".join(one.name for one in meant or fitting)
-        cells = "" if shape is None else f"r x alpha x z = {' x '.join(map(str, shape[::-1]))}"
-        known = f"{cells + ' fits ' if cells else ''}{names}" if names else f"no preset has {cells}"
-        msg = f"{path} does not tell its detector; name it with `mesh` ({known})"
-        raise GeometryError(msg)
-    if shape is not None and detector.mesh.shape != shape:
-        wanted = detector.mesh.shape
-        reason = "; its axes are in the reverse order" if shape[::-1] == wanted else ""
-        msg = (
-            f"{path}: showers of r x alpha x z = {' x '.join(map(str, shape[::-1]))} cells{reason}; "
-            f"the mesh of {detector.name} has {' x '.join(map(str, wanted[::-1]))}"
-        )
-        raise GeometryError(msg)
-    return detector
-
-
-def resolve_scale(path: Path, asked: float | None, *, stored: float | None, default: float) -> float:
-    """The energy scale of a file: what it tells itself, what the user says, or what is usual for its format.
-
-    Raises:
-        SettingsError: the user says what the file tells otherwise.
+        SettingsError: the user gives another scale than the file.
     """
     if asked is not None and stored is not None and asked != stored:
-        msg = f"{path} tells its energy scale itself, {stored:g}; leave `input_scale` out, it says {asked:g}"
+        msg = f"{path} contains its energy scale, {stored:g}; leave `input_scale` out (got {asked:g})"
         raise SettingsError(msg)
     return next(scale for scale in (stored, asked, default) if scale is not None)
 
 
 def scaled(energies: NDArray[Any], factor: float) -> NDArray[np.float32]:
-    """Energies times a factor, multiplied in double precision and rounded once to float32.
+    """Multiply energies by a factor in double precision and round once to float32.
 
     Example:
         >>> scaled(np.array([[1.0, 2.0]], dtype=np.float32), 0.5).tolist()

@@ -1,8 +1,8 @@
-"""Conversion between any two formats: one reads in batches, the other writes them, and neither has all in memory.
+"""Conversion between any two formats, with one batch of showers in memory at a time.
 
-What happens on the way is the same for all: voxel energies are brought from the energy scale of the input to that of
-the output, the readout threshold is applied where the input does not come from a readout, and columns that the input
-lacks are filled with what the user says. All of it is told in the result and in the provenance of the output.
+Voxel energies are converted from the energy scale of the input to that of the output, the readout threshold is applied
+if the input was not read out, and columns that the input lacks are filled with values from the user. All of this is
+reported in the result and in the provenance of the output.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError
 from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
-from fastv.particles import PDG_CODES, PDG_NAMES
+from fastv.particles import PDG_NAMES, particle_code
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.storage.output import check_free
 from fastv.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
@@ -40,19 +40,19 @@ class Conversion:
     Attributes:
         input, output: the files.
         source, target: names of their formats.
-        detected: whether the format of the input was found from its content.
+        detected: whether the format of the input was recognised from its content.
         showers: number of showers.
         detector: name of the detector.
-        mesh: its mesh in words.
-        input_scale, output_scale: what the visible energy is divided by in the input and in the output.
-        threshold: readout threshold that was applied, in MeV of visible energy, or None.
-        below_threshold: voxels that were above zero and below the threshold, and are zero now.
-        below_threshold_energy: their share of the energy.
-        outside_mesh: deposits of the input outside the mesh, which are left out.
-        outside_mesh_energy: their share of the energy.
-        filled: columns that the input lacks, and the value that the user gave.
-        not_kept: columns that have no place in the output.
-        seconds: of the whole conversion.
+        mesh: description of its mesh.
+        input_scale, output_scale: factors by which visible energies are divided in the input and in the output.
+        threshold: applied readout threshold in MeV of visible energy, or None.
+        below_threshold: number of voxels above zero and below the threshold, which were set to zero.
+        below_threshold_energy: their fraction of the energy.
+        outside_mesh: number of deposits outside the mesh, which were omitted.
+        outside_mesh_energy: their fraction of the energy.
+        filled: columns that the input lacks, with the value given by the user.
+        not_kept: columns that the output cannot store.
+        seconds: time of the conversion.
         bytes: size of the output.
     """
 
@@ -81,8 +81,8 @@ class Conversion:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The result in words."""
-        found = ", found from its content" if self.detected else ""
+        """The result as lines of text."""
+        found = ", recognised from its content" if self.detected else ""
         lines = [
             f"{self.input} ({self.source}{found}) -> {self.output} ({self.target}): "
             f"{self.showers} showers of {self.detector}, {self.mesh}, {self.seconds:.1f} s",
@@ -95,12 +95,12 @@ class Conversion:
             )
         if self.outside_mesh:
             lines.append(
-                f"left out: {self.outside_mesh} deposits outside the mesh, {self.outside_mesh_energy:.2e} of the energy"
+                f"omitted: {self.outside_mesh} deposits outside the mesh, {self.outside_mesh_energy:.2e} of the energy"
             )
         if self.filled:
             lines.append("filled in: " + ", ".join(f"{name} {value:.6g}" for name, value in self.filled.items()))
         if self.not_kept:
-            lines.append(f"not kept, for {self.target} has no place for it: {', '.join(self.not_kept)}")
+            lines.append(f"not kept, because {self.target} cannot store it: {', '.join(self.not_kept)}")
         return lines
 
 
@@ -127,34 +127,34 @@ def convert(
     particle: str | None = None,
     force: bool = False,
 ) -> Conversion:
-    """Convert a file from one format to another, a batch of showers in memory at a time.
+    """Convert a file from one format to another, with one batch of showers in memory at a time.
 
     Args:
         source: the file, or the folder of the format ``zenodo-vae``.
         output: the file or folder to write; it appears when it is complete.
-        from_format: of the input; by default found from its content.
-        to_format: of the output; by default told by its suffix, if that can mean one format only. A suffix of HDF5
-            means our own file, unless the input is one.
-        mesh: detector, or its name, where the input does not tell it.
-        input_scale: what the visible energy was divided by in the input, where it does not tell it. By default 1, or
-            for CaloChallenge the energy scale of the detector.
-        output_scale: what to divide the visible energy by in the output. By default 1, or for our own file and
-            CaloChallenge the energy scale of the detector.
-        threshold: voxels below this visible energy are set to zero: MeV, or a text such as ``"0.5keV"``, or ``"none"``.
-            By default the threshold of the detector, for formats of visible energy that FastV did not write.
-        theta, phi: rad, or a text such as ``"90deg"``, of all showers, where the input does not tell it.
-        particle: name or PDG code of all particles, where the input does not tell it.
+        from_format: format of the input; by default recognised from its content.
+        to_format: format of the output; by default given by its suffix, if only one format has it. A suffix of HDF5
+            means FastV's own format, unless the input has that format.
+        mesh: detector, or its name, if the input does not contain it.
+        input_scale: factor by which visible energies were divided in the input, if the input does not contain it. By
+            default 1, or for CaloChallenge the energy scale of the detector.
+        output_scale: factor by which to divide visible energies in the output. By default 1, or for FastV's own format
+            and CaloChallenge the energy scale of the detector.
+        threshold: set voxels below this visible energy to zero: MeV, or a text such as ``"0.5keV"``, or ``"none"``. By
+            default the threshold of the detector, if the input holds visible energies and was not written by FastV.
+        theta, phi: angles of all showers in rad, or as text such as ``"90deg"``, if the input does not contain them.
+        particle: name or PDG code of all particles, if the input does not contain it.
         force: replace an existing output.
 
     Returns:
-        What was done.
+        A summary of the conversion.
 
     Raises:
-        FileFormatError: the input is missing, damaged, of no known format, or not of the one named.
-        GeometryError: the mesh is not known, does not fit, or the output format cannot hold it.
+        FileFormatError: the input is missing, damaged, of an unknown format, or not of the given format.
+        GeometryError: the detector is unknown or does not fit, or the output format cannot store its mesh.
         MissingExtraError: a format needs a package that is not installed.
-        OutputError: the output is in the way, the output format cannot hold the showers, or the disk is full.
-        SettingsError: a format is unknown or ambiguous, or an option has a value that is not allowed.
+        OutputError: the output exists, its format cannot store the showers, or the disk is full.
+        SettingsError: a format is unknown or ambiguous, or an argument has a value that is not allowed.
 
     Example:
         >>> import tempfile
@@ -183,7 +183,7 @@ def convert(
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """What a damaged file says of itself must not break the line of a message, nor move the cursor of a terminal."""
+    """Replace control characters in messages, which may quote a damaged file."""
     try:
         yield
     except FastVError as error:
@@ -212,7 +212,7 @@ def _convert(
     _check_suffix(output, target)
     with origin.load().read(_existing(source), asked) as reader:
         if not len(reader):
-            msg = f"{source}: the file holds no showers"
+            msg = f"{source}: the file contains no showers"
             raise FileFormatError(msg)
         plan, applied = _plan(reader, origin, target, settings, force)
         work = _Work(reader, plan, settings, applied)
@@ -242,10 +242,10 @@ def _convert(
 
 
 def recognise(path: str | Path) -> Format:
-    """The format of a file, found from its content.
+    """Recognise the format of a file from its content.
 
     Raises:
-        FileFormatError: the file is missing, damaged, or of no known format.
+        FileFormatError: the file is missing, damaged, or of an unknown format.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -265,7 +265,7 @@ def recognise(path: str | Path) -> Format:
         found = f"an HDF5 file with {', '.join(told[:12]) or 'no data sets'}"
     else:
         found = "neither HDF5 nor ROOT"
-    msg = f"{path}: of no known format, it is {found}; known: {', '.join(FORMATS)}"
+    msg = f"{path}: unknown format, it is {found}; known: {', '.join(FORMATS)}"
     raise FileFormatError(msg)
 
 
@@ -296,11 +296,11 @@ def _look(path: Path) -> Layout:
 
 
 def _check_apart(source: Path, output: Path) -> None:
-    """Refuse to write over what is being read."""
+    """Refuse to overwrite the input."""
     try:
         overlap = source.resolve().is_relative_to(output.resolve())
     except OSError:
-        return  # whoever opens it tells what is wrong
+        return  # opening it will say what is wrong
     if overlap:
         msg = f"{output} would replace {source}, which is being read; choose another name for the output"
         raise OutputError(msg)
@@ -315,7 +315,7 @@ def _by_suffix(output: Path, origin: Format) -> Format:
     if ours in fitting and origin != ours:
         return ours
     choice = ", ".join(each.name for each in fitting or FORMATS.values() if each != origin)
-    what = f"the suffix {suffix!r} can mean several formats" if fitting else "no suffix tells the format"
+    what = f"several formats have the suffix {suffix!r}" if fitting else f"no format has the suffix {suffix!r}"
     msg = f"{output}: {what}; choose one with `to_format`: {choice}"
     raise SettingsError(msg)
 
@@ -325,13 +325,13 @@ def _check_suffix(output: Path, target: Format) -> None:
     others = [each.name for each in FORMATS.values() if suffix in each.suffixes]
     if others and target.name not in others:
         allowed = f"a name that ends in {' or '.join(target.suffixes)}" if target.suffixes else "the name of a folder"
-        msg = f"{output}: {suffix} is for {', '.join(others)}; {target.name} needs {allowed}"
+        msg = f"{output}: {suffix} is the suffix of {', '.join(others)}; {target.name} needs {allowed}"
         raise SettingsError(msg)
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """What the user says of the showers: threshold in MeV, values of whole columns, energy scale of the output."""
+    """What the user states: threshold in MeV, values of columns (rad, PDG code), energy scale of the output."""
 
     threshold: float | None
     columns: Mapping[str, float]
@@ -364,7 +364,7 @@ class _Settings:
                 raise SettingsError(msg)
             columns[name] = float(angle)
         if particle is not None:
-            columns["pdg"] = _code(particle)
+            columns["pdg"] = particle_code(particle)
         return cls(_threshold(threshold), columns, particle, output_scale)
 
 
@@ -372,19 +372,6 @@ def _check_scale(parameter: str, scale: float | None) -> None:
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         msg = f"`{parameter}` must be a number above zero, got {scale}"
         raise SettingsError(msg)
-
-
-def _code(particle: str) -> int:
-    if particle in PDG_CODES:
-        return PDG_CODES[particle]
-    try:
-        code = int(particle)
-    except ValueError:
-        code = 0
-    if code == 0 or abs(code) >= 2**31:
-        msg = f"unknown particle {particle!r}; known: {', '.join(PDG_CODES)}, or a PDG code"
-        raise SettingsError(msg)
-    return code
 
 
 def _threshold(threshold: float | str | None) -> float | None:
@@ -402,7 +389,7 @@ def _threshold(threshold: float | str | None) -> float | None:
 def _plan(
     reader: Reader, origin: Format, target: Format, settings: _Settings, force: bool
 ) -> tuple[Plan, float | None]:
-    """What to write, and the threshold to apply."""
+    """The plan for the writer, and the threshold to apply in MeV of visible energy, or None."""
     detector = reader.detector
     applied = settings.threshold
     if applied is not None:
@@ -432,7 +419,7 @@ def _plan(
 
 
 class _Work:
-    """The way of all batches from reader to writer, and what is lost on it; energies in units of the output."""
+    """Converts all batches, and counts what is lost; energies in MeV on the energy scale of the output."""
 
     def __init__(self, reader: Reader, plan: Plan, settings: _Settings, threshold: float | None) -> None:
         self._reader, self._plan, self._settings = reader, plan, settings
@@ -446,11 +433,11 @@ class _Work:
 
     @property
     def outside_energy(self) -> float:
-        """Energy outside the mesh."""
+        """Energy of the deposits outside the mesh."""
         return self._reader.outside.energy * self._factor
 
     def share(self, energy: float) -> float:
-        """Some energy as a share of all energy of the input."""
+        """An energy as a fraction of the total energy of the input."""
         total = self._kept_energy + self.below_energy + self.outside_energy
         return energy / total if total > 0 else 0.0
 
@@ -459,7 +446,7 @@ class _Work:
         size = max(1, min(BLOCK_ROWS, _BATCH_BYTES // (4 * self._plan.detector.mesh.n_voxels)))
         done = 0
         with (
-            # What is no number, or too large for single precision, is refused below; a warning would only repeat it.
+            # Values that are NaN or too large for single precision are refused below; no warning is needed.
             np.errstate(invalid="ignore", over="ignore"),
             tqdm(total=self._plan.total, unit="shower", desc="converting", disable=None) as bar,
         ):
@@ -468,12 +455,12 @@ class _Work:
                 done += len(batch)
                 bar.update(len(batch))
         if done != self._plan.total:
-            msg = f"{self._reader.path}: {done} showers could be read of {self._plan.total}; the file is damaged"
+            msg = f"{self._reader.path}: the file is damaged: only {done} of {self._plan.total} showers could be read"
             raise FileFormatError(msg)
         if self._reader.outside.deposits and self._kept_energy + self.below_energy == 0:
             msg = (
                 f"{self._reader.path}: all {self._reader.outside.deposits} deposits lie outside the mesh of "
-                f"{self._plan.detector.name}; name another one with `mesh`"
+                f"{self._plan.detector.name}; give another one with `mesh`"
             )
             raise GeometryError(msg)
         self.not_kept = write.not_kept
@@ -485,7 +472,7 @@ class _Work:
         energy = float(energies.sum(dtype=np.float64))
         if not math.isfinite(energy):
             scale = f"{self._plan.energy_scale:g}"
-            msg = f"{self._reader.path}: divided by {scale}, a voxel is too large for single precision"
+            msg = f"{self._reader.path}: a voxel energy divided by {scale} is too large for single precision"
             raise FileFormatError(msg)
         self._kept_energy += energy
         return replace(
@@ -509,7 +496,7 @@ class _Work:
         for name, value in self._settings.columns.items():
             if getattr(showers, name) is not None:
                 option = "particle" if name == "pdg" else name
-                msg = f"{self._reader.path} tells {name} of every shower itself; leave `{option}` out"
+                msg = f"{self._reader.path} contains {name} for every shower; leave `{option}` out"
                 raise SettingsError(msg)
             filled[name] = np.full(len(showers), value, dtype=np.int32 if name == "pdg" else np.float64)
         return filled

@@ -1,4 +1,4 @@
-"""Our own showers file, as :mod:`fastv.showers` reads and writes it."""
+"""FastV's own showers file, read and written by :mod:`fastv.showers`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fastv.storage.output import check_free, readable_os_errors, written_whole
 
 
 def recognises(layout: Layout) -> bool:
-    """Whether a file has our attribute."""
+    """Whether a file has the attribute ``fastv``."""
     return "fastv" in layout.attributes
 
 
 class NativeReader(Reader):
-    """A showers file, or a plain CaloChallenge file with its detector named."""
+    """Reader of a showers file, or of a plain CaloChallenge file whose detector the user names."""
 
     def __init__(self, path: Path, file: ShowersFile, *, energy_scale: float | None = None) -> None:
         super().__init__(path)
@@ -45,14 +45,14 @@ def read(path: Path, asked: Asked) -> Reader:
     """Open a showers file.
 
     Raises:
-        FileFormatError: the file is missing, damaged or no showers file.
-        GeometryError: the user names another mesh than that of the file.
-        SettingsError: the user gives an energy scale, which the file tells itself.
+        FileFormatError: the file is missing, damaged or not a showers file.
+        GeometryError: the user names a detector with another mesh than that of the file.
+        SettingsError: the user gives an energy scale, although the file contains it.
     """
     if asked.energy_scale is not None:
-        msg = f"{path} tells its energy scale itself; leave `input_scale` out"
+        msg = f"{path} contains its energy scale; leave `input_scale` out"
         raise SettingsError(msg)
-    return NativeReader(path, ShowersFile(path, asked.mesh))
+    return NativeReader(path, ShowersFile(path, asked.mesh, parameter="mesh"))
 
 
 class _BlockWriter:
@@ -82,11 +82,11 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     """Write a showers file, block by block.
 
     Raises:
-        OutputError: the output is in the way, a value is not physical, or the disk is full.
+        OutputError: the output exists, a value is not physical, or the disk is full.
     """
     path = check_free(path, force=plan.force)
     with readable_os_errors(path):
-        # A conversion is repeated rather than resumed, so that its blocks go with it, whatever ends it.
+        # A conversion is repeated rather than resumed, so its blocks are removed however it ends.
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True)
     with folder:
         whole = Path(folder.name) / path.name
@@ -95,7 +95,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
                 yield _BlockWriter(writer)
                 writer.finish()
         except OutputError as error:
-            # Our own temporary names tell a user nothing.
+            # Temporary names of ours would not help the user.
             raise OutputError(str(error).replace(str(whole), str(path))) from error
         with written_whole(path, force=plan.force, temporary=whole):
             pass

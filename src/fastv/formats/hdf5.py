@@ -1,4 +1,4 @@
-"""HDF5 files of other projects: what they hold, read column by column."""
+"""HDF5 files of other projects: their contents, and reading and writing columns and grids."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 from fastv.errors import FileFormatError
 from fastv.formats.contract import Item, Layout
 from fastv.formats.note import Note
-from fastv.storage.hdf5 import GrowingFile, damage_named, is_column, open_hdf5
+from fastv.storage.hdf5 import GrowingFile, damage_named, is_column, open_hdf5, spans
 
 _READ_BYTES = 2**25
-_SPAN_BYTES = 2**27
-"""Memory that may be taken to unpack chunks that are longer than a batch only once."""
 _MOST_PACKED = 2000
-"""More than gzip packs zeros."""
+"""A compression factor that gzip does not reach even for zeros."""
 
 
 def layout_of(path: Path) -> Layout:
-    """What an HDF5 file holds, without reading data.
+    """The contents of an HDF5 file, found without reading data.
 
     Raises:
-        FileFormatError: it is no HDF5 file, or damaged.
+        FileFormatError: the file is not HDF5, or damaged.
     """
     with open_hdf5(path) as file, damage_named(path):
         items = {
@@ -39,7 +37,7 @@ def layout_of(path: Path) -> Layout:
 
 
 def contents(file: h5py.File) -> str:
-    """The names in a file with their shapes, for messages.
+    """The items of a file with their shapes, for messages.
 
     Example:
         >>> file = h5py.File.in_memory()
@@ -52,65 +50,65 @@ def contents(file: h5py.File) -> str:
 
 
 def find(path: Path, file: h5py.File, *spellings: str) -> h5py.Dataset:
-    """The data set that has one of several spellings of a name.
+    """Find a data set whose name has several spellings.
 
     Raises:
-        FileFormatError: none is there, it is no data set, or two spellings are there and differ.
+        FileFormatError: there is none, it is not a data set, or two spellings exist with different data.
     """
     dataset = find_optional(path, file, *spellings)
     if dataset is None:
-        msg = f"{path}: no data set {' or '.join(map(repr, spellings))}; the file holds: {contents(file)}"
+        msg = f"{path}: no data set {' or '.join(map(repr, spellings))}; the file contains: {contents(file)}"
         raise FileFormatError(msg)
     return dataset
 
 
 def find_optional(path: Path, file: h5py.File, *spellings: str) -> h5py.Dataset | None:
-    """As :func:`find`, and None where there is none.
+    """As :func:`find`, but None if there is no such data set.
 
     Raises:
-        FileFormatError: it is no data set, or two spellings are there and differ.
+        FileFormatError: it is not a data set, or two spellings exist with different data.
     """
     found = [name for name in spellings if name in file]
     if not found:
         return None
     dataset = file[found[0]]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        msg = f"{path}: {found[0]!r} is no data set of numbers; the file holds: {contents(file)}"
+        msg = f"{path}: {found[0]!r} is not a data set of numbers; the file contains: {contents(file)}"
         raise FileFormatError(msg)
     if len(found) > 1 and file[found[1]] != dataset:
-        msg = f"{path}: holds both {' and '.join(map(repr, found))}, and they are not the same data; remove one"
+        msg = f"{path}: contains both {' and '.join(map(repr, found))} with different data; remove one"
         raise FileFormatError(msg)
     return dataset
 
 
 def check_filled(path: Path, dataset: h5py.Dataset) -> None:
-    """Make sure that a data set of showers holds what its shape tells: a damaged shape may tell of any number.
+    """Check that a data set of showers is not far smaller than its shape implies: a damaged shape may be arbitrary.
 
     Raises:
-        FileFormatError: the data are far too few, however well they are packed.
+        FileFormatError: the data are too few even for the best compression.
     """
     told, stored = dataset.dtype.itemsize * int(np.prod(dataset.shape, dtype=object)), dataset.id.get_storage_size()
     if told > _MOST_PACKED * (stored + 2**16):
-        msg = f"{path}: damaged: {dataset.name[1:]!r} is {dataset.shape} by its shape, and has {stored} bytes of data"
+        msg = f"{path}: damaged: {dataset.name[1:]!r} has the shape {dataset.shape}, but only {stored} bytes of data"
         raise FileFormatError(msg)
 
 
 def check_column(path: Path, dataset: h5py.Dataset, rows: int) -> None:
-    """Make sure that a data set has one number a shower, (N,) or (N, 1).
+    """Check that a data set has one number per shower, (N,) or (N, 1).
 
     Raises:
-        FileFormatError: it has another shape, or holds no numbers.
+        FileFormatError: the data set has another shape, or is not numeric.
     """
     if dataset.shape not in ((rows,), (rows, 1)) or dataset.dtype.kind not in "fiu":
         msg = (
-            f"{path}: {dataset.name[1:]!r} must hold one number for each of {rows} showers, "
-            f"it is {dataset.dtype} {dataset.shape}"
+            f"{path}: {dataset.name[1:]!r} must have one number for each of {rows} showers, "
+            f"got {dataset.dtype} {dataset.shape}"
         )
         raise FileFormatError(msg)
 
 
 def read_column(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
-    """Some rows of a data set; one with a single value a row comes as (n,).
+    """Read rows of a data set; with one value per row, the shape is (n,).
 
     Raises:
         FileFormatError: the file is damaged.
@@ -121,38 +119,38 @@ def read_column(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
 
 
 def extra_columns(file: h5py.File, rows: int, known: set[str]) -> dict[str, h5py.Dataset]:
-    """Further data sets with one row of numbers a shower."""
+    """The other numeric data sets with one row per shower, by name."""
     return {name: item for name, item in file.items() if name not in known and is_column(item, rows)}
 
 
 def grid_batches(path: Path, dataset: h5py.Dataset, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """All showers (N, r, alpha, z) in order: rows, and voxel energies (n, V), flattened (layer, alpha, r).
+    """All showers in order, in batches.
 
-    Every chunk is unpacked once, as far as memory allows: a batch is of whole chunks, or, where chunks are longer than
-    ``size``, several batches are read together.
+    A batch has whole chunks; if chunks are longer than ``size``, several batches are read together. So every chunk is
+    decompressed once, within a memory limit.
 
     Args:
         path: the file, for messages.
-        dataset: the showers.
-        size: most showers of a batch.
+        dataset: the showers (N, r, alpha, z).
+        size: maximum number of showers per batch.
+
+    Yields:
+        The rows of the batch, and its voxel energies (n, V), flattened (layer, alpha, r).
 
     Raises:
         FileFormatError: the file is damaged.
     """
-    total, chunk = dataset.shape[0], dataset.chunks[0] if dataset.chunks else 1
-    if chunk <= size:
-        size = span = size // chunk * chunk
-    else:
-        span = max(size, min(chunk, _SPAN_BYTES // max(1, 4 * int(np.prod(dataset.shape[1:])))))
-    for start in range(0, total, span):
-        energies = _read_grid(path, dataset, slice(start, min(start + span, total)))
+    if dataset.chunks and dataset.chunks[0] <= size:
+        size -= size % dataset.chunks[0]
+    for span in spans(dataset, size):
+        energies = _read_grid(path, dataset, span)
         for first in range(0, len(energies), size):
             batch = energies[first : first + size]
-            yield slice(start + first, start + first + len(batch)), batch
+            yield slice(span.start + first, span.start + first + len(batch)), batch
 
 
 def _read_grid(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[np.float32]:
-    """Some showers, read in slabs of r if they are large, so that memory is not needed twice."""
+    """Read showers, in slabs of r if they are large, to avoid a second copy in memory."""
     n, (r, alpha, z) = rows.stop - rows.start, dataset.shape[1:]
     out = np.empty((n, z, alpha, r), dtype=np.float32)
     cut = dataset.chunks[1] if dataset.chunks else 1
@@ -164,10 +162,10 @@ def _read_grid(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[np.flo
 
 
 def as_grid(energies: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Voxel energies (n, V) as showers (n, r, alpha, z).
+    """Reorder voxel energies (n, V) into showers (n, r, alpha, z).
 
     Args:
-        energies: flattened (layer, alpha, r).
+        energies: voxel energies, flattened (layer, alpha, r).
         shape: (layer, alpha, r) of the mesh.
 
     Example:
@@ -178,7 +176,7 @@ def as_grid(energies: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArr
 
 
 def write_columns(file: GrowingFile, columns: Mapping[str, NDArray[Any] | None]) -> None:
-    """Append to several data sets, leaving out what is None."""
+    """Append rows to several data sets; a column that is None is skipped."""
     for name, column in columns.items():
         if column is not None:
             file.append(name, column)

@@ -1,7 +1,7 @@
 """LEMURS data sets (arXiv 2509.05108): Par04's HDF5 with both angles, on the grid (N, 9, 16, 45) of (r, alpha, z).
 
 ``incident_energy``, ``incident_theta``, ``incident_phi`` (N,), in MeV and rad; ``showers`` of visible energy in MeV.
-Five detectors share the grid, with cells of different size: a file does not tell which one it is of.
+Five detectors share the grid, with cells of different sizes; a file does not name its detector.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHAPE = (45, 16, 9)
 
 
 def recognises(layout: Layout) -> bool:
-    """Whether a file has showers on the grid of LEMURS, and both angles."""
+    """Whether a file has showers on the grid of LEMURS and both angles."""
     shapes = [layout.items[name].shape for name in par04_h5.SPELLINGS["showers"] if name in layout.items]
     return any(shape[1:] == SHAPE[::-1] for shape in shapes) and all(
         any(name in layout.items for name in par04_h5.SPELLINGS[angle]) for angle in ("theta", "phi")
@@ -33,7 +33,7 @@ def read(path: Path, asked: Asked) -> Reader:
 
 
 class _LemursWriter:
-    """Refuses showers without angles, which readers of LEMURS need."""
+    """Writer that refuses showers without angles, which readers of LEMURS need."""
 
     not_kept: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class _LemursWriter:
     def __call__(self, showers: Showers) -> None:
         for angle in ("theta", "phi"):
             if getattr(showers, angle) is None:
-                msg = f"lemurs needs {angle} of every shower, and the input has none; give `{angle}`, as in 90deg"
+                msg = f"lemurs needs {angle} for every shower, and the input has none; give `{angle}`, as in 90deg"
                 raise OutputError(msg)
         self._write(showers)
 
@@ -53,12 +53,12 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     """Write a file.
 
     Raises:
-        GeometryError: the mesh is not that of LEMURS.
-        OutputError: the output is in the way, the showers have no angles, or the disk is full.
+        GeometryError: the mesh is not the grid of LEMURS.
+        OutputError: the output exists, the showers have no angles, or the disk is full.
     """
     mesh = plan.detector.mesh
     if not mesh.is_regular or mesh.shape != SHAPE:
-        msg = f"lemurs has showers of 9 x 16 x 45 cells (r, alpha, z), these have {mesh.describe()}; par04-h5 holds any"
+        msg = f"lemurs needs 9 x 16 x 45 cells (r, alpha, z), got {mesh.describe()}; par04-h5 stores any regular mesh"
         raise GeometryError(msg)
     with par04_h5.written(path, plan, "lemurs") as write:
         yield _LemursWriter(write)

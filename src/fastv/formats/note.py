@@ -1,6 +1,6 @@
-"""The note that FastV leaves in a foreign file: detector, energy scale and provenance, which the format cannot tell.
+"""The note that FastV stores in a foreign file: detector, energy scale and provenance, which the format lacks.
 
-Other readers do not see it; ours needs neither ``--mesh`` nor ``--input-scale`` then.
+Other readers ignore it. With the note, FastV needs neither ``mesh`` nor ``input_scale`` to read the file.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NOTE = "fastv_conversion"
 
 
 class Note(BaseModel):
-    """What the note tells.
+    """The content of the note.
 
     Attributes:
-        version: of the note.
-        format: name of the format of the file.
-        energy_scale: what the visible energy was divided by before it was written to this file.
-        detector: of the showers; its own energy scale is that of a showers file.
+        version: version of the note.
+        format: name of the file's format.
+        energy_scale: factor by which visible energies were divided before they were written to this file.
+        detector: detector of the showers; its own energy scale is that of FastV's showers file.
         provenance: how the showers were made.
     """
 
@@ -41,19 +41,19 @@ class Note(BaseModel):
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any], path: Path) -> Note | None:
-        """The note among the attributes of an HDF5 file, None without one.
+        """Read the note from the attributes of an HDF5 file; None if there is none.
 
         Raises:
-            FileFormatError: it is damaged.
+            FileFormatError: the note is damaged.
         """
         return cls.read(attributes[NOTE], path) if NOTE in attributes else None
 
     @classmethod
     def read(cls, text: Any, path: Path) -> Note:
-        """Read a note.
+        """Read a note from its text.
 
         Raises:
-            FileFormatError: the text is no note.
+            FileFormatError: the text is not a valid note.
         """
         try:
             return cls.model_validate(json.loads(text))
@@ -61,21 +61,21 @@ class Note(BaseModel):
             msg = f"{path}: bad {NOTE!r} at {first_problem(error)}"
             raise FileFormatError(msg) from error
         except (TypeError, ValueError, RecursionError) as error:
-            msg = f"{path}: {NOTE!r} is no valid JSON ({error})"
+            msg = f"{path}: {NOTE!r} is not valid JSON ({error})"
             raise FileFormatError(msg) from error
 
     def text(self) -> str:
         """The note as JSON."""
-        # Not by pydantic: what a damaged file tells may hold characters that are no UTF-8, and JSON can escape them.
+        # Not by pydantic: texts of a damaged file may contain lone surrogates, which only json escapes.
         return json.dumps(self.model_dump())
 
     def texts(self) -> dict[str, str]:
-        """The note as the attribute of an HDF5 file, by name."""
+        """The note as an attribute of an HDF5 file: its text by name."""
         return {NOTE: self.text()}
 
 
 def attributes_as_provenance(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """What the attributes of a foreign HDF5 file tell, as text.
+    """The attributes of a foreign HDF5 file as text, without the note.
 
     Example:
         >>> attributes_as_provenance({"author": "N. N.", "fastv_conversion": "{}"})

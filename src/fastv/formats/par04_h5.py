@@ -1,8 +1,8 @@
 """Par04's HDF5: ``incident_energy`` (N,) in MeV and ``showers`` (N, r, alpha, z) of visible energy in MeV.
 
-Geant4's example Par04 comes with converters that write ``incident_energy``; others have ``incident_energies``. We read
-both, and write one data set under both names. ``incident_theta`` and ``incident_phi`` (N,) in rad are optional. What
-else a showers file holds is kept in further data sets, which other readers do not look at.
+The converters of Geant4's example Par04 write ``incident_energy``; others write ``incident_energies``. FastV reads both
+and writes one data set under both names. ``incident_theta`` and ``incident_phi`` (N,) in rad are optional. PDG codes
+and extra columns are stored in further data sets, which other readers ignore.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def recognises(layout: Layout) -> bool:
 
 
 class GridReader(Reader):
-    """Showers (N, r, alpha, z) in one HDF5 file.
+    """Reader of showers (N, r, alpha, z) in one HDF5 file.
 
     Args:
         path: the file.
-        asked: what the user says of it.
-        angles: whether the format asks for both angles.
+        asked: what the user states about it.
+        angles: whether the format requires both angles.
 
     Raises:
-        FileFormatError: a data set is missing, has another shape than the format says, or the file is damaged.
-        GeometryError: the mesh is not known or does not fit.
+        FileFormatError: a data set is missing or has the wrong shape, or the file is damaged.
+        GeometryError: the detector is not given, is unknown, or does not fit the file.
     """
 
     def __init__(self, path: Path, asked: Asked, *, angles: bool = False) -> None:
@@ -63,9 +63,7 @@ class GridReader(Reader):
         file, path = self._file, self.path
         showers = hdf5.find(path, file, *SPELLINGS["showers"])
         if showers.ndim != 4 or showers.dtype.kind not in "fiu":
-            msg = (
-                f"{path}: {showers.name[1:]!r} must be numbers (N, r, alpha, z), it is {showers.dtype} {showers.shape}"
-            )
+            msg = f"{path}: {showers.name[1:]!r} must be numbers (N, r, alpha, z), got {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
         hdf5.check_filled(path, showers)
         self._showers = showers
@@ -123,10 +121,10 @@ class GridWriter:
         """Append one batch.
 
         Raises:
-            OutputError: an extra column has the name of another data set of this format.
+            OutputError: an extra column has the name of a data set of the format.
         """
         if taken := sorted(_KNOWN & set(showers.extra)):
-            msg = f"the extra column {taken[0]!r} has a name that the format uses otherwise"
+            msg = f"the extra column {taken[0]!r} has the name of a data set of the format; rename it"
             raise OutputError(msg)
         new = "incident_energy" not in self._file.file
         hdf5.write_columns(
@@ -150,9 +148,9 @@ def written(path: Path, plan: Plan, format_name: str = "par04-h5") -> Iterator[W
 
     Raises:
         GeometryError: the mesh is not regular.
-        OutputError: the output is in the way, or the disk is full.
+        OutputError: the output exists, or the disk is full.
     """
-    _ = plan.detector.mesh.shape  # an irregular mesh has none, and says so
+    _ = plan.detector.mesh.shape  # raises for an irregular mesh
     with (
         written_whole(path, force=plan.force) as temporary,
         growing(temporary, plan.note(format_name).texts()) as file,

@@ -1,11 +1,11 @@
 """Ntuples of the Geant4 example Par04 in a ROOT file.
 
-Tree ``global``: ``EnergyMC`` in MeV, ``SimTime`` in s. Tree ``virtualReadout``: ``EnergyCell`` of visible energy in
-MeV, and the whole-number ``rhoCell``, ``phiCell``, ``zCell`` of each cell with energy. A file does not tell its mesh.
-We also read and write ``ThetaMC`` and ``PhiMC`` in rad, ``PdgMC`` and further numbers of a shower, all in ``global``.
+Tree ``global``: ``EnergyMC`` in MeV and ``SimTime`` in s. Tree ``virtualReadout``: for each cell with energy,
+``EnergyCell`` (visible energy in MeV) and the integers ``rhoCell``, ``phiCell`` and ``zCell``. A file does not contain
+its mesh. FastV also reads and writes ``ThetaMC`` and ``PhiMC`` in rad, ``PdgMC``, and extra columns, all in ``global``.
 
-uproot writes lists as C arrays with a counter (``EnergyCell[nEnergyCell]``), where Geant4 writes ``std::vector``: it is
-the same to uproot, ``RDataFrame`` and ``TTreeReaderArray``, but not to ``SetBranchAddress`` with a vector.
+uproot writes lists as C arrays with a counter (``EnergyCell[nEnergyCell]``), whereas Geant4 writes ``std::vector``.
+uproot, ``RDataFrame`` and ``TTreeReaderArray`` read both; ``SetBranchAddress`` with a vector reads only the latter.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from fastv.storage.output import written_whole
 _CELLS = ("EnergyCell", "rhoCell", "phiCell", "zCell")
 _COLUMNS = ("EnergyMC", "ThetaMC", "PhiMC", "PdgMC")
 _TIME = "sim_seconds"
-"""Our name for ``SimTime``."""
+"""The column of a showers file that holds ``SimTime``."""
 _ERRORS = (Exception,)
-"""uproot parses bytes as it finds them, so that damage shows as almost any exception."""
+"""uproot parses bytes without checks, so that damage may raise almost any exception."""
 
 
 def _packages() -> tuple[Any, Any]:
-    """uproot and awkward.
+    """Import uproot and awkward.
 
     Raises:
         MissingExtraError: they are not installed.
@@ -58,7 +58,7 @@ def recognises(layout: Layout) -> bool:
 
 
 class _Reader(Reader):
-    """The two trees, read side by side."""
+    """Reader of the two trees."""
 
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
@@ -73,14 +73,14 @@ class _Reader(Reader):
             raise
 
     def _read_head(self, uproot: Any, asked: Asked) -> None:
-        names = [name.split(";")[0] for name in self._file.keys()]  # noqa: SIM118  it is no dict
+        names = [name.split(";")[0] for name in self._file.keys()]  # noqa: SIM118  it is not a dict
         note = Note.read(str(self._file[NOTE]), self.path) if NOTE in names else None
         trees: dict[str, Any] = {}
         for tree in ("global", "virtualReadout"):
             trees[tree] = self._file[tree] if tree in names else None
             if not isinstance(trees[tree], uproot.TTree):
                 kinds = (f"{name} ({self._file[name].classname})" for name in dict.fromkeys(names))
-                msg = f"{self.path}: no tree {tree!r}; the file holds: {', '.join(kinds) or 'nothing'}"
+                msg = f"{self.path}: no tree {tree!r}; the file contains: {', '.join(kinds) or 'nothing'}"
                 raise FileFormatError(msg)
         self._cells = trees["virtualReadout"]
         self._need(self._cells, "virtualReadout", _CELLS)
@@ -89,12 +89,12 @@ class _Reader(Reader):
         if int(trees["global"].num_entries) != self._rows:
             msg = (
                 f"{self.path}: 'global' has {trees['global'].num_entries} events, 'virtualReadout' has {self._rows}; "
-                "both must have one entry an event"
+                "both must have one entry per event"
             )
             raise FileFormatError(msg)
         self._read_columns(trees["global"])
         self.describe(asked, note, {})
-        _ = self.detector.mesh.shape  # an irregular mesh has none, and says so
+        _ = self.detector.mesh.shape  # raises for an irregular mesh
 
     def _need(self, tree: Any, name: str, branches: tuple[str, ...]) -> None:
         for branch in branches:
@@ -103,14 +103,14 @@ class _Reader(Reader):
                 raise FileFormatError(msg)
 
     def _read_columns(self, tree: Any) -> None:
-        """One number an event: read at once."""
+        """Read the columns with one number per event."""
         columns: dict[str, NDArray[Any]] = {}
-        for name in tree.keys():  # noqa: SIM118  it is no dict
+        for name in tree.keys():  # noqa: SIM118  it is not a dict
             data = tree[name].array(library="np")
             if data.shape == (self._rows,) and data.dtype.kind in "fiub":
                 columns[name] = data.astype(data.dtype.newbyteorder("="))
             elif name in _COLUMNS:
-                msg = f"{self.path}: {name!r} must hold one number an event, it has {data.dtype} {data.shape}"
+                msg = f"{self.path}: {name!r} must have one number per event, got {data.dtype} {data.shape}"
                 raise FileFormatError(msg)
             else:
                 self.not_kept = (*self.not_kept, name)
@@ -133,18 +133,18 @@ class _Reader(Reader):
                 rows = slice(start, start + len(cells))
                 energies = self._fill(cells)
             energy, theta, phi, pdg = (None if column is None else column[rows] for column in self._conditions)
-            assert energy is not None  # asked for when the file was opened
+            assert energy is not None  # checked when the file was opened
             extra = {name: data[rows] for name, data in self._extra.items()}
             yield self.checked(start, energy, energies, theta, phi, pdg, extra)
             start = rows.stop
 
     def _fill(self, cells: Any) -> NDArray[np.float32]:
-        """Voxel energies (n, V) from lists of cells; those outside the mesh are left out and counted."""
+        """Voxel energies (n, V) from lists of cells; cells outside the mesh are omitted and counted."""
         ak = self._awkward
         counts = ak.to_numpy(ak.num(cells["EnergyCell"]))
         for name in _CELLS[1:]:
             if not np.array_equal(ak.to_numpy(ak.num(cells[name])), counts):
-                msg = f"{self.path}: {name!r} and 'EnergyCell' differ in their numbers of cells"
+                msg = f"{self.path}: {name!r} and 'EnergyCell' have different numbers of cells"
                 raise FileFormatError(msg)
         flat = {name: ak.to_numpy(ak.flatten(cells[name])) for name in _CELLS}
         energy = flat["EnergyCell"].astype(np.float64)
@@ -152,7 +152,7 @@ class _Reader(Reader):
         limits = {"rhoCell": radii, "phiCell": alphas, "zCell": layers}
         inside = np.ones(len(energy), dtype=bool)
         for name, limit in limits.items():
-            # Par04 writes -1, or a number beyond the mesh, for what is outside.
+            # Par04 writes -1 or an index beyond the mesh for a cell outside.
             inside &= (flat[name] >= 0) & (flat[name] < limit)
         r, alpha, z = (flat[name][inside].astype(np.int64) for name in limits)
         row = np.repeat(np.arange(len(counts)), counts)[inside]
@@ -172,14 +172,14 @@ def read(path: Path, asked: Asked) -> Reader:
 
     Raises:
         MissingExtraError: uproot is not installed.
-        FileFormatError: a tree or branch is missing or has another shape, or the file is damaged.
-        GeometryError: the mesh is not named, not known, or not regular.
+        FileFormatError: a tree or branch is missing or has the wrong shape, or the file is damaged.
+        GeometryError: the detector is not given, is unknown, or its mesh is not regular.
     """
     return _Reader(path, asked)
 
 
 class _Writer:
-    """Extends both trees by a batch."""
+    """Appends batches to both trees."""
 
     def __init__(self, file: Any, plan: Plan, awkward: Any) -> None:
         self._file, self._plan, self._awkward = file, plan, awkward
@@ -230,22 +230,22 @@ class _Writer:
 
 @contextmanager
 def written(path: Path, plan: Plan) -> Iterator[Writer]:
-    """Write a file; ``SimTime`` is the column ``sim_seconds``, or NaN.
+    """Write a file; ``SimTime`` holds the column ``sim_seconds``, or NaN without it.
 
     Raises:
         MissingExtraError: uproot is not installed.
         GeometryError: the mesh is not regular.
-        OutputError: the output is in the way, or the disk is full.
+        OutputError: the output exists, or the disk is full.
     """
     uproot, awkward = _packages()
-    _ = plan.detector.mesh.shape  # an irregular mesh has none, and says so
+    _ = plan.detector.mesh.shape  # raises for an irregular mesh
     with written_whole(path, force=plan.force) as temporary:
         file = uproot.recreate(temporary)
         try:
             file[NOTE] = plan.note("par04-root").text()
             yield _Writer(file, plan, awkward)
         except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
+            with suppress(Exception):  # only the first error is reported
                 file.close()
             raise
         file.close()

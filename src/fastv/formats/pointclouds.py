@@ -1,7 +1,7 @@
-"""Points and voxels: where the points of a voxelised shower are, and in which voxel a point is.
+"""Conversion between voxels and points.
 
-A point has x and y in mm across the shower axis, and the index of its layer. The point of a voxel is its centre:
-x = r cos(alpha), y = r sin(alpha).
+A point has x and y in mm, transverse to the shower axis, and the index of its layer. The point of a voxel is its
+centre: x = r cos(alpha), y = r sin(alpha).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from fastv.errors import GeometryError
 
 
 def voxel_points(mesh: ReadoutMesh) -> NDArray[np.float32]:
-    """The point of each voxel: x and y in mm, index of the layer, shape (V, 3).
+    """The point of each voxel, (V, 3): x and y in mm, and index of the layer.
 
     Raises:
-        GeometryError: the cells are so thin that a point in float32 lies outside its own voxel.
+        GeometryError: the cells are so thin that a float32 point lies outside its voxel.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=1, r_size=2)
@@ -33,9 +33,11 @@ def voxel_points(mesh: ReadoutMesh) -> NDArray[np.float32]:
 
 
 def voxels_of(mesh: ReadoutMesh, points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The voxel of each point (n, 3 or more): (n,), or -1 outside the mesh.
+    """The index (n,) of the voxel that contains each point, or -1 outside the mesh.
 
-    A layer that is no whole number counts as the nearest one.
+    Args:
+        mesh: the readout mesh.
+        points: x and y in mm and layer, (n, 3 or more); a layer that is not an integer is rounded.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=3, layer_thickness=1, r_size=2)
@@ -50,7 +52,7 @@ def voxels_of(mesh: ReadoutMesh, points: NDArray[np.float32]) -> NDArray[np.int6
     for block in mesh.blocks:
         edges = np.asarray(block.r_edges)
         inside = (layer >= first) & (layer < first + block.layers) & (r >= edges[0]) & (r < edges[-1])
-        # A full turn and none are the same direction, and belong to different cells: the last one takes it.
+        # alpha = pi and alpha = -pi are the same direction; it is assigned to the last cell.
         alpha = np.minimum((turn[inside] * block.alpha_cells).astype(np.int64), block.alpha_cells - 1)
         cell = np.searchsorted(edges, r[inside], side="right") - 1
         depth = layer[inside].astype(np.int64) - first

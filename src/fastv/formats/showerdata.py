@@ -1,11 +1,11 @@
 """Point clouds in the files of the ``showerdata`` library, read and written through its API.
 
-A shower is a list of points: x and y in mm, index of the layer, visible energy in GeV, and a time where there is one.
-Voxels become points at their centres. Points become voxels of a mesh, as they lie: x and y must be measured from the
-shower axis. Times are not kept.
+A shower is a list of points: x and y in mm, index of the layer, visible energy in GeV, and optionally a time. Voxels
+become points at their centres. Points are assigned to the voxels that contain them, so x and y must be measured from
+the shower axis. Times are not kept.
 
-The library's directions are seen from the cloud, whose third axis is the depth. A mesh of ours follows the particle, so
-that its clouds have the direction (0, 0, 1); the angles in the detector are kept beside, as ``incident_theta`` and
+Directions in the library are relative to the cloud, whose third axis is the depth. FastV's meshes follow the particle,
+so its clouds have the direction (0, 0, 1); the angles in the detector are stored separately, as ``incident_theta`` and
 ``incident_phi`` in rad.
 """
 
@@ -45,20 +45,20 @@ _DATASETS = {
     "num_points": ("iu", 1),
     "shape": ("iu", 1),
 }
-"""What the library's reader asks for: kinds of numbers, and dimensions."""
+"""The data sets that the library's reader needs: numpy kinds and numbers of dimensions."""
 _ANGLES = ("incident_theta", "incident_phi")
 _BATCH_BYTES = 2**24
 _MARGIN = 2**20
 _HEAP_BYTES = 4096 + 64
-"""Space that HDF5 may take for a list besides its numbers."""
+"""Space that HDF5 may need for a list in addition to its numbers."""
 _REOPEN_ROWS = 5000
-"""HDF5 keeps what it knows of every list until the file is closed."""
+"""Rows after which the file is reopened: HDF5 keeps data about every list in memory until it is closed."""
 _ROW_BYTES = 64
-"""A shower in the data sets that get the space for all of their rows at the first one."""
+"""Bytes per shower in the data sets whose space is allocated for all rows at once."""
 
 
 def _library() -> Any:
-    """The library.
+    """Import the library.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -69,13 +69,13 @@ def _library() -> Any:
 
 
 def recognises(layout: Layout) -> bool:
-    """Whether a file has lists of points, and energies."""
+    """Whether a file has lists of points and incident energies."""
     showers = layout.items.get("showers")
     return showers is not None and showers.kind == "O" and "energies" in layout.items
 
 
 class _Reader(Reader):
-    """A file of the library."""
+    """Reader of a file of the library."""
 
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
@@ -98,21 +98,21 @@ class _Reader(Reader):
                 msg = f"{path}: {name!r} is {dataset.dtype} {dataset.shape}, not as the showerdata library writes it"
                 raise FileFormatError(msg)
         if file["shape"].shape != (3,):
-            msg = f"{path}: 'shape' must be (showers, points, numbers a point), it has {file['shape'].shape} values"
+            msg = f"{path}: 'shape' must be (showers, points, numbers per point), got shape {file['shape'].shape}"
             raise FileFormatError(msg)
         rows, self._most_points, self._features = (int(size) for size in self._file.shape)
         for name in _DATASETS:
             width = {"energies": (1,), "directions": (3,)}.get(name, ())
             if name != "shape" and file[name].shape != (rows, *width):
                 msg = (
-                    f"{path}: {name!r} has the shape {file[name].shape}, it must be {(rows, *width)} for {rows} showers"
+                    f"{path}: {name!r} has the shape {file[name].shape}; it must be {(rows, *width)} for {rows} showers"
                 )
                 raise FileFormatError(msg)
         longest = int(file["num_points"][...].max(initial=0))
         if self._features not in (4, 5) or longest > self._most_points:
             msg = (
-                f"{path}: 'shape' tells of {self._most_points} points of {self._features} numbers; points have 4 or 5, "
-                f"and the longest shower has {longest} of them"
+                f"{path}: 'shape' says {self._most_points} points of {self._features} numbers; points have 4 or 5, "
+                f"and the longest shower has {longest} points"
             )
             raise FileFormatError(msg)
         self._rows = rows
@@ -125,7 +125,7 @@ class _Reader(Reader):
         self.not_kept = ("time",) if self._features == 5 else ()
 
     def _read_angles(self) -> None:
-        """Angles of the particle: as we have kept them, or from directions that are not along the depth."""
+        """Read the angles of the particle, as stored by FastV, or else from directions that are not along the depth."""
         file = self._file.file
         kept = [hdf5.find_optional(self.path, file, name) for name in _ANGLES]
         for dataset in kept:
@@ -136,7 +136,7 @@ class _Reader(Reader):
         if theta is None and phi is None and np.any(directions != (0.0, 0.0, 1.0)):
             lengths = np.linalg.norm(directions, axis=1)
             if not np.all(np.isfinite(lengths) & (lengths > 0)):
-                msg = f"{self.path}: 'directions' of shower {int(np.argmin(lengths > 0))} is no direction"
+                msg = f"{self.path}: 'directions' of shower {int(np.argmin(lengths > 0))} is not a direction"
                 raise FileFormatError(msg)
             theta = np.arccos(np.clip(directions[:, 2] / lengths, -1, 1))
             phi = np.arctan2(directions[:, 1], directions[:, 0])
@@ -168,7 +168,7 @@ class _Reader(Reader):
             )
 
     def _bin(self, points: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        """Voxel energies (n, V) in MeV; points outside the mesh are left out and counted."""
+        """Voxel energies (n, V) in MeV; points outside the mesh are omitted and counted."""
         row, point = np.nonzero(points[:, :, 3])
         flat = points[row, point]
         energy = 1000.0 * flat[:, 3].astype(np.float64)
@@ -197,14 +197,14 @@ def read(path: Path, asked: Asked) -> Reader:
 
     Raises:
         MissingExtraError: the library is not installed.
-        FileFormatError: a data set is missing or has another shape, or the file is damaged.
-        GeometryError: the mesh is not named or not known.
+        FileFormatError: a data set is missing or has the wrong shape, or the file is damaged.
+        GeometryError: the detector is not given or is unknown.
     """
     return _Reader(path, asked)
 
 
 class _Writer:
-    """Writes the points of a batch into the file, whose length is known."""
+    """Writes batches of points into the file, whose number of showers is known."""
 
     def __init__(self, path: Path, file: Any, library: Any, plan: Plan) -> None:
         self._path, self._file, self._library = path, file, library
@@ -215,7 +215,7 @@ class _Writer:
         self.not_kept: tuple[str, ...] = ()
 
     def __call__(self, showers: Showers) -> None:
-        # The library takes lists of one length, padded; so few showers that this costs little memory.
+        # The library takes lists padded to one length; few showers at a time keep the memory small.
         step = max(1, _BATCH_BYTES // (16 * showers.energies.shape[1]))
         for first in range(0, len(showers), step):
             self._write(showers[first : first + step])
@@ -229,7 +229,7 @@ class _Writer:
         points[row, place, 3] = showers.energies[row, voxel].astype(np.float64) / 1000.0
         kept = {"incident_theta": showers.theta, "incident_phi": showers.phi, **showers.extra}
         columns = {name: np.asarray(column) for name, column in kept.items() if column is not None}
-        # The library makes these itself; a column of another name it does not look at.
+        # The library writes these data sets itself; it ignores columns of other names.
         self.not_kept = tuple(name for name in columns if name in _DATASETS)
         size = 16 * len(row) + _HEAP_BYTES * len(showers)
         self._take(size if self._done else size + _ROW_BYTES * self._total)
@@ -256,11 +256,11 @@ class _Writer:
         file[name][rows] = column
 
     def _take(self, size: int) -> None:
-        """Take space from the disk before HDF5 needs it."""
+        """Reserve disk space before HDF5 needs it."""
         take_space(self._path, self._file.file, size)
 
     def finish(self) -> None:
-        """Tell the length of the longest shower, which is known only now."""
+        """Write the length of the longest shower, which is known only at the end."""
         self._file.file["shape"][1] = self._most_points
 
 
@@ -271,7 +271,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     Raises:
         MissingExtraError: the library is not installed.
         GeometryError: the cells of the mesh are too thin for points in single precision.
-        OutputError: the output is in the way, or the disk is full.
+        OutputError: the output exists, or the disk is full.
     """
     library = _library()
     with written_whole(path, force=plan.force) as temporary:

@@ -1,6 +1,6 @@
 """The layout of the original VAE data (Zenodo 6082201): ``<SiW|SciPb>/<SiW|SciPb>_angle_<degrees>.h5``.
 
-Each file has one data set an incident energy, whose name is the energy in whole GeV: visible energy in MeV,
+Each file has one data set per incident energy, named by the energy as an integer in GeV, with visible energies in MeV,
 (N, r, alpha, z), 18 x 50 x 45 in the public data. The angle is the polar angle of the particle.
 """
 
@@ -27,7 +27,7 @@ from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
 DETECTORS = ("SiW", "SciPb")
-"""The detectors that the layout knows, as they are called in the names of its files."""
+"""The detectors of the layout, as written in the names of its files."""
 
 _FILE = re.compile(rf"({'|'.join(DETECTORS)})_angle_(\d+)\.h5", re.ASCII)
 _ENERGY = re.compile(r"[1-9]\d{0,8}", re.ASCII)
@@ -43,19 +43,19 @@ def recognises(layout: Layout) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of the layout in a folder or in those below it, by detector and angle."""
+    """The files of the layout in a folder or its subfolders, sorted by detector and angle."""
     found = [path for pattern in ("*.h5", "*/*.h5") for path in folder.glob(pattern) if _FILE.fullmatch(path.name)]
     return sorted(found, key=lambda path: (_name_parts(path) or ("", 0), path))
 
 
 def _name_parts(path: Path) -> tuple[str, int] | None:
-    """Detector and angle in degrees, as the name of a file tells them."""
+    """Detector and angle in degrees from the name of a file."""
     match = _FILE.fullmatch(path.name)
     return (match[1], int(match[2])) if match else None
 
 
 class _Reader(Reader):
-    """The files of one detector, by rising angle and energy."""
+    """Reader of the files of one detector, by increasing angle and energy."""
 
     def __init__(self, path: Path, asked: Asked) -> None:
         super().__init__(path)
@@ -70,14 +70,14 @@ class _Reader(Reader):
         files = _files(self.path) if self.path.is_dir() else [self.path]
         if not files:
             names = " or ".join(f"{name}_angle_<degrees>.h5" for name in DETECTORS)
-            msg = f"{self.path}: no file {names} in the folder or in those below it"
+            msg = f"{self.path}: no file {names} in the folder or its subfolders"
             raise FileFormatError(msg)
         parts = [_name_parts(file) for file in files]
         detectors = sorted({part[0] for part in parts if part})
         if len(detectors) > 1:
             folders = " or ".join(str(self.path / name) for name in detectors)
             msg = (
-                f"{self.path} holds showers of {' and '.join(detectors)}, and one file has one detector; take {folders}"
+                f"{self.path} contains showers of {' and '.join(detectors)}; convert one detector at a time: {folders}"
             )
             raise FileFormatError(msg)
         self._pieces: list[tuple[h5py.File, str, float | None]] = []
@@ -96,10 +96,10 @@ class _Reader(Reader):
                     self._pieces.append((opened, name, math.radians(part[1]) if part else None))
         if len(shapes) > 1:
             told = " and ".join(f"{where} has {' x '.join(map(str, shape))}" for shape, where in shapes.items())
-            msg = f"{self.path}: the showers differ in their cells: {told}"
+            msg = f"{self.path}: the showers have different cells: {told}"
             raise FileFormatError(msg)
         if not shapes:
-            msg = f"{self.path}: the files hold no data sets"
+            msg = f"{self.path}: the files contain no data sets"
             raise FileFormatError(msg)
         r, alpha, z = (int(cells) for cells in next(iter(shapes)))
         hint = detectors[0] if detectors else ""
@@ -108,17 +108,17 @@ class _Reader(Reader):
     @staticmethod
     def _check(path: Path, file: h5py.File, name: str, dataset: Any) -> None:
         if not _ENERGY.fullmatch(name):
-            msg = f"{path}: {name!r} is no energy in whole GeV; the file holds: {hdf5.contents(file)}"
+            msg = f"{path}: {name!r} is not an integer energy in GeV; the file contains: {hdf5.contents(file)}"
             raise FileFormatError(msg)
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 4 or dataset.dtype.kind not in "fiu":
-            msg = f"{path}: {name!r} must be numbers (N, r, alpha, z); the file holds: {hdf5.contents(file)}"
+            msg = f"{path}: {name!r} must be numbers (N, r, alpha, z); the file contains: {hdf5.contents(file)}"
             raise FileFormatError(msg)
 
     def __len__(self) -> int:
         return sum(int(file[name].shape[0]) for file, name, _ in self._pieces)
 
     def batches(self, size: int) -> Iterator[Showers]:
-        """All showers, by rising angle and energy."""
+        """All showers, by increasing angle and energy."""
         start = 0
         for file, name, theta in self._pieces:
             for _, energies in hdf5.grid_batches(self.path, file[name], size):
@@ -136,14 +136,15 @@ def read(path: Path, asked: Asked) -> Reader:
     """Open one file, or all files of one detector in a folder.
 
     Raises:
-        FileFormatError: there is no such file, it has other names or shapes, is damaged, or two detectors are there.
-        GeometryError: the mesh is not known or does not fit.
+        FileFormatError: there is no such file, its names or shapes are wrong, it is damaged, or the folder has two
+            detectors.
+        GeometryError: the detector is unknown or does not fit the file.
     """
     return _Reader(path, asked)
 
 
 class _Writer:
-    """Sorts showers into one file an angle and one data set an energy."""
+    """Sorts showers into one file per angle and one data set per energy."""
 
     def __init__(self, folder: Path, name: str, plan: Plan, files: ExitStack) -> None:
         self._folder, self._name, self._plan, self._files = folder, name, plan, files
@@ -155,10 +156,10 @@ class _Writer:
         """Append one batch.
 
         Raises:
-            OutputError: an energy is not in whole GeV, or an angle is missing or not in whole degrees.
+            OutputError: an energy is not an integer in GeV, or an angle is missing or not an integer in degrees.
         """
         if showers.theta is None:
-            msg = "zenodo-vae has theta in the names of its files, and the input has none; give `theta`, as in 90deg"
+            msg = "zenodo-vae needs theta for the names of its files, and the input has none; give `theta`, as in 90deg"
             raise OutputError(msg)
         optional = {"phi": showers.phi, "pdg": showers.pdg}
         lost = [f"incident_{name}" for name, column in optional.items() if column is not None]
@@ -177,12 +178,12 @@ class _Writer:
 
 
 def _whole(values: NDArray[np.float64], what: str, unit: str) -> NDArray[np.int64]:
-    """Values that must be whole numbers, but for the rounding of float32."""
+    """Values as integers, which they must be up to float32 rounding."""
     whole = np.rint(values)
     if (bad := np.abs(values - whole) > 1e-6 * np.abs(values)).any() or (bad := whole < (unit == "GeV")).any():
         msg = (
-            f"zenodo-vae has one data set for each energy in whole GeV, in one file for each angle in whole degrees; "
-            f"{what} is {values[np.argmax(bad)]:.6g} {unit} (par04-h5 holds any)"
+            f"zenodo-vae needs incident energies that are integers in GeV and angles that are integers in degrees; "
+            f"{what} is {values[np.argmax(bad)]:.6g} {unit} (par04-h5 stores any)"
         )
         raise OutputError(msg)
     return whole.astype(np.int64)
@@ -191,20 +192,20 @@ def _whole(values: NDArray[np.float64], what: str, unit: str) -> NDArray[np.int6
 def _short_name(detector: Detector) -> str:
     names = [name for name in DETECTORS if name.lower() in detector.name.lower()]
     if len(names) != 1:
-        msg = f"zenodo-vae knows the detectors {' and '.join(DETECTORS)}, not {detector.name}; par04-h5 holds any"
+        msg = f"zenodo-vae stores the detectors {' and '.join(DETECTORS)}, not {detector.name}; par04-h5 stores any"
         raise GeometryError(msg)
     return names[0]
 
 
 @contextmanager
 def written(path: Path, plan: Plan) -> Iterator[Writer]:
-    """Write a folder with one file an angle; phi, particles and extra columns have no place in it.
+    """Write a folder with one file per angle, which cannot store phi, particles and extra columns.
 
     Raises:
-        GeometryError: the mesh is not regular, or the layout does not know the detector.
-        OutputError: the output is in the way, an energy or an angle does not fit the layout, or the disk is full.
+        GeometryError: the mesh is not regular, or the detector is not one of the layout.
+        OutputError: the output exists, an energy or an angle does not fit the layout, or the disk is full.
     """
-    _ = plan.detector.mesh.shape  # an irregular mesh has none, and says so
+    _ = plan.detector.mesh.shape  # raises for an irregular mesh
     name = _short_name(plan.detector)
     with written_whole(path, force=plan.force) as temporary:
         folder = temporary / name

@@ -1,7 +1,7 @@
 """The contract of every generator: settings, conditions, noise, loss and sampling.
 
-Conditions go in, and voxel energies come out, in physical units; every scaling is inside the model. Sampling is a pure
-function of conditions and noise, so runs repeat exactly and an exported graph gets its noise as an input.
+Conditions and voxel energies are in physical units; all scaling is inside the model. Sampling is a pure function of
+conditions and noise, so runs are reproducible and an exported graph takes the noise as an input.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Range = tuple[float, float]
 
 
 class Domain(BaseModel):
-    """What a model was trained on, and outside which it refuses to generate.
+    """The range of conditions that a model was trained on, outside which it refuses to generate.
 
-    Ranges are inclusive, in the units of :data:`fastv.conditions.CONDITIONS`: energy in MeV, angles in rad; an angle
-    that is None was fixed or not recorded. A further condition of that table has its range under its name.
+    Ranges include their ends and are in the units of :data:`fastv.conditions.CONDITIONS`: energy in MeV, angles in rad.
+    The range of an angle is None if it was not recorded. Other conditions of that table are stored under their names.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -52,7 +52,7 @@ class Domain(BaseModel):
         for name in CONDITIONS:
             bounds = self.bounds(name)
             if bounds is not None and not bounds[0] <= bounds[1]:
-                msg = f"{name} range {bounds} must rise"
+                msg = f"{name} range {bounds} must increase"
                 raise ValueError(msg)
         if self.energy[0] <= 0:
             msg = f"energy range {self.energy} must lie above zero"
@@ -61,7 +61,7 @@ class Domain(BaseModel):
 
     @classmethod
     def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by the conditions of showers; energies are rounded outwards, to one digit or two.
+        """The domain spanned by the conditions of showers; energies are rounded outwards to one or two digits.
 
         Example:
             >>> from fastv import ShowersFile, sample_path
@@ -80,21 +80,21 @@ class Domain(BaseModel):
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
     def bounds(self, name: str) -> Range | None:
-        """The range of a condition, None where it was fixed or not recorded, or is no number."""
+        """The range of a condition; None if it was not recorded or is a choice."""
         bounds: Range | None = None if CONDITIONS[name].choices else getattr(self, name, None)
         return bounds
 
     def choices(self, name: str) -> list[Any]:
-        """The values that a condition may take which is a choice, in the order of a one-hot vector."""
+        """The allowed values of a condition that is a choice, in the order of its one-hot vector."""
         condition = CONDITIONS[name]
         return [condition.code(each) for each in getattr(self, condition.choices)]
 
-    def tells(self, name: str) -> bool:
-        """Whether the training showers told a condition."""
+    def has(self, name: str) -> bool:
+        """Whether a condition of the training showers was recorded."""
         return bool(self.choices(name)) if CONDITIONS[name].choices else self.bounds(name) is not None
 
     def joined(self, other: Domain) -> Domain:
-        """The smallest domain that holds both."""
+        """The smallest domain that contains both; only ranges that both have are kept."""
         ranges: dict[str, Range] = {}
         for name in CONDITIONS:
             mine, its = self.bounds(name), other.bounds(name)
@@ -105,7 +105,17 @@ class Domain(BaseModel):
         return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
     def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Conditions (n, C) all over the domain: log-uniform or uniform as they are scaled; of a choice, its place."""
+        """Draw conditions over the domain.
+
+        Args:
+            names: the C conditions.
+            n: number of showers.
+            rng: random number generator.
+
+        Returns:
+            Conditions (n, C) in physical units, log-uniform or uniform according to their scaling; for a choice, the
+            index of a random value.
+        """
         columns: list[NDArray[Any]] = []
         for name in names:
             if CONDITIONS[name].choices:
@@ -118,16 +128,16 @@ class Domain(BaseModel):
         return np.stack(columns, axis=1).astype(np.float32)
 
     def check(self, name: str, values: NDArray[Any]) -> None:
-        """Refuse values of a condition outside the range of the domain.
+        """Check that values of a condition are inside the domain.
 
         Raises:
-            DomainError: the message gives the values, the range and the way out.
+            DomainError: a value is outside the range.
         """
         bounds = self.bounds(name)
         if bounds is None or not values.size:
             return
         low, high = float(values.min()), float(values.max())
-        # Showers files hold float32: 90deg must not lie outside of its own rounding.
+        # Showers files store float32: the rounding of 90deg must not be outside the domain.
         if low < bounds[0] - 1e-6 * abs(bounds[0]) or high > bounds[1] + 1e-6 * abs(bounds[1]):
             unit = CONDITIONS[name].unit
             came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -139,7 +149,7 @@ class Domain(BaseModel):
 
 
 def _round_outwards(value: float, *, up: bool) -> float:
-    """Outwards to one digit where that is within 2 %, else to two: a range is never drawn to its very ends."""
+    """Round outwards to one digit (if that changes at most 2 %) or two: samples rarely reach the ends of a range."""
     rounded = np.ceil if up else np.floor
     digit = 10.0 ** np.floor(np.log10(value))
     one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
@@ -148,10 +158,13 @@ def _round_outwards(value: float, *, up: bool) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """Showers for training: voxel energies (N, V) MeV and conditions (N, C) in physical units.
+    """A batch of showers for training.
 
-    ``epoch`` counts from 0, with fractions; a loss may warm up with it. It is infinite in validation. ``objective`` is
-    the name of the term that is minimised with this batch: a family with several need not compute the others.
+    Attributes:
+        energies: voxel energies (N, V) in MeV.
+        conditions: conditions (N, C) in physical units.
+        epoch: epoch from 0, including fractions, for losses with a warm-up; infinite in validation.
+        objective: name of the loss term that is minimised with this batch; other objectives need not be computed.
     """
 
     energies: Tensor
@@ -162,14 +175,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Objective:
-    """A term of the loss and the parameters that minimise it, by an optimizer of their own.
+    """A term of the loss and the parameters that minimise it, with an optimizer of their own.
 
     Attributes:
         term: name of the term.
-        parameters: beginnings of the names of its parameters; the empty one means all.
-        every: batches from one of its steps to the next.
-        learning_rate: factor on the learning rate of the training.
-        betas: decays of the moving averages of the gradient and of its square in Adam.
+        parameters: prefixes of the names of the parameters; the empty prefix selects all.
+        every: an optimizer step is made every so many batches.
+        learning_rate: factor multiplying the learning rate of the training.
+        betas: decay rates of the moving averages of the gradient and its square in Adam.
     """
 
     term: str = "loss"
@@ -181,7 +194,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Student:
-    """How to train a model that learns from another one: its family, settings of the model and of the training."""
+    """Recipe of a model that learns from a teacher: family, settings of the model and of the training."""
 
     family: str
     model: dict[str, Any]
@@ -189,9 +202,9 @@ class Student:
 
 
 class GeneratorSettings(BaseModel):
-    """Settings that every family has; a family adds its own. Unknown keys are errors.
+    """Base class of the settings of a family, with the settings that all families share. Unknown keys are errors.
 
-    ``at_generation`` names those that may be changed after training.
+    ``at_generation`` names the settings that can be changed after training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -215,13 +228,13 @@ class GeneratorSettings(BaseModel):
 class Generator(nn.Module, ABC):
     """A generative model of showers, p(x | c).
 
-    A subclass declares ``family`` and ``Settings``, is built from settings, detector and domain alone (so that weights
-    can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`. A family without trained
-    parameters is complete after :meth:`fit`. It needs a mesh whose layers all have the same cells, unless it sets
-    ``any_mesh``.
+    A subclass defines ``family`` and ``Settings``, is constructed from settings, detector and domain alone (so that
+    weights can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`. A family without
+    trained parameters is complete after :meth:`fit`. All layers of the mesh must have the same cells, unless the family
+    sets ``any_mesh``.
 
     Raises:
-        SettingsError: the detector or the domain is not one for the family or its settings.
+        SettingsError: the family or its settings do not support the detector or the domain.
     """
 
     family: ClassVar[str]
@@ -238,8 +251,8 @@ class Generator(nn.Module, ABC):
             )
             raise SettingsError(msg)
         for name in settings.conditions:
-            if not domain.tells(name):
-                msg = f"the settings ask for the condition {name!r}, but the training showers do not tell it"
+            if not domain.has(name):
+                msg = f"the settings include the condition {name!r}, but the training showers do not have it"
                 raise SettingsError(msg)
         self.detector = detector
         self.domain = domain
@@ -247,53 +260,53 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, batch: Batch) -> None:
-        """Fit the preprocessing to training showers (a large random part of them). Called once, before training."""
+        """Fit the preprocessing to a large random part of the training showers. Called once, before training."""
 
     def calibrate(self, batch: Batch) -> None:
-        """Match generated means to training showers. Called once, after training; by default nothing is to be done."""
+        """Adjust generated means to training showers. Called once, after training; by default does nothing."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named terms, means over the batch; ``loss`` is the one to minimise."""
+        """The terms of the loss by name, as means over the batch; ``loss`` is the one to minimise."""
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What is minimised, in the order of the steps; adversarial families have several."""
+        """The objectives, in the order of their optimizer steps; adversarial families have several."""
         return (Objective(),)
 
     def validation(self, batch: Batch) -> dict[str, Tensor]:
-        """Named terms on showers not trained on; ``loss`` decides which weights are the best."""
+        """The terms of the loss on validation showers; the weights with the lowest ``loss`` are kept."""
         return self.loss(batch)
 
     @abstractmethod
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
+        """Generate voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
 
     @property
     def evaluations(self) -> dict[str, int]:
-        """How often each network is asked for a shower, for the families that ask more than once."""
+        """Evaluations of each network per shower, for families that need more than one."""
         return {}
 
     def check_export(self) -> None:
-        """Refuse an export that cannot work; by default there is nothing against it.
+        """Check that the model can be exported; by default it can.
 
         Raises:
-            ModelError: a graph of this model would be too large; the message says what to export instead.
+            ModelError: the graph of the model would be too large; the message says what to export instead.
         """
         return
 
     def student(self, steps: int) -> Student:
-        """A recipe for a model that learns from this one and needs about ``steps`` evaluations.
+        """The recipe of a model that learns from this one and needs about ``steps`` network evaluations per shower.
 
         Raises:
-            ModelError: the family offers none.
+            ModelError: the family has no student.
         """
         del steps
-        msg = f"the family {self.family!r} offers no student"
+        msg = f"the family {self.family!r} has no student"
         raise ModelError(msg)
 
     def learn_from(self, teacher: Generator) -> None:
-        """Take ``teacher`` for the loss from now on, with its preprocessing; called in place of :meth:`fit`.
+        """Use ``teacher`` in the loss, and adopt its preprocessing. Called instead of :meth:`fit`.
 
         Raises:
             ModelError: the family does not learn from a teacher, or not from this one.
@@ -302,7 +315,7 @@ class Generator(nn.Module, ABC):
         raise ModelError(msg)
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """Logarithm of the density of each shower, shape (N,), for the families that have one.
+        """Logarithm (N,) of the density of each shower, for families with a tractable density.
 
         Raises:
             ModelError: the family has no tractable density.
@@ -312,39 +325,39 @@ class Generator(nn.Module, ABC):
         raise ModelError(msg)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """A lower bound of the log-likelihood of each shower, shape (N,), from ``samples`` draws of latent variables.
+        """A lower bound (N,) of the log-likelihood of each shower, from ``samples`` draws of latent variables.
 
-        The mean over draws rises with their number, towards the log-likelihood itself; the families that have it say
-        which likelihood it is.
+        The expected bound increases with ``samples`` towards the log-likelihood. Each family that implements it
+        documents which likelihood it is.
 
         Raises:
-            ModelError: the family has no latent variables, or has a density: :meth:`log_prob`.
+            ModelError: the family has no such bound; families with a density have :meth:`log_prob`.
         """
         del batch, samples
-        msg = f"the family {self.family!r} has no bound of the log-likelihood by importance sampling"
+        msg = f"the family {self.family!r} has no importance-sampling bound of the log-likelihood"
         raise ModelError(msg)
 
     def anomaly(self, batch: Batch) -> Tensor:
-        """How unlike the training showers each shower is, shape (N,), for the families that can tell.
+        """Anomaly score (N,) of each shower relative to the training showers, for families that define one.
 
         Raises:
             ModelError: the family has no such score.
         """
         del batch
-        msg = f"the family {self.family!r} has no score of anomaly"
+        msg = f"the family {self.family!r} has no anomaly score"
         raise ModelError(msg)
 
     def conditions_of(self, conditions: Conditions) -> Tensor:
-        """The conditions (N, C) that the model takes, in physical units; of a choice, its place in the domain.
+        """The inputs of the model: conditions (N, C) in physical units; for a choice, its index in the domain.
 
         Raises:
-            SettingsError: one is not told, or is a choice that the model does not know, such as a detector.
+            SettingsError: a condition is missing, or a choice such as the detector is not in the domain.
         """
         columns: list[NDArray[Any]] = []
         for name in self.condition_names:
             values = conditions.get(name)
             if values is None:
-                msg = f"the model needs the condition {name!r} of each shower, and these showers do not tell it"
+                msg = f"the model needs the condition {name!r} of each shower, and these showers do not have it"
                 raise SettingsError(msg)
             if CONDITIONS[name].choices:
                 known = self.domain.choices(name)
@@ -358,11 +371,11 @@ class Generator(nn.Module, ABC):
 
 
 class ConditionScaler(nn.Module):
-    """Conditions in physical units to numbers of order one, by fixed formulae on the domain.
+    """Scales conditions in physical units to numbers of order one, with fixed formulae for the domain.
 
-    energy: (log E - middle) / half width of the log domain, so [-1, 1]; or, with ``linear_energy``, E / E_max as in the
-    first VAE for showers. theta, phi: (angle - middle) / half width, or 0 for a domain of one value. detector: one-hot.
-    :data:`fastv.conditions.CONDITIONS` tells it for each.
+    energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
+    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. detector:
+    one-hot. In general, the scaling is that of :data:`fastv.conditions.CONDITIONS`.
 
     Shapes: (N, C) -> (N, ``size``).
 
@@ -381,7 +394,7 @@ class ConditionScaler(nn.Module):
         self.size = sum(self.choices.get(name, 1) for name in names)
 
     def forward(self, conditions: Tensor) -> Tensor:
-        """Scale conditions."""
+        """Scale conditions (N, C) to (N, ``size``)."""
         columns = []
         for i, name in enumerate(self.names):
             value = conditions[:, i : i + 1]

@@ -1,9 +1,9 @@
-"""Showers in memory and in their HDF5 file, read lazily and written in blocks that survive a kill.
+"""Showers in memory and in HDF5 files, which are read lazily and written in blocks that survive a kill.
 
 The file is a superset of the CaloChallenge layout: ``incident_energies`` (N, 1) and ``showers`` (N, V) in MeV, optional
-``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other data set with N rows of numbers
-as an extra column (what has no N rows is not read), and an attribute ``fastv`` with a JSON text: format version,
-detector (with mesh, energy scale, threshold) and provenance.
+``incident_theta``, ``incident_phi`` (N, 1) in rad and ``incident_pdg`` (N,), any other numeric data set with N rows as
+an extra column (data sets of other lengths are ignored), and an attribute ``fastv`` with a JSON text: format version,
+detector (with mesh, energy scale and threshold) and provenance.
 """
 
 from fastv.showers.conditions import Conditions

@@ -1,4 +1,4 @@
-"""What is physical of voxel energies; for conditions see :func:`fastv.showers.conditions.checked`."""
+"""Checks that voxel energies are physical. For conditions, see :func:`fastv.showers.conditions.checked`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastv.errors import FileFormatError
 
 
 def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
-    """Row and voxel of the first energy that is NaN, infinite or negative."""
+    """Row and voxel of the first energy in (n, V) that is NaN, infinite or negative; None if there is none."""
     # One pass over the data decides the usual case: the sum is finite only if every voxel is.
     with np.errstate(invalid="ignore"):
         fine = not energies.size or (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0)
@@ -22,15 +22,15 @@ def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
 
 
 def check_voxels(energies: NDArray[np.float32], where: str, showers: Sequence[int] | NDArray[np.int64]) -> None:
-    """Voxel energies (n, V) in MeV must be finite and not negative.
+    """Check that voxel energies are finite and not negative.
 
     Args:
-        energies: MeV.
-        where: what the message names.
-        showers: numbers of the showers (n,), for the message.
+        energies: voxel energies (n, V) in MeV.
+        where: file or action, for the message.
+        showers: numbers (n,) of the showers, for the message.
 
     Raises:
-        FileFormatError: one is not.
+        FileFormatError: an energy is NaN, infinite or negative.
     """
     if bad := first_bad_voxel(energies):
         msg = (

@@ -16,14 +16,14 @@ from fastv.errors import FileFormatError
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """The conditions of N showers, column by column; :meth:`of` makes them.
+    """The conditions of N showers, as columns; usually made with :meth:`of`.
 
     Attributes:
-        columns: (N,) by name, in the units of :data:`fastv.conditions.CONDITIONS`. ``energy`` in MeV is always there;
-            what is not told is left out.
+        columns: arrays (N,) by name, in the units of :data:`fastv.conditions.CONDITIONS`. ``energy`` in MeV is always
+            present; unknown conditions are absent.
 
     Raises:
-        FileFormatError: a column has not one value for each shower.
+        FileFormatError: a column does not have one value per shower.
 
     Example:
         >>> conditions = Conditions.of(energy=[1e3, 5e4, 2e4], theta=[1.0, 1.2, 1.4], detector="par04-siw")
@@ -36,15 +36,15 @@ class Conditions:
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
             if column.ndim != 1:
-                msg = f"{name} must have the shape (N,), it has {column.shape}"
+                msg = f"{name} must have the shape (N,), got {column.shape}"
                 raise FileFormatError(msg)
             if len(column) != len(self):
-                msg = f"{name} has {len(column)} rows, showers have {len(self)}"
+                msg = f"{name} has {len(column)} rows for {len(self)} showers"
                 raise FileFormatError(msg)
 
     @classmethod
     def of(cls, *, energy: ArrayLike, **columns: ArrayLike | None) -> Conditions:
-        """Conditions by name; one value stands for all showers, and None for what is not told."""
+        """Conditions by name: an array (N,), one value for all showers, or None for an unknown condition."""
         made = {"energy": np.asarray(energy, CONDITIONS["energy"].dtype)}
         for name, values in columns.items():
             if values is not None:
@@ -56,11 +56,11 @@ class Conditions:
         return len(self.columns["energy"])
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Conditions:
-        """Those of some showers, by slice, mask or indices."""
+        """The conditions of selected showers, by slice, mask or indices."""
         return Conditions({name: column[rows] for name, column in self.columns.items()})
 
     def get(self, name: str) -> NDArray[Any] | None:
-        """A condition (N,), or None where it is not told."""
+        """A condition (N,), or None if it is unknown."""
         return self.columns.get(name)
 
     @property
@@ -70,44 +70,44 @@ class Conditions:
 
     @property
     def theta(self) -> NDArray[np.float64] | None:
-        """Polar angles (N,) in rad."""
+        """Polar angles (N,) in rad, or None."""
         return self.get("theta")
 
     @property
     def phi(self) -> NDArray[np.float64] | None:
-        """Azimuths (N,) in rad."""
+        """Azimuthal angles (N,) in rad, or None."""
         return self.get("phi")
 
     @property
     def particle(self) -> NDArray[np.int32] | None:
-        """Codes (N,) of the Particle Data Group."""
+        """PDG codes (N,), or None."""
         return self.get("particle")
 
     @property
     def detector(self) -> NDArray[np.str_] | None:
-        """Names (N,) of the detectors."""
+        """Names (N,) of the detectors, or None."""
         return self.get("detector")
 
     def changed(self, **columns: ArrayLike | None) -> Conditions:
-        """The same with other columns; None leaves one out."""
+        """A copy with some columns replaced, or removed where None is given."""
         return Conditions.of(**{**self.columns, **columns})  # type: ignore[arg-type]
 
     def check(self, where: str, start: int = 0) -> None:
-        """Refuse what is not physical.
+        """Check that all values are physical.
 
         Args:
-            where: what the message names.
-            start: number of the first shower.
+            where: file or action, for the message.
+            start: number of the first shower, for the message.
 
         Raises:
-            FileFormatError: a value is not; the message gives it and its shower.
+            FileFormatError: a value is not physical; the message gives the value and its shower.
         """
         for name, column in self.columns.items():
             if name != "detector":
                 checked(CONDITIONS[name], column, where, range(start, start + len(self)))
 
     def digest(self) -> str:
-        """SHA-256 of all values."""
+        """SHA-256 of the names and values of all columns."""
         digest = hashlib.sha256()
         for name in sorted(self.columns):
             column = np.ascontiguousarray(self.columns[name])
@@ -117,7 +117,7 @@ class Conditions:
 
 
 def joined_conditions(parts: Sequence[Conditions]) -> Conditions:
-    """Those of several samples, one after another; a condition is told where every part tells it.
+    """Concatenate conditions; only conditions that every part has are kept.
 
     Example:
         >>> parts = [Conditions.of(energy=[1e3], theta=[1.0]), Conditions.of(energy=[2e3, 3e3])]
@@ -130,13 +130,13 @@ def joined_conditions(parts: Sequence[Conditions]) -> Conditions:
 
 
 def checked(condition: Condition, values: NDArray[Any], where: str, showers: range | NDArray[np.int64]) -> NDArray[Any]:
-    """One condition (n,) as it came, in its own type.
+    """Convert the values of a condition to its type and check that they are physical.
 
     Args:
-        condition: which.
-        values: of any type of numbers.
-        where: what the message names.
-        showers: numbers of the showers (n,), for the message.
+        condition: the condition.
+        values: its values (n,), of any numeric type, in its unit.
+        where: file or action, for the message.
+        showers: numbers (n,) of the showers, for the message.
 
     Raises:
         FileFormatError: a value is not physical.

@@ -1,4 +1,4 @@
-"""Showers in their file, read lazily: only what is sliced is read."""
+"""Showers files, read lazily: only the selected rows are read."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.conditions import CONDITIONS
-from fastv.detector.detector import PRESETS, Detector
+from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import FileFormatError, GeometryError
+from fastv.detector.of_file import resolve_detector
+from fastv.errors import FileFormatError
 from fastv.showers.checks import check_voxels
 from fastv.showers.conditions import Conditions, checked
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
-from fastv.storage.hdf5 import damage_named, is_column, open_hdf5
-
-_READ_BYTES = 2**28
-"""Memory that one read may take to meet the chunks of a file halfway."""
+from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
 
 
 class ShowersFile:
-    """A showers file, opened lazily: only what is sliced is read.
+    """A showers file, read lazily: only the selected rows are read.
 
     Args:
         path: the HDF5 file.
-        detector: the detector, or its name (see :meth:`Detector.named`), for a plain CaloChallenge file without the
-            ``fastv`` attribute.
-        default: the same, but a file that tells another one is read all the same.
+        detector: the detector, or its name (see :meth:`Detector.named`), of a plain CaloChallenge file, which has no
+            attribute ``fastv``. If the file describes its detector, both must have the same mesh.
+        default: detector of a plain CaloChallenge file if ``detector`` is None; ignored if the file describes its own.
+        parameter: name of ``detector`` in error messages, for functions that pass on a parameter of another name.
 
     Raises:
-        FileFormatError: the file is missing, truncated, or not of this format.
-        GeometryError: the mesh is not known or does not have as many voxels as the file.
+        FileFormatError: the file is missing, truncated, or not a showers file.
+        GeometryError: the detector is not given, is unknown, or does not fit the file.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -48,16 +47,22 @@ class ShowersFile:
     """
 
     def __init__(
-        self, path: str | Path, detector: Detector | str | None = None, *, default: Detector | None = None
+        self,
+        path: str | Path,
+        detector: Detector | str | None = None,
+        *,
+        default: Detector | None = None,
+        parameter: str = "detector",
     ) -> None:
         self.path = Path(path)
         self._file = open_hdf5(self.path)
-        self._held: NDArray[Any] | None = None
         try:
             with damage_named(self.path):
                 self._check_layout()
                 self.format_version, stored, self.provenance = read_attribute(self.path, self._file)
-            self.detector = self._resolve_detector(stored, detector if stored else detector or default)
+            named = detector if stored else detector or default
+            voxels = int(self._file["showers"].shape[1])
+            self.detector = resolve_detector(self.path, named, stored=stored, cells=(voxels,), parameter=parameter)
         except BaseException:
             with suppress(Exception):
                 self._file.close()
@@ -69,11 +74,11 @@ class ShowersFile:
         for name in REQUIRED_COLUMNS:
             if not isinstance(items.get(name), h5py.Dataset):
                 what = "is a group, not a data set" if name in items else "is missing"
-                msg = f"{self.path}: {name!r} {what}; the file holds: {found}"
+                msg = f"{self.path}: {name!r} {what}; the file contains: {found}"
                 raise FileFormatError(msg)
         showers = items["showers"]
         if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":
-            msg = f"{self.path}: 'showers' must be floating-point (N, V), it is {showers.dtype} {showers.shape}"
+            msg = f"{self.path}: 'showers' must be floating-point (N, V), got {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
         rows = int(showers.shape[0])
         for name in (condition.column for condition in CONDITIONS.values()):
@@ -81,39 +86,16 @@ class ShowersFile:
                 continue
             dataset = items[name]
             if not is_column(dataset, rows) or dataset.size != rows:
-                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
-                msg = f"{self.path}: {name!r} must hold one number for each of {rows} showers (N, 1), it is {what}"
+                what = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+                msg = f"{self.path}: {name!r} must have one number for each of {rows} showers (N, 1), got {what}"
                 raise FileFormatError(msg)
         self._rows = rows
         self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
         self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
-    def _resolve_detector(self, stored: Detector | None, given: Detector | str | None) -> Detector:
-        named = Detector.named(given) if isinstance(given, str) else given
-        detector = stored or named
-        voxels = int(self._file["showers"].shape[1])
-        if detector is None:
-            fitting = [name for name, preset in PRESETS.items() if preset.mesh.n_voxels == voxels]
-            known = " or ".join(fitting) if fitting else f"none of {', '.join(PRESETS)} has so many"
-            msg = (
-                f"{self.path}: a plain CaloChallenge file does not tell its mesh; name it with `mesh` "
-                f"({voxels} voxels: {known})"
-            )
-            raise GeometryError(msg)
-        if stored and named and stored.mesh != named.mesh:
-            msg = f"{self.path}: the file is of {stored.name}, whose mesh is not that of {named.name}"
-            raise GeometryError(msg)
-        if voxels != detector.mesh.n_voxels:
-            msg = (
-                f"{self.path}: wrong voxel count: the file has {voxels} voxels a shower, "
-                f"the mesh of {detector.name} has {detector.mesh.n_voxels}"
-            )
-            raise GeometryError(msg)
-        return detector
-
     @property
     def columns(self) -> list[str]:
-        """Names of all data sets with a row per shower, but ``showers``."""
+        """Names of all data sets with one row per shower, except ``showers``."""
         return list(self._columns)
 
     @property
@@ -124,17 +106,18 @@ class ShowersFile:
     def __len__(self) -> int:
         return self._rows
 
-    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of one data set; a column with one value a row comes as (N,)."""
+    def _dataset(self, name: str) -> h5py.Dataset:
         if not self._file:
             msg = f"{self.path}: the file is closed"
             raise ValueError(msg)
+        return self._file[name]
+
+    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of one data set; a column with one value per shower has the shape (N,)."""
+        dataset = self._dataset(name)
         with damage_named(self.path):
-            dataset = self._file[name]
             data: NDArray[Any]
-            if name == "showers" and self._held is not None:
-                data = self._held[rows]
-            elif isinstance(rows, slice):
+            if isinstance(rows, slice):
                 data = dataset[rows]
             else:
                 data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
@@ -145,12 +128,12 @@ class ShowersFile:
             return data
 
     def _runs(self, rows: NDArray[np.int64], dataset: h5py.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Consecutive pieces of a data set that hold all wanted rows, and which of them each holds.
+        """Ranges of a data set that together contain all given rows, each with the indices of its rows in ``rows``.
 
-        HDF5 selects scattered rows one by one and unpacks their chunks again and again; a piece is unpacked once.
+        HDF5 reads scattered rows one by one and decompresses a chunk for each; a range is decompressed once.
         """
         step = max(self._chunk_rows, 64)
-        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > _READ_BYTES:
+        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > SPAN_BYTES:
             step = 64
         order = np.argsort(rows, kind="stable")
         pieces = rows[order] // step
@@ -162,9 +145,9 @@ class ShowersFile:
         """All incident energies (N,) in MeV, checked to be finite and above zero.
 
         Raises:
-            FileFormatError: an energy is not, or the file is damaged.
+            FileFormatError: an energy is not physical, or the file is damaged.
         """
-        # Piece by piece: a damaged file may claim more rows than fit into memory, and the first false one is enough.
+        # In pieces: a damaged file may claim more rows than fit into memory, and the first bad one ends the reading.
         pieces = [np.empty(0)]
         for start in range(0, len(self), 2**20):
             energies = self._read("incident_energies", slice(start, start + 2**20)).reshape(-1)
@@ -174,7 +157,7 @@ class ShowersFile:
 
     @cached_property
     def conditions(self) -> Conditions:
-        """The conditions of all showers, checked; no voxel is read.
+        """The conditions of all showers, checked to be physical; voxels are not read.
 
         Raises:
             FileFormatError: a condition is not physical, or the file is damaged.
@@ -196,34 +179,11 @@ class ShowersFile:
                 told[name] = checked(each, self._read(each.column, rows), str(self.path), showers)
         return Conditions.of(**told)
 
-    def hold(self, most: int) -> bool:
-        """Keep all voxel energies in memory, if they take at most so many bytes: what passes often unpacks them once.
-
-        Whatever reads the file has the same results; slices are then views that cannot be written to.
-
-        Returns:
-            Whether they are kept.
-
-        Raises:
-            FileFormatError: the file is damaged.
-
-        Example:
-            >>> from fastv.sample import sample_path
-            >>> with ShowersFile(sample_path("test")) as file:
-            ...     file.hold(10**6), file.hold(10**8)
-            (False, True)
-        """
-        dataset = self._file["showers"]
-        if self._held is None and dataset.size * dataset.dtype.itemsize <= most:
-            self._held = self._read("showers", slice(None))
-            self._held.flags.writeable = False
-        return self._held is not None
-
     def column(self, name: str) -> NDArray[Any]:
-        """One whole data set other than ``showers``: (N,), or (N, k) where a shower has several values.
+        """All rows of a data set other than ``showers``: (N,), or (N, k) if a shower has several values.
 
         Raises:
-            FileFormatError: there is no such column; the message lists those there are.
+            FileFormatError: there is no such column; the message lists the existing ones.
         """
         if name not in self._columns:
             msg = f"{self.path}: no column {name!r}; the file has: {', '.join(self._columns)}"
@@ -231,11 +191,11 @@ class ShowersFile:
         return self._read(name, slice(None))
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
-        """Read showers by slice, mask (N,) or indices in any order; energies are checked.
+        """Read showers by slice, mask (N,) or indices in any order.
 
         Raises:
-            FileFormatError: a voxel is NaN, infinite or negative, an incident energy is not above zero, an angle is not
-                in rad, or the file is damaged.
+            FileFormatError: a voxel energy is NaN, infinite or negative, a condition is not physical, or the file is
+                damaged.
             IndexError: an index lies outside the file.
         """
         if not isinstance(rows, slice):
@@ -243,7 +203,7 @@ class ShowersFile:
         elif rows.step is not None and rows.step < 0:
             rows = np.arange(len(self))[rows]
         conditions = self._conditions(rows)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused
             energies = self._read("showers", rows).astype(np.float32, copy=False)
         check_voxels(energies, str(self.path), range(len(self))[rows] if isinstance(rows, slice) else rows)
         own = {each.column for each in CONDITIONS.values()}
@@ -251,42 +211,32 @@ class ShowersFile:
         return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
 
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
-        """All showers in order, ``size`` at a time.
+        """All showers in order, in batches of ``size``; the last one may be smaller.
 
-        Chunks longer than ``size`` are not unpacked anew for every batch: within some memory, several batches are read
-        at once.
+        If the chunks of the file are longer than ``size``, several batches are read at once, within a memory limit.
+
+        Raises:
+            FileFormatError: as for a slice.
         """
-        for span in self._spans(size):
+        for span in spans(self._dataset("showers"), size, whole_batches=True):
             read = self[span]
             yield from (read[first : first + size] for first in range(0, len(read), size))
 
     def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
-        """Incident energies (n,) and voxel energies (n, V) as they are stored, damaged ones too, ``size`` at a time.
+        """Incident energies (n,) and voxel energies (n, V) in MeV as stored, unphysical ones included, in batches.
 
-        For checks that count what :meth:`batches` refuses.
+        For checks that count the values which :meth:`batches` refuses.
         """
-        for span in self._spans(size):
+        for span in spans(self._dataset("showers"), size, whole_batches=True):
             incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 energies = self._read("showers", span).astype(np.float32, copy=False)
             for first in range(0, len(energies), size):
                 yield incident[first : first + size], energies[first : first + size]
 
-    def _spans(self, size: int) -> Iterator[slice]:
-        """All rows in spans that are read at once: whole batches that, memory allowing, hold a chunk of the file."""
-        if size < 1:
-            msg = f"a batch must have at least one shower, got {size}"
-            raise ValueError(msg)
-        several = -(-self._chunk_rows // size)
-        if several * size * self.mesh.n_voxels * 4 > _READ_BYTES:
-            several = 1
-        for start in range(0, len(self), several * size):
-            yield slice(start, start + several * size)
-
     def close(self) -> None:
-        """Close the file, and let go of what is held."""
+        """Close the file."""
         self._file.close()
-        self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -299,11 +249,11 @@ def _as_indices(rows: NDArray[Any], length: int) -> NDArray[np.int64]:
     rows = np.asarray(rows)
     if rows.dtype == np.bool_:
         if rows.shape != (length,):
-            msg = f"a mask must have the shape ({length},), it has {rows.shape}"
+            msg = f"a mask must have the shape ({length},), got {rows.shape}"
             raise IndexError(msg)
         return np.flatnonzero(rows)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        msg = f"showers are chosen by a slice, a mask or whole-number indices (n,), got {rows.dtype} {rows.shape}"
+        msg = f"showers are selected by a slice, a mask or integer indices (n,), got {rows.dtype} {rows.shape}"
         raise IndexError(msg)
     rows = rows.astype(np.int64)
     rows = np.where(rows < 0, rows + length, rows)

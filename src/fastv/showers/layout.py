@@ -1,4 +1,4 @@
-"""The layout of a showers file: its data sets and their chunks, and the attribute that tells the detector."""
+"""Layout of a showers file: data sets, chunks, and the attribute that describes the detector."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fastv.storage.hdf5 import copy_packed, create_packed
 from fastv.storage.output import hdf5_written, reserve
 
 FORMAT_VERSION = 2
-"""Version 2 tells the detector's material as a stack; version 1 had four fields for it, which are still read."""
+"""Version 2 describes the detector's material as a stack; version 1 had four fields for it, which are still read."""
 
 
 BLOCK_ROWS = 1000
-"""Showers a block of :class:`ShowersWriter` by default; the unit in which work is done, kept and resumed."""
+"""Showers per block of :class:`ShowersWriter` by default: the unit in which work is done, kept and resumed."""
 
 
 REQUIRED_COLUMNS = ("incident_energies", "showers")
@@ -40,18 +40,18 @@ class _Description(BaseModel):
 
 
 def read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | None, dict[str, Any]]:
-    """Format version, detector and provenance, as far as a file tells them.
+    """Format version, detector and provenance of a file; without the attribute ``fastv``, the first two are None.
 
     Raises:
-        FileFormatError: the attribute is damaged, or of a newer version.
+        FileFormatError: the attribute is damaged, or its format version is newer.
     """
     if "fastv" not in file.attrs:
-        # What `fastv convert` notes in foreign files is for its own way back.
+        # The note of `fastv convert` is for reading back the foreign file.
         return None, None, {name: str(value) for name, value in file.attrs.items() if name != "fastv_conversion"}
     try:
         content = json.loads(file.attrs["fastv"])
     except (TypeError, ValueError, RecursionError) as error:
-        msg = f"{path}: the attribute 'fastv' is no valid JSON ({error})"
+        msg = f"{path}: the attribute 'fastv' is not valid JSON ({error})"
         raise FileFormatError(msg) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -66,7 +66,7 @@ def read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | 
 
 
 def as_json(content: Mapping[str, Any], *, sort_keys: bool = False) -> str:
-    """JSON of settings, with numpy's numbers and paths as plain ones."""
+    """Content as JSON; numpy arrays and numbers become lists and numbers, paths become strings."""
 
     def plain(value: object) -> Any:
         if isinstance(value, np.ndarray | np.generic):
@@ -80,7 +80,7 @@ def as_json(content: Mapping[str, Any], *, sort_keys: bool = False) -> str:
 
 
 def chunk_rows(n_voxels: int, block_rows: int) -> int:
-    """Rows of a chunk: a divisor of ``block_rows``, so that blocks join chunk by chunk, of at most 2 MiB."""
+    """Rows per chunk: a divisor of ``block_rows``, so that blocks are joined chunk by chunk, of at most 2 MiB."""
     sizes = (1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100)
     fitting = [rows for rows in sizes if rows * n_voxels * 4 <= 2**21 and block_rows % rows == 0]
     return max(fitting, default=1)
@@ -116,17 +116,17 @@ def write_file(
     gzip_level: int = 1,
     block_rows: int | None = None,
 ) -> None:
-    """Write a whole file in one piece.
+    """Write a complete showers file at once.
 
     Args:
         path: the file, under a temporary name.
-        columns: data sets by name, ``showers`` among them.
+        columns: data sets by name, including ``showers``.
         attribute: the text of the attribute ``fastv``.
-        gzip_level: 1 to 9.
-        block_rows: showers a block, where the file is one of several that are joined later.
+        gzip_level: compression level, 1 to 9.
+        block_rows: showers per block, if the file is a block that :func:`join_blocks` will join with others.
 
     Raises:
-        OSError: the disk is full or refuses.
+        OSError: the disk is full or cannot be written.
     """
     with hdf5_written(path) as file:
         for name, data in columns.items():
@@ -135,13 +135,24 @@ def write_file(
 
 
 def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int) -> None:
-    """Join files of equal layout; their chunks of showers are copied as they are packed."""
+    """Join files of equal layout into one; compressed chunks of showers are copied as they are.
+
+    Args:
+        blocks: the files, in order.
+        path: the joined file, under a temporary name.
+        total: number of showers.
+        block_rows: showers per block, except for the last.
+
+    Raises:
+        OutputError: a block has different columns.
+        OSError: the disk is full or cannot be written.
+    """
     with hdf5_written(path) as out, h5py.File(blocks[0], "r") as first:
         out.attrs["fastv"] = first.attrs["fastv"]
         layout = {name: (data.shape[1:], data.dtype) for name, data in first.items()}
         for name, (shape, dtype) in layout.items():
             _create(out, name, (total, *shape), dtype, block_rows=block_rows)
-    # HDF5 must not find the disk full: take the space first, with 2 % and 1 MiB for the index of the chunks.
+    # HDF5 must not find the disk full: reserve the space first, with 2 % and 1 MiB for the index of the chunks.
     packed_size = sum(block.stat().st_size for block in blocks)
     reserve(path, packed_size + packed_size // 50 + 2**20)
     with h5py.File(path, "r+") as out:
@@ -149,7 +160,7 @@ def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int)
         for i, block in enumerate(blocks):
             with h5py.File(block, "r") as part:
                 if {name: (data.shape[1:], data.dtype) for name, data in part.items()} != layout:
-                    msg = f"block {i} has other columns than the first; all showers of a file need the same"
+                    msg = f"block {i} has other columns than block 0; all showers of a file need the same columns"
                     raise OutputError(msg)
                 copy_packed(part["showers"], out["showers"], i * block_rows)
                 for name, rows in held.items():
@@ -158,7 +169,7 @@ def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int)
 
 
 def _write_held(held: list[NDArray[Any]], target: h5py.Dataset, end: int) -> None:
-    """Write the rows before ``end`` when they fill a chunk, which blocks may be too small to do, or are the last."""
+    """Write the held rows, which end at ``end``, once they fill a chunk or are the last; a block may be smaller."""
     count = sum(map(len, held))
     if count >= target.chunks[0] or end == len(target):
         target[end - count : end] = np.concatenate(held)

@@ -25,13 +25,17 @@ class Showers:
     """Showers in memory.
 
     Attributes:
-        incident_energies: (N,) MeV, float64.
-        energies: voxel energies (N, V) MeV, float32, flattened (layer, alpha, r), r fastest.
-        detector: the detector whose mesh gives V its meaning.
-        theta, phi: (N,) rad, or None.
-        pdg: (N,) particle codes, or None.
-        extra: further columns with N rows, such as ``cpu_seconds``.
+        incident_energies: incident energies (N,) in MeV, float64.
+        energies: voxel energies (N, V) in MeV, float32, flattened (layer, alpha, r), r fastest.
+        detector: the detector; V is the number of voxels of its mesh.
+        theta, phi: polar and azimuthal angles (N,) in rad, or None.
+        pdg: PDG codes (N,) of the particles, or None.
+        extra: extra columns with N rows, such as ``cpu_seconds``.
         provenance: how the showers were made (engine, version, physics, seed or model digest).
+
+    Raises:
+        GeometryError: the voxel energies do not fit the mesh.
+        FileFormatError: a column does not have one row per shower.
     """
 
     incident_energies: NDArray[np.float64]
@@ -45,20 +49,20 @@ class Showers:
 
     def __post_init__(self) -> None:
         if self.energies.ndim != 2:
-            msg = f"energies must have the shape (N, V), they have {self.energies.shape}"
+            msg = f"energies must have the shape (N, V), got {self.energies.shape}"
             raise GeometryError(msg)
         n, v = self.energies.shape
         if v != self.detector.mesh.n_voxels:
-            msg = f"showers have {v} voxels, the mesh of {self.detector.name} has {self.detector.mesh.n_voxels}"
+            msg = f"showers have {v} voxels; the mesh of {self.detector.name} has {self.detector.mesh.n_voxels}"
             raise GeometryError(msg)
         flat = {"incident_energies": self.incident_energies, "theta": self.theta, "phi": self.phi, "pdg": self.pdg}
         for name, column in flat.items():
             if column is not None and np.ndim(column) != 1:
-                msg = f"{name} must have the shape (N,), it has {np.shape(column)}"
+                msg = f"{name} must have the shape (N,), got {np.shape(column)}"
                 raise FileFormatError(msg)
         for name, column in {**flat, **self.extra}.items():
             if column is not None and len(column) != n:
-                msg = f"{name} has {len(column)} rows, showers have {n}"
+                msg = f"{name} has {len(column)} rows for {n} showers"
                 raise FileFormatError(msg)
 
     @classmethod
@@ -71,7 +75,7 @@ class Showers:
         extra: Mapping[str, NDArray[Any]] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Showers:
-        """Showers from their conditions and voxel energies (N, V) in MeV; other arguments as the attributes."""
+        """Showers from conditions and voxel energies (N, V) in MeV; the other arguments are those of the class."""
         own = {each.attribute: conditions.get(name) for name, each in CONDITIONS.items() if each.attribute}
         further = {
             each.column: conditions.columns[name]
@@ -85,7 +89,7 @@ class Showers:
         return len(self.energies)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Showers:
-        """Some of the showers, by slice, mask or indices."""
+        """Selected showers, by slice, mask or indices."""
         return replace(
             self,
             incident_energies=self.incident_energies[rows],
@@ -112,14 +116,18 @@ class Showers:
 
     @property
     def grid(self) -> NDArray[np.float32]:
-        """Voxel energies (N, layer, alpha, r) of a regular mesh, a view."""
+        """Voxel energies (N, layer, alpha, r) of a regular mesh, as a view."""
         return self.energies.reshape(-1, *self.mesh.shape)
 
     def write(self, path: str | Path, *, force: bool = False, gzip_level: int = 1) -> None:
-        """Write one complete file.
+        """Write a complete file.
 
-        ``gzip_level`` 9 packs some 10 % denser than 1 and takes several times as long. The packed file is made in
-        memory first; :class:`ShowersWriter` writes what does not fit there.
+        The compressed file is first made in memory; for larger samples use :class:`ShowersWriter`.
+
+        Args:
+            path: the showers file.
+            force: replace an existing file.
+            gzip_level: 1 to 9; 9 gives files about 10 % smaller than 1 and takes several times as long.
 
         Raises:
             OutputError: the file exists and ``force`` is false, a value is not physical, or the disk is full.
@@ -130,7 +138,7 @@ class Showers:
 
 
 def joined(parts: Sequence[Showers]) -> Showers:
-    """Several showers of the same detector and columns as one.
+    """Concatenate showers that have the same detector and columns.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -147,11 +155,11 @@ def joined(parts: Sequence[Showers]) -> Showers:
 
 
 def write_showers(path: Path, showers: Showers, *, gzip_level: int = 1, block_rows: int | None = None) -> None:
-    """Write showers under a temporary name; arguments as :func:`fastv.showers.layout.write_file`.
+    """Write showers to a file under a temporary name; arguments as for :func:`fastv.showers.layout.write_file`.
 
     Raises:
         OutputError: a value is not physical.
-        OSError: the disk is full or refuses.
+        OSError: the disk is full or cannot be written.
     """
     _check_physical(showers)
     attribute = attribute_text(showers.detector, showers.provenance)
@@ -170,7 +178,7 @@ def _columns(showers: Showers) -> dict[str, NDArray[Any]]:
 
 
 def _check_physical(showers: Showers) -> None:
-    """Refuse at the time of writing what no reader accepts."""
+    """Refuse to write values that no reader would accept."""
     try:
         showers.conditions.check("refused to write")
         check_voxels(showers.energies, "refused to write", range(len(showers)))

@@ -1,6 +1,6 @@
-"""Spectra of incident energies and angles: of a simulation, by the number of an event; of a request, by a seed.
+"""Spectra of incident energies and angles, for simulations (a function of the event number) and for generation.
 
-Inside, energies are in MeV and angles in rad.
+Energies are in MeV, angles in rad.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ class Spectrum(Frozen):
     """The spectrum of incident energies of a simulation.
 
     Attributes:
-        kind: ``list``: the values are used in turn; ``file``: the same with the energies of a file; ``log-uniform``,
-            ``uniform`` and ``power``: drawn between two values, for ``power`` with a density proportional to E^index.
-        values: energies in MeV: all of a list or file, otherwise the lowest and the highest.
+        kind: ``list`` (the values are used in turn), ``file`` (the energies of a file are used in turn),
+            ``log-uniform``, ``uniform``, or ``power`` (density proportional to E^index).
+        values: energies in MeV: all those of a list or file, otherwise the lowest and the highest.
         index: exponent of a power law, otherwise None.
-        source: name and SHA-256 digest of a file.
+        source: name and SHA-256 of the file, otherwise None.
+
+    Raises:
+        SettingsError: the values or the index do not fit the kind.
 
     Example:
         >>> spectrum = parse_spectrum("power-2:1-100GeV")
@@ -54,26 +57,26 @@ class Spectrum(Frozen):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         if self.is_range and not (len(self.values) == 2 and self.values[0] < self.values[1]):
-            msg = f"a spectrum that is {self.kind} goes from a lower to a higher energy, got {self.values} MeV"
+            msg = f"a {self.kind} spectrum needs a lower and a higher energy, got {self.values} MeV"
             raise SettingsError(msg)
         if (self.kind == "power") != (self.index is not None):
-            msg = "a power law, and only it, has an index"
+            msg = "a power law needs an index; other spectra have none"
             raise SettingsError(msg)
         return self
 
     @property
     def is_range(self) -> bool:
-        """Whether energies are drawn between two values."""
+        """Whether energies are drawn between the two values."""
         return self.kind not in ("list", "file")
 
     @property
     def low(self) -> float:
-        """The lowest energy, MeV."""
+        """The lowest energy in MeV."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """The highest energy, MeV."""
+        """The highest energy in MeV."""
         return max(self.values)
 
     @property
@@ -82,15 +85,15 @@ class Spectrum(Frozen):
         return len(self.values) if self.kind == "list" else 1
 
     def energies(self, events: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Energies of events in MeV, shape (n,).
+        """Energies (n,) of events in MeV.
 
-        Event i of a list or file has value i modulo their number. For the other kinds the cumulative distribution is
-        inverted: with u uniform, q = E_high / E_low and p = index + 1, E = E_low q^u for p = 0 (log-uniform), otherwise
+        For a list or file of k values, event i has value i modulo k. For the other kinds the cumulative distribution is
+        inverted: with q = E_high / E_low and p = index + 1, E = E_low q^u for p = 0 (log-uniform), otherwise
         E = E_low (1 + u (q^p - 1))^(1/p), which is uniform for p = 1.
 
         Args:
-            events: numbers of the events (n,), from 0.
-            uniform: one random number u in [0, 1] for each event, shape (n,).
+            events: numbers (n,) of the events, from 0.
+            uniform: random numbers u (n,) in [0, 1].
         """
         if not self.is_range:
             return np.asarray(self.values)[events % len(self.values)]
@@ -101,7 +104,7 @@ class Spectrum(Frozen):
         return np.clip(self.low * drawn, self.low, self.high)
 
     def describe(self) -> str:
-        """A short description of the spectrum; :func:`parse_spectrum` accepts that of a range or list.
+        """A short description; that of a range or list can be read back by :func:`parse_spectrum`.
 
         Example:
             >>> parse_spectrum("1-1000GeV").describe()
@@ -116,7 +119,7 @@ class Spectrum(Frozen):
 
 
 def parse_spectrum(text: str) -> Spectrum:
-    """A spectrum from a text or a file.
+    """Parse a spectrum, or read the energies of a file.
 
     Args:
         text: ``50GeV``; a list ``10,50GeV``; a log-uniform range ``1-1000GeV``; ``uniform:1-100GeV``; a power law such
@@ -125,7 +128,7 @@ def parse_spectrum(text: str) -> Spectrum:
 
     Raises:
         SettingsError: the text is none of these, or an energy is not above zero.
-        FileFormatError: the file is missing, damaged, or has no energies.
+        FileFormatError: the file is missing, damaged, or contains no energies.
 
     Example:
         >>> parse_spectrum("uniform:1-100GeV").kind
@@ -163,11 +166,11 @@ def of_spec(spec: EnergySpec) -> Spectrum:
 
 
 def drawn(values: EnergySpec | AngleSpec | tuple[int, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """What a request asks for, for ``n`` showers, shape (n,).
+    """Draw the values (n,) of a requested condition.
 
-    A range of energies is drawn log-uniformly, one of angles uniformly. A list is not random. Energies come in equal
-    shares and in order, n/k showers of the first, then of the second, and so on; where n is no multiple of k, the first
-    ones get one more. Angles and particles take turns, so that each meets every energy.
+    A range of energies is log-uniform, a range of angles uniform. Lists are not random: of k energies, each has n/k
+    consecutive showers (the first ones one more, if k does not divide n); angles and PDG codes alternate from shower to
+    shower, so that each value occurs at every energy.
 
     Example:
         >>> rng = np.random.default_rng(1)
@@ -187,12 +190,15 @@ def drawn(values: EnergySpec | AngleSpec | tuple[int, ...], n: int, rng: np.rand
 def angles(
     spec: AngleSpec, turn: NDArray[np.int64], uniform: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Angles (n,) in rad, and the turns of what comes after them.
+    """Angles of showers: uniform in a range, or the values of a list in turn.
 
     Args:
-        spec: a range, in which angles are uniform, or a list, whose values take turns.
-        turn: how often the conditions before this one have started again, for each shower (n,).
-        uniform: a random number of each, from 0 to 1, for a range.
+        spec: the range or list.
+        turn: for each shower (n,), how often all combinations of the faster varying conditions were completed before.
+        uniform: for a range, random numbers (n,) in [0, 1].
+
+    Returns:
+        Angles (n,) in rad, and ``turn`` (n,) for the next condition.
 
     Example:
         >>> values, turn = angles(AngleSpec((1.0, 1.5)), np.arange(5), np.zeros(5))
@@ -216,7 +222,7 @@ def _from_file(path: Path) -> Spectrum:
         raise FileFormatError(msg) from error
     bad = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
     if not energies.size or bad.size:
-        msg = f"{path}: " + (f"energy {bad[0]} is {energies[bad[0]]} MeV" if bad.size else "it holds no energies")
+        msg = f"{path}: " + (f"energy {bad[0]} is {energies[bad[0]]} MeV" if bad.size else "it contains no energies")
         raise FileFormatError(msg)
     return Spectrum(kind="file", values=tuple(energies.tolist()), source={"file": path.name, "sha256": digest})
 
@@ -225,7 +231,7 @@ def _hdf5_energies(path: Path) -> NDArray[np.float64]:
     with h5py.File(path, "r") as file:
         data = file.get("incident_energies")
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.size is None:
-            msg = f"{path}: no energies 'incident_energies'; the file holds: {', '.join(sorted(file)) or 'nothing'}"
+            msg = f"{path}: no energies 'incident_energies'; the file contains: {', '.join(sorted(file)) or 'nothing'}"
             raise FileFormatError(msg)
         return np.asarray(data[...], dtype=np.float64).reshape(-1)
 

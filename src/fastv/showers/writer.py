@@ -1,4 +1,4 @@
-"""Showers files written in blocks that survive a kill."""
+"""Writing showers files in blocks that survive a kill."""
 
 from __future__ import annotations
 
@@ -19,28 +19,26 @@ from fastv.storage.output import check_free, readable_os_errors, written_whole
 
 
 class ShowersWriter:
-    """Write a showers file block by block, so that a kill at any moment loses no finished block.
+    """Writer of a showers file block by block, so that a kill at any moment loses no finished block.
 
-    Finished blocks lie in ``.<name>.parts`` beside the output. :meth:`finish` joins them, without packing the data
-    again, into a temporary file, renames it and removes the blocks. ``request`` describes what is being written; blocks
-    of another request are never mixed in. Only one writer at a time holds an output.
-
-    Blocks may be written in any order. How large they were is seen in the file only where they are smaller than its
-    usual chunks, or do not divide :data:`BLOCK_ROWS`: then its chunks are cut or placed in another way.
+    Finished blocks are kept in the folder ``.<name>.parts`` next to the output, in any order. :meth:`finish` joins them
+    into a temporary file without recompressing the data, renames it and removes the blocks. Only one writer at a time
+    can use an output. The block size affects the chunks of the file only if blocks are smaller than its usual chunks or
+    do not divide :data:`BLOCK_ROWS`.
 
     Args:
         path: the final file.
-        total: number of showers; block i holds the showers from ``i * block_rows`` on.
-        request: what makes this output what it is (model digest, seed, conditions), as JSON data.
-        block_rows: showers a block, :data:`BLOCK_ROWS` by default; fewer where each one is expensive. A resumed run
-            needs that of the interrupted one, which :meth:`left_behind` tells.
-        resume: continue blocks left by an interrupted run; one that was killed after its file was complete has nothing
-            missing.
-        force: replace an existing output and forget blocks left behind (unless ``resume``).
+        total: number of showers; block i starts with shower ``i * block_rows``.
+        request: JSON data that identify the content (model digest, seed, conditions); a run with a different request
+            cannot continue these blocks.
+        block_rows: showers per block, by default :data:`BLOCK_ROWS`; fewer if each shower is expensive. A resumed run
+            needs the value of the interrupted one, see :meth:`left_behind`.
+        resume: continue an interrupted run. If it was killed after its file was complete, no block is missing.
+        force: replace an existing output and, unless ``resume``, discard the blocks of an interrupted run.
 
     Raises:
-        OutputError: the output exists; or blocks are left and neither ``resume`` nor ``force`` is given; or the blocks
-            left are of another request; or another program is writing this output.
+        OutputError: the output exists; or an interrupted run left blocks, and neither ``resume`` nor ``force`` is given
+            or its request differs; or another program is writing this output.
         SettingsError: ``total`` or ``block_rows`` is below one.
 
     Example:
@@ -69,9 +67,9 @@ class ShowersWriter:
         self._lock: int | None = None
         self.total = total
         self.block_rows = BLOCK_ROWS if block_rows is None else block_rows
-        for what, number in {"the number of showers": total, "the number of showers a block": self.block_rows}.items():
+        for what, number in {"showers": total, "showers per block": self.block_rows}.items():
             if number < 1:
-                msg = f"{what} must be at least 1, got {number}"
+                msg = f"the number of {what} must be at least 1, got {number}"
                 raise SettingsError(msg)
         text = as_json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
         self._complete = resume and not force and _is_left_complete(Path(path), text)
@@ -97,7 +95,7 @@ class ShowersWriter:
                 elif note.read_text(encoding="utf-8") != text:
                     msg = (
                         f"{self.path}: {self._difference(request)}; "
-                        "use those with `resume=True`, or start over with `force=True`"
+                        "repeat them with `resume=True`, or start over with `force=True`"
                     )
                     raise OutputError(msg)
                 self._drop_damaged()
@@ -107,7 +105,7 @@ class ShowersWriter:
 
     @staticmethod
     def left_behind(path: str | Path) -> dict[str, Any] | None:
-        """What an interrupted run was writing to ``path``: its request, ``total`` and ``block_rows``; None without one.
+        """Request, ``total`` and ``block_rows`` of an interrupted run that was writing ``path``; None if there is none.
 
         Example:
             >>> ShowersWriter.left_behind("never-written.h5") is None
@@ -121,10 +119,10 @@ class ShowersWriter:
 
     @classmethod
     def check_free(cls, path: str | Path, *, force: bool, resume: bool) -> Path:
-        """Refuse early, before any work, an output that exists; arguments as for the writer.
+        """Refuse an existing output before any work is done; arguments as for the writer.
 
-        With ``resume`` it may exist as long as an interrupted run has left something: that run may have been killed
-        after its file was complete. Whether it is of the same request is for the writer to say.
+        With ``resume`` the output may exist if an interrupted run left its folder: it may have been killed after its
+        file was complete. Whether the request is the same is checked by the writer.
 
         Raises:
             OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
@@ -139,13 +137,13 @@ class ShowersWriter:
         return "the interrupted run had other settings"
 
     def _forget(self, keep: Sequence[str] = ("lock",)) -> None:
-        """Remove what a run has left, but for the lock that we hold."""
+        """Remove the files of an interrupted run, except those named ``keep``."""
         for left in self._parts.iterdir():
             if left.name not in keep:
                 left.unlink()
 
     def _drop_damaged(self) -> None:
-        """Forget blocks that a crash of the machine has damaged, and temporary files of a killed run."""
+        """Remove blocks that a crash of the machine has damaged, and temporary files of a killed run."""
         for left in self._parts.glob("*.part"):
             left.unlink()
         for block in range(self.n_blocks):
@@ -163,15 +161,15 @@ class ShowersWriter:
 
     @property
     def n_blocks(self) -> int:
-        """Number of blocks of the whole output."""
+        """Number of blocks of the output."""
         return -(-self.total // self.block_rows)
 
     def rows(self, block: int) -> slice:
-        """The showers of a block."""
+        """The showers of a block, as a slice."""
         return slice(block * self.block_rows, min((block + 1) * self.block_rows, self.total))
 
     def missing(self) -> list[int]:
-        """Blocks still to be written."""
+        """Numbers of the blocks that are not written yet."""
         if self._complete:
             return []
         return [block for block in range(self.n_blocks) if not self._block_path(block).exists()]
@@ -180,11 +178,11 @@ class ShowersWriter:
         return self._parts / f"{block:06d}.h5"
 
     def write_block(self, block: int, showers: Showers) -> None:
-        """Keep one finished block.
+        """Write one block.
 
         Raises:
             OutputError: the disk is full, or a value is not physical.
-            ValueError: the output has no such block, or it has another number of showers.
+            ValueError: there is no such block, or the number of showers is wrong.
         """
         rows = self.rows(block)
         if not 0 <= block < self.n_blocks or len(showers) != rows.stop - rows.start:
@@ -203,7 +201,7 @@ class ShowersWriter:
             raise
 
     def finish(self) -> None:
-        """Join the blocks, give the file its final name and remove the blocks.
+        """Join the blocks into the final file and remove them.
 
         Raises:
             OutputError: blocks are missing or do not fit together, or the disk is full; the blocks are kept.
@@ -218,13 +216,13 @@ class ShowersWriter:
                     [self._block_path(block) for block in range(self.n_blocks)], joined, self.total, self.block_rows
                 )
         with suppress(OSError):
-            # The request goes last: a kill before that leaves what tells the next run that all is done.
+            # The request is removed last: until then it tells the next run that everything is done.
             self._forget(keep=("lock", "request.json"))
             shutil.rmtree(self._parts)
         self.close()
 
     def close(self) -> None:
-        """Let go of the output; finished blocks stay for a later ``resume``."""
+        """Release the output; finished blocks are kept for a later ``resume``."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -234,18 +232,18 @@ class ShowersWriter:
 
 
 def _parts_of(path: Path) -> Path:
-    """The folder of the blocks of an output."""
+    """The folder with the blocks of an output."""
     path = path.resolve() if path.is_symlink() else path
     return path.with_name(f".{path.name}.parts")
 
 
 def _is_left_complete(path: Path, request: str) -> bool:
-    """Whether a run of this request was killed between giving its file the final name and cleaning up."""
+    """Whether a run with this request was killed after renaming its file and before removing its blocks."""
     parts = _parts_of(path)
     try:
         if not path.is_file() or (parts / "request.json").read_text(encoding="utf-8") != request:
             return False
-        # The file may be an older one that the killed run was about to replace: what it holds decides.
+        # The file may be an older one that the killed run was about to replace: compare the content.
         with ShowersFile(path) as whole:
             if len(whole) != json.loads(request)["total"] or (parts / "joined.part").exists():
                 return False

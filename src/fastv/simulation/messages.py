@@ -1,9 +1,9 @@
-"""What processes and workers of a cluster tell each other: JSON for words, ``.npy`` for numbers, nothing executable.
+"""Messages between processes and workers of a cluster: JSON for text, ``.npy`` for arrays, nothing executable.
 
-A message on a pipe is one line of JSON, ``[kind, content, n]``, and the n bytes that follow it.
-The bytes of showers or tracks are one line of JSON, ``{"arrays": [name, ...], "words": {...}}``, and these arrays one
-after another as ``numpy.save`` writes them, without pickle. The words of showers are their provenance. Their detector
-is left out: whoever asked for them knows it from the request.
+A message on a pipe is one line of JSON, ``[kind, content, n]``, followed by n bytes. The bytes of showers or tracks are
+one line of JSON, ``{"arrays": [name, ...], "words": {...}}``, followed by these arrays as ``numpy.save`` writes them,
+without pickle. The words of showers are their provenance. Their detector is not sent, as the receiver knows it from the
+request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXTRA = "extra/"
 
 
 def send(pipe: IO[bytes], kind: str, content: Any = None, data: bytes = b"") -> None:
-    """Write one message: a kind, some JSON data, and bytes."""
+    """Write one message: its kind, JSON content, and bytes."""
     pipe.write(json.dumps([kind, content, len(data)]).encode() + b"\n")
     pipe.write(data)
     pipe.flush()
@@ -39,8 +39,8 @@ def receive(pipe: IO[bytes]) -> tuple[str, Any, bytes]:
     """Read one message.
 
     Raises:
-        EOFError: it was cut off.
-        ValueError: it is no message.
+        EOFError: the pipe ended before the message was complete.
+        ValueError: the message is not valid JSON.
 
     Example:
         >>> pipe = io.BytesIO()
@@ -75,41 +75,41 @@ def _unpacked(data: bytes) -> tuple[dict[str, NDArray[Any]], Any]:
 
 
 def packed_showers(showers: Showers) -> bytes:
-    """Showers as bytes, without their detector."""
+    """Encode showers as bytes, without their detector."""
     columns = {name: getattr(showers, name) for name in ("incident_energies", "energies", "theta", "phi", "pdg")}
     extra = {f"{_EXTRA}{name}": np.asarray(column) for name, column in showers.extra.items()}
     return _packed({**columns, **extra}, dict(showers.provenance))
 
 
 def unpacked_showers(data: bytes, detector: Detector) -> Showers:
-    """Showers from their bytes."""
+    """Decode showers."""
     arrays, provenance = _unpacked(data)
     extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in list(arrays) if name.startswith(_EXTRA)}
     return Showers(**arrays, detector=detector, extra=extra, provenance=provenance)
 
 
 def packed_tracks(tracks: Tracks) -> bytes:
-    """Tracks as bytes."""
+    """Encode tracks as bytes."""
     return _packed(tracks.columns, {})
 
 
 def unpacked_tracks(data: bytes) -> Tracks:
-    """Tracks from their bytes."""
+    """Decode tracks."""
     return Tracks(_unpacked(data)[0])
 
 
-def told_error(error: FastVError) -> list[str]:
-    """An error of ours as JSON data: the name of its class, and its message."""
+def packed_error(error: FastVError) -> list[str]:
+    """Encode an error of FastV as JSON data: the name of its class, and its message."""
     return [type(error).__name__, str(error)]
 
 
-def error_of(told: Sequence[str]) -> FastVError:
-    """The error that :func:`told_error` has told.
+def unpacked_error(content: Sequence[str]) -> FastVError:
+    """Decode an error.
 
     Example:
-        >>> error_of(["SettingsError", "no such particle"])
+        >>> unpacked_error(["SettingsError", "no such particle"])
         SettingsError('no such particle')
     """
-    name, message = told
+    name, message = content
     kind = getattr(errors, name, None)
     return kind(message) if isinstance(kind, type) and issubclass(kind, FastVError) else FastVError(message)

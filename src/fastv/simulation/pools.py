@@ -1,7 +1,7 @@
-"""Where events are simulated: processes of this machine, or the workers of a Dask cluster.
+"""Pools of workers that simulate events: processes on this machine, or the workers of a Dask cluster.
 
-A pool takes events and gives futures of their showers. Both kinds run Geant4 in a :class:`GeantProcess`, replace one
-that dies, and try events again whose simulation failed.
+A pool takes events and returns futures of their showers. Both kinds run Geant4 in a :class:`GeantProcess`, replace
+processes that die, and simulate failed events again.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ if TYPE_CHECKING:
     from fastv.simulation.tracks import Tracks
 
 ATTEMPTS = 3
-"""How often events are simulated before they are given up."""
+"""Number of attempts to simulate events."""
 
 CONNECT_SECONDS = 20.0
-"""How long a scheduler may take to answer."""
+"""Time in s within which a scheduler must answer."""
 
 
 class Pool(Protocol):
-    """What simulates events."""
+    """The interface of pools."""
 
     def provenance(self) -> dict[str, Any]:
-        """Provenance of the showers, as the place where they are made has it."""
+        """Provenance of the showers, as determined where they are simulated."""
 
     def showers(self, events: Sequence[int]) -> Future[Showers]:
-        """Showers of events, later.
+        """Simulate events; the future has their showers.
 
-        The future raises a ``ShowerError`` if they failed :data:`ATTEMPTS` times, and a ``FastVError`` if no showers of
-        the request can be simulated.
+        It raises a ``ShowerError`` if the events failed :data:`ATTEMPTS` times, and a ``FastVError`` if the request
+        cannot be simulated.
         """
 
     def tracks(self, event: int, above: float) -> Future[Tracks]:
-        """Tracks of one event that start with more than ``above`` MeV, later; errors as with showers."""
+        """Simulate one event; the future has its tracks that start above ``above`` in MeV. Errors as for showers."""
 
     def close(self) -> None:
-        """End all processes and forget what is not finished."""
+        """End all processes and cancel unfinished tasks."""
 
 
 def usable_processors() -> int:
-    """Processors that this process may use; a batch system often grants only some of them."""
+    """Number of processors that this process may use; batch systems often grant only some of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class LocalPool:
-    """Processes of this machine.
+    """A pool of processes on this machine.
 
     Args:
         request: what to simulate.
-        workers: how many processes at a time.
-        on_event: told, from any thread, of each event that is finished.
+        workers: number of processes.
+        on_event: called, from any thread, with the number of each finished event.
     """
 
     def __init__(self, request: SimulationRequest, workers: int, on_event: Callable[[int], None] | None = None) -> None:
         self._request = request
         self._on_event = on_event
-        # Each thread waits for a process of its own.
+        # Each thread controls a process of its own.
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="geant4")
         self._mine = threading.local()
         self._lock = threading.Lock()
@@ -85,15 +85,15 @@ class LocalPool:
         return self._request.provenance()
 
     def showers(self, events: Sequence[int]) -> Future[Showers]:
-        """Showers of events, later."""
+        """Simulate events; the future has their showers."""
         return self._threads.submit(self._tried, lambda process: process.showers(events, self._on_event))
 
     def tracks(self, event: int, above: float) -> Future[Tracks]:
-        """Tracks of one event, later."""
+        """Simulate one event; the future has its tracks."""
         return self._threads.submit(self._tried, lambda process: process.tracks(event, above))
 
     def close(self) -> None:
-        """End all processes and forget what is not finished."""
+        """End all processes and cancel unfinished tasks."""
         with self._lock:
             self._closing = True
             for process in self._processes:
@@ -114,7 +114,7 @@ class LocalPool:
         raise AssertionError  # the last attempt returns or raises
 
     def _process(self) -> GeantProcess:
-        """The process of this thread; a new one if it has none that lives."""
+        """The process of this thread; a new one if it has none that is running."""
         mine: GeantProcess | None = getattr(self._mine, "process", None)
         if mine is not None and not mine.alive:
             self._drop()
@@ -137,11 +137,11 @@ class LocalPool:
 
 
 class ClusterPool:
-    """Workers of a Dask cluster; FastV and the data sets of Geant4 must be there as well.
+    """A pool of workers of a Dask cluster, on which FastV and the data sets of Geant4 must be installed.
 
     Args:
         request: what to simulate.
-        address: of the scheduler, such as ``tcp://host:8786``.
+        address: address of the scheduler, such as ``tcp://host:8786``.
 
     Raises:
         SimulationError: the scheduler does not answer.
@@ -154,7 +154,7 @@ class ClusterPool:
         except ImportError as error:
             msg = "`scheduler` needs Dask; pip install 'fastv-hep[cluster]'"
             raise MissingExtraError(msg) from error
-        # A scheduler that goes away is told by our own error, not by a traceback of Dask's.
+        # A lost scheduler is reported by an error of ours, not by a traceback from Dask.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -162,14 +162,14 @@ class ClusterPool:
             msg = f"no Dask scheduler answers at {address} ({_first_line(error)}); start one, or leave `scheduler` out"
             raise SimulationError(msg) from error
         self._client, self.address = client, address
-        # A task, unlike scattered data, is done again when the worker that holds its result is lost.
+        # Unlike scattered data, the result of a task is recomputed if the worker that holds it is lost.
         self._task = self._client.submit(str, request.model_dump_json(), pure=False)
         self._detector = request.detector
         self._executor: Executor = self._client.get_executor(pure=False, retries=ATTEMPTS - 1)
 
     @property
     def workers(self) -> int:
-        """Threads of the workers that are there now."""
+        """Number of threads of the workers that are connected now."""
         return sum(self._client.nthreads().values())
 
     def provenance(self) -> dict[str, Any]:
@@ -178,42 +178,42 @@ class ClusterPool:
         return provenance
 
     def showers(self, events: Sequence[int]) -> Future[Showers]:
-        """Showers of events, later."""
+        """Simulate events; the future has their showers."""
         return self._submit(partial(unpacked_showers, detector=self._detector), _showers, list(events))
 
     def tracks(self, event: int, above: float) -> Future[Tracks]:
-        """Tracks of one event, later."""
+        """Simulate one event; the future has its tracks."""
         return self._submit(unpacked_tracks, _tracks, event, above)
 
     def close(self) -> None:
-        """Forget what is not finished; workers end what they are at."""
+        """Cancel unfinished tasks; workers finish those that they are running."""
         with suppress(Exception):  # the scheduler may be gone
             self._client.close(timeout=5)
 
     def _submit(self, unpack: Callable[[Any], Any], task: Callable[..., str | bytes], *arguments: Any) -> Future[Any]:
-        """Submit a task and unpack its result; what Dask raises becomes an error of ours."""
+        """Submit a task and unpack its result; exceptions of Dask become errors of FastV."""
         translated: Future[Any] = Future()
 
         def finish(future: Future[Any]) -> None:
             if future.cancelled():
-                msg = f"the scheduler {self.address} is gone; finished showers are kept, the same command goes on"
+                msg = f"the scheduler {self.address} was lost; finished showers are kept, the same command continues"
                 translated.set_exception(SimulationError(msg))
             elif (error := future.exception()) is None:
                 translated.set_result(unpack(future.result()))
             elif isinstance(error, FastVError | ShowerError):
                 translated.set_exception(error)
             elif type(error).__name__ == "KilledWorker":
-                translated.set_exception(ShowerError("the workers that were at it died one after another"))
+                translated.set_exception(ShowerError("the workers that simulated these events died one after another"))
             else:
-                msg = f"a worker of {self.address} fails: {type(error).__name__}: {_first_line(error)}"
+                msg = f"a worker of {self.address} failed: {type(error).__name__}: {_first_line(error)}"
                 translated.set_exception(SimulationError(msg))
 
         self._executor.submit(task, self._task, __version__, *arguments).add_done_callback(finish)
         return translated
 
 
-# What follows runs in threads of Dask's workers. Each thread keeps its process for the next events. The request comes
-# as JSON, and what goes back is JSON or bytes, so that Dask has only texts, numbers and bytes to send.
+# The functions below run in threads of Dask's workers. Each thread keeps its process for further events. The request is
+# sent as JSON, results as JSON or bytes, so that Dask transfers only strings, numbers and bytes.
 _worker = threading.local()
 
 

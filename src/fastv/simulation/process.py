@@ -1,4 +1,4 @@
-"""Geant4 in a process of its own, as a Python object: a crash of Geant4 becomes an exception here."""
+"""Geant4 in a separate process, controlled by a Python object: a crash of Geant4 becomes an exception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from fastv.simulation.data_sets import OVERRIDES, VARIABLE, data_folder
-from fastv.simulation.messages import error_of, receive, unpacked_showers, unpacked_tracks
+from fastv.simulation.messages import receive, unpacked_error, unpacked_showers, unpacked_tracks
 
 if TYPE_CHECKING:
     from fastv.showers import Showers
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from fastv.simulation.tracks import Tracks
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""One worker is one thread; there are as many workers as are wanted."""
+"""Each worker uses one thread; the number of workers is chosen by the user."""
 
 
 class ShowerError(Exception):
-    """Geant4 failed in a way that another try may mend; the message tells where, and Geant4's last words."""
+    """Geant4 failed in a way that another attempt may avoid; the message says where, with Geant4's last output."""
 
 
 class GeantProcess:
-    """One process that runs Geant4 for one request.
+    """A process that runs Geant4 for one request.
 
-    The process starts with the object. It ends with :meth:`close`, with the thread that made it, and by itself when
-    nothing was asked of it for long.
+    The process starts when the object is created. It ends with :meth:`close`, with the thread that created it, or after
+    ``idle_seconds`` without work.
 
     Args:
         request: what to simulate.
-        idle_seconds: after so long without work the process ends.
+        idle_seconds: time without work after which the process ends.
 
     Raises:
-        ShowerError: the system starts no more processes.
+        ShowerError: the system cannot start another process.
     """
 
     def __init__(self, request: SimulationRequest, idle_seconds: float = 120.0) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
         environment = {name: value for name, value in os.environ.items() if name not in OVERRIDES}
         environment |= {**dict.fromkeys(_THREADS, "1"), VARIABLE: str(data_folder())}
-        # -P: a random.py in the user's folder must not be taken for Python's.
+        # -P: a random.py in the user's folder must not be imported instead of Python's.
         command = [sys.executable, "-P", "-m", "fastv.simulation.worker", str(os.getpid()), str(idle_seconds)]
         try:
             self._process = subprocess.Popen(
@@ -54,17 +54,21 @@ class GeantProcess:
             )
         except OSError as error:  # no memory, or too many processes
             self._log.close()
-            msg = f"no process for Geant4 can be started: {error.strerror or error}"
+            msg = f"cannot start a process for Geant4: {error.strerror or error}"
             raise ShowerError(msg) from error
         self._detector = request.detector
         self._request: str | None = request.model_dump_json()
 
     def showers(self, events: Sequence[int], on_event: Callable[[int], None] | None = None) -> Showers:
-        """Simulate events; ``on_event`` is told of each that is finished.
+        """Simulate events.
+
+        Args:
+            events: numbers of the events.
+            on_event: called with the number of each finished event.
 
         Raises:
             ShowerError: Geant4 failed; the message names the event.
-            FastVError: the request cannot be simulated; to try again is of no use.
+            FastVError: the request cannot be simulated, so another attempt would fail too.
         """
         for kind, content, data in self._answers({"events": [int(event) for event in events]}, events):
             if kind == "showers":
@@ -74,7 +78,7 @@ class GeantProcess:
         raise AssertionError  # the answers end with showers or with an exception
 
     def tracks(self, event: int, above: float = 0.0) -> Tracks:
-        """The tracks of one event that start with more than ``above`` MeV.
+        """Simulate one event and return its tracks that start with a kinetic energy above ``above`` in MeV.
 
         Raises:
             ShowerError: Geant4 failed.
@@ -85,19 +89,19 @@ class GeantProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the process at once, from any thread; what is being asked of it fails."""
+        """End the process at once, from any thread; its current task fails."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and let go of all that belongs to it; for the thread that asks it."""
+        """End the process and release its resources; to be called by the thread that uses it."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._log):
-            with suppress(OSError):  # of a pipe whose other end is gone
+            with suppress(OSError):  # the other end of a pipe may be closed
                 pipe.close()  # type: ignore[union-attr]
 
     def __enter__(self) -> Self:
@@ -111,7 +115,7 @@ class GeantProcess:
             self.close()
 
     def _answers(self, task: dict[str, Any], events: Sequence[int]) -> Iterator[tuple[str, Any, bytes]]:
-        """Send a task and yield what comes back: kind, content and bytes of each message."""
+        """Send a task and yield the answers: kind, content and bytes of each message."""
         where = "Geant4 does not start"
         try:
             if self._request is not None:
@@ -132,12 +136,12 @@ class GeantProcess:
         except ValueError as error:
             self._process.kill()
             self._process.wait()
-            msg = f"{where}: what its process answers cannot be read ({error})"
+            msg = f"{where}: the answer of its process cannot be read ({error})"
             raise ShowerError(msg) from error
 
     def _write(self, line: str) -> None:
         pipe = self._process.stdin
-        assert pipe is not None  # asked for when the process was started
+        assert pipe is not None  # requested when the process was started
         pipe.write(line.encode() + b"\n")
         pipe.flush()
 
@@ -146,26 +150,26 @@ class GeantProcess:
         assert pipe is not None
         kind, content, data = receive(pipe)
         if kind in ("refused", "failed"):
-            # Its last answer: it ends now, and must not be taken for one that lives.
+            # This was its last answer: it must not be used again.
             self._process.kill()
             self._process.wait()
         if kind == "refused":
-            raise error_of(content)
+            raise unpacked_error(content)
         if kind == "failed":
             raise ShowerError(content if content.startswith(where) else f"{where}: {content}")
         return kind, content, data
 
     def _last_words(self) -> str:
-        """How the process ended, and what it said about it."""
+        """How the process ended, with its last output."""
         code = self._process.wait()
         if code == -9:
-            how = "it was killed, perhaps for want of memory"
+            how = "it was killed, perhaps because memory ran out"
         else:
-            how = f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
+            how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 4000))
         lines = self._log.read().decode(errors="replace").splitlines()
-        # Geant4 ends with a line of stars that tells nothing.
+        # Geant4 ends its output with a line of stars.
         said = [line.strip() for line in lines if line.strip() and not line.startswith("***")]
         return f"{how}: {said[-1][:500]}" if said else how
 

@@ -1,8 +1,8 @@
-"""Production: showers of full simulation into a file, on this machine or on a cluster.
+"""Production: full simulation of showers into a file, on this machine or on a cluster.
 
-The work is cut into blocks of events, as :class:`fastv.showers.ShowersWriter` keeps them. An event depends on the seed
-and on its number alone, so it does not matter who simulates a block, or when. What is finished survives any kill; the
-same command goes on from there.
+The work is divided into blocks of events, as :class:`fastv.showers.ShowersWriter` keeps them. An event depends only on
+the seed and its number, so it does not matter which worker simulates a block, or when. Finished blocks survive a kill;
+the same command continues from there.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 _BLOCK_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, BLOCK_ROWS)
 _BLOCK_ENERGY = 2e6
-"""MeV of incident energy that a block should have: half a minute or so, which is what a kill may cost."""
+"""Incident energy in MeV of a block: about half a minute of work, which a kill may lose."""
 
 _MOST_BLOCKS = 20_000
 _FEWEST_BLOCKS = 32
-"""So many can be spread evenly over the workers of one machine."""
+"""Enough blocks to be distributed evenly over the workers of one machine."""
 
 _MOST_SHOWERS = 10**8
 _MOST_WORKERS = 1000
@@ -51,20 +51,20 @@ _LAST_EVENT = 2**62
 _CPU_SECONDS = "cpu_seconds"
 
 _MOST_FAILURES = 10
-"""So many blocks may fail before the rest is given up."""
+"""Number of failed blocks after which the production stops."""
 
 
 @dataclass(frozen=True)
 class Production:
-    """What a production has made.
+    """Result of a production.
 
     Attributes:
         output: the file.
-        showers: in the file.
-        simulated: of them, in this run; the others were there from an interrupted one.
-        energy: incident energy of those simulated in this run, MeV.
-        seconds: that this run took.
-        cpu_seconds: of Geant4 for those simulated in this run.
+        showers: number of showers in the file.
+        simulated: number of showers simulated in this run; the others are from an interrupted run.
+        energy: sum of the incident energies in MeV simulated in this run.
+        seconds: duration of this run.
+        cpu_seconds: CPU time of Geant4 in this run.
     """
 
     output: str
@@ -75,7 +75,7 @@ class Production:
     cpu_seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
+        """The result as JSON data."""
         return asdict(self)
 
 
@@ -103,38 +103,40 @@ def simulate(
 ) -> Production:
     """Simulate showers with Geant4 into a file.
 
-    A run that was interrupted is continued by the same call. The file is the same, bit for bit, on any number of
-    workers, on a cluster, and after interruptions; its showers are the same whatever ``block_rows`` is.
+    The same call continues an interrupted run. The file is the same, bit for bit, for any number of workers, on a
+    cluster, and after interruptions; its showers do not depend on ``block_rows``.
 
     Args:
-        detector: with a stack; or a preset's name, or FILE.yaml.
-        output: the showers file; finished blocks are kept beside it until it is complete.
-        energy: MeV, or a text such as ``"50GeV"``, ``"10,50GeV"``, ``"1-1000GeV"`` (log-uniform),
+        detector: a detector with a stack, the name of a preset, or FILE.yaml.
+        output: the showers file; finished blocks are kept next to it until it is complete.
+        energy: energies in MeV, or a text such as ``"50GeV"``, ``"10,50GeV"``, ``"1-1000GeV"`` (log-uniform),
             ``"power-2:1-100GeV"`` or the name of a file with energies.
         n: number of showers; not with ``event``.
-        particle: names or codes of the Particle Data Group.
-        theta, phi: direction in rad, or a text such as ``"60-90deg"``; by default at a right angle to the slabs.
-        position_spread: standard deviation of the starting point in each transverse direction, mm.
-        physics: models and production cut.
+        particle: names or PDG codes; several are taken in turn.
+        theta, phi: direction in rad, or a text such as ``"60-90deg"``; by default perpendicular to the slabs.
+        position_spread: standard deviation of the starting point in each transverse direction, in mm.
+        physics: physics models and production cut.
         seed: the same seed gives the same showers.
-        workers: processes on this machine; by default as many as there are processors to use.
-        scheduler: address of a Dask scheduler, such as ``"tcp://host:8786"``, whose workers are taken instead.
-        event: simulate only this event of the sequence, into a file of one shower.
+        workers: number of processes on this machine; by default the number of usable processors.
+        scheduler: address of a Dask scheduler, such as ``"tcp://host:8786"``, whose workers are used instead.
+        event: simulate only this event of the sequence, into a file with one shower.
         tracks: with ``event``, a file for its tracks (see :mod:`fastv.simulation.tracks`).
-        tracks_above: kinetic energy in MeV that a track must start with; a shower has some 1500 tracks a GeV.
-        cpu_seconds: keep what Geant4 took for each shower as an extra column. It is measured, so the file is another
-            one in each run.
-        block_rows: showers that are kept at a time; by default about half a minute of work.
-        resume: do nothing unless there is an interrupted run to continue.
+        tracks_above: lowest initial kinetic energy in MeV of a written track; there are about 1500 tracks per GeV.
+        cpu_seconds: store the CPU time of Geant4 for each shower as an extra column. It is measured, so the file
+            differs from run to run.
+        block_rows: showers per block; by default about half a minute of work.
+        resume: fail unless there is an interrupted run to continue.
         force: replace an existing file.
+
+    Returns:
+        A summary of the production.
 
     Raises:
         SettingsError: an argument is not allowed, or arguments contradict each other.
         GeometryError: the detector is unknown.
-        SimulationError: data sets are missing, Geant4 fails again and again on an event, or the scheduler does not
-            answer.
+        SimulationError: data sets are missing, Geant4 fails repeatedly on an event, or the scheduler does not answer.
         MissingExtraError: calzone, or Dask for ``scheduler``, is not installed.
-        OutputError: the file exists, another command is writing it, an interrupted run was of another request, or the
+        OutputError: the file exists, another command is writing it, an interrupted run had a different request, or the
             disk is full.
     """
     request = SimulationRequest.model_validate(
@@ -163,7 +165,11 @@ def simulate(
 
 
 def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, block_rows: int | None) -> None:
-    limits = {"showers": (n, _MOST_SHOWERS), "workers": (workers, _MOST_WORKERS), "showers a block": (block_rows, None)}
+    limits = {
+        "showers": (n, _MOST_SHOWERS),
+        "workers": (workers, _MOST_WORKERS),
+        "showers per block": (block_rows, None),
+    }
     for what, (number, most) in limits.items():
         if number is not None and number < 1:
             msg = f"the number of {what} must be at least 1, got {number}"
@@ -177,7 +183,7 @@ def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, 
 
 
 def _check_event(event: int | None, tracks: str | Path | None, above: float, others: Sequence[str]) -> None:
-    """``others`` are arguments that were given and mean nothing for a single event."""
+    """Check the arguments for a single event; ``others`` are given arguments that do not apply to it."""
     if event is None:
         if "n" not in others:
             msg = "how many showers? give `n=...`, or `event=...` for a single one"
@@ -192,12 +198,12 @@ def _check_event(event: int | None, tracks: str | Path | None, above: float, oth
         msg = f"`event` simulates a single event; leave out {', '.join(f'`{name}`' for name in others)}"
         raise SettingsError(msg)
     if above < 0 or (above and tracks is None):
-        msg = "tracks are written with `tracks=...`; `tracks_above` is the least energy of those, from 0 on"
+        msg = "`tracks_above` must be at least 0 and needs `tracks=...`, the file for the tracks"
         raise SettingsError(msg)
 
 
 def default_block_rows(energies: NDArray[np.float64]) -> int:
-    """Showers a block for showers of these energies in MeV (n,): a function of the request alone.
+    """Showers per block for showers of given energies (n,) in MeV; depends only on the request.
 
     Example:
         >>> default_block_rows(np.full(10_000, 1e6)), default_block_rows(np.full(10_000, 1e3))
@@ -226,7 +232,7 @@ def _produce(
     if resume and left is None:
         msg = f"{output}: there is no interrupted run to continue; leave `resume` out to start one"
         raise OutputError(msg)
-    # Before a cluster is troubled; a run that was interrupted goes on without being asked to.
+    # Checked before a cluster is used; an interrupted run is continued even without `resume`.
     ShowersWriter.check_free(output, force=force, resume=True)
     energies = _energies(request, n)
     progress = Progress(energies)
@@ -309,9 +315,9 @@ def _simulate_blocks(
     progress: Progress,
     finish: Callable[[Showers], Showers],
 ) -> float:
-    """Simulate what is missing, the most expensive blocks first; Geant4's processor time in seconds."""
+    """Simulate the missing blocks, the most expensive ones first; returns the CPU time of Geant4 in s."""
     missing = [writer.rows(block) for block in writer.missing()]
-    # Whoever is free takes the next block. When small ones come last, all become free at about the same time.
+    # Free workers take the next block. With the cheapest ones last, all finish at about the same time.
     missing.sort(key=lambda rows: -energies[rows].sum())
     cpu_seconds, successes = 0.0, 0
     failures: list[str] = []
@@ -323,7 +329,7 @@ def _simulate_blocks(
                 showers: Showers = future.result()
             except ShowerError as error:
                 failures.append(f"events {rows.start} to {rows.stop - 1}: {error}")
-                # What fails at once, or everywhere, is not the fault of some events.
+                # If the first block fails, or many do, individual events are not the cause.
                 if not successes or len(failures) == _MOST_FAILURES:
                     break
                 continue
@@ -340,15 +346,15 @@ def _simulate_blocks(
 
 
 def _finished(showers: Showers, *, provenance: dict[str, Any], keep_cpu_seconds: bool) -> Showers:
-    """Showers as they go into the file.
+    """Check the provenance of showers, and prepare them for the file.
 
     Raises:
-        SimulationError: they were made by another Geant4, or with other data sets, than the run began with.
+        SimulationError: Geant4 or its data sets have other versions than at the start of the run.
     """
     for name, value in provenance.items():
         if showers.provenance.get(name) != value:
             msg = (
-                f"a worker has {name} {showers.provenance.get(name)!r}, the run began with {value!r}; "
+                f"a worker has {name} {showers.provenance.get(name)!r}, the run started with {value!r}; "
                 "all workers need the same versions"
             )
             raise SimulationError(msg)
@@ -361,7 +367,7 @@ def _without_times(showers: Showers) -> Showers:
 
 
 def _energies(request: SimulationRequest, n: int) -> NDArray[np.float64]:
-    """Energies of the first n events, MeV."""
+    """Incident energies (n,) of the first n events in MeV."""
     pieces = [request.conditions(np.arange(start, min(start + 100_000, n))).energy for start in range(0, n, 100_000)]
     return np.concatenate(pieces)
 

@@ -1,7 +1,7 @@
-"""What to simulate: a detector, its particles, and the physics. Nothing here starts Geant4.
+"""Requests for a simulation: detector, particles and physics. Nothing here starts Geant4.
 
-Every event is a function of the seed and its number alone. So showers do not depend on how events are spread over
-workers, and each can be made again by itself.
+Every event depends only on the seed and its number. So showers do not depend on how events are distributed over
+workers, and each can be simulated again on its own.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.units import AngleSpec, EnergySpec, format_energy, parse_angle
 
 LOWEST_ENERGY, HIGHEST_ENERGY = 1e-3, 1e8
-"""Range of Geant4's electromagnetic physics, MeV: 1 keV to 100 TeV."""
+"""Energy range of Geant4's electromagnetic physics in MeV: 1 keV to 100 TeV."""
 
 _WORDS = 8
-"""Random numbers of 64 bits that belong to an event."""
+"""Number of 64-bit random numbers per event."""
 
 _SHALLOWEST = math.radians(10)
-"""A particle must meet the slabs at an angle of at least this, or it would fly along them."""
+"""Smallest allowed angle in rad between the direction of a particle and the slabs."""
 
 
 class PhysicsSettings(Frozen):
     """The physics of a simulation.
 
     Attributes:
-        em_model: electromagnetic model: ``standard`` (Geant4's ``G4EmStandardPhysics``), or another that calzone knows.
-        had_model: hadronic model, such as ``FTFP_BERT``; None: hadrons that come from photonuclear reactions end where
-            they are made.
-        cut: production cut in mm: a secondary whose range is shorter is not made, its energy is deposited at once. At
-            1 mm the showers agree with the shipped sample; at Geant4's own 0.7 mm they do not.
+        em_model: electromagnetic model: ``standard`` (Geant4's ``G4EmStandardPhysics``), or another one of calzone.
+        had_model: hadronic model, such as ``FTFP_BERT``; with None, hadrons from photonuclear reactions are stopped
+            where they are produced.
+        cut: production cut in mm: secondaries with a shorter range are not produced, their energy is deposited
+            locally. With 1 mm the showers agree with the shipped sample, with Geant4's default of 0.7 mm they do not.
     """
 
     em_model: str = "standard"
@@ -59,10 +59,10 @@ class Events:
     """The particles of n events, in the frame of the detector.
 
     Attributes:
-        numbers: of the events (n,).
-        conditions: kinetic energy, direction and particle.
-        position: where the particles start (n, 3) mm.
-        random_indices: where the events start in Geant4's stream of random numbers (n, 2), high and low half.
+        numbers: numbers (n,) of the events.
+        conditions: kinetic energy, direction and particle of each event.
+        position: starting points (n, 3) of the particles in mm.
+        random_indices: starting indices (n, 2) in Geant4's random number stream, high and low 64 bits.
     """
 
     numbers: NDArray[np.int64]
@@ -75,38 +75,39 @@ class Events:
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """Unit vectors of the flight (n, 3)."""
+        """Unit vectors (n, 3) of the momenta."""
         return directions(self.conditions.columns["theta"], self.conditions.columns["phi"])
 
 
 def directions(theta: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors (n, 3) of polar angles and azimuths (n,) in rad."""
+    """Unit vectors (n, 3) from polar and azimuthal angles (n,) in rad."""
     return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
 
 
 class SimulationRequest(Frozen):
-    """A simulation: everything that its showers depend on but the number of the event.
+    """A simulation: everything that its showers depend on, apart from the number of the event.
 
-    Texts stand for values: ``detector="par04-siw"``, ``particle="e-"``, ``energy="1-1000GeV"``, ``theta="60-90deg"``.
+    Values can be given as text: ``detector="par04-siw"``, ``particle="e-"``, ``energy="1-1000GeV"``,
+    ``theta="60-90deg"``.
 
     Attributes:
-        detector: with a stack; or a preset's name or FILE.yaml.
-        particle: codes of the Particle Data Group, or names; several take turns.
-        energy: spectrum of the kinetic energy (see :func:`fastv.showers.spectra.parse_spectrum`).
-        theta: polar angle of the flight; by default the one that meets the slabs at a right angle (90 degrees in a
-            barrel, 0 in a planar stack).
-        phi: azimuth of the flight.
-        position_spread: mm; the particle starts at the origin plus a Gaussian shift of this standard deviation along
-            each of the two directions transverse to its flight. The direction stays.
-        physics: of Geant4.
-        seed: of all random numbers.
+        detector: a detector with a stack, the name of a preset, or FILE.yaml.
+        particle: PDG codes, or names.
+        energy: spectrum of the kinetic energy, see :func:`fastv.showers.spectra.parse_spectrum`.
+        theta: polar angle of the momentum; by default perpendicular to the slabs (90 degrees in a barrel, 0 in a planar
+            stack).
+        phi: azimuthal angle of the momentum.
+        position_spread: standard deviation in mm of a Gaussian shift of the starting point from the origin, along each
+            of the two directions transverse to the momentum, which does not change.
+        physics: physics models of Geant4.
+        seed: seed of all random numbers.
 
-    Lists are not random: their values take turns, energies fastest, then theta, phi and particles, so that each meets
-    every other. Ranges of angles are uniform in the angle. Energies and angles are rounded to the float32 of the
-    showers file, so a file tells exactly what was simulated.
+    Lists are not random: all combinations of their values are taken in turn, energies varying fastest, then theta, phi
+    and particles. Ranges of angles are uniform in the angle. Energies and angles are rounded to float32, so the showers
+    file contains exactly the simulated values.
 
     Raises:
-        SettingsError: a value is not allowed; the message gives the path to it.
+        SettingsError: a value is not allowed; the message gives its path.
         GeometryError: the detector is unknown.
 
     Example:
@@ -175,17 +176,17 @@ class SimulationRequest(Frozen):
         if self.energy.low < LOWEST_ENERGY or self.energy.high > HIGHEST_ENERGY:
             outside = self.energy.low if self.energy.low < LOWEST_ENERGY else self.energy.high
             msg = (
-                f"energy {format_energy(outside)} is outside of what Geant4's physics is for, "
+                f"energy {format_energy(outside)} is outside the range of Geant4's physics, "
                 f"{format_energy(LOWEST_ENERGY)} to {format_energy(HIGHEST_ENERGY)}"
             )
             raise SettingsError(msg)
         if any(block.thickness is None for block in self.detector.mesh.blocks):
-            msg = f"the mesh of {self.detector.name} does not tell how thick its layers are; full simulation needs it"
+            msg = f"the mesh of {self.detector.name} has no layer thickness, which full simulation needs"
             raise SettingsError(msg)
-        if self.position_spread > self.stack.front / 10:  # ten standard deviations are never drawn
+        if self.position_spread > self.stack.front / 10:  # shifts of ten standard deviations do not occur
             msg = (
-                f"a position spread of {self.position_spread:g} mm would start particles inside of the stack, "
-                f"whose front is {self.stack.front:g} mm away; allowed is up to a tenth of that"
+                f"a position spread of {self.position_spread:g} mm would start particles inside the stack, "
+                f"whose front is {self.stack.front:g} mm away; at most a tenth of that is allowed"
             )
             raise SettingsError(msg)
         _check_hit(self.stack, self.theta_spec)
@@ -199,13 +200,13 @@ class SimulationRequest(Frozen):
             SettingsError: the detector has none.
         """
         if self.detector.stack is None:
-            msg = f"{self.detector.name} has no 'stack': only the mesh is known, not the material to simulate"
+            msg = f"{self.detector.name} has no 'stack': its material, which full simulation needs, is unknown"
             raise SettingsError(msg)
         return self.detector.stack
 
     @property
     def theta_spec(self) -> AngleSpec:
-        """Polar angles of the flight, the default resolved."""
+        """Polar angles of the momentum, with the default resolved."""
         return AngleSpec((self.stack.right_angle,)) if self.theta is None else self.theta
 
     @cached_property
@@ -214,26 +215,26 @@ class SimulationRequest(Frozen):
 
     @property
     def geant4_seed(self) -> int:
-        """Seed of Geant4's stream of random numbers, 128 bits."""
+        """128-bit seed of Geant4's random number stream."""
         high, low = _state((self.seed, 1))
         return (int(high) << 64) | int(low)
 
     def conditions(self, numbers: NDArray[np.int64]) -> Conditions:
-        """The conditions of some events; as :meth:`events`."""
+        """The conditions of events; arguments as for :meth:`events`."""
         return self.events(numbers).conditions
 
     def events(self, numbers: NDArray[np.int64]) -> Events:
-        """The particles of some events, each a pure function of the seed and the number of the event.
+        """The particles of events, each of which depends only on the seed and its number.
 
         Args:
-            numbers: from 0 on (n,), in any order.
+            numbers: numbers (n,) of the events, from 0, in any order.
 
         Raises:
             SettingsError: a number is negative.
         """
         numbers = np.asarray(numbers, dtype=np.int64)
         if numbers.ndim != 1 or (numbers.size and numbers.min() < 0):
-            msg = "events are numbered from 0 on, in an array of one dimension"
+            msg = "event numbers must be a one-dimensional array of integers from 0"
             raise SettingsError(msg)
         words = _words(self._key, numbers)
         uniform = (words[:, :6] >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -255,7 +256,7 @@ class SimulationRequest(Frozen):
     def _shifts(
         self, theta: NDArray[np.float64], phi: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Starting points: two Gaussian numbers (Box and Muller) along the transverse unit vectors of theta and phi."""
+        """Starting points (n, 3) in mm: Gaussian shifts (Box-Muller) along the unit vectors of theta and phi."""
         if not self.position_spread:
             return np.zeros((len(theta), 3))
         radius = self.position_spread * np.sqrt(-2 * np.log1p(-u))
@@ -266,9 +267,9 @@ class SimulationRequest(Frozen):
         return shifts
 
     def provenance(self) -> dict[str, Any]:
-        """How the showers come about, for their file: versions, physics, data sets, particles, seed.
+        """How the showers are made, for their file: versions, physics, data sets, particles, seed.
 
-        The detector is not repeated: the file tells it anyway.
+        Only the name of the detector is included; the file describes it anyway.
 
         Raises:
             MissingExtraError: calzone is not installed.
@@ -293,7 +294,7 @@ class SimulationRequest(Frozen):
 
 
 def _check_hit(stack: Stack, theta: AngleSpec) -> None:
-    """Refuse directions that miss the stack or fly along it."""
+    """Refuse directions that miss the stack or are nearly parallel to it."""
     low, high = (_SHALLOWEST, math.pi - _SHALLOWEST) if stack.shape == "barrel" else (0.0, math.pi / 2 - _SHALLOWEST)
     limit = stack.half_length if stack.shape == "barrel" else stack.half_width
     why = ""
@@ -304,33 +305,33 @@ def _check_hit(stack: Stack, theta: AngleSpec) -> None:
         else:
             high = min(high, math.pi / 2 - at_the_end)
         why = f", which ends at {limit:g} mm"
-    # The rounding of float32 must not matter.
+    # With a tolerance for float32 rounding.
     if theta.low < low - 1e-6 or theta.high > high + 1e-6:
         outside = theta.low if theta.low < low - 1e-6 else theta.high
         msg = (
-            f"theta {math.degrees(outside):.4g}deg does not meet the {stack.shape} stack{why}; "
+            f"theta {math.degrees(outside):.4g}deg is outside the acceptance of the {stack.shape} stack{why}; "
             f"allowed is {math.degrees(low):.4g}deg to {math.degrees(high):.4g}deg"
         )
         raise SettingsError(msg)
 
 
 def _state(entropy: tuple[int, int]) -> NDArray[np.uint64]:
-    """128 well-mixed bits, as two numbers."""
+    """128 well-mixed bits, as two 64-bit numbers."""
     return np.random.SeedSequence(entropy).generate_state(2, np.uint64).astype(np.uint64, copy=False)
 
 
 def _words(key: NDArray[np.uint64], events: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The random numbers of events, (n, 8) of 64 bits: those of Philox with the event's number in its counter.
+    """The 64-bit random numbers (n, 8) of events, from Philox with the number of the event in its counter.
 
     Source: J. K. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
     """
     order = np.argsort(events, kind="stable")
     rising = events[order]
     words = np.empty((len(events), _WORDS), dtype=np.uint64)
-    # Events in a row are drawn at once.
+    # Consecutive events are drawn together.
     ends = [0, *(np.flatnonzero(np.diff(rising) != 1) + 1).tolist(), len(events)]
     for first, last in pairwise(ends) if len(events) else []:
-        # A step of the counter gives four numbers.
+        # Each step of the counter gives four numbers.
         counter = int(rising[first]) * (_WORDS // 4)
         drawn = np.random.Philox(key=key, counter=counter).random_raw(_WORDS * (last - first))
         words[order[first:last]] = drawn.reshape(-1, _WORDS)

@@ -1,7 +1,7 @@
-"""The process in which Geant4 runs, and only here: ``python -m fastv.simulation.worker PARENT IDLE_SECONDS``.
+"""The only process in which Geant4 runs: ``python -m fastv.simulation.worker PARENT IDLE_SECONDS``.
 
-It reads a request and then tasks, one JSON text a line, from standard input, and answers on standard output as
-:mod:`fastv.simulation.messages` describes. A crash of Geant4 ends this process and no other. What Geant4 prints goes to
+It reads a request and then tasks from standard input, one line of JSON each, and answers on standard output as
+described in :mod:`fastv.simulation.messages`. A crash of Geant4 ends only this process. Output of Geant4 goes to
 standard error.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from fastv.errors import FastVError, SimulationError
 from fastv.showers import joined
 from fastv.simulation import messages
-from fastv.simulation.messages import packed_showers, packed_tracks, told_error
+from fastv.simulation.messages import packed_error, packed_showers, packed_tracks
 from fastv.simulation.request import SimulationRequest
 from fastv.simulation.tracks import Tracks
 from fastv.simulation.transport import Transport
@@ -30,10 +30,10 @@ Send = Callable[..., None]
 
 
 def main() -> None:
-    """Serve the process that started this one until it closes its end, ends, or asks for nothing for long."""
+    """Serve the parent process until it closes the pipe, ends, or sends no task for ``IDLE_SECONDS``."""
     parent, idle_seconds = int(sys.argv[1]), float(sys.argv[2])
     _end_with(parent)
-    # Ctrl-C reaches all processes of a terminal; it is for the parent to decide.
+    # Ctrl-C reaches all processes of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     send = partial(messages.send, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
@@ -45,17 +45,17 @@ def main() -> None:
         send("ready")
         while task := _next_task(idle_seconds):
             _do(task, transport, send)
-    except BaseException as error:  # a panic of calzone is no Exception
-        # What Geant4 refuses for one event it may do for another, or in another process.
+    except BaseException as error:  # a panic of calzone is not an Exception
+        # A failure of one event may not occur for other events, or in another process.
         passing = transport is not None and isinstance(error, SimulationError)
         if isinstance(error, FastVError) and not passing:
-            send("refused", told_error(error))
+            send("refused", packed_error(error))
         else:
             send("failed", str(error) if passing else f"{type(error).__name__}: {error}")
 
 
 def _do(task: dict[str, Any], transport: Transport, send: Send) -> None:
-    """Answer a task: ``{"events": [...]}`` with showers, ``{"tracks": event}`` with its tracks."""
+    """Answer a task: ``{"events": [...]}`` with showers, ``{"tracks": event, "above": MeV}`` with tracks."""
     if "tracks" in task:
         tracks = Tracks.of(transport.tracks(task["tracks"], above=task["above"]))
         send("tracks", data=packed_tracks(tracks))
@@ -68,8 +68,8 @@ def _do(task: dict[str, Any], transport: Transport, send: Send) -> None:
 
 
 def _next_task(seconds: float) -> dict[str, Any] | None:
-    """The next task; None when the parent has closed its end, or none comes in time."""
-    # The parent waits for the answer before it sends more, so nothing is left in the buffer that select cannot see.
+    """The next task; None if the parent has closed the pipe, or no task arrives in time."""
+    # The parent waits for each answer, so no task can be in the buffer, which select does not see.
     if sys.platform != "win32" and not select.select([sys.stdin.buffer], [], [], seconds)[0]:
         return None
     line = sys.stdin.buffer.readline()
@@ -78,7 +78,7 @@ def _next_task(seconds: float) -> dict[str, Any] | None:
 
 
 def _end_with(parent: int) -> None:
-    """Have this process end when its parent does, in whatever way."""
+    """Make this process end when its parent ends, however that happens."""
     if sys.platform == "linux":
         import ctypes
 

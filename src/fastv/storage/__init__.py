@@ -1,1 +1,1 @@
-"""Files on disk: outputs that appear when complete."""
+"""Files on disk: outputs that appear only when complete, HDF5 files, and locks."""

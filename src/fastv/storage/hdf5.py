@@ -1,7 +1,7 @@
-"""HDF5 files: opened and read with clear errors, packed in chunks, and written by appending.
+"""HDF5 files: reading with clear errors, compressed chunks, and writing by appending.
 
-HDF5 brings the whole process down when a disk fills up under a file that it has open. So a :class:`GrowingFile` takes
-the space for a batch from the disk before HDF5 sees the batch, and has HDF5 write all of it before the next one.
+HDF5 aborts the process when the disk fills up while a file is open. A :class:`GrowingFile` therefore reserves the disk
+space for a batch before HDF5 gets it, and flushes it before the next one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from fastv.errors import FastVError, FileFormatError
 from fastv.storage.output import hdf5_written, reserve
 
+SPAN_BYTES = 2**28
+"""Memory limit of a read that is enlarged so that a chunk is decompressed only once."""
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1000
 _MOST_ATTRIBUTE = 60_000
-"""HDF5 keeps attributes of up to 64 KiB."""
+"""Longest text of an attribute of fixed length; HDF5 allows up to 64 KiB."""
 _MARGIN = 2**20
-"""Space for what HDF5 writes besides the data of a batch: headers and the index of chunks."""
+"""Bytes reserved for what HDF5 writes in addition to the data of a batch: headers and the index of chunks."""
 
 HDF5_ERRORS = (
     OSError,
@@ -35,16 +37,16 @@ HDF5_ERRORS = (
     OverflowError,
     AttributeError,
 )
-"""What h5py and numpy raise at damaged files."""
+"""Exceptions that h5py and numpy raise for damaged files."""
 
 
 @contextmanager
 def damage_named(path: Path, errors: tuple[type[Exception], ...] = HDF5_ERRORS) -> Iterator[None]:
-    """Turn whatever a library raises at a damaged file into one clear line.
+    """Turn the exceptions that a library raises for a damaged file into one clear line.
 
     Args:
         path: the file.
-        errors: what the library raises, by default what h5py does.
+        errors: exceptions of the library, by default those of h5py.
 
     Raises:
         FileFormatError: the block raised one of these errors.
@@ -61,17 +63,17 @@ def damage_named(path: Path, errors: tuple[type[Exception], ...] = HDF5_ERRORS) 
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open a file for reading.
+    """Open an HDF5 file for reading.
 
     Raises:
-        FileFormatError: it is missing, a folder, no HDF5 file, truncated, or may not be read.
+        FileFormatError: the file is missing, a folder, truncated, not HDF5, or cannot be read.
     """
     try:
         if not path.exists():
             msg = f"{path}: no such file"
             raise FileFormatError(msg)
         if path.is_dir():
-            msg = f"{path}: is a folder, not a showers file"
+            msg = f"{path} is a folder, not a showers file"
             raise FileFormatError(msg)
         return h5py.File(path, "r")
     except PermissionError as error:
@@ -81,7 +83,7 @@ def open_hdf5(path: Path) -> h5py.File:
         msg = f"{path}: cannot open: another program is writing it"
         raise FileFormatError(msg) from error
     except (OSError, RuntimeError, ValueError) as error:
-        reason = "it is truncated or no HDF5 file"
+        reason = "it is truncated or not an HDF5 file"
         if isinstance(error, OSError) and error.errno is not None and error.strerror and "HDF5" not in str(error):
             reason = error.strerror.splitlines()[0]
         msg = f"{path}: cannot open: {reason}"
@@ -89,7 +91,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 def is_column(item: object, rows: int) -> bool:
-    """Whether something in a file is a data set with one row of numbers for each of ``rows`` showers."""
+    """Whether an item of a file is a numeric data set, (N,) or (N, k), with one row for each of ``rows`` showers."""
     return (
         isinstance(item, h5py.Dataset)
         and item.shape is not None
@@ -99,10 +101,35 @@ def is_column(item: object, rows: int) -> bool:
     )
 
 
+def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> Iterator[slice]:
+    """Consecutive rows of a data set that are read at once, for batches of ``size`` rows.
+
+    A span is as long as a chunk, within :data:`SPAN_BYTES`, so that a chunk is not decompressed for every batch.
+
+    Args:
+        dataset: numeric data set, (N, ...).
+        size: rows per batch; a span has at least as many.
+        whole_batches: whether the length of a span must be a multiple of ``size``.
+
+    Raises:
+        ValueError: ``size`` is below one.
+    """
+    if size < 1:
+        msg = f"a batch must have at least one shower, got {size}"
+        raise ValueError(msg)
+    row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    span = max(size, min(chunk, SPAN_BYTES // row_bytes))
+    if whole_batches:
+        span = -(-span // size) * size
+    for start in range(0, len(dataset), span):
+        yield slice(start, min(start + span, len(dataset)))
+
+
 def create_packed(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk_rows: int, gzip_level: int = 1
 ) -> h5py.Dataset:
-    """A data set that may grow, in chunks of whole rows, packed as every HDF5 can read it: gzip with byte shuffle."""
+    """Create a growable data set in chunks of whole rows, with gzip and byte shuffle, which every HDF5 can read."""
     return file.create_dataset(
         name,
         shape,
@@ -116,7 +143,7 @@ def create_packed(
 
 
 def copy_packed(data: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
-    """Copy chunks, without unpacking them, to the rows from ``first`` on."""
+    """Copy chunks, without decompressing them, to the rows of ``target`` from ``first`` on."""
     for chunk in data.iter_chunks():
         start = chunk[0].start
         mask, packed = data.id.read_direct_chunk((start, 0))
@@ -124,22 +151,22 @@ def copy_packed(data: h5py.Dataset, target: h5py.Dataset, first: int) -> None:
 
 
 def write_text(file: h5py.File, name: str, text: str) -> None:
-    """Write a text in ASCII as an attribute."""
-    # Of fixed length, if it may: HDF5 follows the references of other texts unchecked, also in damaged files.
+    """Write an ASCII text as an attribute."""
+    # Of fixed length if possible: for variable lengths HDF5 follows references unchecked, even in damaged files.
     file.attrs[name] = np.bytes_(text.encode("ascii")) if len(text) < _MOST_ATTRIBUTE else text
 
 
 def take_space(path: Path, file: h5py.File, size: int) -> None:
-    """Take the space for ``size`` bytes of data, with 2 % and 1 MiB for what comes with them, from the disk.
+    """Reserve disk space for ``size`` more bytes of data, with 2 % and 1 MiB for headers and indices.
 
     Raises:
-        OSError: there is none.
+        OSError: there is not enough space.
     """
     reserve(path, int(file.id.get_filesize()) + size + size // 50 + _MARGIN)
 
 
 class GrowingFile:
-    """An HDF5 file to which rows are appended, batch by batch, whole chunks at a time; see :func:`growing`."""
+    """An HDF5 file to which rows are appended in batches and written in whole chunks; see :func:`growing`."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
@@ -147,10 +174,10 @@ class GrowingFile:
         self._held: dict[str, list[NDArray[Any]]] = {}
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Append rows (n, ...) to a data set, which the first ones create; gzip with byte shuffle, readable everywhere.
+        """Append rows (n, ...) to a data set, which is created if needed.
 
         Raises:
-            OSError: there is no space on the disk; the file stays sound.
+            OSError: there is no space on the disk; the file remains valid.
         """
         if name not in self.file:
             row_bytes = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:])))
@@ -178,7 +205,7 @@ class GrowingFile:
         self.file.flush()
 
     def finish(self) -> None:
-        """Write the rows that do not fill a chunk.
+        """Write the remaining rows, which do not fill a chunk.
 
         Raises:
             OSError: there is no space on the disk.
@@ -191,10 +218,10 @@ class GrowingFile:
 
 @contextmanager
 def growing(path: Path, texts: Mapping[str, str]) -> Iterator[GrowingFile]:
-    """Create an HDF5 file with some texts as attributes, to be filled by appending.
+    """Create an HDF5 file with texts as attributes, and yield it for appending rows.
 
     Raises:
-        OSError: the disk is full or refuses.
+        OSError: the disk is full or cannot be written.
     """
     with hdf5_written(path) as file:
         for name, text in texts.items():
@@ -208,7 +235,7 @@ def growing(path: Path, texts: Mapping[str, str]) -> Iterator[GrowingFile]:
 
 
 def give_back(path: Path) -> None:
-    """Give back the space that was taken from the disk for an HDF5 file and is not used."""
-    # HDF5 cuts a file to what it uses, if it was longer already when it was opened.
+    """Free the disk space that was reserved for an HDF5 file and is not used."""
+    # On closing, HDF5 truncates a file that was longer than needed when it was opened.
     with h5py.File(path, "r+"):
         pass

@@ -13,7 +13,18 @@ if sys.platform != "win32":
 
 
 def locked(path: Path, output: Path) -> int | None:
-    """Hold a lock that ends with this process, however it ends; None where the system has none."""
+    """Lock an output until this process ends.
+
+    Args:
+        path: the lock file.
+        output: the output, for the message.
+
+    Returns:
+        File descriptor of the lock, to be closed to release it; None if the system has no locks.
+
+    Raises:
+        OutputError: another program holds the lock.
+    """
     if sys.platform == "win32":
         return None
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

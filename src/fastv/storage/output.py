@@ -1,4 +1,4 @@
-"""Output that appears under its final name only when it is complete."""
+"""Outputs that appear under their final name only when they are complete."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import h5py
 
 MARKER = ".fastv-output"
-"""An empty file in every folder that :func:`written_whole` made: only such a folder may be replaced."""
+"""An empty file in every folder written by :func:`written_whole`; no other folder with content is replaced."""
 
 
 def check_free(path: str | Path, *, force: bool) -> Path:
-    """Refuse an output that exists, unless ``force``, or that lies in a folder that does not exist.
+    """Check that an output can be written: it must not exist, unless ``force``, and its parent folder must.
 
-    Even ``force`` replaces only a regular file, an empty folder, or a folder that FastV wrote itself: never a folder of
-    the user's, and never a device. A symbolic link stands for what it points to.
+    Even with ``force``, only a regular file, an empty folder, or a folder that FastV wrote can be replaced, never a
+    folder of the user or a device. Symbolic links are followed.
 
     Args:
         path: the output.
@@ -34,7 +34,7 @@ def check_free(path: str | Path, *, force: bool) -> Path:
         The path to write, with a symbolic link resolved.
 
     Raises:
-        OutputError: the message says what is in the way.
+        OutputError: the output cannot be written; the message says why.
 
     Example:
         >>> check_free("no-such-folder/showers.h5", force=False)
@@ -46,18 +46,18 @@ def check_free(path: str | Path, *, force: bool) -> Path:
         if path.is_symlink():
             path = path.resolve()
         if path.name in ("", ".."):
-            msg = f"{path} is a folder in use; choose a name for the output"
+            msg = f"{path} is an existing folder, not a file name; choose a name for the output"
             raise OutputError(msg)
         if path.is_dir():
             _check_replaceable(path, force)
         elif path.exists():
             if not path.is_file():
-                msg = f"{path} is no regular file; choose another name"
+                msg = f"{path} is not a regular file; choose another name"
                 raise OutputError(msg)
             if not force:
                 raise OutputError(_exists_message(path))
         if not path.parent.is_dir():
-            reason = "is no folder" if path.parent.exists() else "does not exist"
+            reason = "is not a folder" if path.parent.exists() else "does not exist"
             msg = f"{path}: the folder {path.parent} {reason}"
             raise OutputError(msg)
     return path
@@ -72,17 +72,17 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         raise OutputError(_exists_message(folder))
     ours = (folder / MARKER).exists() or not any(folder.iterdir())
     if not ours or Path.cwd().is_relative_to(folder.resolve()):
-        reason = "the current folder lies in it" if ours else "FastV did not write it"
-        msg = f"{folder} is a folder and is not replaced, for {reason}; choose another name"
+        reason = "the current folder is inside it" if ours else "FastV did not write it"
+        msg = f"{folder} is a folder and is not replaced because {reason}; choose another name"
         raise OutputError(msg)
 
 
 @contextmanager
 def readable_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (full disk, no permission) into one clear line.
+    """Turn errors of the operating system (full disk, no permission) into one clear line.
 
     Args:
-        path: the output that the block writes, named in the message.
+        path: the output that the block writes, for the message.
 
     Raises:
         OutputError: the block raised an OSError, or HDF5 failed to write.
@@ -90,9 +90,9 @@ def readable_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # of standard output, not of a file
+        raise  # concerns standard output, not a file
     except (OSError, RuntimeError) as error:
-        # HDF5 tells of a failed write as RuntimeError, with the reason in its text.
+        # HDF5 reports a failed write as a RuntimeError, with the reason in its text.
         if isinstance(error, RuntimeError) and "errno = " not in str(error):
             raise
         msg = f"cannot write {path}: {_reason(error, path)}"
@@ -108,24 +108,24 @@ def _reason(error: OSError | RuntimeError, path: Path) -> str:
         return text.split("error message = '")[1].split("'")[0]
     reason = (error.strerror if isinstance(error, OSError) else None) or text.splitlines()[0]
     culprit = getattr(error, "filename", None)
-    # Our own temporary names tell a user nothing.
+    # Temporary names of ours would not help the user.
     return reason if culprit is None or path.name in str(culprit) else f"{reason}: {culprit}"
 
 
 @contextmanager
 def written_whole(path: str | Path, *, force: bool = False, temporary: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary name beside ``path`` and rename it when the block ends without an error.
+    """Yield a temporary path next to ``path``, and rename it to ``path`` when the block ends without an error.
 
-    Works for files and for folders; an existing output is replaced only at the end. On any error the temporary
-    output is removed and ``path`` is left as it was.
+    Works for files and folders. An existing output is replaced only at the end. After an error, the temporary output is
+    removed and ``path`` is unchanged.
 
     Args:
         path: the output.
         force: replace an existing output, within the limits of :func:`check_free`.
-        temporary: another temporary name, on the same file system.
+        temporary: another temporary path, on the same file system.
 
     Raises:
-        OutputError: the output is in the way, or the operating system refuses to write it.
+        OutputError: the output already exists or cannot be written.
 
     Example:
         >>> import tempfile
@@ -159,7 +159,7 @@ def written_whole(path: str | Path, *, force: bool = False, temporary: Path | No
 
 
 def _flush_to_disk(path: Path) -> None:
-    """Have the content on the disk before the name: a crash of the machine must not leave an empty file."""
+    """Write the content to the disk before the name, so that a crash of the machine cannot leave an empty file."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -168,7 +168,7 @@ def _rename(temporary: Path, path: Path) -> None:
     if not path.is_dir():
         temporary.replace(path)
         return
-    # A folder cannot be renamed over a full one: move the old one aside first.
+    # A folder cannot be renamed to a folder with content: move the old one aside first.
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
     path.rename(aside)
     try:
@@ -182,13 +182,13 @@ def _rename(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def hdf5_written(path: Path) -> Iterator[h5py.File]:
-    """Yield an HDF5 file in memory and write it to ``path`` in one piece when the block ends without an error.
+    """Yield an HDF5 file in memory, and write it to ``path`` when the block ends without an error.
 
-    For files that fit into memory. HDF5 2.0 brings the whole process down when a disk fills up under a file that it has
-    open; this way it never meets the disk.
+    The file must fit into memory. HDF5 2.0 aborts the process when the disk fills up while a file is open; a file in
+    memory avoids that.
 
     Raises:
-        OSError: the disk is full or refuses; see :func:`readable_os_errors`.
+        OSError: the disk is full or cannot be written; see :func:`readable_os_errors`.
 
     Example:
         >>> import tempfile, h5py
@@ -210,10 +210,10 @@ def hdf5_written(path: Path) -> Iterator[h5py.File]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make sure that a file of ``size`` bytes fits on the disk, by growing ``path`` to it where the system can.
+    """Reserve disk space for a file by extending it to ``size`` bytes, on systems that support it.
 
     Raises:
-        OSError: there is no space; see :func:`readable_os_errors`.
+        OSError: there is not enough space; see :func:`readable_os_errors`.
     """
     allocate = getattr(os, "posix_fallocate", None)
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""TensorBoard, where a training asks for it."""
+"""Logging to TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastv.errors import MissingExtraError
 
 
 def board_class() -> Any:
-    """TensorBoard's writer.
+    """Import TensorBoard's writer.
 
     Raises:
         MissingExtraError: TensorBoard is not installed.
@@ -23,7 +23,7 @@ def board_class() -> Any:
 
 
 def to_board(board: Any, record: Mapping[str, Any]) -> None:
-    """Add the terms of an epoch to a board, if there is one."""
+    """Log the loss terms of an epoch to TensorBoard, unless ``board`` is None."""
     if board is not None:
         for part in ("training", "validation"):
             for name, value in record[part].items():

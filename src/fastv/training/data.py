@@ -1,4 +1,4 @@
-"""Showers for training: split, shuffled, and streamed when they are larger than memory."""
+"""Training data: showers split into parts, shuffled, and streamed if they do not fit into memory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,24 @@ from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
-"""What a model is told of conditions, (N, C)."""
+"""Function from conditions to the inputs (N, C) of a model."""
 
 
 class TrainingData:
-    """One or several showers files, split into a training and a validation part by a seed.
+    """One or more showers files, split randomly into a training and a validation part.
 
     Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
-    ``memory`` bytes hold, and shuffles the showers of these; where everything fits, the data are read once.
+    fit into ``memory``, and shuffles their showers. If all blocks fit, the files are read only once.
+
+    Args:
+        paths: the showers files.
+        mesh: name of the detector of plain CaloChallenge files.
+        validation_fraction: fraction of the showers in the validation part.
+        seed: seed of the split.
+        memory: memory for voxel energies, in bytes.
 
     Raises:
-        GeometryError: the files are of different meshes, energy scales or thresholds.
+        GeometryError: the files differ in mesh, energy scale or threshold.
         TrainingError: there is no file, or there are too few showers to split.
     """
 
@@ -42,7 +49,7 @@ class TrainingData:
             raise TrainingError(msg)
         self._stack = ExitStack()
         try:
-            self.files = [self._stack.enter_context(ShowersFile(path, mesh)) for path in paths]
+            self.files = [self._stack.enter_context(ShowersFile(path, mesh, parameter="mesh")) for path in paths]
             self._check_same_readout()
             total = sum(len(file) for file in self.files)
             n_validation = round(validation_fraction * total)
@@ -79,11 +86,11 @@ class TrainingData:
         return self.files[0].detector
 
     def domain(self) -> Domain:
-        """The domain spanned by all files."""
+        """The range of conditions of all files."""
         domains = []
         for file in self.files:
             if not len(file):
-                msg = f"{file.path}: the file has no showers"
+                msg = f"{file.path}: the file contains no showers"
                 raise FileFormatError(msg)
             particle = file.provenance.get("particle")
             domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()))
@@ -93,7 +100,7 @@ class TrainingData:
         return joined
 
     def digest(self) -> str:
-        """SHA-256 over the contents of all files, in order."""
+        """SHA-256 of the contents of all files, in order."""
         digest = hashlib.sha256()
         for file in self.files:
             with file.path.open("rb") as stream:
@@ -101,9 +108,9 @@ class TrainingData:
         return digest.hexdigest()
 
     def subset(self, n: int, conditions: Inputs, seed: int) -> Batch:
-        """Up to ``n`` training showers from random blocks, no more than memory holds, for fitting preprocessing.
+        """Up to ``n`` training showers from random blocks, within the memory limit, to fit the preprocessing.
 
-        Where all data fit, they are those that the epochs hold, and no file is read for them again.
+        If all data fit into memory, the showers held for the epochs are used, without reading the files again.
         """
         n = min(n, self._blocks_in_memory * BLOCK_ROWS)
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
@@ -125,7 +132,7 @@ class TrainingData:
     def batches(
         self, part: Part, batch_size: int, conditions: Inputs, epoch: int = 0, seed: int = 0
     ) -> Iterator[Batch]:
-        """The batches of one epoch; training batches are shuffled by (seed, epoch), an incomplete last is left out."""
+        """The batches of one epoch; training batches are shuffled by (seed, epoch), without an incomplete last one."""
         shuffled = part == "training"
         rng = np.random.default_rng((seed, 2, epoch))
         order = rng.permutation(len(self._blocks)) if shuffled else np.arange(len(self._blocks))
@@ -136,7 +143,7 @@ class TrainingData:
             pick = rng.permutation(len(energies)) if shuffled else np.arange(len(energies))
             first = 0
             if rest is not None:
-                # Complete the batch that the last pool began.
+                # Complete the batch that the previous pool started.
                 first = min(batch_size - len(rest[0]), len(pick))
                 chosen = torch.from_numpy(pick[:first])
                 rest = torch.cat([rest[0], energies[chosen]]), torch.cat([rest[1], columns[chosen]])
@@ -155,7 +162,7 @@ class TrainingData:
             yield Batch(*rest)
 
     def steps(self, part: Part, batch_size: int) -> int:
-        """Number of batches of one epoch."""
+        """Number of batches per epoch."""
         whole = self.sizes[part] // batch_size
         return whole if part == "training" and whole else -(-self.sizes[part] // batch_size)
 
@@ -163,7 +170,7 @@ class TrainingData:
         if part in self._held:
             return self._held[part]
         whole = len(order) == len(self._blocks)
-        # Held data are kept in file order, so that an epoch does not depend on which epoch read them.
+        # Held data are in file order, so that they do not depend on the epoch in which they were read.
         blocks = sorted(order) if whole else order
         parts = [self._read(self._blocks[block], part, conditions) for block in blocks]
         energies, columns = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Distillation: a student that makes a teacher's showers in one evaluation or a few."""
+"""Distillation: training a student that generates like a teacher, with one or a few network evaluations."""
 
 from __future__ import annotations
 
@@ -32,32 +32,33 @@ def distill(
 ) -> Model:
     """Train a student of a teacher and write its model directory.
 
-    The family of the teacher tells which student it offers and how that is trained; preprocessing and domain are the
-    teacher's. The training is the one of :func:`fastv.training.loop.train`, with its log, checkpoints and ``resume``.
+    The family of the teacher defines the student and its recipe; preprocessing and domain are those of the teacher. The
+    training is that of :func:`fastv.training.loop.train`, with its log, checkpoints and ``resume``.
 
     Args:
         teacher: a model directory, or the name of a shipped model.
         output: the model directory of the student.
-        data: showers files that the student is shown. Without any, the teacher draws ``n`` showers over its domain;
-            they are kept beside the output until the training is complete.
-        steps: evaluations of the student for a shower.
-        n: showers that the teacher draws, without ``data``.
-        settings: overrides such as ``{"training.epochs": 5}``.
-        options: of the teacher at generation, such as ``{"steps": 16}``.
-        mesh: the mesh of plain CaloChallenge files.
+        data: showers files to train on. Without any, the teacher generates ``n`` showers over its domain, which are
+            kept next to the output until the training is complete.
+        steps: network evaluations per shower of the student.
+        n: number of showers that the teacher generates if there is no ``data``.
+        settings: changed settings, such as ``{"training.epochs": 5}``.
+        options: options of the teacher's generation, such as ``{"steps": 16}``.
+        mesh: detector of plain CaloChallenge files.
         resume: continue an interrupted training.
-        force: replace an existing model and forget an interrupted training.
+        force: replace an existing model and discard an interrupted training.
 
     Raises:
-        ModelError: no such model, or its family offers no student; the message lists the families that do.
-        SettingsError, FileFormatError, GeometryError, DomainError, OutputError: the request does not fit.
+        ModelError: there is no such model, or its family has no student; the message lists the families that have one.
+        SettingsError, FileFormatError, GeometryError, DomainError, OutputError: an argument is not allowed, or a file
+            cannot be read or written.
         TrainingError: the loss became infinite or NaN; the best weights so far are kept.
     """
-    for name, number in (("steps", steps), ("showers of the teacher, `n`,", n)):
+    for name, number in (("steps", steps), ("showers of the teacher (`n`)", n)):
         if number < 1:
             msg = f"the number of {name} must be at least 1, got {number}"
             raise SettingsError(msg)
-    # Refuse what cannot be before any work is done.
+    # Refuse an impossible request before any work is done.
     output = free_output(output, force=force, resume=resume)
     model = load(teacher).with_options(**(options or {}))
     recipe = student_recipe(model, steps, settings)
@@ -71,18 +72,23 @@ def distill(
 
 
 def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe of the student that a teacher offers, with overrides.
+    """The recipe of a teacher's student.
 
-    Symmetries that the teacher was trained with hold for its student, too.
+    The student is trained with the same symmetries as the teacher, unless ``settings`` change them.
+
+    Args:
+        teacher: the trained teacher.
+        steps: network evaluations per shower of the student.
+        settings: changed settings by path.
 
     Raises:
-        ModelError: the family offers none.
-        SettingsError: an override is not allowed.
+        ModelError: the family of the teacher has no student.
+        SettingsError: a setting is not allowed.
     """
     if not offers_student(type(teacher.generator)):
         family = teacher.description.family
         offering = ", ".join(name for name in FAMILIES if offers_student(family_class(name)))
-        msg = f"{teacher.name}: the family {family!r} offers no student; families that do: {offering}"
+        msg = f"{teacher.name}: the family {family!r} has no student; families that have one: {offering}"
         raise ModelError(msg)
     student: Student = teacher.generator.student(steps)
     told = teacher.description.training.get("settings", {})
@@ -92,7 +98,7 @@ def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | Non
 
 
 def offers_student(family: type[Generator]) -> bool:
-    """Whether a family offers a student.
+    """Whether a family defines a student.
 
     Example:
         >>> from fastv.models import family_class
@@ -103,13 +109,13 @@ def offers_student(family: type[Generator]) -> bool:
 
 
 def _draw(teacher: Model, path: Path, n: int, seed: int, *, resume: bool) -> None:
-    """Showers of the teacher over its domain: energies log-uniform, angles uniform."""
+    """Generate showers with the teacher over its domain: energies log-uniform, angles uniform."""
     asked: dict[str, Any] = {}
     for name in teacher.generator.condition_names:
         bounds = teacher.domain.bounds(name)
         if bounds is None:
             several = f"a teacher of several {CONDITIONS[name].choices}"
-            msg = f"{teacher.name}: the showers of {several} cannot be drawn; give showers with `data`"
+            msg = f"{teacher.name}: {several} cannot generate showers for its student; give showers with `data`"
             raise SettingsError(msg)
         values = bounds if bounds[0] < bounds[1] else bounds[:1]
         kind = EnergySpec if CONDITIONS[name].scaling == "logarithm" else AngleSpec

@@ -1,4 +1,4 @@
-"""Training recipes: a family, its settings and how to train it, from a preset or a YAML file."""
+"""Training recipes: a family, its settings and the settings of the training, from a preset or a YAML file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fastv.models.contract import GeneratorSettings
 
 
 class TrainingSettings(BaseModel):
-    """How to train; unknown keys are errors.
+    """Settings of a training; unknown keys are errors.
 
     ``learning_rate`` rises linearly over ``warmup_epochs`` and then stays (``constant``) or falls to zero at ``epochs``
-    (``cosine``). ``patience`` stops after that many epochs without a better validation loss. ``rotate`` turns each
+    (``cosine``). The training stops after ``patience`` epochs without a better validation loss. ``rotate`` rotates each
     training shower by a random number of alpha cells, a symmetry at normal incidence; ``mirror`` reflects half of them,
-    a symmetry at any theta. ``average`` is the decay a step of a moving average of the weights, which then is what is
-    validated and written. ``memory`` is how many MiB of voxels are held at once; larger data are streamed through it,
-    shuffled.
+    a symmetry at any theta. ``average`` is the decay per step of a moving average of the weights; if set, the averaged
+    weights are validated and saved. ``memory`` is the size in MiB of the voxel energies held in memory; larger data
+    are streamed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,7 +52,7 @@ class TrainingSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A family with its settings and how to train it.
+    """A family with its settings and the settings of its training.
 
     Example:
         >>> load_recipe("fastv-original").training.batch_size
@@ -69,7 +69,7 @@ class Recipe(BaseModel):
 
     @cached_property
     def settings(self) -> GeneratorSettings:
-        """The settings of the family, checked, with every default.
+        """The validated settings of the family, including all defaults.
 
         Raises:
             SettingsError: the family or a setting is unknown, or a value is not allowed.
@@ -84,27 +84,29 @@ def preset_names() -> list[str]:
 
 
 def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by the name of a preset, the path of a YAML file, or the name of a family (with its defaults).
+    """Load a recipe.
 
-    ``overrides`` are values by the path of a setting, such as ``{"training.epochs": 5, "model.latent": 12}``.
+    Args:
+        name: name of a preset, path of a YAML file, or name of a family, for its defaults.
+        overrides: values by path of the setting, such as ``{"training.epochs": 5, "model.latent": 12}``.
 
     Raises:
-        SettingsError: the name, a setting or a value is unknown or not allowed; the message lists what is.
+        SettingsError: the name or a setting is unknown, or a value is not allowed; the message lists what is allowed.
     """
     return recipe_of(_content(name), overrides)
 
 
 def recipe_of(content: dict[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from its content, a mapping with 'family', 'model' and 'training', and overrides.
+    """Make a recipe from a mapping with 'family', 'model' and 'training', and overrides.
 
     Raises:
-        SettingsError: as :func:`load_recipe`.
+        SettingsError: as for :func:`load_recipe`.
     """
     content = deepcopy(content)
     for path, value in (overrides or {}).items():
         _override(content, path, value)
     recipe = validated(Recipe, content, "recipe")
-    # Settings of the family are checked here already, before any data are read.
+    # Validate the settings of the family now, before any data are read.
     _ = recipe.settings
     return recipe
 
@@ -119,7 +121,7 @@ def _content(name: str) -> dict[str, Any]:
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"cannot read the preset {name}: {getattr(error, 'strerror', None) or error}"
+            msg = f"cannot read the recipe {name}: {getattr(error, 'strerror', None) or error}"
             raise SettingsError(msg) from error
     else:
         known = ", ".join(dict.fromkeys([*preset_names(), *FAMILIES]))
@@ -128,10 +130,10 @@ def _content(name: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        msg = f"{name}: no valid YAML ({' '.join(str(error).split())})"
+        msg = f"{name}: not valid YAML ({' '.join(str(error).split())})"
         raise SettingsError(msg) from error
     if not isinstance(content, dict):
-        msg = f"{name}: a preset is a mapping with 'family', 'model' and 'training', got {type(content).__name__}"
+        msg = f"{name}: a recipe is a mapping with 'family', 'model' and 'training', got {type(content).__name__}"
         raise SettingsError(msg)
     return content
 
@@ -140,12 +142,12 @@ def _override(content: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
     nested = parts[0] == "model" and len(parts) > 2 and all(parts)
     if not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
-        msg = f"a setting is called model.NAME or training.NAME, got {path!r}"
+        msg = f"the path of a setting is model.NAME or training.NAME, got {path!r}"
         raise SettingsError(msg)
     section = content
     for depth, part in enumerate(parts[:-1], start=1):
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
-            msg = f"recipe.{'.'.join(parts[:depth])} is a mapping of settings, got {section!r}"
+            msg = f"recipe.{'.'.join(parts[:depth])} must be a mapping of settings, got {section!r}"
             raise SettingsError(msg)
     section[parts[-1]] = value

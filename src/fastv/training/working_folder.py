@@ -1,4 +1,4 @@
-"""What an unfinished training keeps beside its output, and when that may be continued, replaced or removed."""
+"""The working folder of an unfinished training, next to its output."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def free_output(output: str | Path, *, force: bool, resume: bool) -> Path:
-    """Refuse early, before any work, a model directory that exists, or an interrupted training that would be lost.
+    """Refuse an existing output, or an interrupted training that would be lost, before any work is done.
 
-    With ``resume`` the output may exist as long as an interrupted training has left its state: that training may have
-    been killed after its model was complete. Whether it is the same one is seen when the state is read.
+    With ``resume`` the output may exist if an interrupted training left its state: it may have been killed after its
+    model was complete. Whether it is the same training is checked when the state is read.
+
+    Args:
+        output: the model directory.
+        force: replace an existing output and discard an interrupted training.
+        resume: continue an interrupted training.
+
+    Returns:
+        The path to write, with a symbolic link resolved.
 
     Raises:
-        OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
+        OutputError: the output exists, or an interrupted training would be lost.
     """
     left = (_folder_of(Path(output)) / CHECKPOINT).exists()
     free = check_free(output, force=force or (resume and left))
     if left and not (resume or force):
-        msg = f"{output}: an interrupted training is there; `resume=True` continues it, `force=True` starts over"
+        msg = f"{output}: there is an interrupted training; `resume=True` continues it, `force=True` starts over"
         raise OutputError(msg)
     return free
 
@@ -37,10 +45,10 @@ def _folder_of(output: Path) -> Path:
 
 
 def working_folder(output: Path, *, resume: bool) -> Path:
-    """The folder for the state of a training, empty unless ``resume``.
+    """Create the folder for the state of a training; it is emptied unless ``resume``.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be created.
     """
     folder = _folder_of(output)
     if folder.exists() and not resume:
@@ -51,7 +59,7 @@ def working_folder(output: Path, *, resume: bool) -> Path:
 
 
 def clean_up(folder: Path, drawn: Sequence[ShowersFile]) -> None:
-    """Remove what only the training needed; the state goes last, for it tells the next run that all is done."""
+    """Remove the working folder and generated showers; the state last, as it tells the next run that all is done."""
     for file in drawn:
         file.close()
         file.path.unlink()

@@ -15,23 +15,10 @@ from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.statistics.chance import matched_halves
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
-
-
-def synthetic(reference: int, generated: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Correlated columns of very different spread, some of them skewed; the second sample scaled and shifted."""
-    rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(columns, columns)) * np.geomspace(1, 1e-2, columns)
-
-    def draw(n: int) -> np.ndarray:
-        x = rng.normal(size=(n, columns)) @ mixing.T
-        x[:, 1::3] = np.exp(0.3 * x[:, 1::3])
-        return x
-
-    return draw(reference), 1.02 * draw(generated) + 0.05
-
+from helpers import skewed_samples
 
 # jetnet 0.2.5 with numpy 2.4.6 and scipy 1.17.1: jetnet.evaluation.fpd(a, b, min_samples=..., max_samples=...) for
-# a, b = synthetic(...); the means are what it hands to its fit.
+# a, b = skewed_samples(...); the means are what it hands to its fit.
 JETNET = {
     (1500, 1300, 8, 1, 300, 900): (
         (0.00899949448654623, 0.0010011225517643082),
@@ -69,7 +56,7 @@ JETNET = {
 @pytest.mark.parametrize("case", JETNET)
 def test_agrees_with_jetnet(case: tuple[int, int, int, int, int, int]) -> None:
     (value, error), means = JETNET[case]
-    result = fpd(*synthetic(*case[:4]), sizes=case[4:], relabellings=0, threads=2)
+    result = fpd(*skewed_samples(*case[:4]), sizes=case[4:], relabellings=0, threads=2)
     np.testing.assert_allclose(result.means, means, rtol=1e-9)
     # The fit iterates until it changes by less than 1e-8.
     np.testing.assert_allclose((result.fpd.value, result.fpd.error), (value, error), rtol=1e-6)
@@ -154,7 +141,7 @@ def test_halves_of_real_showers_pass_and_lost_hits_do_not() -> None:
 def test_sizes_shrink_with_the_samples_and_it_is_said() -> None:
     assert challenge_like_sizes(100_000, 362) == challenge_like_sizes(10**6, 362) == (10_000, 50_000)
     assert challenge_like_sizes(10_000, 362) == (1086, 5430)
-    result = fpd(*synthetic(400, 300, 4, 1), relabellings=0)
+    result = fpd(*skewed_samples(400, 300, 4, 1), relabellings=0)
     assert not result.as_in_challenge
     assert result.note is not None
     assert "300" in result.note
@@ -162,13 +149,13 @@ def test_sizes_shrink_with_the_samples_and_it_is_said() -> None:
 
 
 def test_too_few_showers_are_refused() -> None:
-    a, b = synthetic(100, 80, 40, 1)
+    a, b = skewed_samples(100, 80, 40, 1)
     with pytest.raises(TooFewShowersError, match="40 columns needs more than 80 showers"):
         fpd(a, b)
 
 
 def test_threads_change_nothing() -> None:
-    a, b = synthetic(500, 400, 6, 1)
+    a, b = skewed_samples(500, 400, 6, 1)
     energies = np.abs(a[:, 0]) + 1, np.abs(b[:, 0]) + 1
     one, three = (fpd(a, b, energies=energies, relabellings=10, threads=n) for n in (1, 3))
     np.testing.assert_allclose(one.means, three.means, rtol=1e-12)

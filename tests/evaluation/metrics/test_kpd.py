@@ -8,22 +8,9 @@ import pytest
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.metrics import kpd as module
 from fastv.evaluation.metrics.kpd import kpd, unbiased_mmd
+from helpers import skewed_samples
 
-
-def synthetic(reference: int, generated: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Correlated columns of very different spread, some of them skewed; the second sample scaled and shifted."""
-    rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(columns, columns)) * np.geomspace(1, 1e-2, columns)
-
-    def draw(n: int) -> np.ndarray:
-        x = rng.normal(size=(n, columns)) @ mixing.T
-        x[:, 1::3] = np.exp(0.3 * x[:, 1::3])
-        return x
-
-    return draw(reference), 1.02 * draw(generated) + 0.05
-
-
-# jetnet 0.2.5 with numpy 2.4.6 and scipy 1.17.1: jetnet.evaluation.kpd(*synthetic(...), batch_size=1000).
+# jetnet 0.2.5 with numpy 2.4.6 and scipy 1.17.1: jetnet.evaluation.kpd(*skewed_samples(...), batch_size=1000).
 JETNET = {
     (1500, 1300, 8, 1): (0.004930532527426035, 0.0018318377579966843),
     (1200, 1200, 40, 2): (0.0003738221968436761, 0.00035620841314692856),
@@ -32,13 +19,13 @@ JETNET = {
 
 @pytest.mark.parametrize("case", JETNET)
 def test_agrees_with_jetnet(case: tuple[int, int, int, int]) -> None:
-    result = kpd(*synthetic(*case), batch=1000, relabellings=0, threads=2)
+    result = kpd(*skewed_samples(*case), batch=1000, relabellings=0, threads=2)
     np.testing.assert_allclose((result.kpd.value, result.kpd.error), JETNET[case], rtol=1e-8)
 
 
 def test_both_ways_of_summing_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples much larger than a batch are summed batch by batch; the result is the same."""
-    a, b = synthetic(900, 700, 5, 3)
+    a, b = skewed_samples(900, 700, 5, 3)
     plain = direct(a / np.abs(a).max(axis=0), b / np.abs(a).max(axis=0), 50)
     assert (900 + 700) ** 2 > 10 * 100**2
     np.testing.assert_allclose(kpd(a, b, batch=50, relabellings=0).batches, plain, rtol=1e-9)
@@ -88,7 +75,7 @@ def test_mmd_of_known_distributions() -> None:
 
 
 def test_chance_equals_plain_sums_with_those_labels() -> None:
-    a, b = synthetic(120, 90, 4, 5)
+    a, b = skewed_samples(120, 90, 4, 5)
     result = kpd(a, b, relabellings=5)
     scale = np.abs(a).max(axis=0)
     pool = np.concatenate([a, b]) / scale
@@ -139,7 +126,7 @@ def test_too_few_showers_are_refused() -> None:
 
 
 def test_small_samples_are_said() -> None:
-    result = kpd(*synthetic(400, 300, 4, 1), relabellings=0)
+    result = kpd(*skewed_samples(400, 300, 4, 1), relabellings=0)
     assert result.batch == 300
     assert not result.as_in_challenge
     assert result.note is not None

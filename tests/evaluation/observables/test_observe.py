@@ -215,6 +215,7 @@ def test_angles_are_kept_and_cut(make_showers: Callable[..., Showers], geant4: S
     assert observables.theta is not None
     np.testing.assert_array_equal(observables[10:20].theta, theta[10:20])
     np.testing.assert_array_equal(observables[::-1].phi, -theta[::-1])
+    assert sorted(observables.conditions.columns) == ["detector", "energy", "phi", "theta"]
     assert observe(geant4[:5]).theta is None
 
 

@@ -23,7 +23,7 @@ from fastv.evaluation.physics.response import (
     response,
 )
 from fastv.evaluation.statistics.measured import Measured
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def calorimeter(make_showers: Callable[..., Showers]) -> Callable[..., Observabl
         total = 1e3 * gev * (scale + slope * np.log10(gev)) * rng.normal(1, width)
         energies = np.zeros((n, 3), np.float32)
         energies[:, 1] = total
-        return replace(template, incident_energies=1e3 * gev, layer_energies=energies)
+        return replace(template, conditions=Conditions.of(energy=1e3 * gev), layer_energies=energies)
 
     return make
 

@@ -15,7 +15,7 @@ from fastv.evaluation.physics.tails import (
     tail_p_value,
     voxel_quantiles,
 )
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 
 
 def test_tail_p_value_holds_its_level() -> None:
@@ -41,7 +41,7 @@ def with_fractions(template: Observables, fractions: np.ndarray, seed: int) -> O
     layers = np.zeros((n, template.layer_energies.shape[1]), np.float32)
     layers[:, 5] = fractions * incident
     rows = np.arange(n) % len(template)
-    return replace(template[rows], incident_energies=incident, layer_energies=layers)
+    return replace(template[rows], conditions=Conditions.of(energy=incident), layer_energies=layers)
 
 
 @pytest.fixture(scope="module")

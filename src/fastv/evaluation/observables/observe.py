@@ -20,7 +20,8 @@ from fastv.evaluation.observables.layer_kernel import LayerKernel, Piece, at_or_
 from fastv.evaluation.observables.streaming import Reading, UncheckedBatch
 from fastv.evaluation.observables.streaming import Source as Source
 from fastv.evaluation.observables.voxel_bins import VoxelBins
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
+from fastv.showers.conditions import joined_conditions
 
 VOXEL_BINS = 49
 HOT_VOXELS = 48
@@ -40,7 +41,7 @@ class Observables:
 
     Attributes:
         detector: the detector, its mesh and threshold.
-        incident_energies: (N,).
+        conditions: of the showers, (N,) each.
         layer_energies: (N, L).
         centre_x, centre_y, centre_r: centres of energy per layer (N, L); the first two are 0 in layers with one alpha
             cell, which :func:`alpha_layers` leaves out.
@@ -56,12 +57,11 @@ class Observables:
         hot_voxels: indices of the voxels that hold most of the energy (H,), rising.
         hot_energies: their energies (N, H).
         lateral_map: energy summed over layers (N, alpha, r) of a regular mesh, else None.
-        theta, phi: incident angles (N,), None where the sample does not tell.
         image: mean energy per layer and ring (L, R) of all showers; None for a subset.
     """
 
     detector: Detector
-    incident_energies: F64
+    conditions: Conditions
     layer_energies: F32
     centre_x: F32
     centre_y: F32
@@ -80,12 +80,10 @@ class Observables:
     hot_voxels: NDArray[np.int64]
     hot_energies: F32
     lateral_map: F32 | None = None
-    theta: F64 | None = None
-    phi: F64 | None = None
     image: F64 | None = None
 
     def __len__(self) -> int:
-        return len(self.incident_energies)
+        return len(self.conditions)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Observables:
         """The observables of a selection of showers, by slice, mask or indices."""
@@ -93,6 +91,21 @@ class Observables:
         names = [f.name for f in fields(self) if f.name not in shared and getattr(self, f.name) is not None]
         cut = {name: getattr(self, name)[rows] for name in names}
         return replace(self, **cut, image=None)
+
+    @property
+    def incident_energies(self) -> F64:
+        """Incident energies (N,) in MeV."""
+        return self.conditions.energy
+
+    @property
+    def theta(self) -> F64 | None:
+        """Polar angles (N,) in rad, or None if the sample has none."""
+        return self.conditions.theta
+
+    @property
+    def phi(self) -> F64 | None:
+        """Azimuthal angles (N,) in rad, or None if the sample has none."""
+        return self.conditions.phi
 
     @property
     def total_energy(self) -> F64:
@@ -237,6 +250,7 @@ class ObservablesCollector:
         bins = None if self._edges is None else VoxelBins(self._edges)
         self._kernel = _Kernel(self._source.detector, self._hot, bins)
         self._columns: dict[str, NDArray[Any]] = {}
+        self._conditions: list[Conditions] = []
         self._showers = 0
         self._image: F64 | float = 0.0
         self._hits = _KeptHits()
@@ -249,6 +263,7 @@ class ObservablesCollector:
         """Add the observables of a batch to those of the sample."""
         here = slice(self._showers, self._showers + part.showers)
         self._showers = here.stop
+        self._conditions.append(part.conditions)
         for name, values in part.columns.items():
             if name not in self._columns:
                 self._columns[name] = np.zeros((len(self._source), *values.shape[1:]), dtype=values.dtype)
@@ -268,6 +283,7 @@ class ObservablesCollector:
             columns["voxel_counts"] = self._counts(VoxelBins(edges))
         return Observables(
             detector=self._source.detector,
+            conditions=joined_conditions(self._conditions),
             **columns,
             voxel_edges=edges,
             hot_voxels=self._hot,
@@ -326,6 +342,7 @@ class _KeptHits:
 class _Found:
     """Observables of one batch: columns with a row per shower, the summed image, and hits that are not yet counted."""
 
+    conditions: Conditions
     columns: dict[str, NDArray[Any]]
     image: F64
     hits: Hits | None
@@ -346,7 +363,6 @@ class _Kernel:
         n, mesh = len(batch), batch.mesh
         layers = empty_columns(batch)
         columns: dict[str, NDArray[Any]] = {
-            "incident_energies": np.asarray(batch.incident_energies, dtype=np.float64),
             "largest_voxels": np.zeros(n, np.float32),
             "coarse_cells": np.empty((n, sum(block.n_coarse for block in self._blocks)), np.float32),
             "hot_energies": np.empty((n, len(self._hot)), np.float32),
@@ -354,7 +370,6 @@ class _Kernel:
             "radial_mean": np.empty(n, np.float32),
             "radial_width": np.empty(n, np.float32),
         }
-        columns |= {name: angle for name in ("theta", "phi") if (angle := getattr(batch, name)) is not None}
         if mesh.is_regular:
             columns["lateral_map"] = np.zeros((n, *mesh.shape[1:]), np.float32)
         if self._bins is not None:
@@ -380,7 +395,7 @@ class _Kernel:
             per_layer = summed[block.voxels].reshape(-1, *block.cells).sum(axis=1)
             image[block.layers] = per_layer @ block.ring_shares
         waiting = (np.concatenate(voxels), np.concatenate(numbers)) if voxels else None
-        return _Found({**layers, **columns}, image, waiting, n)
+        return _Found(batch.conditions, {**layers, **columns}, image, waiting, n)
 
     def _group(self, piece: Piece, columns: dict[str, NDArray[Any]]) -> None:
         """Sums over groups of layers, and what follows from them: coarse cells, the lateral map, rings."""

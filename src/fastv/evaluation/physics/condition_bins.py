@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions import CONDITIONS
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
 
@@ -28,7 +29,7 @@ class ConditionBin:
     """A range of a condition and the showers of both samples in it.
 
     Attributes:
-        axis: ``energy``, ``theta`` or ``phi``.
+        axis: name of the condition.
         low, high: MeV or rad.
         reference, generated: masks (N,) and (M,).
     """
@@ -92,10 +93,10 @@ def energy_bins(
 
 
 def angle_bins(reference: Observables, generated: Observables, most: int = 5) -> list[ConditionBin]:
-    """Bins of equal population of the reference in theta and in phi, where both samples have them and they vary."""
+    """Bins of equal population of the reference in each angle that both samples have and that varies."""
     found: list[ConditionBin] = []
-    for axis in ("theta", "phi"):
-        a, b = getattr(reference, axis), getattr(generated, axis)
+    for axis in (name for name, condition in CONDITIONS.items() if condition.unit == "rad"):
+        a, b = reference.conditions.get(axis), generated.conditions.get(axis)
         if a is None or b is None or min(len(a), len(b)) < 2 * AT_LEAST or np.ptp(a) < 1e-3:
             continue
         edges = np.unique(np.quantile(a, np.linspace(0, 1, most + 1)))

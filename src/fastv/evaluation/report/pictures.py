@@ -114,7 +114,7 @@ def _nearest(sample: str | Path | Showers, energies: NDArray[np.float64], mesh: 
     if isinstance(sample, Showers):
         distance = np.abs(np.log(sample.incident_energies[:, None] / energies))
         return sample[distance.argmin(axis=0)]
-    with ShowersFile(sample, mesh) as file:
+    with ShowersFile(sample, mesh, parameter="mesh") as file:
         rows = np.abs(np.log(file.incident_energies[:, None] / energies)).argmin(axis=0)
         # Files are read by sorted unique indices.
         unique, back = np.unique(rows, return_inverse=True)

@@ -1,0 +1,52 @@
+"""Functions that several test files use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastv.models.contract import Batch, Generator
+from fastv.showers import Showers
+
+
+def assert_same(first: Showers, second: Showers) -> None:
+    """Equal detectors and columns, up to the float32 of a file."""
+    assert first.detector == second.detector
+    for name in ("incident_energies", "energies", "theta", "phi", "pdg"):
+        a, b = getattr(first, name), getattr(second, name)
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=0, err_msg=name)
+    assert set(first.extra) == set(second.extra)
+    for name, column in first.extra.items():
+        np.testing.assert_array_equal(column, second.extra[name], err_msg=name)
+
+
+def batch_of(generator: Generator, showers: Showers, **fields: Any) -> Batch:
+    """The showers as a batch for a generator; ``fields`` are further ones of the batch."""
+    return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), **fields)
+
+
+def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:
+    """One generated shower for the conditions of each given one, (N, V) in MeV."""
+    with torch.inference_mode():
+        return generator.sample(generator.conditions_of(showers.conditions), generator.noise.draw(len(showers), seed))
+
+
+def skewed_samples(
+    reference: int, generated: int, columns: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlated columns of very different spread, some of them skewed; the second sample scaled and shifted."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(columns, columns)) * np.geomspace(1, 1e-2, columns)
+
+    def draw(n: int) -> NDArray[np.float64]:
+        x: NDArray[np.float64] = rng.normal(size=(n, columns)) @ mixing.T
+        x[:, 1::3] = np.exp(0.3 * x[:, 1::3])
+        return x
+
+    return draw(reference), 1.02 * draw(generated) + 0.05
