@@ -169,7 +169,7 @@ def test_a_file_that_holds_no_trainings_is_not_replaced(tmp_path: Path) -> None:
 
 def test_requests_that_cannot_be_met() -> None:
     a, b = np.random.default_rng(4).normal(size=(2, 60, 3))
-    with pytest.raises(SettingsError, match="known are low, high, cnn"):
+    with pytest.raises(SettingsError, match="available: low, high, cnn"):
         classify("deep", a, b)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="needs the mesh"):
         classify("cnn", a, b)
