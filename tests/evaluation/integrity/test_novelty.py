@@ -146,7 +146,7 @@ def test_too_smooth_showers_are_no_copies(judge: Judge) -> None:
     found, drawn = judge(replace(judge.other, energies=smooth.reshape(N, -1)))
     assert (found.status, found.copies) == ("undecided", 0)
     assert drawn.status == "undecided"
-    assert "too smooth" in drawn.words
+    assert "fluctuations too small" in drawn.words
     assert drawn.c_t is not None
     assert drawn.c_t < -3
 
