@@ -131,7 +131,7 @@ def test_too_few_showers(geant4: Showers) -> None:
 
 
 def test_other_mesh(geant4: Showers, irregular: Showers) -> None:
-    with pytest.raises(GeometryError, match="generated sample is on the mesh of irregular"):
+    with pytest.raises(GeometryError, match="generated sample has the mesh of irregular"):
         quick(geant4, irregular)
     with pytest.raises(GeometryError, match="floor sample"):
         quick(geant4, geant4, floor=irregular)
