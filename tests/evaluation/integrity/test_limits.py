@@ -129,5 +129,5 @@ def test_other_incident_energies_are_said(reference: UncheckedScan, geant4_other
     high = geant4_other[geant4_other.incident_energies > 2e4]
     found = incident_energies(scan(high), reference)
     assert found.status == "undecided"
-    assert "like the reference" in found.words
+    assert "incident energies of the reference" in found.words
     assert incident_energies(scan(high[:50]), reference).status == "not judged"

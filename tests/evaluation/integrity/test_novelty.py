@@ -169,7 +169,7 @@ def test_too_few_showers_are_no_number(judge: Judge) -> None:
     for finding in (found, drawn):
         assert finding.status == "not judged"
         assert finding.value is finding.p_value is None
-        assert "100 are needed" in finding.words
+        assert "100 showers of each sample" in finding.words
 
 
 def test_p_values_and_errors_between_equal_samples(judge: Judge) -> None:
