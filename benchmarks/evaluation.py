@@ -2,14 +2,14 @@
 
     python benchmarks/evaluation.py [--showers 10000] [--repeat 3] [--sample FILE] [--work DIR]
 
-``features``: the 362 columns of the CaloChallenge from showers in memory, by FastV and by a pass in plain NumPy that
-follows the definitions layer by layer (``plain_features`` below), in turns, and the ratios of their wall time and of
-their processor time. ``files``: a reference and a generated file of ``--showers`` showers each are read and all
-comparisons made, those of the floor too, in a process of its own: wall and processor seconds of each step and of all,
-those from the start of the process to the comparisons of the first 1000 showers, and peak memory. ``whole`` (with
-``--whole``) is a complete evaluation of them in a process of its own, with the report: seconds of each part, peak
-memory, and how often each shower is read, at most and on average. The files repeat the packed chunks of ``--sample``,
-in another order each, and are removed at the end; they need 8 kB a shower in ``--work``.
+``features``: the 362 columns of the CaloChallenge for showers in memory, computed alternately by FastV and by plain
+NumPy layer by layer (``plain_features`` below), with the ratios of their wall and processor times. ``files``: in a
+separate process, a reference and a generated file of ``--showers`` showers each are read and all comparisons made,
+including those of the floor: wall and processor seconds of each step and in total, the same from the start of the
+process to the comparisons of the first 1000 showers, and peak memory. ``whole`` (with ``--whole``): a complete
+evaluation of these files with report, in a separate process: seconds of each part, peak memory, and the largest and
+mean number of times that a shower is read. The files repeat the compressed chunks of ``--sample``, each in a different
+order, and are removed at the end; they need 8 kB per shower in ``--work``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FIRST = 1000
 
 
 def plain_features(showers: Showers) -> NDArray[np.float64]:
-    """The 362 columns as their definitions say, with array operations over all showers, one layer after the other."""
+    """The 362 columns by their definitions, one layer after the other, with array operations over all showers."""
     mesh = showers.mesh
     voxels = np.where(showers.energies < np.float32(showers.detector.threshold), np.float32(0), showers.energies)
     eta, phi = mesh.voxel_r * np.cos(mesh.voxel_alpha), mesh.voxel_r * np.sin(mesh.voxel_alpha)
@@ -81,7 +81,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def features(showers: Showers, repeat: int) -> dict[str, Any]:
-    """Times of both ways to the features, in turns, and the largest difference between them."""
+    """Times of both implementations, run alternately, and the largest difference between their results."""
     everything = observe(showers)
     plain = plain_features(showers)
     works: dict[str, Callable[[], object]] = {
@@ -106,7 +106,7 @@ def features(showers: Showers, repeat: int) -> dict[str, Any]:
 
 
 def repeated(source: Path, path: Path, showers: int, first: int) -> None:
-    """A file of about ``showers`` showers from the packed chunks of another, starting with chunk ``first``."""
+    """Write a file of about ``showers`` showers from the compressed chunks of another, from chunk ``first`` on."""
     with ShowersFile(source, "par04-siw") as file:
         energies = file.incident_energies
         detector = file.detector
@@ -188,8 +188,8 @@ def main() -> None:
     parser.add_argument("--showers", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--sample", type=Path, default=sample_path("test"))
-    parser.add_argument("--work", type=Path, default=None, help="folder for the files, the system's by default")
-    parser.add_argument("--whole", action="store_true", help="a complete evaluation too, which takes minutes")
+    parser.add_argument("--work", type=Path, default=None, help="folder for the files, by default the system's")
+    parser.add_argument("--whole", action="store_true", help="also a complete evaluation, which takes minutes")
     parser.add_argument("--evaluate", nargs=2, type=Path, metavar=("REFERENCE", "GENERATED"), help=argparse.SUPPRESS)
     parser.add_argument("--comparisons", nargs=3, metavar=("REFERENCE", "GENERATED", "STARTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -200,7 +200,7 @@ def main() -> None:
     if options.evaluate:
         print(json.dumps(whole_evaluation(*options.evaluate)))
         return
-    from fastv.bench import processor  # loads PyTorch, which comparisons do without
+    from fastv.bench import processor  # imports PyTorch, which comparisons do not need
 
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         paths = [Path(folder) / "reference.h5", Path(folder) / "generated.h5"]

@@ -1,15 +1,15 @@
-"""Training, evaluation on the test sample and speed of every family; prints JSON.
+"""Training, quality on the test sample and speed of every family; prints JSON.
 
     python benchmarks/families.py -o DIR [--data FILE ...] [--only NAME ...] [--table docs/families.md]
 
-Each preset is trained on the shipped training sample, and on ``--data`` if given; students learn from the models
-trained before. Results are stored in ``DIR`` and reused, so the same command continues where it was stopped. Every
-model generates one shower for each shower of the test sample, with its incident energy. The floor is Geant4: showers of
-``--data`` (or of the training sample) in place of generated ones.
+Each preset is trained on the shipped training sample, and on ``--data`` if given; students are distilled from the
+trained models. Results are stored in ``DIR`` and reused, so an interrupted command can be repeated. Every model
+generates one shower for each shower of the test sample, with its incident energy. For the floor, Geant4 showers of
+``--data`` (or of the training sample) take the place of generated ones.
 
-Training time is the sum over epochs in the log, including time lost to other work on the machine. Speed is that of the
-exported graph in onnxruntime on one thread, or of PyTorch if a model cannot be exported; ``--time-again`` measures it
-for all models in one run.
+Training time is the sum over epochs in the log, including time lost to other programs on the machine. Speed is that of
+the exported graph in onnxruntime on one thread, or of PyTorch if a model cannot be exported; ``--time-again`` measures
+it for all models in one run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PRESETS = (
     "mean-flow",
 )
 STUDENTS = {"caloflow student": "caloflow", "flow-matching student": "flow-matching", "diffusion student": "diffusion"}
-"""Students and their teachers."""
+"""The teacher of each student."""
 SEPARATIONS = ("E_tot/E_inc", "layer energy", "width_r", "sparsity", "voxel energy")
 BATCHES = (1, 1000)
 
@@ -62,11 +62,11 @@ BATCHES = (1, 1000)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test part")
+    parser.add_argument("--data", type=Path, nargs="+", help="more training showers, none of them in the test sample")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PRESETS, *STUDENTS])
-    parser.add_argument("--trained", action="store_true", help="only what is trained already")
-    parser.add_argument("--time-again", action="store_true", help="time all models anew, one after the other")
-    parser.add_argument("--table", type=Path, help="write the table between the marks of this page")
+    parser.add_argument("--trained", action="store_true", help="only models that are already trained")
+    parser.add_argument("--time-again", action="store_true", help="measure the speed of all models again")
+    parser.add_argument("--table", type=Path, help="write the tables between the markers of this page")
     options = parser.parse_args()
     data: dict[str, list[Path]] = {"sample": [sample_path("train")]}
     if options.data:
@@ -76,8 +76,8 @@ def main() -> None:
         judge = partial(judged, ReferenceAndFloor(Reading(test)))
         rows = [floor(data, options.output, judge)]
         for label, files in data.items():
-            there = [name for name in names if not options.trained or complete(folder_of(options.output, label, name))]
-            rows += [measured(name, label, files, options.output, judge, again=options.time_again) for name in there]
+            chosen = [name for name in names if not options.trained or complete(folder_of(options.output, label, name))]
+            rows += [measured(name, label, files, options.output, judge, again=options.time_again) for name in chosen]
     print(json.dumps(rows, indent=1))
     if options.table:
         write_table(options.table, rows)
@@ -124,7 +124,7 @@ def measured(
     model.generate_file(generated, like=sample_path("test"), seed=1, force=True)
     seconds = time.perf_counter() - start
     with ShowersFile(generated) as showers:
-        figures = judge(name, showers)
+        quality = judge(name, showers)
     result = {
         "name": name,
         "data": label,
@@ -134,7 +134,7 @@ def measured(
         "training_seconds": training_seconds(folder),
         "generation_seconds": round(seconds, 1),
         "parameters": model.n_parameters,
-        **figures,
+        **quality,
         **speed(folder, model),
     }
     kept(path, result)
@@ -161,14 +161,14 @@ def kept(path: Path, result: dict[str, Any]) -> None:
 
 
 def training_seconds(folder: Path) -> float | None:
-    """Time of all epochs in s; None for a family without training."""
+    """Time of all epochs in s; None for a family that needs no training."""
     log = folder / LOG
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return round(sum(line.get("seconds", 0.0) for line in lines), 1) or None
 
 
 def judged(against: ReferenceAndFloor, name: str, showers: Showers | ShowersFile) -> dict[str, Any]:
-    """The metrics of the table, and the results of the other checks."""
+    """Metrics, separation powers, and results of targets, comparisons and integrity checks."""
     evaluation: Evaluation
     evaluation, _ = evaluate_against(against, Reading(showers), names=("Geant4", name, ""))
     metrics = evaluation.metrics

@@ -1,10 +1,10 @@
-"""Time and memory of the nearest-neighbour tests, and what they find in a sample with planted copies; prints JSON.
+"""Time, memory and results of the nearest-neighbour tests on a sample with planted copies; prints JSON.
 
     python benchmarks/novelty.py [MODEL] [--generated 10000] [--reference 10000] [--train 100000] [--copies 100]
 
-Three independent samples of one model play the generated, the reference and the training showers, so that the tests
-must pass but for the planted copies: ``--copies`` of the generated showers are training showers, turned, mirrored, and
-with 20 % of noise in every voxel. Processor seconds say what the work costs where other programs keep the cores busy.
+Three independent samples of one model serve as generated, reference and training showers, so the tests should find only
+the planted copies: ``--copies`` generated showers are replaced by training showers that are rotated, reflected, and
+have 20 % noise in every voxel. Processor seconds measure the work independently of other programs on the machine.
 """
 
 from __future__ import annotations
@@ -94,15 +94,15 @@ def measure(reference: ShowersFile, generated: Showers, train: ShowersFile) -> d
     }
 
 
-def plant(stolen: Showers, generated: Showers) -> None:
-    """Put copies of some showers in the place of the first ones of a sample."""
+def plant(originals: Showers, generated: Showers) -> None:
+    """Replace the first showers of a sample by noisy copies of others."""
     rng = np.random.default_rng(0)
     grid = np.stack(
-        [np.roll(shower[:, :: rng.choice((-1, 1))], rng.integers(shower.shape[1]), axis=1) for shower in stolen.grid]
+        [np.roll(shower[:, :: rng.choice((-1, 1))], rng.integers(shower.shape[1]), axis=1) for shower in originals.grid]
     )
-    energies = grid.reshape(len(grid), -1) * np.exp(rng.normal(0, NOISE, stolen.energies.shape))
-    generated.energies[: len(stolen)] = np.where(energies < stolen.detector.threshold, 0, energies)
-    generated.incident_energies[: len(stolen)] = stolen.incident_energies
+    energies = grid.reshape(len(grid), -1) * np.exp(rng.normal(0, NOISE, originals.energies.shape))
+    generated.energies[: len(originals)] = np.where(energies < originals.detector.threshold, 0, energies)
+    generated.incident_energies[: len(originals)] = originals.incident_energies
 
 
 def peak_memory() -> float:

@@ -1,9 +1,9 @@
-"""Quality of models on the test part, beside the Geant4-against-Geant4 floor; prints JSON.
+"""Quality of models on the test sample, with the floor of Geant4 against Geant4; prints JSON.
 
     python benchmarks/quality.py par04-siw path/to/other/model [--repeat 10] [--test FILE] [--floor FILE]
 
-Each model generates showers with the incident energies of the test part, ``--repeat`` times over, so that its own
-statistical error is small; what remains is that of the test part.
+Each model generates ``--repeat`` showers for each incident energy of the test sample, so that the statistical error is
+mostly that of the test sample.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--test", type=Path, default=sample_path("test"))
     parser.add_argument("--floor", type=Path)
-    parser.add_argument("--full", action="store_true", help="print every number, not the verdict alone")
+    parser.add_argument("--full", action="store_true", help="print all results, not only verdict and warnings")
     options = parser.parse_args()
     with ShowersFile(options.test, "par04-siw") as file:
         n = len(file) * options.repeat

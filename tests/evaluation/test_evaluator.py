@@ -92,7 +92,8 @@ def test_different_incident_energies_are_a_warning(geant4: Showers) -> None:
     high = geant4[geant4.incident_energies > 2e4]
     evaluation = quick(geant4, high)
     assert any(
-        "incident energies differ" in warning and "like the reference" in warning for warning in evaluation.warnings
+        "incident energies differ" in warning and "energies of the reference" in warning
+        for warning in evaluation.warnings
     )
     # As many showers as the reference has, none of them at low energies: bins that could be filled are not.
     many = quick(geant4, geant4[np.tile(np.flatnonzero(geant4.incident_energies > 2e4), 2)])
@@ -131,7 +132,7 @@ def test_too_few_showers(geant4: Showers) -> None:
 
 
 def test_other_mesh(geant4: Showers, irregular: Showers) -> None:
-    with pytest.raises(GeometryError, match="generated sample is on the mesh of irregular"):
+    with pytest.raises(GeometryError, match="generated sample has the mesh of irregular"):
         quick(geant4, irregular)
     with pytest.raises(GeometryError, match="floor sample"):
         quick(geant4, geant4, floor=irregular)
@@ -222,7 +223,7 @@ def test_damaged_showers_are_counted_and_left_out(geant4: Showers, geant4_other:
     others = np.delete(np.arange(400), bad)
     damaged, whole = quick(geant4, tmp_path / "bad.h5"), quick(geant4, geant4_other[others])
     assert damaged.physics == whole.physics
-    assert "3 of 400 generated showers have voxels" in damaged.warnings[0]
+    assert "3 of 400 generated showers are damaged" in damaged.warnings[0]
     assert damaged.generated.showers == 400
     with pytest.raises(FileFormatError, match=r"bad\.h5: voxel 100 of shower 3 is nan"):
         quick(tmp_path / "bad.h5", geant4)

@@ -136,7 +136,7 @@ def test_planted_faults_differ_and_are_named(geant4: Showers, geant4_other: Show
 def test_too_many_damaged_showers_are_refused(geant4: Showers, geant4_other: Showers) -> None:
     broken = replace(geant4_other, energies=geant4_other.energies.copy())
     broken.energies[:350, 0] = np.nan
-    with pytest.raises(FileFormatError, match="350 damaged showers of 400"):
+    with pytest.raises(FileFormatError, match="350 of 400 generated showers are damaged"):
         evaluate(geant4, broken, quick=True)
 
 

@@ -1,10 +1,10 @@
 """Is a generated sample as good as full simulation?
 
-statistics    estimates with errors, comparisons     observables  what is measured of each shower, streamed
-physics       every quantity compared, once          metrics      FPD, KPD, PRDC, classifiers
-integrity     copies, gaps, impossible energies      verdict      all of it judged in four words
-evaluator     ``evaluate``: samples in, result out   ranking      several generators
-report        the page, JSON, plots, texts
+statistics    estimates with errors, comparisons     observables  quantities of each shower, read batch by batch
+physics       comparisons of every quantity          metrics      FPD, KPD, PRDC, classifiers
+integrity     copies, gaps, unphysical energies      verdict      the status of every question and of the sample
+evaluator     ``evaluate``: one generated sample     ranking      several generated samples
+report        page, JSON, plots and texts
 """
 
 from __future__ import annotations

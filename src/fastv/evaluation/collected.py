@@ -18,9 +18,9 @@ class Collected:
 
     Attributes:
         source: the sample.
-        observables: those of the undamaged showers.
-        contents: for the integrity checks; None where they are not wanted.
-        voxels: for the metrics that see voxels; None where they are not wanted.
+        observables: observables of the undamaged showers.
+        contents: inputs of the integrity checks; None if not requested.
+        voxels: showers for the metrics that use voxels; None if not requested.
     """
 
     source: Source
@@ -37,17 +37,19 @@ def collect(
     voxels: Sequence[int] = (),
     damaged: Literal["refuse", "pass on"] = "refuse",
 ) -> Collected:
-    """Read a sample once and collect what an evaluation needs of it.
+    """Read a sample once and collect the inputs of an evaluation.
 
     Args:
         reading: the pass over the sample.
         like: observables of the reference, if this is not the reference itself.
-        compared: showers whose neighbours the integrity checks look for; None leaves out what only the checks need.
-        voxels: sizes of the selections of showers whose voxels are wanted; without, none are kept.
-        damaged: whether damaged showers are an error, or are counted and left out.
+        compared: largest number of showers whose neighbours the integrity checks search; None omits the inputs of these
+            checks.
+        voxels: sizes of the selections of showers whose voxels are kept, see
+            :class:`fastv.evaluation.metrics.voxels.ChosenCollector`; none by default.
+        damaged: whether damaged showers raise an error, or are counted and left out.
 
     Raises:
-        FileFormatError: a file is damaged, or a shower is and damaged ones are refused.
+        FileFormatError: the file is damaged, or a shower is damaged and ``damaged`` is ``refuse``.
 
     Example:
         >>> from fastv.sample import sample_path

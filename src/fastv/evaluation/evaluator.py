@@ -1,4 +1,4 @@
-"""A generated sample against full simulation, beside the floor of full simulation against itself."""
+"""Evaluation of a generated sample against full simulation, with the floor of full simulation against itself."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ MIN_SHOWERS = 100
 _FIRST_LOOK = 1000
 _MOST_TOGETHER = 20_000
 _MOST_SHOWN = 1000
-"""Showers among which those are chosen that stand for a sample with damaged ones; these are read again."""
+"""Of a sample with damaged showers, the number of undamaged ones from which the report chooses those it shows."""
 _MOST_HASHED = 2**32
-"""Bytes of a file whose digest the report tells."""
+"""Largest size in bytes of a file whose SHA-256 is reported."""
 Sample = str | Path | Showers
 """A showers file, or showers in memory."""
 
@@ -54,25 +54,30 @@ def evaluate(
     announce: Callable[[str], None] | None = None,
     force: bool = False,
 ) -> Evaluation:
-    """Evaluate a generated sample against full simulation, beside the floor.
+    """Evaluate a generated sample against full simulation, with the floor for comparison.
 
     Args:
-        reference: full simulation, a file or showers in memory.
-        generated: the sample to judge; ``fastv generate --like REFERENCE`` gives it the reference's incident energies.
-        output: folder of the report (``report.html``, ``report.json``, ``report.md``, ``plots/*.png``); none is written
-            by default.
-        floor: a second, independent sample of full simulation, best as large as the generated one. By default the
-            reference is cut into halves with matched incident energies: their floor is that of half the showers.
-        train: the showers that the generator was trained on, to see whether it has memorised them.
-        classifiers: settings of the CaloChallenge's neural classifiers; None leaves them out.
-        mesh: detector or its preset's name, for plain CaloChallenge files.
-        energy_bins: logarithmic bins of incident energy at most; neighbours are joined until each has 100 showers.
-        quick: only what observables give at once: targets, separation powers, plots.
-        announce: called with a sentence when a first result is known.
+        reference: full simulation on which the generator was not trained, a file or showers in memory.
+        generated: the sample to judge, best with the reference's incident energies (``fastv generate --like``).
+        output: folder of the report (``report.html``, ``report.json``, ``report.md``, ``plots/*.png``); by default none
+            is written.
+        floor: a second, independent sample of full simulation, ideally as large as the generated one. By default the
+            floor compares two halves of the reference with matched incident energies, and has larger errors.
+        train: the showers on which the generator was trained, to find out whether it has memorised them.
+        classifiers: settings of the CaloChallenge's neural classifiers; None omits them.
+        mesh: detector or name of its preset, for plain CaloChallenge files.
+        energy_bins: largest number of logarithmic bins of incident energy; adjacent bins are merged until each has 100
+            showers.
+        quick: only targets, separation powers and plots, which take seconds.
+        announce: called with a sentence as soon as a first result is known.
         force: replace an existing report.
 
+    Returns:
+        All results.
+
     Raises:
-        FileFormatError: a file is missing, damaged, holds energies that are not finite, or fewer than 100 showers.
+        FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, or the reference
+            or the floor has damaged ones.
         GeometryError: the samples differ in mesh, threshold or energy scale.
         OutputError: the output exists or cannot be written.
 
@@ -110,8 +115,8 @@ def evaluate(
             return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
         from fastv.evaluation.report.write import draw_plots, write_report
 
-        # Plots need neither metrics nor checks. Drawing them meanwhile makes an evaluation of 10,000 showers some 4 %
-        # faster on two cores; shorter turns of the interpreter gain nothing beyond.
+        # Plots need neither metrics nor checks. Drawing them meanwhile makes an evaluation of 10,000 showers about 4 %
+        # faster on two cores; a shorter switch interval of the interpreter gives no further gain.
         drawing = in_background(partial(draw_plots, evaluation), "plots")
         if not quick:
             keep = _kept_classifiers(Path(output), classifiers)
@@ -124,15 +129,18 @@ def evaluate(
 def evaluate_against(
     against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str]
 ) -> tuple[Evaluation, Source]:
-    """Evaluate one sample against a reference and floor that may serve several.
+    """Evaluate one sample against a reference and floor that may be shared with other samples.
 
     Args:
-        against: full simulation, its floor, and what is wanted.
+        against: full simulation, its floor, and the options of the evaluation.
         generated: the sample to judge.
-        names: of reference, generated sample and training file.
+        names: names of the reference, the generated sample and the training file.
 
     Returns:
-        The evaluation, and showers of the sample to show; none of them is damaged.
+        The evaluation, and undamaged showers of the sample to show in a report.
+
+    Raises:
+        FileFormatError: the file is damaged, or fewer than 100 of its showers are undamaged.
     """
     clock = Clock()
     evaluation, collected, shown = _compared(against, generated, names=names, clock=clock)
@@ -142,9 +150,9 @@ def evaluate_against(
 def _compared(
     against: ReferenceAndFloor, generated: Reading, *, names: tuple[str, str, str], clock: Clock
 ) -> tuple[Evaluation, Collected, Source]:
-    """Read a sample and compare observables: an evaluation without metrics and integrity checks.
+    """Read a sample and compare its observables: an evaluation without metrics and integrity checks.
 
-    Also gives what was collected, and showers of the sample to show.
+    Also returns the collected inputs of these, and undamaged showers of the sample to show.
     """
     collected = against.collect(generated)
     shown, damage = _undamaged(generated)
@@ -171,15 +179,15 @@ def _compared(
 def _completed(
     evaluation: Evaluation, against: ReferenceAndFloor, collected: Collected, *, keep: Path | None = None, clock: Clock
 ) -> Evaluation:
-    """Add metrics and integrity checks; ``keep`` is a folder for finished trainings of the classifiers."""
+    """Add metrics and integrity checks; ``keep`` is a folder of finished trainings of the classifiers."""
     reference = against.reference
     if reference.contents is None or collected.contents is None or reference.voxels is None or collected.voxels is None:
         msg = "a quick evaluation has neither metrics nor integrity checks"
         raise ValueError(msg)
     checked = partial(check_contents, reference.contents, collected.contents, train=against.train)
     voxels = reference.voxels, collected.voxels
-    # Metrics and checks divide their work among threads, and have parts that cannot be divided: together they fill the
-    # cores. They also add up in memory, so large samples take one after the other.
+    # Metrics and checks are only partly multi-threaded, so running both at once makes better use of the cores. It also
+    # takes the memory of both, so for large samples they run one after the other.
     together = max(len(reference.source), len(collected.source)) <= _MOST_TOGETHER
     with ONE_MATRIX_THREAD:
         checks = in_background(checked, "integrity checks") if together else None
@@ -194,21 +202,21 @@ def _completed(
 
 
 class Clock:
-    """Measures how long each part of an evaluation takes."""
+    """Measures the time of each part of an evaluation, in ``seconds`` by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """Record the time since the last lap as that of a part."""
+        """Record the time since the last call, or since the start, as that of ``part``."""
         now = time.perf_counter()
         self.seconds[part] = round(now - self._last, 2)
         self._last = now
 
 
 def _first_look(reference: Reading, generated: Reading) -> str:
-    """Response of the first showers of both samples, in a sentence."""
+    """A sentence that compares the mean visible fractions of the first showers of both samples."""
     fractions = []
     for reading in (reference, generated):
         showers = reading.first(_FIRST_LOOK)
@@ -217,31 +225,31 @@ def _first_look(reference: Reading, generated: Reading) -> str:
     difference = ratio(b, a) - 1
     return (
         f"first look, {len(fractions[0])} and {len(fractions[1])} showers: mean visible fraction "
-        f"{100 * difference.value:+.2f} ± {100 * difference.error:.2f} %"
+        f"{100 * difference.value:+.2f} ± {100 * difference.error:.2f} % relative to the reference"
     )
 
 
 def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
-    """Showers of a sample to show, and a warning if some are damaged; the integrity checks count them."""
+    """Undamaged showers of a sample to show, and a warning if some are damaged."""
     source, damaged = generated.source, generated.damaged
     if not len(damaged):
         return source, ()
     left = len(source) - len(damaged)
     if left < MIN_SHOWERS:
         msg = (
-            f"the generated sample has {len(damaged)} damaged showers of {len(source)} (voxels that are NaN, infinite "
-            f"or negative); at least {MIN_SHOWERS} others are needed"
+            f"{len(damaged)} of {len(source)} generated showers are damaged, with energies that are NaN, infinite or "
+            f"negative; at least {MIN_SHOWERS} undamaged ones are needed"
         )
         raise FileFormatError(msg)
     warning = (
-        f"{len(damaged)} of {len(source)} generated showers have voxels that are NaN, infinite or negative; everything "
-        f"but the integrity checks is of the other {left}"
+        f"{len(damaged)} of {len(source)} generated showers are damaged, with energies that are NaN, infinite or "
+        f"negative; all results except the integrity checks are for the other {left}"
     )
     return source[np.setdiff1d(np.arange(len(source)), damaged)[:_MOST_SHOWN]], (warning,)
 
 
 def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
-    """The further arguments of :func:`evaluate` that give the same numbers."""
+    """The optional arguments of :func:`evaluate` that are needed to reproduce the numbers."""
     options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
     if classifiers is not None:
         options["classifiers"] = classifiers.model_dump(mode="json", exclude_defaults=True)
@@ -249,7 +257,7 @@ def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, qu
 
 
 def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> Path | None:
-    """A folder beside the report, where finished trainings outlive a kill."""
+    """A folder next to the report for finished trainings, so that an interrupted evaluation can reuse them."""
     if classifiers is None:
         return None
     folder = output.with_name(f".{output.name}.classifiers")
@@ -259,12 +267,21 @@ def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> P
 
 
 def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
-    """Open a file until the stack ends; showers in memory are returned unchanged."""
+    """Open a file until ``stack`` is closed; showers in memory are returned unchanged.
+
+    Args:
+        sample: a showers file or showers in memory.
+        mesh: detector or name of its preset, for plain CaloChallenge files.
+        stack: the stack that closes the file.
+
+    Raises:
+        FileFormatError, GeometryError: see :func:`evaluate`.
+    """
     return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh, parameter="mesh"))
 
 
 def name_of(sample: Sample | None) -> str:
-    """The name of a file, for reports."""
+    """The name of a sample in reports; empty for None."""
     return "showers in memory" if isinstance(sample, Showers) else Path(sample or "").name
 
 
@@ -288,7 +305,10 @@ def _digest(path: Path) -> str | None:
 
 
 def check_comparable(sources: dict[str, Source]) -> None:
-    """Refuse samples that are too small or not of one mesh, scale and threshold.
+    """Check that samples are large enough and have the same mesh, energy scale and threshold.
+
+    Args:
+        sources: samples by role, ``reference`` among them.
 
     Raises:
         FileFormatError, GeometryError: see :func:`evaluate`.
@@ -300,12 +320,15 @@ def check_comparable(sources: dict[str, Source]) -> None:
             raise FileFormatError(msg)
         found = source.detector
         if found.mesh != expected.mesh:
-            msg = f"the {role} sample is on the mesh of {found.name}, the reference on that of {expected.name}"
+            msg = (
+                f"the {role} sample has the mesh of {found.name}, the reference that of {expected.name}; "
+                "they must have the same mesh"
+            )
             raise GeometryError(msg)
         for quantity in ("energy_scale", "readout_threshold"):
             ours, theirs = getattr(expected, quantity), getattr(found, quantity)
             if not np.isclose(ours, theirs, rtol=1e-6, atol=0):
-                msg = f"the {role} sample has {quantity} {theirs}, the reference {ours}; they cannot be compared"
+                msg = f"the {role} sample has {quantity} {theirs}, the reference {ours}; they must be the same"
                 raise GeometryError(msg)
 
 
@@ -315,12 +338,12 @@ def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physi
     p_value = ks_p_value(energies, expected)
     if p_value < 0.01:
         warnings.append(
-            f"incident energies differ between the samples (Kolmogorov-Smirnov p = {p_value:.1g}): whatever changes "
-            "with energy within a bin differs for that reason; generate showers like the reference, with its energies"
+            f"incident energies differ between the samples (Kolmogorov-Smirnov p = {p_value:.1g}), so quantities that "
+            "vary with energy within a bin differ as well; generate showers with the incident energies of the reference"
         )
     outside = np.mean((energies < expected.min() * (1 - 1e-6)) | (energies > expected.max() * (1 + 1e-6)))
     if outside > 0.01:
-        warnings.append(f"{100 * outside:.0f} % of the generated showers lie outside the reference's energies")
+        warnings.append(f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies")
     for name, found in (("", physics), (" of the floor", floor)):
         if notes := found["response"].notes:
             warnings.append(f"bins of incident energy{name} are not judged: {'; '.join(notes)}")

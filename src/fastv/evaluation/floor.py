@@ -1,4 +1,4 @@
-"""The reference and its floor: every figure of full simulation against full simulation."""
+"""The reference and its floor: the same results for full simulation against full simulation."""
 
 from __future__ import annotations
 
@@ -23,23 +23,28 @@ from fastv.evaluation.statistics.chance import matched_halves
 from fastv.evaluation.verdict import TARGETS
 
 QUICK = {*TARGETS, "ring energies"}
-"""Comparisons of a quick evaluation: what targets and plots need."""
+"""Comparisons of a quick evaluation: those that targets and plots need."""
 
 
 class ReferenceAndFloor:
-    """A reference with its floor, and how generated samples are to be compared with them.
+    """A reference with its floor, and the options of evaluations against them.
 
-    What is asked for is made once, for any number of generated samples. All samples are read once. Only for classifiers
-    of a reference of more than 10,000 showers without a second sample, some showers of its halves are read again.
+    Results are computed when first needed and shared by all generated samples, except for the floor of neural
+    classifiers. Every sample is read once; only neural classifiers, for a reference of more than 10,000 showers and no
+    second sample, read some showers of its halves again.
 
     Args:
         reference: full simulation.
-        floor: a second, independent sample of it; by default the reference is cut into halves of matched energies.
-        floor_name: what the floor is called.
-        train: the showers that the generators were trained on.
-        classifiers: settings of the neural classifiers; None leaves them out.
-        energy_bins: logarithmic bins of incident energy, at most.
-        quick: leave out metrics and integrity checks, and compare only what targets and plots need.
+        floor: a second, independent sample of it; by default the floor compares two halves of the reference with
+            matched incident energies.
+        floor_name: name of the second sample.
+        train: the showers on which the generators were trained.
+        classifiers: settings of the neural classifiers; None omits them.
+        energy_bins: largest number of logarithmic bins of incident energy.
+        quick: omit metrics and integrity checks, and make only the comparisons in :data:`QUICK`.
+
+    Raises:
+        FileFormatError: a file or a shower of the reference or the floor is damaged.
     """
 
     def __init__(
@@ -85,12 +90,12 @@ class ReferenceAndFloor:
         return collect(reading, compared=compared, voxels=self._voxels, **options)
 
     def collect(self, generated: Reading) -> Collected:
-        """Read a generated sample; damaged showers are left out."""
+        """Read a generated sample; damaged showers are left out of everything but the integrity checks."""
         return self._collect(generated, like=self.observables, damaged="pass on")
 
     def words(self, generated: Observables) -> str:
-        """A sentence: the samples of the floor, and their statistical errors over those of a generated sample."""
-        # Errors go with the root of 1/n + 1/m.
+        """The samples of the floor in words, with the ratio of its statistical errors to those of ``generated``."""
+        # Errors are proportional to sqrt(1/n + 1/m).
         floor = 1 / len(self.first) + 1 / len(self.second)
         scale = math.sqrt(floor / (1 / len(self.observables) + 1 / len(generated)))
         return f"{self._words}; statistical errors {scale:.2g} times those of reference against generated"
@@ -124,7 +129,7 @@ class ReferenceAndFloor:
         voxels: tuple[ChosenShowers, ChosenShowers] | None = None
         if self.floor is not None and self.reference.voxels is not None and self.floor.voxels is not None:
             voxels = self.reference.voxels, self.floor.voxels
-        elif self.classifiers is not None:  # those that see voxels need the halves themselves
+        elif self.classifiers is not None:  # low-level classifiers need the voxels of the halves
             first, second = (self._spread(rows) for rows in half_rows(self.observables))
             voxels = self._showers(first), self._showers(second)
         return measure(self.first, self.second, voxels, chance=False, classifiers=self.classifiers, keep=keep)
@@ -135,13 +140,13 @@ class ReferenceAndFloor:
         return ChosenShowers.all_of(held.showers[rows] if held is not None and whole else self.reference.source[rows])
 
     def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """At most as many of the rows as are held in memory at once, evenly spread."""
+        """At most ``MOST_VOXELS`` of the rows, evenly spread."""
         spread: NDArray[np.int64] = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_VOXELS)).astype(int)]
         return spread
 
 
 def half_rows(sample: Observables) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rising row numbers of the two :func:`halves`."""
+    """Row numbers of the two :func:`halves`, increasing."""
     first, second = matched_halves(sample.incident_energies)
     return np.sort(first), np.sort(second)
 

@@ -1,4 +1,4 @@
-"""Several generators against one reference: one table, one set of plots, and which differences are significant."""
+"""Comparison of several generators with one reference: table, plots, and significance of the differences."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
 _SIGNIFICANT = 2.0
-"""Standard deviations from which on one generator is called worse than the best."""
+"""Standard deviations beyond which a generator is significantly worse than the best."""
 
 
 class Entry(BaseModel):
-    """One quantity of one generator; ``behind`` is by how many standard deviations it is worse than the best."""
+    """One quantity of one generator; ``behind`` is its distance from the best one in standard deviations."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,11 +51,10 @@ class Ranking:
     """Generators in the order of their quality.
 
     Attributes:
-        evaluations: by name, the best first: by the first of the quantities that all of them have. That is the
-            distance FPD of the whole samples; in a quick comparison, or where a sample is too small for it, a later
-            one.
+        evaluations: evaluations by name, the best first, in the order of the first quantity that all of them have: the
+            FPD of the whole samples, or a later one in a quick comparison or if a sample is too small for FPD.
         quantities: for each quantity the entries by name; smaller is better in all of them.
-        floor: the same of full simulation against itself.
+        floor: the quantities of full simulation against itself.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -99,7 +98,7 @@ def compare_generators(
 
     Args:
         reference: full simulation.
-        generated: samples by name, or files, which are called by their names without suffix.
+        generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
         floor, train, mesh, quick, force: see :func:`fastv.evaluation.evaluate`.
 
@@ -151,7 +150,7 @@ def _given(**samples: Sample | None) -> list[tuple[str, Sample]]:
 
 def _by_stem(paths: Sequence[str | Path]) -> dict[str, Sample]:
     stems = [Path(path).stem for path in paths]
-    # Files of one name in different folders are called by both.
+    # Files of one name in different folders are named with their folders.
     names = [
         stem if stems.count(stem) == 1 else f"{Path(path).parent.name}/{stem}"
         for path, stem in zip(paths, stems, strict=True)
@@ -163,7 +162,7 @@ def _by_stem(paths: Sequence[str | Path]) -> dict[str, Sample]:
 
 
 def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
-    """Rank evaluations that have one reference."""
+    """Rank evaluations, given by name, that have the same reference."""
     values = {name: _quantities(evaluation) for name, evaluation in evaluations.items()}
     quantities: dict[str, dict[str, Entry]] = {}
     for quantity in dict.fromkeys(quantity for own in values.values() for quantity in own):
@@ -193,11 +192,11 @@ def _behind(value: Measured, best: Measured) -> float:
 
 
 def _quantities(evaluation: Evaluation) -> dict[str, tuple[Measured, Measured | None]]:
-    """What generators are ranked by, with the floor, the leading quantity first; smaller is better."""
+    """The quantities of a ranking with their floor, the leading one first; smaller is better."""
     found: dict[str, tuple[Measured, Measured | None]] = {}
     metrics, floor = evaluation.metrics, evaluation.metrics_floor
     if metrics is not None and metrics.fpd is not None and metrics.fpd.chance is not None:
-        # The error is what chance moves the distance by; a larger distance moves by more, as its root.
+        # The error is the spread by chance, which grows like the square root of the distance.
         chance = metrics.fpd.chance
         size = math.sqrt(max(1.0, chance.observed / max(chance.expected, 1e-12)))
         by_chance = Measured(value=chance.expected, error=chance.spread)

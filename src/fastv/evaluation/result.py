@@ -1,4 +1,4 @@
-"""What an evaluation found: everything measured, the floor beside it, and the observables it came from."""
+"""The results of an evaluation: comparisons, metrics and checks, their floor, and the observables they come from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastv.evaluation.verdict import Verdict, judge
 
 
 class SampleInfo(BaseModel):
-    """What a sample is: where it came from, its size, its incident energies in MeV, the SHA-256 of its file."""
+    """Description of a sample: name, size, detector, range of incident energies in MeV, provenance, SHA-256."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,21 +35,21 @@ class SampleInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was measured of a generated sample, the floor beside it, and the observables it came from.
+    """All results for a generated sample, their floor, and the observables they come from.
 
     Attributes:
-        reference, generated: the two samples.
-        floor_samples: what the floor compares, in words, with sizes and how its statistical errors compare.
-        physics: generated against reference; in a quick evaluation what targets and plots need.
+        reference, generated: descriptions of the two samples.
+        floor_samples: the samples of the floor in words, with the ratio of its statistical errors.
+        physics: generated sample against reference; in a quick evaluation only the comparisons for targets and plots.
         physics_floor: full simulation against full simulation, by the same function.
-        warnings: what limits the meaning of the numbers.
+        warnings: limitations of the results, in words.
         edges: the binning of all histograms.
-        reference_observables, generated_observables: per-shower observables, for plots.
+        reference_observables, generated_observables: observables per shower, for plots.
         metrics, metrics_floor: FPD, KPD, PRDC and classifiers; None in a quick evaluation.
         integrity: the integrity checks; None in a quick evaluation.
-        trained_on: name of the training file, where it was given.
-        options: further arguments of :func:`fastv.evaluate` that give the same numbers again.
-        seconds: how long each part took.
+        trained_on: name of the training file, if it was given.
+        options: optional arguments of :func:`fastv.evaluate` that are needed to reproduce the numbers.
+        seconds: time of each part.
     """
 
     reference: SampleInfo
@@ -70,7 +70,7 @@ class Evaluation:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """The judgement, line by line."""
+        """The judgement of the sample, with one line for each question."""
         return judge(
             self.physics,
             self.physics_floor,
@@ -86,7 +86,7 @@ class Evaluation:
         return all(line.status == "agrees" for line in self.verdict.targets)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON data; what is not a number is None."""
+        """All results as JSON data, with None for values that are not finite; see ``docs/evaluation.md``."""
         records: dict[str, BaseModel | None] = {
             "verdict": self.verdict,
             "reference": self.reference,

@@ -1,7 +1,7 @@
 """Many small matrix problems on several threads.
 
-A matrix library that splits each of many small products over all cores loses more than it gains, badly so on a busy
-machine. Here every thread solves problems of its own, and the matrix library keeps to one thread.
+Splitting each of many small matrix products over all cores costs more time than it saves, above all on a busy machine.
+Here each thread works on problems of its own, and the matrix library uses one thread.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Result = TypeVar("Result")
 
 
 class _OneMatrixThread:
-    """Keeps the matrix library to one thread for as long as anybody is inside.
+    """Limits the matrix library to one thread inside a ``with`` block.
 
-    The limit is the process's, not the thread's: only the last one to leave may take it away.
+    The limit applies to the whole process, so only the last block to end may lift it.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _OneMatrixThread:
                 self._limits.restore_original_limits()
 
     def threads(self) -> int:
-        """Threads that the matrix library has when nobody is inside."""
+        """Number of threads of the matrix library without the limit."""
         with self._lock:
             return self._threads if self._inside else _matrix_threads()
 
@@ -58,18 +58,25 @@ def _matrix_threads() -> int:
 
 
 ONE_MATRIX_THREAD = _OneMatrixThread()
-"""For a ``with`` block whose work is divided among threads of its own."""
+"""Context manager for work that is divided among Python threads."""
 
 
 def matrix_threads() -> int:
-    """Threads to use: those of the matrix library, so that ``OMP_NUM_THREADS`` counts, and no more than cores here."""
+    """Number of threads to use: that of the matrix library (see ``OMP_NUM_THREADS``), at most the usable cores."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores, ONE_MATRIX_THREAD.threads()))
 
 
 def in_background(work: Callable[[], Result], name: str) -> Future[Result]:
-    """Start ``work`` in a thread of its own, beside the caller; a program that is interrupted does not wait for it.
+    """Start ``work`` in a daemon thread, for which an interrupted program does not wait.
+
+    Args:
+        work: function to call.
+        name: name of the thread.
+
+    Returns:
+        The future result; it raises what ``work`` raises.
 
     Example:
         >>> in_background(lambda: 6 * 7, "product").result()
@@ -96,18 +103,18 @@ def each_in_threads(
     total: int | None = None,
     label: str = "",
 ) -> None:
-    """Give every task to ``work`` in one of several threads, and the results to ``collect`` in the order of the tasks.
+    """Call ``work`` for every task in several threads, and ``collect`` for the results in the order of the tasks.
 
-    Tasks are drawn and results collected in the calling thread, a few ahead, so neither needs all memory at once and
-    random draws keep their order.
+    Tasks are taken from ``tasks`` and results passed to ``collect`` in the calling thread, with only a few in memory at
+    a time; random numbers drawn by ``tasks`` keep their order.
 
     Args:
-        work: a function of one task, which spends its time in array operations.
-        tasks: what it is called with.
-        collect: called with each result.
-        threads: by default :func:`matrix_threads`.
-        total: number of tasks, for the progress bar on standard error; no bar without it.
-        label: what the bar says.
+        work: function of one task; array operations, which release the interpreter's lock, run in parallel.
+        tasks: arguments of ``work``.
+        collect: function of one result.
+        threads: number of threads, by default :func:`matrix_threads`.
+        total: number of tasks, for a progress bar on standard error; no bar without it.
+        label: label of the bar.
 
     Example:
         >>> squares: list[int] = []

@@ -1,4 +1,4 @@
-"""Is a sample as good as full simulation? Targets, physics, metrics and integrity checks in one vocabulary."""
+"""The verdict on a sample: targets, physics, metrics and integrity checks, judged by the same four statuses."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ TARGETS = {
     "sparsity": 0.02,
     SPECTRUM: 0.005,
 }
-"""Largest deviation allowed. The first four are relative, sparsity is absolute, the last is a separation power."""
+"""Largest allowed deviations: the first four are relative, sparsity is absolute, the last is a separation power."""
 
 _LIKELY = 0.01
-"""A p-value from which on chance is a good explanation."""
+"""Chance is accepted as the explanation of p-values above this."""
 _UNLIKELY_PULL = 4.0
-"""A pull from which on it is not: few labellings give no small p-value, however large the difference."""
+"""Chance is rejected for pulls from here on, since p-values from few labellings are never very small."""
 _SMALL_AUC = 0.6
 _SMALL_FACTOR = 5.0
-"""A distance of up to so many times that of chance is small: published generators lie at 2 to 500 times."""
+"""A distance below this multiple of the chance level is small; published generators have 2 to 500 times."""
 
 
 class _Record(BaseModel):
@@ -44,12 +44,12 @@ class _Record(BaseModel):
 
 
 class Line(_Record):
-    """One question and its answer, in numbers and in a sentence.
+    """One question and its answer, in numbers and in words.
 
-    ``value`` is what was found and ``floor`` the same of full simulation against itself. For a target they are the
-    deviations furthest from zero, ``where`` is the place of the first and ``target`` the largest deviation allowed. For
-    physics and integrity checks they count what differs. ``compared`` is the number of deviations, comparisons or
-    checks. What does not exist is None.
+    ``value`` is the result and ``floor`` the same for full simulation against itself. For a target they are the
+    deviations farthest from zero, ``where`` is the place of the former and ``target`` the largest allowed deviation.
+    For physics they count comparisons that stand out, for integrity checks those that found something. ``compared`` is
+    the number of deviations, comparisons or checks. Each may be None.
     """
 
     question: str
@@ -66,7 +66,10 @@ class Line(_Record):
 
 
 class Verdict(_Record):
-    """The judgement of a sample: one status and one sentence that stand for all lines."""
+    """The judgement of a sample: overall status and sentence, and a line for each question.
+
+    ``verdict[question]`` is the line of a question.
+    """
 
     status: Status
     words: str
@@ -90,14 +93,14 @@ def judge(
     *,
     trained_on: str = "",
 ) -> Verdict:
-    """Judge a sample by what was measured of it.
+    """Judge a sample by the results of its evaluation.
 
     Args:
-        physics: generated against reference, with the comparisons of :data:`TARGETS`.
+        physics: generated sample against reference, at least with the comparisons in :data:`TARGETS`.
         physics_floor: full simulation against full simulation.
-        metrics, metrics_floor: the same of the metrics, if they were measured.
-        integrity: what the integrity checks found, if they were made.
-        trained_on: name of the training file, where it was given.
+        metrics, metrics_floor: the same for the metrics, if they were computed.
+        integrity: results of the integrity checks, if they were made.
+        trained_on: name of the training file, if it was given.
     """
     lines = [_target(name, target, physics, physics_floor) for name, target in TARGETS.items()]
     lines.append(_physics(physics, physics_floor))
@@ -109,7 +112,7 @@ def judge(
 
 
 def overall(lines: list[Line]) -> Verdict:
-    """The verdict of all lines: the worst of them.
+    """The verdict with the worst status of all lines, in the order differs, undecided, agrees, not judged.
 
     Example:
         >>> line = Line(question="response", kind="target", status="differs", words="beyond", unit="relative")
@@ -127,19 +130,24 @@ def overall(lines: list[Line]) -> Verdict:
         found = ", ".join(names["undecided"])
         status, words = "undecided", f"Close to full simulation; small or undecided differences: {found}."
     elif "agrees" in names:
-        status, words = "agrees", "No difference from full simulation was found that these samples can show."
+        status, words = "agrees", "These samples show no difference from full simulation."
     return Verdict(status=status, words=words, lines=tuple(lines))
 
 
 Deviation = tuple[str, Measured]
-"""A place and the deviation there."""
+"""A place, in words, and the deviation there."""
 
 
 def deviations(physics: Physics, name: str) -> list[Deviation]:
-    """What one target judges: every place that counts, for layer energies those with more than 1 % of the energy."""
+    """The deviations that one target judges: all judged places; of layers only those with more than 1 % of the energy.
+
+    Args:
+        physics: the comparisons.
+        name: name of the target, one of :data:`TARGETS`.
+    """
     if name == SPECTRUM:
         spectrum = physics.separations["voxel energy"]
-        # What chance alone gives is the natural size of its error.
+        # Its expectation by chance serves as its error.
         found = Measured(value=spectrum.value, error=spectrum.expected)
         return [("all voxels", found)]
     judged = [each for each in physics[name].differences if each.judged]
@@ -174,23 +182,23 @@ def _target(name: str, target: float, physics: Physics, physics_floor: Physics) 
 
 def _against_target(found: list[Deviation], target: float) -> tuple[Status, str]:
     if not found:
-        return "not judged", "too few showers, or no energy, at every place"
+        return "not judged", "every place has too few showers or no energy"
     beyond = [deviation for _, deviation in found if abs(deviation.value) > target]
     n, total = len(beyond), len(found)
     if not beyond:
         return "agrees", "within the target" if total == 1 else f"all {total} within the target"
     limit = allowance(total)
-    # It is infinite where the reference has nothing at all.
+    # A deviation is infinite if the reference has nothing at its place.
     certain = sum(math.isinf(each.value) or abs(each.value) - target > limit * each.error for each in beyond)
     of = "" if total == 1 else f"{certain or n} of {total} "
     if certain:
-        return "differs", f"{of}beyond the target, more than chance explains"
-    return "undecided", f"{of}beyond the target, within statistical error: more showers needed"
+        return "differs", f"{of}beyond the target, by more than chance explains"
+    return "undecided", f"{of}beyond the target, within the statistical error: more showers are needed"
 
 
 def _physics(physics: Physics, floor: Physics) -> Line:
     found, made = physics.standing_out, len(physics.made)
-    words = "none differs by more than chance explains" if made else "no comparison could be made"
+    words = "chance explains all differences" if made else "no comparison could be made"
     return Line(
         question="physics comparisons",
         kind="physics",
@@ -217,7 +225,7 @@ def _metrics(metrics: Metrics, floor: Metrics) -> Iterator[Line]:
             metrics.boosted.auc,
             metrics.boosted.p_value,
             None if floor.boosted is None else floor.boosted.auc,
-            "trees cannot tell the samples apart" if likely else "trees tell the samples apart; 0.5 is chance",
+            f"trees {'cannot ' if likely else ''}distinguish the samples; 0.5 is chance",
         )
     floors = {each.classifier: Measured(value=each.auc.value, error=each.std) for each in floor.classifiers}
     for each in metrics.classifiers:
@@ -247,26 +255,29 @@ def _area(question: str, auc: Measured, p_value: float, floor: Measured | None, 
 
 
 def distance(question: str, value: Measured, chance: Chance | None, floor: Measured | None) -> Line:
-    """The line of a distance: explained by chance, up to five times what chance gives, or more.
+    """The line of a distance between the samples, such as FPD.
+
+    It agrees if chance explains the distance of the whole samples (p above 0.01 and pull below 4), is undecided below
+    five times the chance level (mean plus two standard deviations for shuffled labels), and differs otherwise.
 
     Args:
-        question: its name.
+        question: name of the distance.
         value: the distance.
-        chance: that of the whole samples against its values with shuffled labels.
-        floor: that of full simulation against itself.
+        chance: the distance of the whole samples, compared with its values for shuffled labels.
+        floor: the distance of full simulation against itself.
     """
     status: Status = "not judged"
-    words = "no chance level known"
+    words = "the chance level is not known"
     if chance is not None:
         near = chance.observed < _SMALL_FACTOR * max(chance.expected + 2 * chance.spread, 0.0)
         pull = math.inf if chance.pull is None else chance.pull
         likely = chance.p_value > _LIKELY and pull < _UNLIKELY_PULL
         status = "agrees" if likely else ("undecided" if near else "differs")
-        times = f"{chance.observed / chance.expected:.3g} times what" if chance.expected > 0 else "more than"
+        times = f"{chance.observed / chance.expected:.3g} times" if chance.expected > 0 else "above"
         words = (
             "chance explains the distance of the whole samples"
             if likely
-            else f"the distance of the whole samples is {times} chance gives, {pull:.1f} standard deviations"
+            else f"the distance of the whole samples is {times} the chance level ({pull:.1f} standard deviations)"
         )
     return Line(
         question=question,
@@ -284,7 +295,7 @@ def _integrity(integrity: Integrity, trained_on: str) -> Line:
     faults = integrity.faults
     words = "; ".join(finding.words for finding in faults[:3]) or "no fault found"
     if not trained_on:
-        words += "; without the training file copies of training showers cannot be found"
+        words += "; copies of training showers cannot be found without the training file"
     return Line(
         question="integrity checks",
         kind="integrity",

@@ -116,7 +116,7 @@ def test_few_showers_are_skipped_with_reasons(geant4: Showers, geant4_other: Sho
 
 
 def test_other_meshes_are_refused(geant4: Showers, irregular: Showers) -> None:
-    with pytest.raises(GeometryError, match="generated sample is on the mesh of irregular"):
+    with pytest.raises(GeometryError, match="generated sample has the mesh of irregular"):
         check_integrity(geant4, irregular)
     with pytest.raises(GeometryError, match="training file"):
         check_integrity(geant4, geant4, train=irregular)

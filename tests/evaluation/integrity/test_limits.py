@@ -61,7 +61,7 @@ def test_bad_incident_energies_are_counted(make_showers: Make) -> None:
     incident[[4, 9]] = np.nan, 0
     found = damaged_voxels(scan(make_showers(20, incident_energies=incident)))
     assert (found.bad_incident_energies, found.first) == (2, 4)
-    assert "2 incident energies are not above zero" in found.words
+    assert "2 incident energies are not finite and positive" in found.words
 
 
 def test_a_threshold_that_was_not_applied(reference: UncheckedScan, geant4: Showers, geant4_other: Showers) -> None:
@@ -122,12 +122,12 @@ def test_showers_of_other_energies_are_left_out(reference: UncheckedScan, geant4
     incident = geant4_other.incident_energies * 1e-3
     found = energy_sums(scan(replace(geant4_other, incident_energies=incident)), reference)
     assert found.status == "not judged"
-    assert "it needs 100 showers" in found.words
+    assert "100 showers of each sample are needed" in found.words
 
 
 def test_other_incident_energies_are_said(reference: UncheckedScan, geant4_other: Showers) -> None:
     high = geant4_other[geant4_other.incident_energies > 2e4]
     found = incident_energies(scan(high), reference)
     assert found.status == "undecided"
-    assert "like the reference" in found.words
+    assert "incident energies of the reference" in found.words
     assert incident_energies(scan(high[:50]), reference).status == "not judged"

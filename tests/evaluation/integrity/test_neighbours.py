@@ -175,5 +175,5 @@ def test_samples_are_thinned_evenly(geant4: Showers) -> None:
 
 def test_two_candidates_at_least(geant4: Showers) -> None:
     shapes = read_shapes(geant4[:10], ShapeSpace(geant4.mesh))
-    with pytest.raises(SettingsError, match="at least 2 candidates"):
+    with pytest.raises(SettingsError, match="candidates must be at least 2"):
         nearest([shapes], shapes, candidates=1)

@@ -146,7 +146,7 @@ def test_too_smooth_showers_are_no_copies(judge: Judge) -> None:
     found, drawn = judge(replace(judge.other, energies=smooth.reshape(N, -1)))
     assert (found.status, found.copies) == ("undecided", 0)
     assert drawn.status == "undecided"
-    assert "too smooth" in drawn.words
+    assert "fluctuations too small" in drawn.words
     assert drawn.c_t is not None
     assert drawn.c_t < -3
 
@@ -169,7 +169,7 @@ def test_too_few_showers_are_no_number(judge: Judge) -> None:
     for finding in (found, drawn):
         assert finding.status == "not judged"
         assert finding.value is finding.p_value is None
-        assert "100 are needed" in finding.words
+        assert "100 showers of each sample" in finding.words
 
 
 def test_p_values_and_errors_between_equal_samples(judge: Judge) -> None:

@@ -56,7 +56,7 @@ def test_a_slice_with_three_percent_less(showers: Showers, reference: AlphaHarmo
     assert found.error is not None
     assert found.value == pytest.approx(-0.03 * 15 / 16, abs=4 * found.error)
     assert found.error < 0.003
-    assert "alpha slice 5 of all layers together has" in found.words
+    assert "alpha slice 5 of the sum over layers has" in found.words
     assert "% less than the mean" in found.words
 
 

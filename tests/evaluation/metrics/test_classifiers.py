@@ -162,16 +162,16 @@ def test_a_file_that_holds_no_trainings_is_not_replaced(tmp_path: Path) -> None:
     a, b = np.random.default_rng(4).normal(size=(2, 60, 3))
     keep = tmp_path / "notes.json"
     keep.write_text('{"mine": 1}')
-    with pytest.raises(FileFormatError, match="no trainings"):
+    with pytest.raises(FileFormatError, match="not a file of classifier trainings"):
         classify("high", a, b, settings=SMALL, keep=keep)
     assert keep.read_text() == '{"mine": 1}'
 
 
 def test_requests_that_cannot_be_met() -> None:
     a, b = np.random.default_rng(4).normal(size=(2, 60, 3))
-    with pytest.raises(SettingsError, match="known are low, high, cnn"):
+    with pytest.raises(SettingsError, match="available: low, high, cnn"):
         classify("deep", a, b)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="needs the mesh"):
+    with pytest.raises(SettingsError, match="needs a mesh"):
         classify("cnn", a, b)
     with pytest.raises(TooFewShowersError, match="at least 50 showers"):
         classify("high", a[:49], b)

@@ -109,7 +109,7 @@ def test_a_fit_that_cannot_be_made_says_why(calorimeter: Callable[..., Observabl
     point = ResolutionPoint(Measured(value=0.1, error=0.0), 1.0, 1.0)
     with pytest.raises(ValueError, match="has no error"):
         fit_resolution([point] * 5)
-    with pytest.raises(ValueError, match="3 points cannot determine 3 terms"):
+    with pytest.raises(ValueError, match="3 points are too few to fit 3 terms"):
         fit_resolution([point] * 3)
 
 

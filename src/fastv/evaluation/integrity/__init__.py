@@ -1,1 +1,1 @@
-"""May the numbers of a sample be trusted, and are its showers new?"""
+"""Integrity checks: are the energies of a sample physical, are its showers new, and are all kinds of showers there?"""

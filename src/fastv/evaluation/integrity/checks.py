@@ -1,7 +1,7 @@
-"""All integrity checks of a generated sample: may its figures be trusted, and is it new?
+"""All integrity checks of a generated sample.
 
-:func:`check_integrity` reads every sample once. Damaged voxels are counted, and the showers that have them are left out
-of all other checks.
+:func:`check_integrity` reads every sample once. Showers with damaged voxels are counted and left out of all other
+checks.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBat
 from fastv.evaluation.statistics.comparison import Status
 
 MOST_SHOWERS = 10_000
-"""Generated and reference showers whose neighbours are looked for; of larger samples some, spread evenly."""
+"""Largest number of generated and of reference showers whose neighbours are searched, evenly spread."""
 MOST_WITHOUT_TRAIN = 5_000
-"""The same where there is no training file, so that only duplicates can be found."""
+"""The same without a training file, when only duplicates and copies of the reference can be found."""
 _SHARED = 0.01
 _ORDER: tuple[Status, ...] = ("agrees", "not judged", "undecided", "differs")
 
@@ -52,9 +52,9 @@ class Integrity:
     """The findings of all integrity checks.
 
     Attributes:
-        findings: one a check, in the order of the report.
-        to_train: distances to the training file on the floor's scale, for a plot; None without training file.
-        to_reference: the same to the reference.
+        findings: one per check, in the order of the report.
+        to_train: distances to the training showers relative to the floor, for plots; None without a training file.
+        to_reference: distances to the reference showers, likewise; None if there are none.
     """
 
     findings: tuple[Finding, ...]
@@ -63,29 +63,29 @@ class Integrity:
 
     @property
     def status(self) -> Status:
-        """The worst status of all checks; ``not judged`` ones count less than any fault."""
+        """The worst status of all checks, in the order differs, undecided, not judged, agrees."""
         return max((finding.status for finding in self.findings), key=_ORDER.index, default="not judged")
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """The checks that failed or are suspicious, failed ones first."""
+        """The findings that differ or are undecided, in this order."""
         bad = [finding for finding in self.findings if finding.status in ("differs", "undecided")]
         return tuple(sorted(bad, key=lambda finding: -_ORDER.index(finding.status)))
 
     def finding(self, check: str) -> Finding:
-        """One finding by the name of its check.
+        """The finding of the check with this name.
 
         Raises:
-            KeyError: there is no such check; the message lists those there are.
+            KeyError: there is no such check.
         """
         for finding in self.findings:
             if finding.check == check:
                 return finding
-        msg = f"no check {check!r}; there are: {', '.join(finding.check for finding in self.findings)}"
+        msg = f"no check {check!r}; available: {', '.join(finding.check for finding in self.findings)}"
         raise KeyError(msg)
 
     def as_dict(self) -> dict[str, Any]:
-        """All findings as JSON data; what is not a number is None."""
+        """All findings as JSON data, with None for values that are not finite."""
         return {
             "status": self.status,
             "findings": [json.loads(finding.model_dump_json()) for finding in self.findings],
@@ -94,13 +94,13 @@ class Integrity:
 
 @dataclass(frozen=True)
 class Contents:
-    """Contents of one sample, as the integrity checks need them.
+    """Inputs of the integrity checks, collected from one sample.
 
     Attributes:
-        scan: what each shower holds as it is stored.
-        harmonics: the energy around the axis.
+        scan: energies, hits and damage of each shower as stored.
+        harmonics: harmonics of the energy around the axis.
         shapes: shapes of some showers, for the search of neighbours.
-        observables: those of the undamaged showers, with the binning of the reference.
+        observables: observables of the undamaged showers.
     """
 
     scan: UncheckedScan
@@ -110,11 +110,11 @@ class Contents:
 
 
 class ContentsCollector:
-    """Collects the :class:`Contents` of a sample, but for the observables.
+    """Collects the :class:`Contents` of a sample except its observables.
 
     Args:
         source: the sample.
-        most: showers whose neighbours are looked for.
+        most: largest number of showers whose neighbours are searched.
     """
 
     def __init__(self, source: Source, most: int) -> None:
@@ -127,13 +127,13 @@ class ContentsCollector:
         return self._scan.look(batch), self._harmonics.look(batch), self._shapes.look(batch)
 
     def keep(self, part: tuple[Any, Any, Any]) -> None:
-        """Add those of a batch to those of the sample."""
+        """Add the contents of one batch."""
         self._scan.keep(part[0])
         self._harmonics.keep(part[1])
         self._shapes.keep(part[2])
 
     def result(self, observables: Observables) -> Contents:
-        """The contents of the sample, completed by its observables."""
+        """The contents of the sample, with the given observables."""
         return Contents(self._scan.result(), self._harmonics.result(), self._shapes.result(), observables)
 
 
@@ -147,19 +147,20 @@ def check_integrity(
 ) -> Integrity:
     """Run all integrity checks.
 
-    Without ``train`` all but those against the training file are made. With 10,000 showers of 6480 voxels in each
-    sample peak memory is about 2 GB with a training file of whatever size, and 1 GB without.
+    Without ``train``, the checks against the training showers are omitted. For 10,000 showers of 6480 voxels per
+    sample, peak memory is about 2 GB with a training file of any size, and 1 GB without one.
 
     Args:
         reference: full simulation that the generator was not trained on.
         generated: the sample to judge.
         train: the showers that the generator was trained on.
-        most: generated and reference showers whose neighbours are looked for, see :func:`most_compared`.
-        seed: of random turns and of k-means.
+        most: largest number of generated and of reference showers whose neighbours are searched, by default
+            :func:`most_compared`.
+        seed: seed of random rotations and of k-means.
 
     Raises:
-        GeometryError: the samples are not on one mesh.
-        FileFormatError: a file is damaged beyond reading.
+        GeometryError: the samples do not have the same mesh.
+        FileFormatError: a file is too damaged to be read.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -181,14 +182,22 @@ def check_integrity(
 
 
 def most_compared(train: Source | None) -> int:
-    """Showers of a sample whose neighbours are looked for: 10,000 with a training file, 5000 without."""
+    """Largest number of showers whose neighbours are searched: 10,000 with training showers, 5000 without."""
     return MOST_WITHOUT_TRAIN if train is None else MOST_SHOWERS
 
 
 def check_contents(
     reference: Contents, generated: Contents, *, train: Source | None = None, seed: int = 0
 ) -> Integrity:
-    """Run all integrity checks on the contents of reference and generated sample; see :func:`check_integrity`."""
+    """Run all integrity checks on the contents of the reference and the generated sample.
+
+    Args:
+        reference, generated: see :class:`Contents`; the generated observables made ``like`` those of the reference.
+        train, seed: see :func:`check_integrity`.
+
+    Raises:
+        FileFormatError: the training file is too damaged to be read.
+    """
     ref, gen = reference.scan, generated.scan
     shapes_ref, shapes_gen = reference.shapes, generated.shapes
     findings: list[Finding] = [
@@ -204,7 +213,7 @@ def check_contents(
     [gen_ref] = nearest([shapes_gen], shapes_ref)
     enough = len(ref_ref) > 0 and len(gen_ref) > 0
     n = min(len(shapes_ref), len(shapes_gen))
-    # Distances within a sample are smaller in a larger one, so both have the same size.
+    # Distances within a sample decrease with its size, so both samples are reduced to one size.
     own = _within(_thinned(shapes_gen, n))
     floor = ref_ref if len(shapes_ref) == n else _within(_thinned(shapes_ref, n))
     findings += [
@@ -247,7 +256,7 @@ def _check_meshes(reference: Source, generated: Source, train: Source | None) ->
     for name, source in (("generated sample", generated), ("training file", train)):
         if source is not None and source.detector.mesh != reference.detector.mesh:
             found, expected = source.detector.name, reference.detector.name
-            msg = f"the {name} is on the mesh of {found}, the reference on that of {expected}"
+            msg = f"the {name} has the mesh of {found}, the reference that of {expected}; they must have the same mesh"
             raise GeometryError(msg)
 
 
@@ -269,10 +278,10 @@ def _novelty(
     *,
     known: bool,
 ) -> Sequence[Finding]:
-    """The two tests against the training file, unless the reference is no floor for them."""
+    """The two tests against the training file, unless the reference is not a valid floor for them."""
     found = copies(gen_train, ref_train), data_copying(gen_train, ref_train, gen_ref, ref_ref)
     if known or shared.duplicates > _SHARED * max(1, shared.showers):
-        reason = "the reference holds training showers, so there is no floor; take showers that were not trained on"
+        reason = "the reference contains training showers, so there is no floor; use showers that were not trained on"
         return [skipped(finding.check, reason) for finding in found]
     return found
 

@@ -1,7 +1,7 @@
-"""Does a generator make all kinds of showers? Coverage of the reference and modes that are missing.
+"""Does a generator make all kinds of showers? Coverage of the reference, and missing modes.
 
-Showers are described by nine features, each as the deviation from the reference's mean at that incident energy in units
-of its spread there, so that showers of all energies can be looked at together.
+Showers are described by nine features, each as deviation from the reference's mean at the incident energy in units of
+the reference's standard deviation there, so that showers of all energies can be analysed together.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _TAIL = 0.02
 _PER_CELL = 60
 _MOST_CELLS = 40
 _MISSING = 0.5
-"""A mode is missing if the sample has less than this part of its showers."""
+"""A mode is missing if the sample has less than this fraction of the expected showers."""
 _CORRELATION = 2.0
-"""Variance of a coverage over that of independent showers, from samples of one distribution (1 to 2)."""
+"""Variance of a coverage over that for independent showers; samples of one distribution give 1 to 2."""
 
 FEATURES = {
     "visible fraction": ("little visible energy", "much visible energy"),
@@ -54,12 +54,17 @@ FEATURES = {
     "core fraction": ("little energy in the core", "much energy in the core"),
     "distance from axis": ("centred", "off the axis"),
 }
-"""The features and what their low and high end look like."""
+"""The features, with a description of showers at their low and high ends."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of N showers as deviations from the reference at their energy, (N, 9), and ln of the energies (N,)."""
+    """Features of N showers.
+
+    Attributes:
+        deviations: deviations from the reference at the incident energy, in its standard deviations (N, 9).
+        log_energies: ln of the incident energies in MeV (N,).
+    """
 
     deviations: F64
     log_energies: F64
@@ -69,7 +74,7 @@ class Features:
 
 
 class EnergyCoverage(BaseModel):
-    """Coverage in one bin of incident energy [low, high) in MeV; None where ``not judged`` gives the reason."""
+    """Coverage in one bin of incident energy [low, high) in MeV; values are None if ``skipped`` gives a reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,10 +89,10 @@ class EnergyCoverage(BaseModel):
 
 
 class Coverage(Finding):
-    """Fraction of the reference's showers that have a generated shower among their neighbours.
+    """Fraction of the reference showers that have a generated shower among their nearest neighbours.
 
-    ``floor`` is what a sample of the reference's own distribution has; ``bins`` the same in bins of incident energy and
-    ``worst`` the index of the one furthest below.
+    ``floor`` is the expectation for a sample of the reference's distribution; ``bins`` holds both in bins of incident
+    energy, and ``worst`` is the index of the bin with the most negative pull.
     """
 
     bins: tuple[EnergyCoverage, ...] = ()
@@ -97,8 +102,8 @@ class Coverage(Finding):
 class Mode(BaseModel):
     """A kind of shower: a cell or a tail of the reference's features.
 
-    ``share`` is its part of the reference, ``populated`` the generated showers in it over those expected, with its
-    error; ``p_value`` counts all modes that were looked at.
+    ``share`` is its fraction of the reference, ``populated`` the number of generated showers in it over the expected
+    one, with ``error``; ``p_value`` is corrected for the number of modes examined.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,9 +118,9 @@ class Mode(BaseModel):
 class DroppedModes(Finding):
     """Kinds of showers that the generator makes too rarely.
 
-    ``value`` is how well the worst mode is populated: generated showers over those expected. ``missing`` are the modes
-    with less than half, beyond chance; ``different`` the fraction of cells whose population differs at p below 0.05
-    (``floor_different``: 0.05).
+    ``value`` is the population of the worst mode, generated over expected showers. ``missing`` lists the modes with
+    significantly less than half of the expected showers. ``different`` is the fraction of the ``cells`` whose
+    population differs at p below 0.05, and ``floor_different`` its expectation 0.05.
     """
 
     missing: tuple[Mode, ...] = ()
@@ -128,10 +133,10 @@ class DroppedModes(Finding):
 def features(sample: Observables, reference: Observables) -> Features:
     """Nine features of each shower, as deviations from the reference.
 
-    visible fraction E_tot/E_inc; shower start, the depth by which 5 % of the energy is deposited; mean and spread of
-    depth and of radius; mean fraction of voxels hit; fraction of the energy in the innermost ring; distance of the
-    energy's centre from the axis. From each the reference's mean at that incident energy is taken, and the difference
-    divided by the reference's spread there.
+    The features are visible fraction E_tot/E_inc; shower start, the depth that contains 5 % of the energy; mean and
+    standard deviation of depth and of radius; fraction of voxels hit, averaged over layers; fraction of the energy in
+    the innermost ring; distance of the centre of energy from the axis. From each the reference's mean at the incident
+    energy is subtracted, and the difference divided by the reference's standard deviation there and clipped to +-20.
 
     Args:
         sample: observables (N,).
@@ -153,7 +158,7 @@ def features(sample: Observables, reference: Observables) -> Features:
         rest = ref[:, i] - local_scale(ref_at, ref[:, i], ref_at, "mean")
         scale = np.maximum(local_scale(ref_at, rest, at, "spread"), 1e-12)
         columns.append((own[:, i] - local_scale(ref_at, ref[:, i], at, "mean")) / scale)
-    # Showers of another world must not stretch the space out of all proportion.
+    # Clipping limits the influence of grossly wrong showers.
     return Features(np.clip(np.stack(columns, axis=1), -20, 20), at)
 
 
@@ -176,9 +181,13 @@ def _raw_features(sample: Observables) -> F64:
 
 
 def expected_coverage(reference: int, generated: int, k: int = 5) -> float:
-    """Coverage of n showers by m others of the same distribution: 1 - prod_{i<k} (n - 1 - i)/(n - 1 + m - i).
+    """Expected coverage of n showers by m others of the same distribution: 1 - prod_{i<k} (n - 1 - i)/(n - 1 + m - i).
 
-    The nearest k of n - 1 + m exchangeable showers must all be of the reference for a shower not to be covered.
+    A shower is not covered if the nearest k of the n - 1 + m other, exchangeable showers all belong to the reference.
+
+    Args:
+        reference, generated: n and m.
+        k: neighbours that define the radius around each reference shower.
 
     Source: Naeem et al., arXiv:2002.09797, section 3.4.
 
@@ -191,7 +200,9 @@ def expected_coverage(reference: int, generated: int, k: int = 5) -> float:
 
 
 def covered(reference: F64, generated: F64, k: int = 5) -> NDArray[np.bool_]:
-    """Which reference points (n, d) have a generated one (m, d) as near as their k-th nearest reference point.
+    """Mask (n,) of reference points (n, d) with a generated point (m, d) no farther than their k-th nearest neighbour.
+
+    Neighbours are those among the reference points.
 
     Source: Naeem et al., arXiv:2002.09797, equation 10.
 
@@ -207,18 +218,18 @@ def covered(reference: F64, generated: F64, k: int = 5) -> NDArray[np.bool_]:
 
 
 def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bins: int = 5) -> Coverage:
-    """How much of the reference the generated sample covers, in bins of incident energy and over all.
+    """Fraction of the reference that the generated sample covers, in bins of incident energy and in total.
 
     Args:
-        reference, generated: their features.
-        k: neighbours that set the radius around each reference shower.
-        energy_bins: logarithmic bins of incident energy at most, fewer where a bin would have less than 200 showers;
-            neighbours are looked for within a bin.
+        reference, generated: features of both samples.
+        k: neighbours that define the radius around each reference shower, see :func:`covered`.
+        energy_bins: largest number of logarithmic bins of incident energy, at most one per 200 showers; neighbours are
+            searched within a bin.
 
     Returns:
-        ``differs`` if the coverage over all is more than 5 % below its expectation and chance is no explanation,
-        ``undecided`` if it is below beyond chance but by less, or so in one bin; ``not judged`` if no bin has 100
-        showers of each sample.
+        ``differs`` if the total coverage is significantly (p below 0.001) and by more than 5 % below its expectation;
+        ``undecided`` if it is significantly lower by less, or in one bin; ``not judged`` if no bin has 100 showers of
+        each sample.
 
     Source: Naeem et al., arXiv:2002.09797.
     """
@@ -257,12 +268,12 @@ def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bin
         status = "differs"
     elif min(p_value, worst_p) < SURE:
         status = "undecided"
-    percent = f"{100 * value:.1f} +- {100 * error:.1f} % of the reference's showers have a generated one near by"
+    percent = f"{100 * value:.1f} +- {100 * error:.1f} % of the reference showers have a generated one nearby"
     words = f"{percent}, {100 * floor:.1f} % expected"
     if status != "agrees" and len(bins) > 1:
         b = bins[worst]
         where = f"{energy_in_words(b.low)} to {energy_in_words(b.high)}"
-        words += f"; least at {where}, {100 * (b.value or 0):.1f} % with {100 * (b.floor or 0):.1f} % expected"
+        words += f"; worst at {where}, {100 * (b.value or 0):.1f} % with {100 * (b.floor or 0):.1f} % expected"
     return Coverage(
         check=check,
         status=status,
@@ -279,25 +290,27 @@ def coverage(reference: Features, generated: Features, *, k: int = 5, energy_bin
 def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) -> DroppedModes:
     """Find kinds of showers that the generated sample lacks.
 
-    Two ways to cut the reference into kinds: cells of its features (k-means with some 60 showers a cell) and the lowest
-    and highest 2 % of every feature. A cell with r of n reference and g of m generated showers is populated by
-    g n/(r m); given r + g, g is binomial with m/(n + m). In a tail, g is beta-binomial
-    (:func:`fastv.evaluation.integrity.findings.shortfall_p_value`).
+    Modes are cells of the reference's features (k-means with at least 60 showers per cell on average, at most 40 cells)
+    and the lowest and highest 2 % of every feature. The population of a mode with r of n reference and g of m generated
+    showers is g n/(r m). In a cell, given r + g, g is binomial with probability m/(n + m); in a tail it is
+    beta-binomial (:func:`fastv.evaluation.integrity.findings.shortfall_p_value`).
 
     Args:
-        reference, generated: their features.
-        seed: of k-means.
+        reference, generated: features of both samples.
+        seed: seed of k-means.
 
     Returns:
-        ``differs`` if a mode has less than half of its showers, beyond chance (p below 0.001, all modes counted);
-        ``undecided`` if one has too few, beyond chance, but more than half; ``not judged`` below 200 showers.
+        ``differs`` if a mode has significantly (p below 0.001 after correction for the number of modes) less than half
+        of the expected showers; ``undecided`` if one has significantly too few but more than half; ``not judged`` below
+        200 showers.
 
     Source: the cells are those of Richardson and Weiss, arXiv:1805.12462, section 3.
     """
     check = "dropped modes"
     n, m = len(reference), len(generated)
     if min(n, m) < MIN_SHOWERS:
-        return DroppedModes(**skipped(check, f"it needs {MIN_SHOWERS} showers, there are {n} and {m}").model_dump())
+        few = f"{MIN_SHOWERS} showers of each sample are needed, there are {n} and {m}"
+        return DroppedModes(**skipped(check, few).model_dump())
     modes, p_cells = _cells(reference.deviations, generated.deviations, seed)
     cells = len(modes)
     modes += _tails(reference.deviations, generated.deviations)
@@ -310,7 +323,7 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
     rare = worst.p_value < SURE
     status: Status = "differs" if missing else "undecided" if rare else "agrees"
     shown = missing[0] if missing else worst
-    populated = f"{100 * shown.populated:.0f} +- {100 * shown.error:.0f} % of its showers"
+    populated = f"{100 * shown.populated:.0f} +- {100 * shown.error:.0f} % of the expected showers"
     where = f"{shown.name}, {100 * shown.share:.1f} % of the reference"
     if missing:
         words = f"{counted(len(missing), 'mode is', 'modes are')} missing; the emptiest ({where}) has {populated}"
@@ -335,7 +348,7 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
 
 
 def _cells(reference: F64, generated: F64, seed: int) -> tuple[list[Mode], F64]:
-    """Cells of the reference, with one-sided p-values of too few; and two-sided p-values of any difference."""
+    """Cells of the reference with one-sided p-values of a deficit, and two-sided p-values of any difference."""
     n, m = len(reference), len(generated)
     k = int(np.clip(n // _PER_CELL, 2, _MOST_CELLS))
     means = KMeans(k, n_init=1, random_state=seed).fit(reference)
@@ -358,7 +371,7 @@ def _tails(reference: F64, generated: F64) -> list[Mode]:
         for sign, end in zip((1, -1), ends, strict=True):
             x, y = sign * reference[:, i], sign * generated[:, i]
             edge = np.partition(x, k - 1)[k - 1]
-            # Features with equal values, such as of empty showers, have no proper tail.
+            # Equal values, such as those of empty showers, may prevent a tail of k showers.
             if (x <= edge).sum() != k:
                 continue
             g = int((y <= edge).sum())
@@ -373,7 +386,7 @@ def _mode(name: str, r: int, n: int, g: int, m: int, p_value: float) -> Mode:
 
 
 def _name(centre: F64) -> str:
-    """The two features that mark a cell most, in words."""
+    """The two features in which a cell deviates most, in words."""
     order = np.argsort(-np.abs(centre))[:2]
     ends = list(FEATURES.values())
     marks = [ends[i][int(centre[i] > 0)] for i in order if abs(centre[i]) > 0.5]

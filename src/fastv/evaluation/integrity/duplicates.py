@@ -1,4 +1,4 @@
-"""Showers that occur twice, within a sample or in two samples, bit for bit."""
+"""Showers that occur twice, bit for bit, within a sample or in two samples."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MOSTLY = 0.5
 class Duplicates(Finding):
     """Showers that are equal in every voxel.
 
-    ``value`` is the fraction of the sample that has an equal: an earlier one in the same sample, or one in the other
-    sample. ``first`` are the rows of the first such pair. Showers without energy are equal by nature and not counted.
+    ``value`` is the fraction of showers that equal an earlier one of the same sample, or any of the other sample.
+    ``first`` holds the rows of the first such pair. Showers without energy are always equal and not counted.
     """
 
     duplicates: int = 0
@@ -26,12 +26,15 @@ class Duplicates(Finding):
 def duplicates_within(
     sample: UncheckedScan, floor: UncheckedScan | None = None, *, name: str = "generated"
 ) -> Duplicates:
-    """Showers of a sample that repeat an earlier one.
+    """Find showers of a sample that repeat an earlier one.
 
     Args:
-        sample: the scanned sample.
-        floor: full simulation, for the same figure.
-        name: what the sample is called in the sentence.
+        sample: scan of the sample.
+        floor: scan of full simulation, for the floor.
+        name: name of the sample in the sentence.
+
+    Returns:
+        ``differs`` if there is one, ``not judged`` if no shower has energy.
 
     Example:
         >>> from fastv.evaluation.integrity.unchecked import scan
@@ -49,7 +52,7 @@ def duplicates_within(
     pair = None
     if len(repeats):
         pair = int(rows[repeats[0]]), int(rows[firsts[np.searchsorted(values, digests[repeats[0]])]])
-    words = f"no shower of {count} {name} ones repeats another"
+    words = f"none of {count} {name} showers repeats another"
     if pair:
         verb = "repeats" if len(repeats) == 1 else "repeat"
         words = f"{len(repeats)} of {count} {name} showers {verb} an earlier one: shower {pair[0]} is shower {pair[1]}"
@@ -60,14 +63,15 @@ def duplicates_within(
 def duplicates_between(
     sample: UncheckedScan, other: UncheckedScan, *, name: str = "generated", other_name: str
 ) -> Duplicates:
-    """Showers of a sample that are in another sample too.
+    """Find showers of a sample that also occur in another sample.
 
     Args:
-        sample, other: the scanned samples.
-        name, other_name: what they are called in the sentence, such as ``reference`` and ``training``.
+        sample, other: scans of the samples.
+        name, other_name: their names in the sentence, such as ``reference`` and ``training``.
 
     Returns:
-        ``differs`` if there is one; the sentence says so if the one sample is, for the most part, the other.
+        ``differs`` if there is one, ``not judged`` if no shower has energy; the sentence says whether most or all
+        showers of the sample are in the other one.
     """
     rows, count = _filled(sample)
     other_rows, other_count = _filled(other)
@@ -78,7 +82,7 @@ def duplicates_between(
     if len(found):
         pair = int(rows[found[0]]), int(other_rows[firsts[np.searchsorted(values, digests[found[0]])]])
     check = f"{name} showers in the {other_name} file"
-    words = f"no shower of {count} {name} ones is in the {other_name} file"
+    words = f"none of {count} {name} showers is in the {other_name} file"
     if pair:
         verb = "is" if len(found) == 1 else "are"
         words = (
@@ -93,7 +97,7 @@ def duplicates_between(
 
 
 def _filled(sample: UncheckedScan) -> tuple[NDArray[np.int64], int]:
-    """Rows of the showers that have energy or damage, and their number."""
+    """Rows of the showers that have energy or damaged voxels, and their number."""
     rows = np.flatnonzero((sample.hits > 0) | (sample.not_finite > 0) | (sample.negative > 0))
     return rows, len(rows)
 
@@ -109,7 +113,7 @@ def _finding(
         status="differs" if found else "agrees",
         words=words,
         value=found / count,
-        # Equal sums of float32 voxels do not happen by chance: the count has no statistical error.
+        # Equal float32 voxels do not occur by chance: the count has no statistical error.
         error=0.0,
         floor=0.0 if floor is None else floor,
         duplicates=found,

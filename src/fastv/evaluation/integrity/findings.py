@@ -1,4 +1,4 @@
-"""What an integrity check found: a number, the floor beside it, a status and a sentence; and tests by ranks alone."""
+"""The result of an integrity check: a value, its floor, a status and a sentence; and distribution-free tests."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from scipy.stats import betabinom
 from fastv.evaluation.statistics.comparison import Status
 
 SURE = 1e-3
-"""A p-value below which chance is no explanation; a report has some twenty of them."""
+"""A p-value below which chance is not accepted as the explanation; a report contains about twenty of them."""
 F64 = NDArray[np.float64]
 
 
 class Finding(BaseModel):
     """The result of one integrity check.
 
-    ``value`` is the number found for the generated sample and ``floor`` what full simulation gives for the same;
-    ``error`` is one standard deviation of the value, ``p_value`` the probability of a value as bad or worse if the
-    generator were full simulation itself. What does not exist is None. ``agrees``: nothing was found. ``undecided``:
-    something was found that has an innocent explanation too, or that chance may still explain. ``differs``: a fault
-    was found; ``words`` names it. ``not judged``: the check could not be made; ``words`` says why.
+    ``value`` is measured on the generated sample, ``floor`` is the same for full simulation; ``error`` is one standard
+    deviation of the value, ``p_value`` the probability of a value at least as bad if the generator were full simulation
+    itself. Each may be None. ``agrees``: no fault was found. ``undecided``: something was found that has a harmless
+    explanation or may be due to chance. ``differs``: a fault was found; ``words`` names it. ``not judged``: the check
+    could not be made; ``words`` says why.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,11 +38,11 @@ class Finding(BaseModel):
 
 
 def skipped(check: str, reason: str) -> Finding:
-    """A check that could not be made, and why.
+    """The finding of a check that could not be made, with the reason.
 
     Example:
-        >>> skipped("coverage", "it needs 100 showers, there are 12").words
-        'not judged: it needs 100 showers, there are 12'
+        >>> skipped("coverage", "100 showers are needed, there are 12").words
+        'not judged: 100 showers are needed, there are 12'
     """
     return Finding(check=check, status="not judged", words=f"not judged: {reason}")
 
@@ -50,14 +50,14 @@ def skipped(check: str, reason: str) -> Finding:
 def exceedance_p_value(count: int, n: int, beyond_in_floor: int, n_floor: int) -> float:
     """Probability that ``count`` or more of ``n`` values lie beyond the k-th most extreme of ``n_floor`` others.
 
-    If both samples come from one continuous distribution, whatever it is, the number beyond the k-th extreme value of
-    the floor is beta-binomial with parameters (n, k, n_floor + 1 - k): the uncertainty of the floor's own quantile is
-    included.
+    If both samples come from one continuous distribution of any shape, the number beyond the k-th most extreme value of
+    the floor is beta-binomial with parameters (n, k, n_floor + 1 - k). This includes the uncertainty of the floor's
+    quantile.
 
     Args:
-        count: values of the sample beyond that of the floor.
+        count: number of values of the sample beyond that of the floor.
         n: size of the sample.
-        beyond_in_floor: k, counted from 1 for the most extreme value of the floor.
+        beyond_in_floor: k, 1 for the most extreme value of the floor.
         n_floor: size of the floor.
 
     Source: Wilks, Annals of Mathematical Statistics 12 (1941) 91, tolerance limits by order statistics.
@@ -74,7 +74,7 @@ def exceedance_p_value(count: int, n: int, beyond_in_floor: int, n_floor: int) -
 def shortfall_p_value(count: int, n: int, beyond_in_floor: int, n_floor: int) -> float:
     """Probability that ``count`` or fewer of ``n`` values lie beyond the k-th most extreme of ``n_floor`` others.
 
-    The other tail of :func:`exceedance_p_value`.
+    The other tail of :func:`exceedance_p_value`, with the same arguments.
 
     Example:
         >>> round(shortfall_p_value(0, 1, 1, 9), 12)
@@ -92,21 +92,21 @@ def local_scale(
     per_bin: int = 50,
     most_bins: int = 20,
 ) -> F64:
-    """A statistic of values as a function of incident energy.
+    """Mean, median or standard deviation of values as a function of incident energy.
 
-    The mean is a continuous, piecewise linear function of ln E, fitted by least squares; median and spread are taken in
-    bins of equal population and interpolated. Outside the energies of the values all are constant.
+    The mean is a continuous, piecewise linear function of ln E, fitted by least squares; median and standard deviation
+    are computed in equally populated bins and interpolated. Outside the range of the energies all are constant.
 
     Args:
-        log_energies: ln E (n,) of the sample that sets the scale.
-        values: its values (n,).
-        at: ln E (m,) where the scale is wanted.
-        statistic: mean, median, or ``spread``, the standard deviation.
-        per_bin: values a bin at least.
-        most_bins: bins at most.
+        log_energies: ln E (n,) of a sample.
+        values: its values (n,), any unit.
+        at: ln E (m,) at which to evaluate.
+        statistic: ``mean``, ``median``, or ``spread`` for the standard deviation.
+        per_bin: smallest number of values per bin.
+        most_bins: largest number of bins.
 
     Returns:
-        The scale (m,).
+        The statistic (m,) in the unit of the values.
 
     Example:
         >>> x = np.linspace(0.0, 1.0, 1001)
@@ -118,7 +118,7 @@ def local_scale(
         knots = np.unique(np.quantile(log_energies, np.linspace(0, 1, bins + 1)))
         hats = np.eye(len(knots))
         basis = np.stack([np.interp(log_energies, knots, hat) for hat in hats], axis=1)
-        # Hats overlap their neighbours only: the normal equations are well conditioned, and much smaller.
+        # Hat functions overlap only their neighbours: the normal equations are well conditioned, and much smaller.
         heights = np.linalg.lstsq(basis.T @ basis, basis.T @ values, rcond=None)[0]
         return np.asarray(np.interp(at, knots, heights), dtype=np.float64)
     order = np.argsort(log_energies, kind="stable")
@@ -130,7 +130,7 @@ def local_scale(
 
 
 def energy_in_words(mev: float) -> str:
-    """An energy in MeV as a text, in GeV from 1000 MeV on.
+    """An energy, given in MeV, as text, in GeV from 1000 MeV.
 
     Example:
         >>> energy_in_words(50_000.0), energy_in_words(250.0)
@@ -140,7 +140,7 @@ def energy_in_words(mev: float) -> str:
 
 
 def counted(n: int, singular: str, plural: str | None = None) -> str:
-    """A number and its noun.
+    """A number with its noun.
 
     Example:
         >>> counted(1, "shower"), counted(0, "shower"), counted(2, "copy", "copies")

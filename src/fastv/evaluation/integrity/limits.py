@@ -1,7 +1,7 @@
-"""What no detector could have measured: damaged voxels, energy below threshold, empty showers, too much energy.
+"""Unphysical showers: damaged voxels, energies below threshold, empty showers, too much energy.
 
-All checks work on :class:`fastv.evaluation.integrity.unchecked.UncheckedScan`, so they count what a showers file
-refuses to hand out.
+All checks use :class:`fastv.evaluation.integrity.unchecked.UncheckedScan` and therefore include showers that reading a
+showers file would refuse.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ F64 = NDArray[np.float64]
 
 MIN_SHOWERS = 100
 _FAR = 2.0
-"""A sum this many times further above the mean than any of the reference is no fluctuation."""
+"""An energy sum this many times as far above the mean as any of the reference is not a fluctuation."""
 _LEAST_BELOW = 1e-6
 
 
 class DamagedVoxels(Finding):
-    """Voxels that are NaN, infinite or negative, and incident energies that are not above zero.
+    """Voxels that are NaN, infinite or negative, and incident energies that are not finite and positive.
 
-    ``value`` is the number of damaged showers; ``first`` the row of the first.
+    ``value`` is the number of damaged showers, ``first`` the row of the first one.
     """
 
     not_finite_voxels: int = 0
@@ -43,26 +43,27 @@ class DamagedVoxels(Finding):
 
 
 class BelowThreshold(Finding):
-    """Voxels that read more than zero and less than the readout threshold; ``value`` is their share of all hits."""
+    """Voxels above zero and below the readout threshold; ``value`` is their fraction of all voxels above zero."""
 
     voxels: int = 0
     showers: int = 0
 
 
 class EmptyShowers(Finding):
-    """Showers without a voxel above the readout threshold; ``value`` is their fraction."""
+    """Showers without a voxel at or above the readout threshold; ``value`` is their fraction."""
 
     showers: int = 0
 
 
 class EnergySums(Finding):
-    """Showers whose summed energy full simulation does not reach at their incident energy.
+    """Showers with an energy sum outside the range of full simulation at their incident energy.
 
-    ``value`` is the fraction of the showers beyond the reference's highest or lowest; ``floor`` what is expected of a
-    sample of the reference's distribution. ``extreme`` is the visible fraction E_tot/E_inc of the most extreme shower
+    ``value`` is the fraction of showers above (``above``) or below (``below``) the reference's range, ``floor`` the
+    expectation for a sample of the reference's distribution. ``extreme`` is E_tot/E_inc of the most extreme shower
     ``extreme_shower``, ``extreme_deviation`` its distance from the reference's mean at that energy in standard
-    deviations, and ``reference_deviations`` the reference's lowest and highest. ``impossible`` counts showers whose
-    visible energy exceeds their incident energy, ``far`` those twice as far above the mean as any of the reference.
+    deviations, and ``reference_deviations`` the reference's smallest and largest such distance. ``impossible`` counts
+    showers whose visible energy exceeds their incident energy, ``far`` those more than twice as far above the mean as
+    any of the reference.
     """
 
     above: int = 0
@@ -77,11 +78,14 @@ class EnergySums(Finding):
 
 
 def damaged_voxels(generated: UncheckedScan, reference: UncheckedScan | None = None) -> DamagedVoxels:
-    """Count NaN, infinite and negative voxels and incident energies that are not finite and above zero.
+    """Count NaN, infinite and negative voxels and incident energies that are not finite and positive.
 
     Args:
-        generated: the scanned sample.
-        reference: full simulation, whose count is the floor.
+        generated: scan of the sample.
+        reference: scan of full simulation, for the floor.
+
+    Returns:
+        ``differs`` if there is one.
 
     Example:
         >>> from fastv.evaluation.integrity.unchecked import scan
@@ -103,16 +107,16 @@ def damaged_voxels(generated: UncheckedScan, reference: UncheckedScan | None = N
     words = "all voxels are finite and none is negative"
     if found:
         parts = [
-            f"{counted(number, thing)} {'is' if number == 1 else 'are'} {state}"
-            for number, thing, state in (
-                (voxels, "voxel", "NaN or infinite"),
-                (negative, "voxel", "negative"),
-                (incident, "incident energy" if incident == 1 else "incident energie", "not above zero"),
+            f"{counted(number, *nouns)} {'is' if number == 1 else 'are'} {state}"
+            for number, nouns, state in (
+                (voxels, ("voxel",), "NaN or infinite"),
+                (negative, ("voxel",), "negative"),
+                (incident, ("incident energy", "incident energies"), "not finite and positive"),
             )
             if number
         ]
-        noun = "is" if found == 1 else "are"
-        words = f"{found} of {len(generated)} showers {noun} damaged, the first is shower {first}: {', '.join(parts)}"
+        verb = "is" if found == 1 else "are"
+        words = f"{found} of {len(generated)} showers {verb} damaged, the first is shower {first}: {', '.join(parts)}"
     return DamagedVoxels(
         check=check,
         status="differs" if found else "agrees",
@@ -128,10 +132,14 @@ def damaged_voxels(generated: UncheckedScan, reference: UncheckedScan | None = N
 
 
 def below_threshold(generated: UncheckedScan, reference: UncheckedScan) -> BelowThreshold:
-    """Count voxels between zero and the readout threshold.
+    """Count voxels above zero and below the readout threshold.
 
-    Full simulation has none if the threshold was applied. ``undecided`` if both samples have them (a threshold that
-    was applied to neither), ``differs`` if only the generated one has; ``not judged`` for a detector without threshold.
+    Args:
+        generated, reference: scans of the samples.
+
+    Returns:
+        ``differs`` if only the generated sample has such voxels; ``undecided`` if both have, so that the threshold was
+        applied to neither; ``not judged`` for a detector without threshold.
     """
     check = "energies below the readout threshold"
     threshold = generated.detector.threshold
@@ -146,13 +154,13 @@ def below_threshold(generated: UncheckedScan, reference: UncheckedScan) -> Below
     voxels, showers = int(generated.below_threshold.sum()), int((generated.below_threshold > 0).sum())
     limit = f"the readout threshold of {threshold:.4g} MeV"
     status: Status = "agrees"
-    words = f"no voxel reads less than {limit}"
+    words = f"no voxel with energy is below {limit}"
     if voxels:
-        words = f"{100 * share:.2g} % of the voxels with energy read less than {limit}, in {counted(showers, 'shower')}"
+        words = f"{100 * share:.2g} % of the voxels with energy are below {limit}, in {counted(showers, 'shower')}"
         status = "differs"
         if floor > _LEAST_BELOW:
             status = "undecided"
-            words += f"; in the reference {100 * floor:.2g} %: it was not applied there either"
+            words += f"; in the reference {100 * floor:.2g} %, so it was not applied there either"
     return BelowThreshold(
         check=check,
         status=status,
@@ -168,8 +176,12 @@ def below_threshold(generated: UncheckedScan, reference: UncheckedScan) -> Below
 def empty_showers(generated: UncheckedScan, reference: UncheckedScan) -> EmptyShowers:
     """Compare the fractions of empty showers by Fisher's exact test.
 
-    ``differs`` if the sample has more than the reference and chance is no explanation (p below 0.001), ``undecided`` if
-    it has far fewer.
+    Args:
+        generated, reference: scans of the samples.
+
+    Returns:
+        ``differs`` if the generated sample has significantly more (p below 0.001), ``undecided`` if it has
+        significantly fewer, ``not judged`` if a sample has no showers.
     """
     check = "empty showers"
     if not len(generated) or not len(reference):
@@ -197,22 +209,22 @@ def empty_showers(generated: UncheckedScan, reference: UncheckedScan) -> EmptySh
 
 
 def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: float = 1.0) -> EnergySums:
-    """Find showers with more, or less, energy than full simulation ever gives at their incident energy.
+    """Find showers with energy sums outside the range of full simulation at their incident energy.
 
-    With z the deviation of E_tot/E_inc from the reference's mean at that energy, in its standard deviations there, the
-    number of generated showers beyond the reference's largest z is beta-binomial if both are of one distribution
-    (:func:`fastv.evaluation.integrity.findings.exceedance_p_value` with k = 1), whatever its tails are; the same for
-    the smallest. The visible energy, E_tot times the detector's energy scale, can never exceed the incident energy.
+    Let z be the deviation of E_tot/E_inc from the reference's mean at that energy, in its standard deviations there. If
+    both samples have one distribution of any shape, the number of generated showers above the reference's largest z is
+    beta-binomial (:func:`fastv.evaluation.integrity.findings.exceedance_p_value` with k = 1); likewise below the
+    smallest. The visible energy, E_tot times the detector's energy scale, must not exceed the incident energy.
 
     Args:
-        generated, reference: the scanned samples; damaged showers are left out, and generated ones outside the
-            reference's incident energies.
-        bound: largest visible energy allowed over incident energy; 1 is conservation of energy (a positron adds two
-            electron masses, which matter below some hundred MeV only).
+        generated, reference: scans of the samples; damaged showers and generated showers outside the range of the
+            reference's incident energies are ignored.
+        bound: largest allowed ratio of visible to incident energy; 1 is conservation of energy (a positron adds two
+            electron masses, relevant only below some hundred MeV).
 
     Returns:
-        ``differs`` if a shower is beyond the bound, or twice as far above the mean as any of the reference, or if more
-        are outside than chance explains (p below 0.001); ``not judged`` below 100 showers on either side.
+        ``differs`` if a shower exceeds the bound, or is more than twice as far above the mean as any of the reference,
+        or if significantly many are outside the range (p below 0.001); ``not judged`` below 100 showers of a sample.
     """
     check = "energy sums"
     ref_log, ref_fraction, _ = _fractions(reference)
@@ -221,7 +233,8 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
         inside = (log_energies >= ref_log.min() - 1e-6) & (log_energies <= ref_log.max() + 1e-6)
         log_energies, fraction, rows = log_energies[inside], fraction[inside], rows[inside]
     if min(len(rows), len(ref_log)) < MIN_SHOWERS:
-        few = f"it needs {MIN_SHOWERS} showers of the same incident energies, there are {len(rows)} and {len(ref_log)}"
+        few = f"{MIN_SHOWERS} showers of each sample are needed at the same incident energies, there are "
+        few += f"{len(rows)} and {len(ref_log)}"
         return EnergySums(**skipped(check, few).model_dump())
     n, m = len(rows), len(ref_log)
     rest = ref_fraction - local_scale(ref_log, ref_fraction, ref_log, "mean")
@@ -232,11 +245,11 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
     )
     low, high = float(z_ref.min()), float(z_ref.max())
     above, below = int((z > high).sum()), int((z < low).sum())
-    # A shower may lose most of its energy once in a while, in a nuclear reaction; none can gain any.
+    # Only the upper side: a shower occasionally loses most of its energy in a nuclear reaction, but gains none.
     far = int((z > _FAR * max(high, 1.0)).sum())
     impossible = int((fraction * generated.detector.energy_scale > bound).sum())
     p_value = min(1.0, 2 * min(exceedance_p_value(above, n, 1, m), exceedance_p_value(below, n, 1, m)))
-    # The most extreme in units of the reference's own extreme on that side.
+    # The most extreme shower relative to the reference's extreme on the same side.
     worst = int(np.argmax(np.where(z > 0, z / max(high, 1e-12), z / min(low, -1e-12))))
     incident = float(np.exp(log_energies[worst]))
     most = f"the most extreme is shower {rows[worst]} of {energy_in_words(incident)} with E_tot/E_inc = "
@@ -244,12 +257,12 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
     failed = far > 0 or impossible > 0 or p_value < SURE
     if impossible:
         times = "the" if bound == 1 else f"{bound:g} times the"
-        words = f"in {counted(impossible, 'shower')} more energy is visible than {times} incident energy; {most}"
+        words = f"the visible energy of {counted(impossible, 'shower')} exceeds {times} incident energy; {most}"
     elif failed:
-        words = f"{above} of {n} showers have more energy and {below} less than full simulation allows; {most}"
+        words = f"{above} of {n} showers are above the range of full simulation and {below} below it; {most}"
     else:
         words = (
-            f"no more energy than full simulation allows: {above} of {n} showers above its range, {below} below; {most}"
+            f"compatible with full simulation: {above} of {n} showers are above its range and {below} below it; {most}"
         )
     return EnergySums(
         check=check,
@@ -272,14 +285,19 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
 
 
 def incident_energies(generated: UncheckedScan, reference: UncheckedScan) -> Finding:
-    """Do the samples have the same distribution of incident energies (Kolmogorov-Smirnov)?
+    """Compare the distributions of incident energies by the Kolmogorov-Smirnov test.
 
-    ``undecided`` at p below 0.01: whatever depends on energy then differs for that reason alone.
+    Args:
+        generated, reference: scans of the samples.
+
+    Returns:
+        ``undecided`` if p is below 0.01, since all quantities that depend on energy then differ for this reason alone;
+        ``not judged`` below 100 showers of a sample.
     """
     check = "incident energies"
     a, b = (sample.incident_energies[sample.good] for sample in (generated, reference))
     if min(len(a), len(b)) < MIN_SHOWERS:
-        return skipped(check, f"it needs {MIN_SHOWERS} showers, there are {len(a)} and {len(b)}")
+        return skipped(check, f"{MIN_SHOWERS} showers of each sample are needed, there are {len(a)} and {len(b)}")
     test = ks_2samp(a, b, method="asymp")
     p_value = float(test.pvalue)
     differ = p_value < 0.01
@@ -287,7 +305,7 @@ def incident_energies(generated: UncheckedScan, reference: UncheckedScan) -> Fin
     words = "both samples have the same distribution of incident energies"
     if differ:
         words = (
-            f"the incident energies differ, most of all at {at}; generate showers like the reference, with its energies"
+            f"the incident energies differ, most at {at}; generate showers with the incident energies of the reference"
         )
     return Finding(
         check=check,
@@ -295,7 +313,7 @@ def incident_energies(generated: UncheckedScan, reference: UncheckedScan) -> Fin
         words=words,
         value=float(test.statistic),
         p_value=p_value,
-        # The mean of Kolmogorov's distribution: what two equal distributions give by chance.
+        # The mean of Kolmogorov's distribution: the expectation for two samples of one distribution.
         floor=float(np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(1 / len(a) + 1 / len(b))),
     )
 

@@ -1,16 +1,17 @@
-r"""The nearest showers of a bank, up to rotations and mirror images about the shower axis and up to a factor in energy.
+r"""Nearest showers in a bank, up to rotations and reflections about the shower axis and a factor in energy.
 
-The shape of a shower is :math:`f_v = \sqrt{E_v / \sum_w E_w}`, a unit vector. Two shapes have the similarity
-:math:`s = \max_g \sum_v f_v (g h)_v`, where g runs over all turns by whole alpha cells and their mirror images, and the
-Hellinger distance :math:`d = \sqrt{2 - 2 s}`, 0 for equal shapes and :math:`\sqrt 2` for showers without a common
-voxel. The square root gives voxels of all energies a say: the distance of a copy with independent relative noise sigma
-in each voxel is about sigma/2, far below that of independent showers, which fluctuate in thousands of voxels.
+The shape of a shower is the unit vector :math:`f_v = \sqrt{E_v / \sum_w E_w}`. Two shapes f and h have the similarity
+:math:`s = \max_g \sum_v f_v (g h)_v`, where g runs over all rotations by whole alpha cells, with and without a
+reflection, and the Hellinger distance :math:`d = \sqrt{2 - 2 s}`: 0 for equal shapes, :math:`\sqrt 2` for showers
+without a common voxel. The square root makes voxels of all energies contribute: a copy with independent relative noise
+sigma in each voxel has a distance of about sigma/2, far below that of independent showers, which differ in thousands of
+voxels.
 
-Turns are costly to try, so candidates are found first. In the Fourier amplitudes of f over alpha, which no turn and no
-mirror image changes, the distance is never larger than d (Cauchy and Schwarz, harmonic by harmonic). The few nearest
-by amplitudes are then compared exactly. A bank that is read from a file goes by in pieces, and each piece is searched
-and compared while it is in memory, so that the file is read once: candidates of the first pieces that later ones
-surpass have then been compared in vain, a few times as many comparisons, which cost less than reading the file again.
+Since trying all rotations is expensive, candidates are found first: between the Fourier amplitudes of f over alpha,
+which are invariant under rotations and reflections, the distance is never larger than d (Cauchy-Schwarz inequality for
+each harmonic). The nearest few by amplitudes are then compared exactly. A bank in a file is searched piece by piece
+while it is read once. Candidates of early pieces that later ones replace have then been compared in vain, but these
+comparisons cost less than reading the file again.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 WINDOW = log(2.0)
-"""Showers whose incident energies differ by more than this in ln E are not compared."""
+"""Largest difference in ln E of showers that are compared."""
 CANDIDATES = 8
 MEMORY = 2**29
-"""Bytes that the shapes of one sample may take."""
+"""Largest size in bytes of the shapes of one sample."""
 _BANK_BYTES = 2**27
-"""Bytes of the amplitudes of one piece of a bank."""
+"""Size in bytes of the amplitudes of one piece of a bank."""
 _QUERY_BLOCK = 256
 _PAIRS = 512
 
@@ -48,7 +49,10 @@ _PAIRS = 512
 class ShapeSpace:
     """Shapes of showers on one mesh, and the symmetries of that mesh.
 
-    Layers may differ in their number of alpha cells; turns are those by whole cells in every layer.
+    Layers may differ in their number of alpha cells; rotations are those by whole cells in every layer.
+
+    Args:
+        mesh: the mesh, with V voxels.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=3, layer_thickness=1.0, r_size=1.0)
@@ -76,21 +80,21 @@ class ShapeSpace:
             start += len(block)
         self._order = np.concatenate(order)
         self.turns = gcd(*(cells for cells, _ in self._groups if cells > 1)) if max(voxels) > 1 else 1
-        """Turns by whole cells that leave the mesh as it is."""
+        """Number of rotations that map the mesh onto itself."""
 
     @property
     def voxels(self) -> int:
-        """Voxels V of a shape."""
+        """Number of voxels V of a shape."""
         return len(self._order)
 
     @property
     def dimensions(self) -> int:
-        """Amplitudes D of a shape."""
+        """Number of Fourier amplitudes D of a shape."""
         return sum((cells // 2 + 1) * self._width(cells, part) for cells, part in self._groups)
 
     @property
     def bytes_per_shower(self) -> int:
-        """Memory of one shape and its amplitudes."""
+        """Memory in bytes of one shape and its amplitudes."""
         return 4 * (self.voxels + self.dimensions)
 
     @staticmethod
@@ -98,14 +102,14 @@ class ShapeSpace:
         return int(part.stop - part.start) // cells
 
     def shapes(self, energies: NDArray[np.floating]) -> F32:
-        """Unit vectors f (n, V) of showers (n, V) with some energy, in an order of voxels of their own."""
+        """Unit vectors f (n, V) of showers (n, V) with energy, with voxels grouped by their number of alpha cells."""
         shapes: F32 = np.sqrt(np.take(energies, self._order, axis=1).astype(np.float32, copy=False))
         norms: F64 = np.sqrt(np.einsum("ij,ij->i", shapes, shapes, dtype=np.float64))
         np.divide(shapes, norms[:, None], out=shapes, casting="same_kind")
         return shapes
 
     def amplitudes(self, shapes: F32) -> F32:
-        """Fourier amplitudes over alpha (n, D), unit vectors too, the same for every turn and mirror image."""
+        """Fourier amplitudes over alpha (n, D) of shapes (n, V): unit vectors invariant under all symmetries."""
         parts = []
         for cells, part in self._groups:
             width = self._width(cells, part)
@@ -120,10 +124,11 @@ class ShapeSpace:
         return np.concatenate(parts, axis=1)
 
     def similarity(self, a: F32, b: F32) -> tuple[F32, I64, NDArray[np.bool_]]:
-        """Largest similarity s (n,) of pairs of shapes, the turn (n,) that gives it, and whether b is mirrored.
+        """Largest similarity s (n,) of pairs of shapes a and b, (n, V) each, and the rotation and reflection of it.
 
-        ``turn`` is the number of alpha cells (of the ``turns`` that the mesh has) by which a, mirrored first or not, is
-        turned to meet b.
+        Returns:
+            s (n,); the rotation of a onto b (n,), after the reflection if there is one, in units of 1/``turns`` of a
+            full turn; whether a is reflected (n,).
         """
         total = np.zeros((len(a), 2 * self.turns), dtype=np.float32)
         for cells, part in self._groups:
@@ -135,11 +140,11 @@ class ShapeSpace:
 
     @cached_property
     def _diagonals(self) -> dict[int, I64]:
-        """For each number of cells, which products of cells (a, b) add up to a turn: (2 turns, cells)."""
+        """For each number of cells, the products of cells (a, b) that each rotation sums: (2 turns, cells)."""
         tables = {}
         for cells, _ in self._groups:
             cell = np.arange(cells)
-            # A single cell all around is met by itself at every turn.
+            # A ring of a single cell is invariant under all rotations.
             step = max(1, cells // self.turns) if cells > 1 else 0
             shifted = (cell + step * np.arange(self.turns)[:, None]) % cells
             tables[cells] = np.concatenate([cell * cells + shifted, cell[::-1] * cells + shifted])
@@ -147,7 +152,7 @@ class ShapeSpace:
 
 
 def _waves(cells: int) -> F32:
-    """Orthonormal real Fourier basis (cells, cells): constant, cosines, sines, and the alternating one if there is."""
+    """Orthonormal real Fourier basis (cells, cells): constant, cosines, sines, and for even numbers the alternating."""
     angle = 2 * np.pi * np.outer(np.arange(1, (cells - 1) // 2 + 1), np.arange(cells)) / cells
     rows = [np.ones((1, cells)), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)]
     if cells % 2 == 0:
@@ -161,8 +166,8 @@ class Shapes:
     """Shapes of some showers of a sample, in memory.
 
     Attributes:
-        space: their mesh and its symmetries.
-        rows: which showers of the sample they are (n,); empty showers have no shape and are left out.
+        space: the mesh and its symmetries.
+        rows: rows of the showers in the sample (n,); empty showers have no shape and are left out.
         log_energies: ln of the incident energies in MeV (n,).
         totals: sums of the voxel energies (n,) MeV.
         shapes, amplitudes: (n, V) and (n, D), see :class:`ShapeSpace`.
@@ -179,7 +184,7 @@ class Shapes:
         return len(self.rows)
 
     def __getitem__(self, which: slice | NDArray[np.integer]) -> Shapes:
-        """The shapes of a slice or of given indices."""
+        """The shapes of selected showers: a slice or indices."""
         return Shapes(
             self.space,
             self.rows[which],
@@ -191,15 +196,15 @@ class Shapes:
 
 
 class ShapesCollector:
-    """Collects the shapes of a sample, or of ``most`` of its showers spread evenly over it.
+    """Collects the shapes of a sample, or of ``most`` showers spread evenly over it, up to 512 MiB.
 
-    No more are kept than fit into 512 MiB. Showers without energy and damaged ones are left out.
+    Showers without energy and damaged ones are left out.
 
     Args:
         space: mesh and symmetries, the same for all samples that are compared.
-        detector: voxels below its readout threshold read zero.
-        total: showers to come.
-        most: number of showers at most.
+        detector: its readout threshold is applied first.
+        total: number of showers in the sample.
+        most: largest number of showers to collect.
     """
 
     def __init__(self, space: ShapeSpace, detector: Detector, total: int, most: int | None = None) -> None:
@@ -209,7 +214,7 @@ class ShapesCollector:
         self._kept = _Buffer(space, n)
 
     def look(self, batch: UncheckedBatch) -> Shapes:
-        """The shapes of the wanted showers of a batch."""
+        """The shapes of the selected showers of a batch."""
         wanted = self._wanted[slice(*np.searchsorted(self._wanted, [batch.rows.start, batch.rows.stop]))]
         return _shapes_of(batch, wanted, self._kept.space, self._threshold)
 
@@ -218,7 +223,7 @@ class ShapesCollector:
         self._kept.add(part)
 
     def result(self) -> Shapes:
-        """All shapes."""
+        """The shapes collected so far."""
         return self._kept.shapes
 
 
@@ -228,7 +233,10 @@ def read_shapes(source: Source, space: ShapeSpace, *, most: int | None = None, l
     Args:
         source: an open file or showers in memory.
         space, most: see :class:`ShapesCollector`.
-        label: what the progress bar on standard error says.
+        label: label of the progress bar on standard error.
+
+    Raises:
+        FileFormatError: the file is too damaged to be read.
     """
     collector = ShapesCollector(space, source.detector, len(source), most)
     Reading(source, label=label).feed(collector, damaged="pass on")
@@ -236,7 +244,7 @@ def read_shapes(source: Source, space: ShapeSpace, *, most: int | None = None, l
 
 
 class _Buffer:
-    """Memory for the shapes of some showers, filled bit by bit."""
+    """Preallocated memory for a number of shapes."""
 
     def __init__(self, space: ShapeSpace, size: int) -> None:
         self.space, self.size = space, size
@@ -246,7 +254,7 @@ class _Buffer:
         self._amplitudes = np.empty((size, space.dimensions), dtype=np.float32)
 
     def add(self, part: Shapes) -> int:
-        """Take as many as there is room for, and say how many."""
+        """Add as many as fit, and return their number."""
         n = min(len(part), self.size - self._filled)
         here = slice(self._filled, self._filled + n)
         self._filled += n
@@ -271,7 +279,7 @@ class _Buffer:
 
 
 def _shapes_of(batch: UncheckedBatch, rows: I64, space: ShapeSpace, threshold: float) -> Shapes:
-    """Shapes of some rows of the sample that are in a batch; damaged and empty showers are left out."""
+    """Shapes of given rows of the sample, all of them in the batch; damaged and empty showers are left out."""
     rows = rows[batch.good[rows - batch.rows.start]]
     local = rows - batch.rows.start
     whole = len(rows) == len(batch)
@@ -286,18 +294,17 @@ def _shapes_of(batch: UncheckedBatch, rows: I64, space: ShapeSpace, threshold: f
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The nearest showers of a bank for each of n showers.
+    """The nearest showers in a bank for each of n showers.
 
     Attributes:
-        rows: the n showers, as rows of their sample.
+        rows: rows of the n showers in their sample.
         log_energies: ln of their incident energies in MeV (n,).
-        distance: Hellinger distance (n,) to the nearest shower of the bank, in 0 to sqrt(2).
-        second: distance (n,) to the second nearest.
-        index: row (n,) of the nearest in the bank.
-        turn: alpha cells (n,) by which the shower is turned to meet it.
-        mirrored: whether it is mirrored (n,).
-        scale: its summed energy over that of the nearest (n,).
-        alone: how many showers had fewer than two of similar incident energy in the bank, and are left out.
+        distance: Hellinger distance (n,) to the nearest shower of the bank, from 0 to sqrt(2).
+        second: Hellinger distance (n,) to the second nearest.
+        index: row of the nearest shower in the bank (n,).
+        turn, mirrored: rotation and reflection (n,) onto the nearest shower, see :meth:`ShapeSpace.similarity`.
+        scale: energy sum over that of the nearest shower (n,).
+        alone: number of showers left out because the bank has fewer than two showers of similar incident energy.
     """
 
     rows: I64
@@ -315,7 +322,7 @@ class Neighbours:
 
     @property
     def ratio(self) -> F64:
-        """Nearest over second nearest distance (n,), 1 where both are 0: near 0 for a copy."""
+        """Distance to the nearest over that to the second nearest shower (n,): near 0 for a copy, 1 if both are 0."""
         return np.divide(self.distance, self.second, out=np.ones_like(self.second), where=self.second > 0)
 
 
@@ -328,23 +335,27 @@ def nearest(
     candidates: int = CANDIDATES,
     label: str = "nearest showers",
 ) -> list[Neighbours]:
-    """The nearest showers of a bank for several sets of showers.
+    """Find the nearest showers in a bank for several sets of showers.
 
-    The bank may be a file of any size: it is streamed. The nearest ``candidates`` by amplitudes are compared exactly;
-    a shower further than all of them by amplitudes may still be a little nearer by its exact distance, so ``distance``
-    is an upper bound, 0.5 % above the true one for independent showers and equal to it for copies (measured on Geant4
-    showers with the default number).
+    The bank may be a file of any size; it is read once, piece by piece. Only the nearest ``candidates`` by amplitudes
+    are compared exactly. Another shower may be slightly nearer by exact distance, so ``distance`` is an upper bound: on
+    average 0.5 % above the true one for independent showers and equal to it for copies (measured on Geant4 showers with
+    the default number).
 
     Args:
-        queries: the showers whose neighbours are wanted.
-        bank: where they are looked for, a sample or shapes in memory.
-        same_sample: queries and bank are the same sample: a shower is no neighbour of itself.
+        queries: sets of showers whose neighbours are wanted.
+        bank: the showers to search, a sample or shapes in memory.
+        same_sample: queries and bank are the same sample, in which a shower is not a neighbour of itself.
         window: largest difference in ln E.
-        candidates: showers compared exactly, at least 2.
-        label: what the progress bar on standard error says.
+        candidates: number of showers compared exactly, at least 2.
+        label: label of the progress bar on standard error.
+
+    Returns:
+        The neighbours for each set.
 
     Raises:
-        SettingsError: fewer than two candidates.
+        SettingsError: there are fewer than two candidates.
+        FileFormatError: the bank is too damaged to be read.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -370,16 +381,16 @@ def nearest(
 
 
 class NeighboursCollector:
-    """Finds the nearest showers of a bank while it is read.
+    """Finds the nearest showers in a bank while it is read.
 
     Args:
-        queries: the showers whose neighbours are wanted.
-        detector: that of the bank; voxels below its readout threshold read zero.
-        total: showers of the bank.
+        queries: sets of showers whose neighbours are wanted.
+        detector: detector of the bank; its readout threshold is applied first.
+        total: number of showers in the bank.
         same_sample, window, candidates: see :func:`nearest`.
 
     Raises:
-        SettingsError: fewer than two candidates.
+        SettingsError: there are fewer than two candidates.
     """
 
     def __init__(
@@ -401,7 +412,7 @@ class NeighboursCollector:
         return _shapes_of(batch, np.arange(batch.rows.start, batch.rows.stop), self._space, self._threshold)
 
     def keep(self, part: Shapes) -> None:
-        """Search a batch, together with others that make a piece."""
+        """Add a batch, and search the bank whenever a piece is complete."""
         while len(part):
             part = part[self._piece.add(part) :]
             if self._piece.full:
@@ -412,22 +423,22 @@ class NeighboursCollector:
         self._piece.empty()
 
     def result(self) -> list[Neighbours]:
-        """The neighbours of each set of queries."""
+        """The neighbours for each set of queries, among the showers read so far."""
         self._search_piece()
         return self._search.result()
 
 
 def _piece(space: ShapeSpace) -> int:
-    """Showers of a bank that are searched together."""
+    """Number of showers of a bank that are searched together."""
     return max(256, _BANK_BYTES // (4 * space.dimensions))
 
 
 class _Search:
-    """The candidates of each query and how near they are, kept while pieces of the bank pass by."""
+    """The candidates of each query and their distances, updated with each piece of the bank."""
 
     def __init__(self, queries: Sequence[Shapes], window: float, candidates: int, *, same_sample: bool) -> None:
         if candidates < 2:
-            msg = f"the nearest and the second nearest need at least 2 candidates, got {candidates}"
+            msg = f"candidates must be at least 2, for the nearest and the second nearest shower; got {candidates}"
             raise SettingsError(msg)
         self._queries = queries
         self._window = window
@@ -438,7 +449,8 @@ class _Search:
         )
         self._order = np.argsort(self._log_energies, kind="stable")
         shape = len(self._order), candidates
-        # Of each candidate: similarity by amplitudes, row in the bank (-1: none), and what the exact comparison found.
+        # For each candidate: similarity of amplitudes; row in the bank (-1: none), exact similarity, rotation,
+        # reflection and energy sum.
         self._similarity = np.full(shape, -1.0, dtype=np.float32)
         self._found: tuple[NDArray[Any], ...] = (
             np.full(shape, -1, dtype=np.int64),
@@ -449,7 +461,7 @@ class _Search:
         )
 
     def _of(self, name: str, which: I64) -> F32:
-        """Shapes or amplitudes of some queries."""
+        """Shapes or amplitudes of selected queries."""
         if len(self._queries) == 1:
             own: F32 = getattr(self._queries[0], name)[which]
             return own
@@ -461,7 +473,7 @@ class _Search:
         return rows
 
     def add(self, piece: Shapes) -> None:
-        """Look through one piece of the bank."""
+        """Search one piece of the bank."""
         by_energy = np.argsort(piece.log_energies, kind="stable")
         energies, amplitudes = piece.log_energies[by_energy], piece.amplitudes[by_energy]
         rows, totals = piece.rows[by_energy], piece.totals[by_energy]
@@ -486,7 +498,7 @@ class _Search:
             both = np.concatenate([self._similarity[which], similarity], axis=1)
             best = np.argpartition(both, both.shape[1] - k, axis=1)[:, -k:]
             self._similarity[which] = np.take_along_axis(both, best, axis=1)
-            # Candidates that stay keep what was found of them; new ones are compared.
+            # Only new candidates are compared exactly.
             kept = np.minimum(best, k - 1)
             found = [np.take_along_axis(column[which], kept, axis=1) for column in self._found]
             query, slot = np.nonzero((best >= k) & (self._similarity[which] >= 0))
@@ -504,7 +516,7 @@ class _Search:
                 column[which] = values
 
     def result(self) -> list[Neighbours]:
-        """The nearest of all pieces so far."""
+        """The nearest showers of all pieces so far, for each set of queries."""
         rows, similarity, turn, mirrored, totals = self._found
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :2]
         pick = np.arange(len(order))

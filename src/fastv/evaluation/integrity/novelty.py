@@ -1,14 +1,14 @@
-"""Does a generator repeat the showers it was trained on? Nearest-neighbour tests with full simulation as the floor.
+"""Has a generator memorised its training showers? Nearest-neighbour tests with full simulation as the floor.
 
-A generator that has learned the distribution is as far from its training showers as new showers of full simulation
-are; one that has learned the showers is nearer. The tests need the neighbours of both samples, found by
-:func:`fastv.evaluation.integrity.neighbours.nearest`: those of the generated showers in the training file, and, as the
-floor, those of the reference, which must be showers that the generator was not trained on.
+Showers of a generator that has learned the distribution are as far from its training showers as new showers of full
+simulation; those of a generator that has memorised them are nearer. The tests use neighbours from
+:func:`fastv.evaluation.integrity.neighbours.nearest`: those of the generated showers among the training showers and, as
+the floor, those of reference showers, on which the generator must not have been trained.
 
-Two scales are used. The distance to the nearest training shower is divided by the floor's median at that incident
-energy. And the ratio r of nearest over second nearest distance is turned into a gap -ln r, divided by the floor's mean
-at that energy: where the density is smooth the gap follows an exponential distribution whatever the density (Facco et
-al., Scientific Reports 7 (2017) 12140), so it sees single copies even where all distances shift.
+Two measures are used: the distance to the nearest training shower over the floor's median at that incident energy, and
+the gap -ln r over the floor's mean at that energy, where r is the ratio of the nearest to the second nearest distance.
+For a locally uniform density, the gap is exponentially distributed whatever the density (Facco et al., Scientific
+Reports 7 (2017) 12140), so it reveals single copies even if all distances are shifted.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ MIN_SHOWERS = 100
 CLOSE = 0.01
 """A shower is close if it is nearer than this quantile of the floor."""
 _COPY_GAP = 3.0
-"""A copy is close and has a gap of this many times the largest of the floor: for exponential gaps n/m^3 by chance."""
+"""A close shower is a copy if its gap is this many times the largest of the floor; by chance about n/m^3 are."""
 _COPY_DISTANCE = 0.5
-"""Or it has a distance of less than this times the smallest of the floor, as where the bank holds duplicates."""
+"""It is also a copy below this fraction of the floor's smallest distance; duplicates in a bank leave no gap."""
 _SINGLE_COPIES = 1e-3
 _EFFECT = 0.03
-"""A shift of the probability to be nearer that is of any concern; 0.5 would be the largest."""
+"""Smallest relevant shift of a probability of being nearer or of a fraction of close showers."""
 
 
 class Copy(BaseModel):
-    """A shower that is the copy of another, and what turns one into the other.
+    """A shower ``shower`` that is a copy of the shower ``of``, and the transformation between them.
 
-    ``distance`` is that of their shapes, ``usual`` what full simulation has at this energy.
+    ``turned_cells`` and ``mirrored`` are as in :meth:`fastv.evaluation.integrity.neighbours.ShapeSpace.similarity`,
+    ``scale`` is the ratio of the energy sums, ``distance`` the Hellinger distance of the shapes and ``usual`` the
+    floor's median at this energy.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +59,11 @@ class Copy(BaseModel):
     usual: float
 
     def in_words(self, shower: str, of: str) -> str:
-        """The copy in words."""
+        """The copy in words.
+
+        Args:
+            shower, of: what the two showers are called, such as ``generated shower`` and ``training shower``.
+        """
         how = []
         if self.mirrored:
             how.append("mirrored")
@@ -72,11 +78,12 @@ class Copy(BaseModel):
 
 
 class Copies(Finding):
-    """Showers that are nearer to a bank than full simulation is.
+    """Showers that are nearer to a bank than showers of full simulation.
 
-    ``value`` is the fraction of close showers: nearer than the nearest 1 % of the floor, by distance or by gap,
-    whichever is more; ``floor`` is 1 %. ``copies`` are so near that no shower of the floor comes close to them;
-    ``examples`` names the nearest. The Kolmogorov-Smirnov p-values compare the whole distributions.
+    ``value`` is the fraction of ``close`` showers, nearer than the nearest 1 % of the floor by distance or by gap,
+    whichever gives more; ``floor`` is this 1 %. ``copies`` counts showers far nearer than any of the floor, see
+    :func:`copies`; ``examples`` lists the nearest ten. ``median_ratio`` is the median of nearest over second nearest
+    distance. The Kolmogorov-Smirnov p-values compare the distributions of distances and of gaps.
     """
 
     showers: int = 0
@@ -92,14 +99,14 @@ class Copies(Finding):
 
 
 class DataCopying(Finding):
-    """Whether generated showers lie on the side of the training file.
+    """Whether generated showers are nearer to the training showers than to the reference.
 
-    ``value`` is the fraction of generated showers whose nearest shower, among those of the training file and of the
-    reference, is a training shower; ``floor`` the same fraction for showers of the reference (without themselves).
-    ``leaning`` is the fraction of the sample that would have to be drawn towards training showers to explain the
-    difference, with its error. ``nearer`` is the probability that a generated shower is nearer to the training file
-    than one of the reference, 0.5 for full simulation, and ``c_t`` the statistic of Meehan et al., below -3 if nearer:
-    both move with too little or too much fluctuation as well, ``value`` does not.
+    ``value`` is the fraction of generated showers whose nearest shower, among training and reference showers, is a
+    training shower; ``floor`` is the same fraction for reference showers, each without itself. ``leaning`` is the
+    fraction of the sample that would have to come from training showers to explain the difference. ``nearer`` is the
+    probability that a generated shower is nearer to the training showers than a reference shower, 0.5 for full
+    simulation, and ``c_t`` the statistic of Meehan et al., below -3 if nearer. These two also respond to too small or
+    too large fluctuations of the showers; ``value`` does not.
     """
 
     leaning: float | None = None
@@ -111,11 +118,11 @@ class DataCopying(Finding):
 
 @dataclass(frozen=True)
 class RelativeDistances:
-    """Distances on the floor's scale, for plots and tests.
+    """Distances and gaps relative to the floor.
 
     Attributes:
         distance, floor_distance: nearest distance over the floor's median at that energy (n,) and (m,).
-        gap, floor_gap: -ln(nearest/second nearest) over the floor's mean at that energy (n,) and (m,).
+        gap, floor_gap: -ln(nearest/second nearest distance) over the floor's mean at that energy (n,) and (m,).
     """
 
     distance: F64
@@ -125,13 +132,13 @@ class RelativeDistances:
 
 
 def relative_distances(found: Neighbours, floor: Neighbours) -> RelativeDistances:
-    """Distances and gaps of a sample and of its floor, both on the floor's scale.
+    """Distances and gaps of a sample and of its floor, relative to the floor at the same incident energy.
 
     Args:
-        found: neighbours (n,) of the sample to be judged.
-        floor: neighbours (m,) of full simulation in the same bank.
+        found: neighbours of n showers of the sample to be judged.
+        floor: neighbours of m showers of full simulation in the same bank.
 
-    Source: the gap is Facco et al., Scientific Reports 7 (2017) 12140, equation 2.
+    Source: the gap, Facco et al., Scientific Reports 7 (2017) 12140, equation 2.
     """
     at = floor.log_energies, found.log_energies
     gaps = [-np.log(np.maximum(x.ratio, 1e-9)) for x in (floor, found)]
@@ -153,27 +160,33 @@ def copies(
     shower: str = "generated shower",
     of: str = "training shower",
 ) -> Copies:
-    """Find showers of a sample that are copies of a bank's, with noise, turned, mirrored or rescaled.
+    """Find showers of a sample that are copies of showers in a bank: with noise, rotated, reflected or rescaled.
 
-    A fraction q of the floor is nearer than its own q-quantile, and of a sample of the same distribution about as many;
-    the p-value is the beta-binomial one of :func:`fastv.evaluation.integrity.findings.exceedance_p_value`, for the more
-    extreme of the two scales with a factor two for the choice.
+    A shower is close if its distance is below the 1 % quantile of the floor, or its gap above the 99 % quantile. It is
+    a copy if it has a close distance and a gap of more than three times the largest of the floor, or a distance below
+    half of the smallest of the floor, all at the same incident energy. The p-value of the number of close showers is
+    that of :func:`fastv.evaluation.integrity.findings.exceedance_p_value` for the more extreme of the two measures,
+    times two for the choice.
 
     Args:
-        found: neighbours (n,) of the sample in the bank.
-        floor: neighbours (m,) of full simulation in the same bank, or in an equally large one.
-        check, shower, of: how the sentence names the check, a shower of the sample and one of the bank.
+        found: neighbours of n showers of the sample in the bank.
+        floor: neighbours of m showers of full simulation in the same bank, or in one of the same size.
+        check: name of the check.
+        shower, of: names of a shower of the sample and of one of the bank in the sentence.
 
     Returns:
-        ``differs`` if more than one shower in a thousand is a copy; ``undecided`` if there is a single copy, or if far
-        more showers are close than in the floor; ``not judged`` below 100 showers in either.
+        ``differs`` if there are at least two copies and more than one per thousand showers; ``undecided`` if there are
+        fewer copies, or significantly more close showers (p below 0.001) by more than 3 % of the sample; ``not judged``
+        below 100 showers of a sample.
 
-    Source: the close fraction follows the idea of the authenticity score, Alaa et al., arXiv:2102.08921, section 3,
-    with full simulation as the scale in place of distances within the training file.
+    Source: the fraction of close showers follows the authenticity score of Alaa et al., arXiv:2102.08921, section 3,
+    with full simulation instead of distances within the training file as the scale.
     """
     n, m = len(found), len(floor)
     if min(n, m) < MIN_SHOWERS:
-        few = f"of {n} and {m} showers with neighbours of similar energy; {MIN_SHOWERS} are needed on both sides"
+        few = (
+            f"{MIN_SHOWERS} showers of each sample with neighbours of similar energy are needed, there are {n} and {m}"
+        )
         return Copies(check=check, status="not judged", words=f"not judged: {few}", showers=n, floor_showers=m)
     relative = relative_distances(found, floor)
     k = max(1, round(CLOSE * m))
@@ -181,7 +194,7 @@ def copies(
     apart = relative.gap > np.partition(relative.floor_gap, m - k)[m - k]
     close = max(int(near.sum()), int(apart.sum()))
     p_value = min(1.0, 2 * exceedance_p_value(close, n, k, m))
-    # Rare showers, far from all others, may have one like them that is near in comparison: they are not close.
+    # Rare showers, far from all others, may have a large gap by chance, so a copy must be close by distance as well.
     is_copy = near & (relative.gap > _COPY_GAP * relative.floor_gap.max())
     is_copy |= relative.distance < _COPY_DISTANCE * relative.floor_distance.min()
     usual = local_scale(floor.log_energies, floor.distance, found.log_energies, "median")
@@ -209,7 +222,7 @@ def copies(
         noun = "is a copy" if found_copies == 1 else "are copies"
         words = f"{found_copies} of {n} {shower}s {noun} of {of}s: {first}"
     elif many:
-        words = f"no outright copy of a {of}, but {percent}"
+        words = f"no exact copy of a {of}, but {percent}"
     else:
         words = f"no copy of a {of}: {percent}"
     failed = found_copies > max(1, _SINGLE_COPIES * n)
@@ -236,10 +249,10 @@ def copies(
 
 @dataclass(frozen=True)
 class Nearness:
-    """Probability that a shower of a sample is nearer to a bank than one of the floor, at the same energy.
+    """Probability that a shower of a sample is nearer to a bank than one of the floor at the same energy.
 
-    ``error`` is that of two samples of one distribution, ``z`` the pull on 0.5, positive for nearer; ``c_t`` the
-    statistic of Meehan et al., negative for nearer.
+    ``error`` is that for two samples of one distribution, ``z`` = (probability - 0.5)/error, positive if nearer, and
+    ``c_t`` the statistic of Meehan et al., negative if nearer.
     """
 
     probability: float
@@ -251,17 +264,17 @@ class Nearness:
 def nearness(found: Neighbours, floor: Neighbours, cells: int = 8) -> Nearness | None:
     """Compare two sets of distances to one bank by their ranks, in cells of incident energy.
 
-    With U_c the number of pairs in cell c, of n_c showers of the sample and m_c of the floor, where the sample's is
-    nearer (ties count half), the probability is sum U_c / sum n_c m_c; var U_c = n_c m_c (n_c + m_c + 1)/12 if both are
-    of one distribution. C_T is the mean of the cells' pulls -(U_c - n_c m_c/2)/sqrt(var U_c), weighted by m_c.
+    Let U_c be the number of pairs of the n_c showers of the sample and m_c of the floor in cell c for which that of the
+    sample is nearer (ties count half). The probability is sum U_c / sum n_c m_c; var U_c = n_c m_c (n_c + m_c + 1)/12
+    for one distribution. C_T is the mean of -(U_c - n_c m_c/2)/sqrt(var U_c), weighted by m_c.
 
     Args:
-        found: neighbours (n,) of the sample.
-        floor: neighbours (m,) of full simulation in the same bank.
-        cells: cells of incident energy, equally full of the floor.
+        found: neighbours of n showers of the sample.
+        floor: neighbours of m showers of full simulation in the same bank.
+        cells: largest number of cells of incident energy, with equal numbers of showers of the floor.
 
     Returns:
-        None if no cell has ten showers of both.
+        The comparison; None if no cell has ten showers of each.
 
     Source: Meehan, Chaudhuri and Dasgupta, arXiv:2004.05675, sections 3 and 4, with cells in energy.
     """
@@ -288,14 +301,17 @@ def nearness(found: Neighbours, floor: Neighbours, cells: int = 8) -> Nearness |
 
 
 def preference(to_first: Neighbours, to_second: Neighbours) -> tuple[float, int]:
-    """Fraction of showers that are nearer to the first bank than to the second, and of how many (ties count half).
+    """Fraction of showers that are nearer to the first bank than to the second (ties count half), and their number.
 
-    If both banks are samples of one distribution, of sizes n and m, the fraction is n/(n + m) whatever the showers are:
-    each of the n + m is the nearest with equal probability.
+    If the banks are samples of sizes n and m of one distribution, the expected fraction is n/(n + m) for any showers,
+    since each of the n + m showers is the nearest with equal probability.
 
     Args:
-        to_first, to_second: neighbours of the same showers in two banks; showers without neighbours in either are left
-            out.
+        to_first, to_second: neighbours of the same showers in two banks; showers without neighbours in one of them are
+            ignored.
+
+    Returns:
+        The fraction, NaN without showers, and the number of showers.
     """
     _, i, j = np.intersect1d(to_first.rows, to_second.rows, assume_unique=True, return_indices=True)
     a, b = to_first.distance[i], to_second.distance[j]
@@ -310,23 +326,24 @@ def data_copying(
     *,
     check: str = "nearness to training showers",
 ) -> DataCopying:
-    """Is the generated sample as a whole drawn towards the training file?
+    """Test whether the generated sample as a whole is nearer to the training showers than to the reference.
 
-    This sees what has no single copy: mixtures of training showers, or copies with so much noise that each might be
-    chance. The reference serves as a second bank, of showers that nobody was trained on: a generator of whatever
-    quality has no reason to be nearer to the one than to the other, beyond what their sizes give.
+    This detects memorisation without single copies: mixtures of training showers, or copies with so much noise that
+    each could be due to chance. The reference is a second bank, of showers that were not used in training: a generator
+    of any quality should be as near to one as to the other, apart from the effect of their sizes.
 
     Args:
         found: neighbours of the generated showers in the training file.
         floor: neighbours of the reference in the training file.
         control: neighbours of the generated showers in the reference.
         control_floor: neighbours of the reference in itself.
-        check: how the record names the check.
+        check: name of the check.
 
     Returns:
-        ``differs`` if the sample is drawn to the training file; ``undecided`` if it is nearer than full simulation to
-        both, which is too little fluctuation, or drawn to the reference; ``not judged`` below 100 showers on either
-        side.
+        ``differs`` if the generated showers prefer the training showers by more than full simulation does (``leaning``
+        above 3 %, p below 0.001); ``undecided`` if they prefer the reference, or if they are nearer to the training
+        showers than full simulation without a preference, so that their fluctuations are too small; ``not judged``
+        below 100 showers of a sample.
 
     Source: :func:`preference` is the nearest-neighbour two-sample test of Schilling, Journal of the American
     Statistical Association 81 (1986) 799, with k = 1; ``nearer`` and ``c_t`` see :func:`nearness`.
@@ -335,7 +352,10 @@ def data_copying(
     expected, m = preference(floor, control_floor)
     near = nearness(found, floor) if min(n, m) >= MIN_SHOWERS else None
     if near is None:
-        words = f"not judged: of {n} and {m} showers with neighbours of similar energy; {MIN_SHOWERS} are needed"
+        few = (
+            f"{MIN_SHOWERS} showers of each sample with neighbours of similar energy are needed, there are {n} and {m}"
+        )
+        words = f"not judged: {few}"
         return DataCopying(check=check, status="not judged", words=words)
     pooled = (share * n + expected * m) / (n + m)
     deviation = float(np.sqrt(max(pooled * (1 - pooled), 1 / (n + m)) * (1 / n + 1 / m)))
@@ -355,7 +375,8 @@ def data_copying(
     elif smooth:
         status = "undecided"
         words = (
-            f"nearer than full simulation to all showers, seen in training or not, so too smooth, not copied: {sides}"
+            "nearer than full simulation to training and reference showers alike: fluctuations too small, not copied: "
+            f"{sides}"
         )
     return DataCopying(
         check=check,

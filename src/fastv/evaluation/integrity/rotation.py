@@ -1,9 +1,9 @@
-"""Is the energy spread evenly around the shower axis? At normal incidence it must be, on average over showers.
+"""Is the mean energy uniform around the shower axis, as it must be at normal incidence?
 
-The energies e_j in the A alpha cells of a layer have the harmonics c_k = sum_j e_j exp(-2 pi i k j/A), k = 1 ... A/2,
-k = 1 a shift of the centre and k = 2 an ellipse. A single shower has large ones; over showers of any rotation-invariant
-distribution their phases are random and the mean vanishes. The errors come from the spread from shower to shower, not
-from counting: a shower's energy comes in few lumps.
+The energies e_j in the A alpha cells of a layer have the harmonics c_k = sum_j e_j exp(-2 pi i k j/A), k = 1 ... A/2;
+k = 1 is a shift of the centre and k = 2 an elliptic deformation. They are large in a single shower, but for a
+rotation-invariant distribution their phases are random and their mean vanishes. Errors come from the variance between
+showers, since the energy of a shower is deposited in few clusters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ C128 = NDArray[np.complex128]
 
 MIN_SHOWERS = 100
 MEMORY = 2**28
-"""Bytes that the harmonics of one sample may take; of larger samples evenly spread showers are used."""
+"""Largest size in bytes of the harmonics of one sample; of larger samples evenly spread showers are used."""
 _TURNS = 1199
 _PER_BIN = 100
 _LIKELY = 0.01
@@ -37,14 +37,15 @@ _LIKELY = 0.01
 
 @dataclass(frozen=True)
 class AlphaHarmonics:
-    """Harmonics over alpha of N showers, each over its incident energy.
+    """Harmonics over alpha of N showers in L layers, divided by the incident energy.
 
     Attributes:
-        layers: indices of the layers that have alpha cells.
-        cells: alpha cells that all of them have in common, a turn by one of which leaves the mesh as it is.
+        layers: indices of the L layers with more than one alpha cell.
+        cells: greatest common divisor of their numbers of alpha cells, the number of rotations that map the mesh onto
+            itself.
         log_energies: ln of the incident energies in MeV (N,).
-        harmonics: (N, L + 1, K) with K = cells // 2, the last row being the sum over the layers.
-        energies: layer energies over incident energy (N, L + 1), the last their sum.
+        harmonics: c_k over incident energy (N, L + 1, K), K = cells // 2; the last row is the sum over layers.
+        energies: layer energies over incident energy (N, L + 1); the last column is their sum.
     """
 
     layers: tuple[int, ...]
@@ -64,8 +65,8 @@ class HarmonicsCollector:
     """Collects the :class:`AlphaHarmonics` of the undamaged showers of a sample.
 
     Args:
-        detector: voxels below its readout threshold read zero.
-        total: showers to come; more than fit into 256 MiB are thinned out evenly.
+        detector: its readout threshold is applied first.
+        total: number of showers in the sample; if their harmonics exceed 256 MiB, every n-th shower is used.
     """
 
     def __init__(self, detector: Detector, total: int) -> None:
@@ -99,7 +100,7 @@ class HarmonicsCollector:
             layer += block.layers
             if block.alpha_cells == 1:
                 continue
-            # A product with ones adds up short rows faster than a sum does.
+            # For short rows, a matrix product with ones is faster than a sum.
             summed = energies[:, voxels].reshape(-1, block.r_cells) @ np.ones(block.r_cells, dtype=np.float32)
             slices = summed.reshape(len(energies), block.layers, block.alpha_cells) * scale
             here = slice(done, done + block.layers)
@@ -111,7 +112,7 @@ class HarmonicsCollector:
         return np.log(incident), harmonics, sums
 
     def keep(self, part: _Columns | None) -> None:
-        """Add the harmonics of a batch to those of the sample."""
+        """Add the harmonics of one batch."""
         if part is not None:
             self._parts.append(part)
 
@@ -148,13 +149,13 @@ class Modulation:
     """Relative modulation of the mean energy over alpha, in L layers and, as the last row, in their sum.
 
     Attributes:
-        amplitudes: a_k (L + 1, K), so that the mean energy goes as 1 + 2 sum_k Re(a_k exp(2 pi i k j/A)), with half of
-            the last term for even A.
+        amplitudes: a_k (L + 1, K); the mean energy in cell j is proportional to
+            1 + 2 sum_k Re(a_k exp(2 pi i k j/A)), with half of the term k = A/2.
         errors: standard deviation of the real and of the imaginary part (L + 1, K).
         chi2: sum_k |a_k/error_k|^2 (L + 1,).
-        degrees: its degrees of freedom, A - 1.
-        p_values: of chi2 (L + 1,), from the chi-square distribution.
-        p_value: probability that the largest chi2 is as large by chance, from random turns of all showers.
+        degrees: degrees of freedom of chi2, A - 1.
+        p_values: p-values of chi2 (L + 1,), from the chi-square distribution.
+        p_value: probability that the largest chi2 is at least as large by chance, from random rotations of all showers.
     """
 
     amplitudes: C128
@@ -165,35 +166,36 @@ class Modulation:
     p_value: float
 
     def slices(self, cells: int) -> tuple[F64, F64]:
-        """Relative deviation of each alpha slice from the mean and its error, (L + 1, cells)."""
+        """Relative deviation of each of ``cells`` alpha slices from the mean, and its error, (L + 1, cells) each."""
         j, k = np.arange(cells), np.arange(1, self.amplitudes.shape[1] + 1)
         waves = np.exp(2j * np.pi * np.outer(k, j) / cells)
         weight = np.where(2 * k == cells, 1.0, 2.0)
         values = (self.amplitudes * weight) @ waves
-        # Real and imaginary parts are independent; at the alternating harmonic there is no imaginary one.
+        # Real and imaginary parts are independent; the alternating harmonic k = A/2 is real.
         variances = (self.errors * weight) ** 2 @ np.ones_like(waves, dtype=np.float64)
         return values.real, np.sqrt(variances)
 
 
 def modulation(sample: AlphaHarmonics, *, turns: int = _TURNS, seed: int = 0) -> Modulation:
-    """Mean modulation over alpha and how likely chance explains it.
+    """Mean modulation over alpha, with the probability that chance explains it.
 
-    With m and v the mean layer energy and mean |c_k|^2 at the shower's energy, a_k = sum_i (m_i/v_i) c_ki / sum_i
-    m_i^2/v_i, the least-squares estimate, has the variance 1/(2 sum_i m_i^2/v_i) in its real and imaginary parts (1/sum
-    for the alternating harmonic k = A/2, which is real). For p, all showers are turned by random cells ``turns`` times:
-    what a rotation-invariant sample would look like, correlations between layers and heavy tails included.
+    With m and v the mean layer energy and mean |c_k|^2 at the shower's incident energy, the least-squares estimate is
+    a_k = sum_i (m_i/v_i) c_ki / sum_i m_i^2/v_i. Its real and imaginary parts have the variance 1/(2 sum_i m_i^2/v_i),
+    twice that for the real alternating harmonic k = A/2. For the p-value, every shower is rotated by a random number of
+    cells, ``turns`` times: this gives rotation-invariant samples with the same correlations between layers and the same
+    tails.
 
     Args:
         sample: harmonics of N showers.
-        turns: random turns of the whole sample; p is at least 1/(turns + 1).
-        seed: of the turns.
+        turns: number of random rotations of the whole sample; the p-value is at least 1/(turns + 1).
+        seed: seed of the rotations.
 
     Raises:
         SettingsError: the sample has no showers or no alpha cells.
     """
     n, rows, k_max = sample.harmonics.shape
     if not n or not k_max:
-        msg = "the modulation over alpha needs showers on a mesh with alpha cells"
+        msg = "the modulation over alpha needs at least one shower, and a mesh with alpha cells"
         raise SettingsError(msg)
     weighted, weight = _weighted(sample)
     k = np.arange(1, k_max + 1)
@@ -226,7 +228,7 @@ def modulation(sample: AlphaHarmonics, *, turns: int = _TURNS, seed: int = 0) ->
 
 
 def _weighted(sample: AlphaHarmonics) -> tuple[C64, F64]:
-    """(m/v) c of each shower (N, L + 1, K), and sum m^2/v (L + 1,), with m and v from bins in energy."""
+    """(m/v) c of each shower (N, L + 1, K), and sum m^2/v (L + 1,), with m and v from bins of incident energy."""
     n, rows, _ = sample.harmonics.shape
     weighted = np.zeros_like(sample.harmonics)
     weight = np.zeros(rows)
@@ -246,12 +248,12 @@ def _statistic(amplitudes: NDArray[Any], variance: F64) -> F64:
 
 
 class AlphaFlatness(Finding):
-    """Whether the mean energy is the same all around the axis.
+    """Whether the mean energy is uniform around the axis.
 
-    ``value`` is the relative deviation of the slice that deviates most significantly, in all layers together or in
-    ``layer``; ``floor`` what the reference has in the same slice. ``p_value`` is that of the largest deviation over
-    all layers. ``first`` and ``second`` are the sizes of the first two harmonics of the sum over layers, with error:
-    2 |a_k|.
+    ``value`` is the relative deviation from the mean of ``alpha_cell``, the slice that deviates most significantly, in
+    ``layer`` or, if that is None, in the sum over layers; ``floor`` is that of the same slice in the reference.
+    ``p_value`` is that of the largest deviation in any layer or the sum. ``first`` and ``second`` are the amplitudes
+    2 |a_k| of the first two harmonics of the sum over layers.
     """
 
     layer: int | None = None
@@ -274,28 +276,28 @@ def alpha_flatness(
     theta: NDArray[np.floating] | None = None,
     seed: int = 0,
 ) -> AlphaFlatness:
-    """Test that the generated energy is even in alpha, in every layer and over all, beside the reference.
+    """Test that the mean generated energy is uniform in alpha, in every layer and in their sum.
 
     Args:
         generated, reference: harmonics of the samples.
-        layer_ids: numbers of all layers in their detector, for the sentence.
-        theta: incident polar angles in rad of the generated sample; unless all are 90 degrees, or all 0, as for normal
-            incidence on a barrel or an endcap, energy need not be even in alpha and the check is skipped.
-        seed: of the random turns.
+        layer_ids: numbers of all layers in the detector, for the sentence.
+        theta: incident polar angles (N,) of the generated sample in rad. The check is skipped unless all are 90 degrees
+            or all are 0, normal incidence on a barrel or an endcap.
+        seed: seed of the random rotations.
 
     Returns:
-        ``differs`` if it is not even (p below 0.001) and differs from the reference too; ``undecided`` if it is not
-        even but agrees with the reference, or if p is below 0.01, or if the reference alone is uneven; ``not judged``
-        for showers at an angle, meshes without alpha cells, and below 100 showers.
+        ``differs`` if the energy is not uniform (p below 0.001) and differs from the reference; ``undecided`` if it is
+        not uniform but compatible with the reference, if p is between 0.001 and 0.01, or if only the reference is not
+        uniform; ``not judged`` for showers at an angle, meshes without alpha cells, and below 100 showers of a sample.
     """
     check = "evenness in alpha"
     if theta is not None and not any(np.all(np.abs(theta - normal) < 0.02) for normal in (0.0, np.pi / 2)):
-        reason = "showers arrive at an angle, so that energy need not be even in alpha"
+        reason = "showers enter at an angle, so the energy need not be uniform in alpha"
         return AlphaFlatness(**skipped(check, reason).model_dump())
     if generated.cells < 2:
         return AlphaFlatness(**skipped(check, "the mesh has no alpha cells").model_dump())
     if min(len(generated), len(reference)) < MIN_SHOWERS:
-        few = f"it needs {MIN_SHOWERS} showers, there are {len(generated)} and {len(reference)}"
+        few = f"{MIN_SHOWERS} showers of each sample are needed, there are {len(generated)} and {len(reference)}"
         return AlphaFlatness(**skipped(check, few).model_dump())
     own, ref = modulation(generated, seed=seed), modulation(reference, seed=seed + 1)
     difference = _statistic(own.amplitudes - ref.amplitudes, own.errors**2 + ref.errors**2)
@@ -303,12 +305,12 @@ def alpha_flatness(
     p_difference = min(1.0, len(difference) * float(chi2.sf(difference.max(), own.degrees)))
     values, errors = own.slices(generated.cells)
     uneven, ref_uneven = own.p_value < SURE, ref.p_value < SURE
-    # The layer that stands out, if one does; else the sum over layers, which is measured best.
+    # The most significant layer if there is a deviation; else the sum over layers, which is most precise.
     row = int(own.p_values.argmin()) if own.p_value < _LIKELY else len(generated.layers)
     pulls = np.abs(values[row]) / np.maximum(errors[row], 1e-300)
     cell = int(pulls.argmax())
     layer = None
-    where = "of all layers together"
+    where = "of the sum over layers"
     if row < len(generated.layers):
         index = generated.layers[row]
         layer = index if layer_ids is None else int(layer_ids[index])
@@ -316,18 +318,18 @@ def alpha_flatness(
     size = f"alpha slice {cell} {where} has {100 * abs(values[row, cell]):.2g} +- {100 * errors[row, cell]:.2g} % "
     size += "more" if values[row, cell] > 0 else "less"
     status: Status = "agrees"
-    words = f"even in alpha within statistics (p = {own.p_value:.2g})"
+    words = f"uniform in alpha within statistics (p = {own.p_value:.2g})"
     if uneven and p_difference < SURE:
-        status, words = "differs", f"not even in alpha: {size} than the mean"
+        status, words = "differs", f"not uniform in alpha: {size} than the mean"
     elif uneven:
         status = "undecided"
-        words = f"not even in alpha, like the reference: {size} than the mean"
+        words = f"not uniform in alpha, like the reference: {size} than the mean"
         if not ref_uneven:
-            words = f"not even in alpha, though no significant difference from the reference: {size} than the mean"
+            words = f"not uniform in alpha, but not significantly different from the reference: {size} than the mean"
     elif own.p_value < _LIKELY:
-        status, words = "undecided", f"perhaps not even in alpha (p = {own.p_value:.2g}): {size} than the mean"
+        status, words = "undecided", f"possibly not uniform in alpha (p = {own.p_value:.2g}): {size} than the mean"
     elif ref_uneven:
-        status, words = "undecided", "even in alpha, but the reference is not"
+        status, words = "undecided", "uniform in alpha, but the reference is not"
     harmonics = [(2 * abs(own.amplitudes[-1, k]), 2 * own.errors[-1, k]) for k in range(min(2, own.errors.shape[1]))]
     first, second = [*harmonics, (None, None)][:2]
     return AlphaFlatness(

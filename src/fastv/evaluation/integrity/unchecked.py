@@ -1,4 +1,4 @@
-"""Counts of every shower as it is stored: energy, hits, damaged voxels that a file refuses to hand out, a digest."""
+"""Energy, hits, damaged voxels and a digest of every shower as stored, including showers that reading would refuse."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class UncheckedScan:
-    """Energy, hits, damage and a digest of each of N showers, as it is stored.
+    """Energy, hits, damaged voxels and a digest of each of N showers, as stored.
 
     Attributes:
-        detector: the detector, its mesh and threshold.
-        incident_energies: as stored (N,) MeV.
-        totals: sum of the voxels that are finite and at least at the readout threshold (N,) MeV.
-        hits: how many these are (N,).
-        not_finite: voxels that are NaN or infinite (N,).
-        negative: voxels below zero (N,).
-        below_threshold: voxels above zero and below the readout threshold (N,).
-        digests: a 64-bit digest of the voxel energies (N,), equal for equal showers.
+        detector: the detector, with mesh and threshold.
+        incident_energies: incident energies as stored (N,) MeV.
+        totals: sums of the finite voxel energies at or above the readout threshold (N,) MeV.
+        hits: numbers of these voxels (N,).
+        not_finite: numbers of voxels that are NaN or infinite (N,).
+        negative: numbers of finite voxels below zero (N,).
+        below_threshold: numbers of voxels above zero and below the readout threshold (N,).
+        digests: 64-bit digests of the voxel energies (N,), equal for equal showers.
     """
 
     detector: Detector
@@ -46,7 +46,7 @@ class UncheckedScan:
 
     @property
     def good(self) -> Flags:
-        """Showers (N,) without damaged voxels and with a finite incident energy above zero."""
+        """Mask (N,) of showers without damaged voxels and with a finite, positive incident energy."""
         incident = self.incident_energies
         with np.errstate(invalid="ignore"):
             good: Flags = np.isfinite(incident) & (incident > 0) & (self.not_finite == 0) & (self.negative == 0)
@@ -54,7 +54,7 @@ class UncheckedScan:
 
     @property
     def empty(self) -> Flags:
-        """Showers (N,) without a voxel at or above the readout threshold."""
+        """Mask (N,) of showers without a voxel at or above the readout threshold."""
         empty: Flags = self.hits == 0
         return empty
 
@@ -72,7 +72,7 @@ class ScanCollector:
     def look(self, batch: UncheckedBatch) -> _Columns:
         """Scan one batch."""
         energies, bad = batch.stored.energies, ~batch.good
-        # Thresholds are rounded when they are applied in float32.
+        # Allow for rounding of the threshold in float32.
         threshold = self._detector.threshold * (1 - 1e-6)
         with np.errstate(invalid="ignore"):
             positive = energies > 0
@@ -97,7 +97,7 @@ class ScanCollector:
         return batch.stored.incident_energies.copy(), totals, hits, not_finite, negative, below, digests
 
     def keep(self, part: _Columns) -> None:
-        """Add the scan of a batch to that of the sample."""
+        """Add the scan of one batch."""
         self._parts.append(part)
 
     def result(self) -> UncheckedScan:
@@ -107,11 +107,14 @@ class ScanCollector:
 
 
 def scan(source: Source, *, label: str = "scan") -> UncheckedScan:
-    """Scan a sample for what is not physical; nothing in it is refused.
+    """Scan a sample without refusing damaged showers.
 
     Args:
         source: an open file or showers in memory.
-        label: what the progress bar on standard error says.
+        label: label of the progress bar on standard error.
+
+    Raises:
+        FileFormatError: the file is too damaged to be read.
 
     Example:
         >>> from fastv.detector.detector import Detector

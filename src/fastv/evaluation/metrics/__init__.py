@@ -1,1 +1,1 @@
-"""The metrics that the field compares generators by."""
+"""Metrics by which generators are compared in the field."""

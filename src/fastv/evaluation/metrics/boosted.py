@@ -1,4 +1,4 @@
-"""A quick classifier: gradient-boosted trees on the high-level features, cross-validated."""
+"""A fast classifier: cross-validated gradient-boosted trees on high-level features."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LEAST = 100
 
 
 class BoostedAuc(BaseModel):
-    """How well gradient-boosted trees tell generated from reference showers by their features.
+    """How well gradient-boosted trees distinguish generated from reference showers.
 
-    ``auc`` is the mean over folds, none of whose showers the trees were trained on; its error comes from the numbers of
-    showers tested. ``spread`` is the standard deviation of the folds' values ``folds``. ``p_value`` is the probability
-    of so large an area for samples of one distribution. This is not one of the CaloChallenge's classifiers, and its
-    values do not belong beside theirs.
+    ``auc`` is the mean over ``folds``, each tested by trees that were not trained on it; its error is due to the number
+    of showers tested. ``spread`` is the standard deviation of the folds. ``p_value`` is the probability of at least
+    this AUC for samples of one distribution. It is not one of the CaloChallenge's classifiers: do not compare its
+    values with theirs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,24 +54,24 @@ def boosted_auc(
     most: int = _MOST,
     seed: int = 0,
 ) -> BoostedAuc:
-    """Cross-validated AUC of gradient-boosted trees: 0.5 for samples that they cannot tell apart, 1 for distinct ones.
+    """Cross-validated AUC of gradient-boosted trees: 0.5 if they cannot distinguish the samples, 1 if they always can.
 
-    The showers are dealt into folds, the same rows of both samples into the same one. For each fold, trees
-    (histogram-based gradient boosting of scikit-learn with its own settings, but 63 bins a column, three columns in
-    ten at each cut, ``iterations`` trees and no early stopping) are trained on the others, and the area under the ROC
-    curve is measured in it. The mean's error is that of DeLong for the folds together; it leaves out that the trees of
-    two folds share most of their training showers.
+    Row i of both samples is in the same random fold. For each fold, histogram-based gradient boosting of scikit-learn
+    (``iterations`` trees of at most 15 leaves, 63 bins per column, a random 30 % of the columns at each split, no early
+    stopping, otherwise its defaults) is trained on the other folds and tested on this one. The error of the mean is
+    DeLong's for all folds; it neglects that the trees of different folds share most of their training showers.
 
     Args:
-        reference: features (N, F) of full simulation, best :func:`fastv.evaluation.metrics.features.tree_features`: in
-            the bare feature vector, trees do not see 3 % of energy.
-        generated: features (M, F). Where the samples have the same or matched incident energies, row i of both must be
-            a pair, as ``fastv generate --like`` and :func:`fastv.evaluation.statistics.chance.matched_halves` give
-            them.
-        folds: at least 2.
-        iterations: trees.
-        most: showers of either sample to use at most, evenly spaced.
-        seed: of the folds and the trees.
+        reference: features (N, F) of full simulation, preferably
+            :func:`fastv.evaluation.metrics.features.tree_features`: with the plain feature vector, trees do not notice
+            an energy that is wrong by 3 %.
+        generated: features (M, F). If the samples have the same or matched incident energies, row i of both must be
+            a pair, as with ``fastv generate --like`` or
+            :func:`fastv.evaluation.statistics.chance.matched_halves`.
+        folds: number of folds, at least 2.
+        iterations: number of trees.
+        most: largest number of showers of each sample to use, evenly spaced.
+        seed: seed of the folds and the trees.
 
     Raises:
         TooFewShowersError: a sample has fewer than 100 showers.
@@ -92,8 +92,8 @@ def boosted_auc(
     features = np.concatenate([a, b])
     labels = np.arange(len(features)) < len(a)
     found: list[Measured] = []
-    # Row i of both samples is in one fold. Were one of a pair of equal energy among those trained on, trees would learn
-    # its label from its energy, and be wrong about the other one.
+    # Pairs of equal energy must share a fold: trees trained on one of them would learn its label from its energy, and
+    # give the wrong label to the other.
     fold = np.random.default_rng(seed).permutation(np.arange(max(len(a), len(b))) % folds)
     in_fold = np.concatenate([fold[: len(a)], fold[: len(b)]])
 
@@ -107,7 +107,7 @@ def boosted_auc(
             max_leaf_nodes=15,
             random_state=seed,
         )
-        # Trees share their work among threads thousands of times: on a busy machine each time waits for all.
+        # Trees synchronise their threads thousands of times, which is slow on a busy machine.
         with threadpool_limits(limits=1, user_api="openmp"):
             trees.fit(features[~test], labels[~test])
             scores = trees.decision_function(features[test])

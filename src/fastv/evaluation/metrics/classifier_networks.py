@@ -1,4 +1,4 @@
-"""The networks that the CaloChallenge trains to tell generated from reference showers."""
+"""The networks that the CaloChallenge trains to distinguish generated from reference showers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from torch.nn import functional
 
 
 class DenseClassifier(nn.Sequential):
-    """Hidden layers of equal width with LeakyReLU(0.01), then one logit; shapes (N, inputs) -> (N, 1).
+    """Hidden layers of equal width with LeakyReLU(0.01), then one logit: (N, inputs) -> (N, 1).
 
-    Source: arXiv:2410.21611: three hidden layers of 2048, no dropout.
+    Args:
+        inputs: number of input columns.
+        width: width of each hidden layer, 2048 in the CaloChallenge.
+        hidden_layers: number of hidden layers, 3 in the CaloChallenge.
+
+    Source: arXiv:2410.21611, without dropout.
 
     Example:
         >>> network = DenseClassifier(inputs=4, width=8, hidden_layers=3)
@@ -27,7 +32,7 @@ class DenseClassifier(nn.Sequential):
 
 
 class _BasicBlock(nn.Module):
-    """Two 3^3 convolutions with batch norm and a shortcut, which is a strided 1^3 convolution where shapes change."""
+    """Two 3^3 convolutions with batch norm and a shortcut, a strided 1^3 convolution if the shape changes."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -46,11 +51,15 @@ class _BasicBlock(nn.Module):
 
 
 class ConvolutionalClassifier(nn.Module):
-    """A 3D residual network of 18 layers on showers (layer, alpha, r); shapes (N, 1 + V) -> (N, 1).
+    """A 3D residual network of 18 layers on showers (layer, alpha, r): (N, 1 + V) -> (N, 1).
 
-    A 7^3 convolution of stride 2 with batch norm and ReLU, a 3^3 maximum of stride 2, four stages of two basic blocks
-    with strides 1, 2, 2, 2, the mean over what is left of the mesh; beside it the first column, log10 E_inc, batch
-    normalised; one linear layer.
+    A 7^3 convolution of stride 2 with batch norm and ReLU, 3^3 max pooling of stride 2, four stages of two basic blocks
+    with strides 1, 2, 2, 2, and the mean over the remaining mesh. The batch-normalised first input column, log10 E_inc,
+    is appended before the final linear layer.
+
+    Args:
+        mesh: number of cells (layer, alpha, r), whose product is V.
+        widths: channels of the four stages.
 
     Source: arXiv:2410.21611; He et al., arXiv:1512.03385; Hara et al., arXiv:1711.09577 (3D).
 

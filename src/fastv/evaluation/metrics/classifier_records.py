@@ -1,4 +1,4 @@
-"""How the CaloChallenge's classifiers are trained and what is told of them; without PyTorch, which loads slowly."""
+"""Settings and results of the CaloChallenge's classifiers; without PyTorch, which is slow to import."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ NAMES: dict[Kind, str] = {"low": "low-level DNN", "high": "high-level DNN", "cnn
 
 
 class ClassifierSettings(BaseModel):
-    """How classifiers are trained; the defaults are those of the CaloChallenge.
+    """Settings for training classifiers; the defaults are those of the CaloChallenge.
 
     Attributes:
-        trainings: how many, each with a seed, split and start of its own.
+        trainings: number of trainings, each with its own seed, split and initial weights.
         epochs: passes over the training showers.
-        batch: showers a step, of both samples together.
-        learning_rate: of Adam.
-        width, hidden_layers: of the dense networks.
+        batch: showers per step, of both samples together.
+        learning_rate: learning rate of Adam.
+        width, hidden_layers: width and number of hidden layers of the dense networks.
         cnn_widths: channels of the four stages of the convolutional network.
-        seed: of the first training; the next ones count up.
-        device: ``auto`` is CUDA where PyTorch finds it, else the CPU.
+        seed: seed of the first training, incremented by one for each of the others.
+        device: ``cpu``, ``cuda``, or ``auto``: CUDA if PyTorch finds it, else the CPU.
 
-    Source: arXiv:2410.21611. The challenge's scripts compute in double precision, these in single.
+    Source: arXiv:2410.21611. The challenge's scripts use double precision, this implementation single precision.
 
     Example:
         >>> ClassifierSettings().differences
@@ -53,7 +53,7 @@ class ClassifierSettings(BaseModel):
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What is not as in the challenge, in words."""
+        """The deviations from the CaloChallenge, as text; seed and device are not counted."""
         return tuple(
             f"{name.replace('_', ' ')} {getattr(self, name)}, not {field.default}"
             for name, field in type(self).model_fields.items()
@@ -62,10 +62,13 @@ class ClassifierSettings(BaseModel):
 
 
 def classifier_settings(changes: Sequence[str] = ()) -> ClassifierSettings:
-    """The challenge's settings with changes such as ``trainings=2``.
+    """The CaloChallenge's settings with changes such as ``trainings=2``.
+
+    Args:
+        changes: texts KEY=VALUE, with values in YAML.
 
     Raises:
-        SettingsError: a change is no KEY=VALUE, or the setting is unknown or not allowed.
+        SettingsError: a change is not of the form KEY=VALUE, or a key or value is not allowed.
 
     Example:
         >>> classifier_settings(["trainings=2", "epochs=5"]).epochs
@@ -87,11 +90,12 @@ def classifier_settings(changes: Sequence[str] = ()) -> ClassifierSettings:
 
 
 class ClassifierTraining(BaseModel):
-    """One training: ``auc`` and ``jsd`` of the calibrated classifier on showers that it has not seen before.
+    """One training: ``auc`` and ``jsd`` of the calibrated classifier on the validation showers.
 
-    ``best_epoch`` (from 1) is the one with the highest accuracy on the test showers, ``epochs`` how many were trained;
-    a perfect accuracy ends a training early. ``jsd`` is the Jensen-Shannon divergence 1 - BCE/ln 2 that the classifier
-    proves, in bits: 0 for equal distributions, 1 for distinct ones, and below 0 where it is over-confident.
+    ``best_epoch`` (from 1) is the one with the highest accuracy on the test showers, ``epochs`` the number trained; a
+    perfect accuracy ends a training early. ``jsd`` = 1 - BCE/ln 2, with the binary cross entropy BCE, estimates a lower
+    bound of the Jensen-Shannon divergence in bits: 0 for equal distributions, 1 for disjoint ones, and negative for an
+    over-confident classifier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,12 +111,13 @@ class ClassifierTraining(BaseModel):
 
 
 class ClassifierAuc(BaseModel):
-    """How well one kind of classifier tells generated from reference showers.
+    """How well one kind of classifier distinguishes generated from reference showers.
 
     ``auc`` is the mean over ``trainings`` and ``std`` their standard deviation (0 for a single one), as published for
-    the CaloChallenge. The error of ``auc`` is that of one training's validation showers: trainings share the showers,
-    so more of them do not make it smaller. ``reduced`` lists what is not as in the challenge: a classifier that is
-    smaller, or trained less or on fewer showers, sees less, and its values do not belong beside published ones.
+    the CaloChallenge. The error of ``auc`` is that of a single training, due to its number of validation showers; it
+    does not decrease with more trainings, which share the showers. ``reduced`` lists the deviations from the
+    CaloChallenge: a classifier that is smaller, or trained for less time or on fewer showers, is less sensitive, and
+    its values must not be compared with published ones.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,7 +1,7 @@
-"""The CaloChallenge's classifiers: how well can a network tell generated from reference showers?
+"""The CaloChallenge's classifiers: how well can a network distinguish generated from reference showers?
 
-Each kind is trained several times, on another split and from another start each time. For a quick answer without
-networks see :mod:`fastv.evaluation.metrics.boosted`.
+Each kind is trained several times with different splits and initial weights. For a fast answer without networks see
+:mod:`fastv.evaluation.metrics.boosted`.
 """
 
 from __future__ import annotations
@@ -55,34 +55,33 @@ def classify(
     mesh: tuple[int, int, int] | None = None,
     keep: str | Path | None = None,
 ) -> ClassifierAuc:
-    """Train a classifier, several times, and measure the area under its ROC curve.
+    """Train a classifier several times and measure the area under its ROC curve.
 
-    Both samples are split into 60 % training, 20 % test and 20 % validation showers, by the same rows. Adam minimises
-    the binary cross entropy of the logits, with reference showers labelled 1. The epoch with the best accuracy on the
-    test showers is kept, its scores are calibrated by isotonic regression on the test showers, and AUC and JSD are
-    those of the calibrated scores on the validation showers. 0.5 means that the classifier cannot tell the samples
-    apart.
+    Both samples are split by the same rows into 60 % training, 20 % test and 20 % validation showers. Adam minimises
+    the binary cross entropy of the logits, with reference showers labelled 1. The weights of the epoch with the best
+    accuracy on the test showers are used, their scores calibrated by isotonic regression on the test showers; AUC and
+    JSD are those of the calibrated scores on the validation showers. An AUC of 0.5 means that the classifier cannot
+    distinguish the samples.
 
-    Look at the same classifier between two halves of the reference, too: that is its floor. See
+    Its floor is the same classifier between two halves of the reference, see
     :func:`fastv.evaluation.statistics.chance.matched_halves`.
 
     Args:
         kind: ``low`` (dense, on :func:`fastv.evaluation.metrics.voxels.low_level_inputs`), ``high`` (dense, on
-            :func:`fastv.evaluation.metrics.features.feature_matrix`), or ``cnn`` (on
-            ``low_level_inputs`` too).
+            :func:`fastv.evaluation.metrics.features.feature_matrix`), or ``cnn`` (on ``low_level_inputs``).
         reference: inputs (N, D) of full simulation.
-        generated: inputs (M, D). Of the larger sample only as many showers as the smaller one has are used, evenly
-            spaced. Where the samples have the same or matched incident energies, row i of both must be a pair.
-        settings: by default those of the challenge, which are meant for a GPU.
-        mesh: (layer, alpha, r), for ``cnn`` only.
-        keep: a JSON file that holds finished trainings: a run with the same inputs and settings takes them from there
-            and adds what is missing. A file for other inputs is replaced.
+        generated: inputs (M, D). Of the larger sample as many showers as the smaller one has are used, evenly spaced.
+            If the samples have the same or matched incident energies, row i of both must be a pair.
+        settings: by default those of the CaloChallenge, which need a GPU in practice.
+        mesh: number of cells (layer, alpha, r), for ``cnn`` only.
+        keep: a JSON file of finished trainings. A run with the same inputs and settings reuses them and adds the
+            missing ones; a file for other inputs is replaced.
 
     Raises:
         TooFewShowersError: a sample has fewer than 50 showers.
         SettingsError: the kind is unknown, ``cnn`` has no mesh or one that does not fit the inputs, or the device is
-            not there.
-        FileFormatError: ``keep`` is a file, but not of finished trainings.
+            not available.
+        FileFormatError: ``keep`` exists and is not a file of finished trainings.
         OutputError: ``keep`` cannot be written.
 
     Source: arXiv:2410.21611 (CaloChallenge); Krause and Shih, arXiv:2106.05285.
@@ -134,19 +133,22 @@ def classify(
 
 def _check(kind: str, reference: Floats, generated: Floats, mesh: tuple[int, int, int] | None) -> None:
     if kind not in NAMES:
-        msg = f"unknown classifier {kind!r}; known are {', '.join(NAMES)}"
+        msg = f"unknown classifier {kind!r}; available: {', '.join(NAMES)}"
         raise SettingsError(msg)
     if min(len(reference), len(generated)) < _LEAST:
         msg = f"a classifier needs at least {_LEAST} showers in each sample, got {len(reference)} and {len(generated)}"
         raise TooFewShowersError(msg)
     if kind == "cnn" and (mesh is None or 1 + math.prod(mesh) != reference.shape[1]):
-        msg = f"the CNN needs the mesh (layer, alpha, r) of its inputs; it got {mesh} and {reference.shape[1]} columns"
+        msg = (
+            "the CNN needs a mesh (layer, alpha, r) with one cell for each input column after the first; it got "
+            f"{mesh} and {reference.shape[1]} columns"
+        )
         raise SettingsError(msg)
 
 
 def _device(settings: ClassifierSettings) -> torch.device:
     if settings.device == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda is asked for, but PyTorch finds none; use cpu or auto"
+        msg = "device cuda was requested, but PyTorch finds no CUDA device; use cpu or auto"
         raise SettingsError(msg)
     if settings.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -160,7 +162,7 @@ def _spaced(sample: Floats, size: int) -> F32:
 
 @dataclass(frozen=True)
 class _Part:
-    """The same rows of both samples, reference first; a copy is made only of what is asked for."""
+    """The same rows of both samples, reference first; only requested showers are copied."""
 
     samples: tuple[Tensor, Tensor]
     rows: Tensor
@@ -170,7 +172,7 @@ class _Part:
         return 2 * len(self.rows)
 
     def take(self, which: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (n, D) and labels (n, 1)."""
+        """Inputs (n, D) and labels (n, 1) of the given showers."""
         first = len(self.rows)
         a, b = which[which < first], which[which >= first] - first
         inputs = torch.cat([self.samples[0][self.rows[a]], self.samples[1][self.rows[b]]])
@@ -178,7 +180,7 @@ class _Part:
         return inputs.to(self.device), labels.to(self.device)
 
     def batches(self, size: int, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of it, ``size`` at a time; a single shower left over, whose spread no batch norm knows, is left out."""
+        """All showers in batches of ``size``; a last batch of one shower is skipped, since batch norm needs two."""
         for start in range(0, len(order), size):
             which = order[start : start + size]
             if len(which) > 1:
@@ -188,8 +190,8 @@ class _Part:
 def _split(samples: tuple[Tensor, Tensor], seed: int, device: torch.device) -> tuple[_Part, _Part, _Part]:
     """Training, test and validation showers, the same rows of both samples.
 
-    Were one shower of a pair of equal energy among those trained on, and the other one not, the network could learn the
-    label of the first from its energy, and be wrong about the second.
+    If a pair of equal energy were divided, the network could learn the label of one shower from its energy and give the
+    wrong label to the other.
     """
     n = len(samples[0])
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -210,7 +212,7 @@ def _train(
 ) -> ClassifierTraining:
     started = time.perf_counter()
     train, test, validation = _split(samples, seed, device)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
         torch.manual_seed(seed)
         network = _network(kind, samples[0].shape[1], settings, mesh).to(device)
         shuffle = torch.Generator().manual_seed(seed)
@@ -253,7 +255,7 @@ def _network(kind: Kind, columns: int, settings: ClassifierSettings, mesh: tuple
 
 
 def _scores(network: nn.Module, part: _Part) -> tuple[F64, NDArray[np.bool_]]:
-    """Probability (n,) to be a reference shower, and whether it is one (n,)."""
+    """Predicted probability (n,) of being a reference shower, and the true labels (n,)."""
     network.eval()
     first = len(part.rows)
     everything = torch.arange(len(part))
@@ -290,7 +292,7 @@ class _KeptFile(BaseModel):
 
 @dataclass(frozen=True)
 class _Kept:
-    """Finished trainings in a file, with the digest of what they belong to."""
+    """Finished trainings in a file, with the digest of their inputs and settings."""
 
     path: Path
     kind: Kind
@@ -299,12 +301,12 @@ class _Kept:
 
     @classmethod
     def open(cls, path: Path, kind: Kind, a: F32, b: F32, settings: ClassifierSettings) -> _Kept:
-        """Read what is there.
+        """Read the trainings of a file; none if it does not exist or belongs to other inputs or settings.
 
         Raises:
-            FileFormatError: the file is there and no file of trainings.
+            FileFormatError: the file exists and is not a file of trainings.
         """
-        # More trainings only add to what is there.
+        # The number of trainings is not part of the digest: a larger one continues the file.
         words = json.dumps([kind, settings.model_dump(exclude={"trainings", "device"}), a.shape, b.shape])
         digest = hashlib.sha256(words.encode())
         for sample in (a, b):
@@ -315,7 +317,7 @@ class _Kept:
         try:
             found = _KeptFile.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            msg = f"{path} holds no trainings of a classifier; name another file, or remove it"
+            msg = f"{path} is not a file of classifier trainings; choose another file or remove it"
             raise FileFormatError(msg) from error
         if found.inputs_and_settings == kept.digest:
             kept.trainings.extend(found.trainings)

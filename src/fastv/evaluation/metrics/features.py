@@ -1,7 +1,7 @@
-"""The CaloChallenge's feature vector: every observable of a shower in one row.
+"""The CaloChallenge's feature vector: the high-level observables of a shower in one row.
 
-Distances (:mod:`fastv.evaluation.metrics.fpd`, :mod:`fastv.evaluation.metrics.kpd`) and high-level classifiers
-(:mod:`fastv.evaluation.metrics.classifiers`) see showers through it.
+It is the input of distances (:mod:`fastv.evaluation.metrics.fpd`, :mod:`fastv.evaluation.metrics.kpd`) and of
+high-level classifiers (:mod:`fastv.evaluation.metrics.classifiers`).
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from fastv.evaluation.observables.observe import Observables, alpha_layers
 F64 = NDArray[np.float64]
 
 _EMPTY = 1e-8
-"""MeV added to energies before the logarithm, as the challenge does: an empty layer is at -8."""
+"""MeV, added to energies before the logarithm as in the CaloChallenge: an empty layer gives -8."""
 _LENGTH = 100.0
-"""Lengths are in units of 100 mm, so that all columns are of order 1."""
+"""mm, the unit of lengths, so that all columns are of order 1."""
 
 
 def feature_matrix(observables: Observables) -> F64:
     """Features (N, F) of a sample: F = 362 for 45 layers with alpha cells, as in data sets 2 and 3.
 
-    Columns, blocks of one per layer unless said otherwise: log10 E_inc (one column); log10(E_layer + 1e-8);
+    Columns, one per layer unless stated otherwise: log10 E_inc (one column); log10(E_layer + 1e-8);
     EC_eta/100, EC_phi/100, width_eta/100, width_phi/100 (only layers with more than one alpha cell);
     log10(E_tot + 1e-8) (one column); sparsity; EC_r/100; width_r/100. Energies in MeV, lengths in mm before division.
 
-    Observables are float32 and the features float64: the logarithm of the energy of an empty layer plus 1e-8, and the
-    covariance of columns that hardly vary, need the digits; what float32 rounds off the observables is a relative
-    1e-7, far below what a distance of samples can resolve.
+    Features are float64 although the observables are float32: log10(E_layer + 1e-8) of layers with little energy and
+    covariances of columns that hardly vary need double precision, whereas the relative rounding of 1e-7 of the
+    observables is far below the resolution of any distance between samples.
+
+    Args:
+        observables: observables of N showers.
 
     Source: arXiv:2410.21611 (CaloChallenge), high-level features.
 
@@ -59,11 +62,14 @@ def feature_matrix(observables: Observables) -> F64:
 
 
 def tree_features(observables: Observables) -> F64:
-    """The features (N, F + L + 1), and beside them every energy as a fraction of the incident one, for trees.
+    """Features (N, F + L + 1) for trees: the feature vector and every energy relative to the incident one.
 
-    The columns of :func:`feature_matrix`, then log10 E_layer - log10 E_inc of the L layers, then log10 E_tot -
-    log10 E_inc. They hold nothing that the feature vector does not; but a tree cuts one column at a time, and does not
-    see a response that is wrong by 1 % in a column that spans three decades of incident energy.
+    The columns of :func:`feature_matrix`, then log10(E_layer + 1e-8) - log10 E_inc of the L layers, then
+    log10(E_tot + 1e-8) - log10 E_inc. They contain no additional information, but a tree cuts on one column at a time
+    and does not notice a response that is wrong by 1 % in a column that spans three decades of incident energy.
+
+    Args:
+        observables: observables of N showers.
 
     Example:
         >>> from fastv.evaluation.observables.observe import observe
@@ -90,7 +96,7 @@ def _length(millimetres: NDArray[np.floating]) -> F64:
 
 
 def feature_names(mesh: ReadoutMesh) -> tuple[str, ...]:
-    """Names (F,) of the columns of :func:`feature_matrix`; layers by their number in the detector.
+    """Names (F,) of the columns of :func:`feature_matrix`, with the numbers of the layers in the detector.
 
     Example:
         >>> from fastv.detector.detector import Detector

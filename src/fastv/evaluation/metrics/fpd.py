@@ -1,4 +1,4 @@
-"""Fréchet physics distance: two samples as Gaussians in the space of their features."""
+"""Fréchet physics distance: the distance of two samples, approximated by Gaussians in the space of their features."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fastv.evaluation.threads import each_in_threads
 F64 = NDArray[np.float64]
 
 CHALLENGE_SIZES = (10_000, 50_000)
-"""Smallest and largest size of the draws in the CaloChallenge, whose samples have 100,000 showers."""
+"""Smallest and largest number of showers per draw in the CaloChallenge, whose samples have 100,000 showers."""
 _POINTS = 10
 _DRAWS = 20
 _SEED = 42
 _SHARE_OF_SAMPLE = (10, 2)
-"""The challenge's sizes are a tenth and a half of its samples; smaller samples keep these shares."""
+"""The CaloChallenge's sizes are 1/10 and 1/2 of its samples; smaller samples use the same fractions."""
 _SHOWERS_PER_COLUMN = 3
-"""Draws much smaller than this have covariances near singular, and the distance is no longer linear in 1/N."""
+"""With much smaller draws, covariances are nearly singular and the distance is no longer linear in 1/N."""
 _WELL_CONDITIONED = 1e-6
 _CHANCE_SHOWERS = 20_000
 
@@ -34,10 +34,10 @@ class Fpd(BaseModel):
     """Fréchet physics distance of a generated sample from a reference.
 
     ``fpd`` is the intercept a of the fit a + ``slope``/N to the mean distances ``means`` of draws of ``sizes`` showers,
-    and the error of the fit. That error tells how well the line is known, not how far the value would move with other
-    samples: for that, look at ``chance``, the distance of the whole samples beside its values with shuffled labels.
-    ``as_in_challenge`` is true if sizes, draws and seed are those of the CaloChallenge; ``note`` says what is not.
-    Published tables quote the value x 1e3.
+    with the error of the fit. That error does not include how the value varies between samples; for that, see
+    ``chance``, the distance of the whole samples compared with its values for shuffled labels. ``as_in_challenge`` is
+    true if sizes, draws and seed are those of the CaloChallenge; otherwise ``note`` states the sizes of both. Published
+    tables quote the value x 1e3.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,9 +56,9 @@ class Fpd(BaseModel):
 
 
 def normalised(reference: F64, generated: F64) -> tuple[F64, F64]:
-    """Both samples (N, F) and (M, F) with every column divided by the reference's largest absolute value.
+    """Both samples (N, F) and (M, F), every column divided by its largest absolute value in the reference.
 
-    A column that is zero throughout the reference stays as it is.
+    A column that is zero throughout the reference is not changed.
 
     Source: arXiv:2211.10295 and its implementation, jetnet.
 
@@ -76,12 +76,12 @@ def frechet_distance(mean_a: F64, covariance_a: F64, mean_b: F64, covariance_b: 
     r"""Squared Fréchet (2-Wasserstein) distance of two Gaussians.
 
     d^2 = |m_a - m_b|^2 + tr(C_a) + tr(C_b) - 2 tr (C_a C_b)^{1/2}. With C = L L^T for both, the eigenvalues of C_a C_b
-    are the squared singular values of L_a^T L_b, so the last trace is the sum of those: no root of a matrix that is not
-    symmetric is needed, and singular covariances do no harm.
+    are the squared singular values of L_a^T L_b, so the last trace is the sum of these singular values. This avoids the
+    square root of a non-symmetric matrix and works for singular covariances.
 
     Args:
-        mean_a, mean_b: (F,).
-        covariance_a, covariance_b: (F, F), symmetric and positive semidefinite.
+        mean_a, mean_b: means (F,).
+        covariance_a, covariance_b: covariances (F, F), symmetric and positive semidefinite.
 
     Source: Dowson and Landau, J. Multivar. Anal. 12 (1982) 450.
 
@@ -94,7 +94,7 @@ def frechet_distance(mean_a: F64, covariance_a: F64, mean_b: F64, covariance_b: 
     (a, well_a), (b, well_b) = _factor(covariance_a), _factor(covariance_b)
     product = a.T @ b
     if well_a and well_b:
-        # Three times faster than singular values, and as good where none of them is tiny.
+        # Three times faster than singular values, and as accurate if none of them is tiny.
         values = scipy.linalg.eigvalsh(product @ product.T, driver="evr", overwrite_a=True, check_finite=False)
         root = np.sqrt(np.maximum(values, 0)).sum()
     else:
@@ -115,11 +115,14 @@ def _factor(covariance: F64) -> tuple[F64, bool]:
 
 
 def challenge_like_sizes(showers: int, columns: int) -> tuple[int, int]:
-    """Smallest and largest size of the draws for samples of ``showers``, the smaller one.
+    """Smallest and largest number of showers per draw, given the size of the smaller sample.
 
-    10,000 and 50,000 for the 100,000 showers of the CaloChallenge; for smaller samples a tenth and a half of them, but
-    at least three and fifteen times the number of columns. Draws are with replacement, so they may be larger than the
-    sample.
+    10,000 and 50,000 for the 100,000 showers of the CaloChallenge; for smaller samples 1/10 and 1/2 of the sample, but
+    at least 3 and 15 times the number of columns. Draws are with replacement, so they may be larger than the sample.
+
+    Args:
+        showers: size of the smaller sample.
+        columns: number of features.
 
     Example:
         >>> challenge_like_sizes(100_000, 362), challenge_like_sizes(20_000, 362), challenge_like_sizes(1000, 362)
@@ -144,33 +147,32 @@ def fpd(
 ) -> Fpd:
     """Fréchet physics distance of features.
 
-    Both samples are divided by the reference's largest |x| in every column. For 10 sizes N, uniform in 1/N between the
-    smallest and the largest, ``draws`` draws with replacement are taken from either sample, and the Fréchet distance
-    of the Gaussians with their means and covariances is computed. A fit a + b/N with a, b >= 0 to the 10 means gives
+    Every column of both samples is divided by its largest absolute value in the reference. For 10 sizes n, uniform in
+    1/n, ``draws`` draws of n showers with replacement are made from each sample, and the Fréchet distance between
+    Gaussians with their means and covariances is computed. The fit a + b/n with a, b >= 0 to the 10 means gives
     FPD = a and its error.
 
-    The draws come from ``default_rng(seed)``, reference first, as in jetnet, and the results agree with it to rounding.
-    Instead of the drawn showers themselves their numbers of draws enter, as weights: a shower that is drawn three times
-    is read once.
+    Draws come from ``default_rng(seed)``, reference first, as in jetnet; the results agree with it to rounding. The
+    draws enter as weights of the showers, so that a shower drawn several times is processed once.
 
-    FPD is biased upwards, by an amount that goes like 1/N of the *samples*: the extrapolation removes only the bias of
-    the draws. Compare it with a floor of the same sizes, or look at ``chance``.
+    FPD is biased upwards by an amount proportional to the inverse size of the *samples*: the extrapolation removes only
+    the bias of the draws. Compare it with a floor of the same sizes, or use ``chance``.
 
     Args:
         reference: features (N, F) of full simulation, see :func:`fastv.evaluation.metrics.features.feature_matrix`.
         generated: features (M, F).
-        sizes: smallest and largest size of a draw; by default :func:`challenge_like_sizes`.
-        draws: of each size; 20 in the CaloChallenge. With half as many the value moves by less than between two ways to
-            halve a sample of full simulation.
-        relabellings: how often labels are shuffled for ``chance``; 0 leaves it out. Of more than 20,000 showers a
-            sample, 20,000 evenly spaced rows are taken for it.
-        energies: incident energies (N,) and (M,), to shuffle labels within narrow energies, see
+        sizes: smallest and largest number of showers per draw; by default :func:`challenge_like_sizes`.
+        draws: number of draws of each size, 20 in the CaloChallenge. With 10, the value changes by less than between
+            two ways to divide a sample of full simulation.
+        relabellings: number of shuffled labellings for ``chance``; 0 omits it. For this, at most 20,000 evenly spaced
+            showers of each sample are used.
+        energies: incident energies (N,) and (M,), to shuffle labels only among showers of similar energy, see
             :func:`fastv.evaluation.statistics.chance.shuffled_labels`.
-        seed: of the draws.
-        threads: by default one a core.
+        seed: seed of draws and labels.
+        threads: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
     Raises:
-        TooFewShowersError: a sample has no more than two showers per column.
+        TooFewShowersError: a sample has at most two showers per column.
 
     Source: Kansal et al., Phys. Rev. D 107 (2023) 076017, arXiv:2211.10295; arXiv:2410.21611 for the sizes.
 
@@ -185,10 +187,10 @@ def fpd(
         msg = f"FPD of {columns} columns needs more than {2 * columns} showers in each sample, got {n} and {m}"
         raise TooFewShowersError(msg)
     small, large = sizes or challenge_like_sizes(min(n, m), columns)
-    # Truncated, not rounded: so does jetnet.
+    # Truncated rather than rounded, as in jetnet.
     batches = (1 / np.linspace(1 / small, 1 / large, _POINTS)).astype(np.int32)
     a, b = normalised(reference, generated)
-    # Centred, the second moments do not cancel in the covariances. Distances do not change.
+    # Centring avoids cancellation in the covariances and does not change distances.
     middle = a.mean(axis=0)
     a, b = a - middle, b - middle
     distances: list[float] = []
@@ -225,8 +227,8 @@ def fpd(
 
 def _note(n: int, m: int, small: int, large: int) -> str:
     return (
-        f"{n} and {m} showers and draws of {small} to {large}, where the CaloChallenge has 100,000 showers and draws "
-        f"of {CHALLENGE_SIZES[0]} to {CHALLENGE_SIZES[1]}: value and floor are both larger than published ones"
+        f"{n} and {m} showers and draws of {small} to {large}; the CaloChallenge uses 100,000 showers and draws of "
+        f"{CHALLENGE_SIZES[0]} to {CHALLENGE_SIZES[1]}, so value and floor are larger here than published ones"
     )
 
 
@@ -237,7 +239,7 @@ def _line(x: F64, intercept: float, slope: float) -> F64:
 def _drawn(
     n: int, m: int, batches: NDArray[np.int32], draws: int, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """How often each shower is drawn, (N,) and (M,), for every size and draw."""
+    """Number of times each shower is drawn, (N,) and (M,), for every size and draw."""
     rng = np.random.default_rng(seed)
     for size in batches:
         for _ in range(draws):
@@ -250,7 +252,7 @@ def _weighted_distance(a: F64, b: F64, weights_a: NDArray[np.int64], weights_b: 
 
 
 def _gaussian(x: F64, weights: NDArray[np.int64]) -> tuple[F64, F64]:
-    """Mean (F,) and covariance (F, F) of rows that count ``weights`` (N,) times."""
+    """Mean (F,) and covariance (F, F) of rows with multiplicities ``weights`` (N,)."""
     drawn = np.flatnonzero(weights)
     times = weights[drawn]
     rows = x[drawn]
@@ -277,7 +279,7 @@ def _chance(
     def distance(labels: NDArray[np.bool_]) -> float:
         rows = pool[labels]
         first, first_squares = rows.sum(axis=0), rows.T @ rows
-        mean, other = first / n, (sums - first) / m  # what is not in one sample is in the other
+        mean, other = first / n, (sums - first) / m
         return frechet_distance(
             mean, _covariance(first_squares, mean, n), other, _covariance(squares - first_squares, other, m)
         )

@@ -1,4 +1,4 @@
-"""Kernel physics distance: maximum mean discrepancy of two samples in the space of their features."""
+"""Kernel physics distance: the maximum mean discrepancy of two samples in the space of their features."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fastv.evaluation.threads import each_in_threads
 F64 = NDArray[np.float64]
 
 CHALLENGE_BATCH = 10_000
-"""Showers of a batch in the CaloChallenge, whose samples have 100,000."""
+"""Showers per batch in the CaloChallenge, whose samples have 100,000 showers."""
 _BATCHES = 10
 _SEED = 42
 _SEED_STEP = 1000
 _CENTRAL = (16.275, 83.725)
 _TILE = 1024
-"""Rows of a tile of the kernel: 8 MB, so that its powers and sums stay in the cache."""
+"""Rows of a tile of the kernel, 8 MB, so that it stays in the processor's cache."""
 _CHANCE_SHOWERS = 5000
 _MIN_SHOWERS = 10
 
@@ -32,10 +32,11 @@ _MIN_SHOWERS = 10
 class Kpd(BaseModel):
     """Kernel physics distance of a generated sample from a reference.
 
-    ``kpd`` is the median of the batches' values ``batches`` and half of their central 67.45 % interval, as in the
+    ``kpd`` is the median of the values ``batches``, with half of their central 67.45 % interval as error, as in the
     CaloChallenge; ``batch`` is the number of showers drawn with replacement for each. ``chance`` is the unbiased MMD^2
-    of the samples themselves, without drawing, beside its values with shuffled labels. ``as_in_challenge`` is true if
-    sizes and seed are those of the CaloChallenge; ``note`` says what is not. Published tables quote the value x 1e3.
+    of the samples themselves, without draws, compared with its values for shuffled labels. ``as_in_challenge`` is true
+    if sizes and seed are those of the CaloChallenge; otherwise ``note`` states the sizes of both. Published tables
+    quote the value x 1e3.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,29 +64,29 @@ def kpd(
 ) -> Kpd:
     r"""Kernel physics distance of features.
 
-    Both samples are divided by the reference's largest |x| in every column. For 10 batches of n showers each, drawn
-    with replacement, the unbiased estimate of MMD^2 with the kernel k(x, y) = (x.y/F + 1)^4 is
+    Every column of both samples is divided by its largest absolute value in the reference. For 10 batches of n showers
+    of each sample, drawn with replacement, the unbiased estimate of MMD^2 with the kernel k(x, y) = (x.y/F + 1)^4 is
 
     .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} [k(x_i, x_j) + k(y_i, y_j)] - \frac{2}{n^2} \sum_{ij} k(x_i, y_j)
 
-    KPD is their median. Batch i is drawn by ``default_rng(seed + 1000 i)``, reference first, as in jetnet, and the
-    results agree with it to rounding. The sums need only the kernel between different showers, once, with the numbers
-    of draws as weights: for 10,000 showers a sample this is 15 times less work.
+    KPD is their median. Batch i is drawn by ``default_rng(seed + 1000 i)``, reference first, as in jetnet; the results
+    agree with it to rounding. The kernel is computed once for each pair of showers, with the multiplicities of the
+    draws as weights: for samples of 10,000 showers this is 15 times less work.
 
-    A shower drawn twice in one batch counts as a pair of equal ones, which lifts the value by about
-    2 <k(x, x) - k(x, x')>/N for samples of N: that is the floor of KPD, and small samples have a larger one. The
-    distance in ``chance`` has no such bias.
+    A shower drawn twice in a batch counts as a pair of equal showers, which biases the value upwards by about
+    2 <k(x, x) - k(x, x')>/N for samples of N: this is the floor of KPD, larger for smaller samples. The distance in
+    ``chance`` does not have this bias.
 
     Args:
         reference: features (N, F) of full simulation, see :func:`fastv.evaluation.metrics.features.feature_matrix`.
         generated: features (M, F).
-        batch: showers n of a batch; by default 10,000, or the size of the smaller sample if that is less.
-        relabellings: how often labels are shuffled for ``chance``; 0 leaves it out. Of more than 5000 showers a sample,
-            5000 evenly spaced rows are taken for it.
-        energies: incident energies (N,) and (M,), to shuffle labels within narrow energies, see
+        batch: showers n per batch; by default 10,000, or the size of the smaller sample if that is less.
+        relabellings: number of shuffled labellings for ``chance``; 0 omits it. For this, at most 5000 evenly spaced
+            showers of each sample are used.
+        energies: incident energies (N,) and (M,), to shuffle labels only among showers of similar energy, see
             :func:`fastv.evaluation.statistics.chance.shuffled_labels`.
-        seed: of the draws.
-        threads: by default one a core.
+        seed: seed of draws and labels.
+        threads: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
     Raises:
         TooFewShowersError: a sample has fewer than 10 showers.
@@ -107,7 +108,7 @@ def kpd(
     a, b = normalised(reference, generated)
     pool = np.concatenate([a, b])
     drawn = _drawn(n, m, size, seed)
-    # Each batch by itself has fewer pairs than all showers at once only where samples are much larger than a batch.
+    # Separate batches have fewer pairs than the pooled samples only if the samples are much larger than a batch.
     if (n + m) ** 2 <= _BATCHES * (2 * size) ** 2:
         values = _estimates(pool, drawn, size, threads, "KPD")
     else:
@@ -122,7 +123,7 @@ def kpd(
         chance = _chance(a[rows], b[others], relabellings, near, seed, threads)
     low, high = np.percentile(values, _CENTRAL)
     as_in_challenge = size == CHALLENGE_BATCH and min(n, m) >= 100_000 and seed == _SEED
-    note = f"{n} and {m} showers and batches of {size}, where the CaloChallenge has 100,000 and {CHALLENGE_BATCH}"
+    note = f"{n} and {m} showers and batches of {size}; the CaloChallenge uses 100,000 and {CHALLENGE_BATCH}"
     return Kpd(
         kpd=Measured(value=float(np.median(values)), error=float(high - low) / 2),
         batches=tuple(values),
@@ -137,7 +138,12 @@ def kpd(
 
 
 def unbiased_mmd(reference: F64, generated: F64, *, threads: int | None = None) -> float:
-    """Unbiased estimate of MMD^2 of features (N, F) and (M, F) as they are, with the kernel (x.y/F + 1)^4.
+    """Unbiased estimate of MMD^2 with the kernel (x.y/F + 1)^4, without normalisation of the features.
+
+    Args:
+        reference: features (N, F), N >= 2.
+        generated: features (M, F), M >= 2.
+        threads: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
     Source: Gretton et al., JMLR 13 (2012) 723, eq. 3.
 
@@ -155,7 +161,7 @@ def unbiased_mmd(reference: F64, generated: F64, *, threads: int | None = None) 
 
 
 def _drawn(n: int, m: int, size: int, seed: int) -> F64:
-    """How often each shower of the pool is drawn (2 B, N + M): by turns reference and generated showers of a batch."""
+    """Number of times each pooled shower is drawn (2 B, N + M), with two rows per batch: reference, then generated."""
     weights = np.zeros((2 * _BATCHES, n + m))
     for i in range(_BATCHES):
         rng = np.random.default_rng(seed + _SEED_STEP * i)
@@ -165,9 +171,9 @@ def _drawn(n: int, m: int, size: int, seed: int) -> F64:
 
 
 def _estimates(pool: F64, weights: F64, size: int, threads: int | None, label: str) -> list[float]:
-    """MMD^2 of each pair of rows of ``weights`` (2 B, P), the numbers of draws of reference and generated showers."""
+    """MMD^2 of each batch, two rows of the multiplicities ``weights`` (2 B, P)."""
     sums, diagonal = _kernel_sums(pool, weights, threads, label)
-    # A drawn shower forms a pair with the others drawn, not with itself: its own kernel is left out once for each draw.
+    # A drawn shower forms no pair with itself, so k(x, x) is subtracted once per draw.
     own = (np.diagonal(sums) - weights @ diagonal) / (size * (size - 1))
     across = np.diagonal(sums, offset=1)[::2] / size**2
     return [float(x) for x in own[::2] + own[1::2] - 2 * across]
@@ -176,7 +182,7 @@ def _estimates(pool: F64, weights: F64, size: int, threads: int | None, label: s
 def _kernel_sums(pool: F64, weights: F64, threads: int | None, label: str) -> tuple[F64, F64]:
     """W K W^T (S, S) for weights W (S, P) and the kernel K (P, P) of the pool, tile by tile; and diag K (P,)."""
     n, columns = pool.shape
-    # One more column of ones, and all of them scaled, make x.y/F + 1 a single product.
+    # Scaling the columns by 1/sqrt(F) and appending one of ones makes x.y/F + 1 a single product.
     scaled = np.concatenate([pool / math.sqrt(columns), np.ones((n, 1))], axis=1)
     starts = range(0, n, _TILE)
     columns_first = np.ascontiguousarray(weights.T)
@@ -212,7 +218,7 @@ def _chance(
     labels = np.concatenate(
         [(np.arange(n + m) < n)[None], shuffled_labels(n, m, relabellings, energies=energies, seed=seed)]
     )
-    # Everything about the second sample follows from the first and from all: one more row, of ones.
+    # Sums over the second sample follow from those over the first and over all, the last row of ones.
     weights = np.concatenate([labels, np.ones((1, n + m))])
     sums, diagonal = _kernel_sums(np.concatenate([a, b]), weights, threads, "KPD, shuffled")
     first, with_all, everything = np.diagonal(sums)[:-1], sums[:-1, -1], sums[-1, -1]

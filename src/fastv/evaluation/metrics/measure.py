@@ -1,4 +1,4 @@
-"""The metrics that the field compares generators by, of one sample against another."""
+"""All metrics of one sample against another: FPD, KPD, precision and recall, classifiers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]
 
 MOST_NEIGHBOURS = 4_000
-"""Showers among which neighbours are looked for; the time goes with its square."""
+"""Showers of each sample used for precision and recall, whose time is quadratic in this number."""
 MOST_FOR_TREES = 3_000
-"""Showers of either sample that trees learn from; half as many for a floor, where the answer is known."""
+"""Showers of each sample used for boosted trees; half as many for the floor, where 0.5 is expected."""
 MOST_VOXELS = 10_000
-"""Showers whose voxels are held in memory at once."""
+"""Showers of each sample whose voxels are held in memory."""
 
 
 class Metrics(BaseModel):
-    """FPD, KPD, PRDC and classifiers; one that could not be measured is None, with the reason in ``skipped``."""
+    """FPD, KPD, PRDC and classifiers; a metric that could not be computed is None or absent, ``skipped`` says why."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,16 +56,21 @@ def measure(
     keep: Path | None = None,
     seed: int = 42,
 ) -> Metrics:
-    """Measure one sample against another.
+    """Compute all metrics of one sample against another.
 
     Args:
         reference, generated: observables of (N,) and (M,) showers.
-        voxels: showers of both, for precision, recall, density, coverage (:data:`MOST_NEIGHBOURS` spread over the
-            sample) and for classifiers that see voxels (:data:`MOST_VOXELS`).
-        chance: whether to find what shuffled labels give; it takes longer.
-        classifiers: settings of the challenge's classifiers; None leaves them out.
-        keep: a folder for finished trainings of the classifiers, to be continued.
-        seed: of all draws; 42 is that of the challenge.
+        voxels: showers of both samples for precision, recall, density and coverage (:data:`MOST_NEIGHBOURS` of them)
+            and for low-level classifiers (:data:`MOST_VOXELS`); None omits both.
+        chance: whether to compute the values for shuffled labels, which takes longer.
+        classifiers: settings of the CaloChallenge's classifiers; None omits them.
+        keep: folder of finished trainings of the classifiers, which are reused and continued.
+        seed: seed of FPD, KPD and PRDC; 42 is that of the CaloChallenge.
+
+    Raises:
+        FileFormatError: a voxel energy of ``voxels`` is NaN, infinite or negative, or ``keep`` holds another file.
+        OutputError: ``keep`` cannot be written.
+        SettingsError: the device of ``classifiers`` is not available.
 
     Example:
         >>> from fastv.evaluation.observables.observe import observe
@@ -115,7 +120,7 @@ def measure(
 def _classifier_inputs(
     a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[ChosenShowers, ChosenShowers] | None
 ) -> Iterator[tuple[Kind, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
-    """The classifiers that fit the mesh, each with its inputs of both samples."""
+    """The classifiers that are possible on the mesh, each with its inputs for both samples."""
     yield "high", (a, b)
     if voxels is None:
         return

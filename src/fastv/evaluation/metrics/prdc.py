@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: do the balls around the showers of one sample hold those of the other?"""
+"""Precision, recall, density and coverage, from nearest neighbours within and between two samples."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ _TILE = 1024
 _PAIRS = 256
 _SPARE = 4
 _ROUNDING = 4e-8
-"""Times the root of the number of voxels: ten times what single precision was seen to lose of two squared norms."""
+"""Relative tolerance of a squared distance per sqrt(voxels), ten times the rounding observed in single precision."""
 
 
 class Prdc(BaseModel):
     """Precision, recall, density and coverage of a generated sample.
 
-    ``precision`` is the share of generated showers in the ball of some reference shower, ``recall`` the share of
-    reference showers in the ball of some generated one, ``density`` the mean number of reference balls that hold a
-    generated shower, over ``neighbours``, and ``coverage`` the share of reference balls that hold a generated shower.
-    Errors are those of a mean over the showers, with the balls as they are.
+    The ball of a shower extends to its k-th nearest neighbour in its own sample, k = ``neighbours``. ``precision`` is
+    the fraction of generated showers inside the ball of any reference shower, ``recall`` the fraction of reference
+    showers inside the ball of any generated one, ``density`` the mean number of reference balls that contain a
+    generated shower, over k, and ``coverage`` the fraction of reference balls that contain a generated shower. Errors
+    are those of a mean over showers with fixed balls.
 
-    None of the four is 1 for equal distributions, and precision and recall depend strongly on the numbers of showers:
-    read each beside its ``chance``, the value with shuffled labels, by its name; or beside a floor of these sizes.
+    Precision, recall and coverage are not 1 for equal distributions, and precision and recall depend strongly on the
+    numbers of showers. Compare each with its value for shuffled labels, ``chance`` by name, or with a floor of the same
+    sizes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,8 +71,7 @@ def prdc(
 ) -> Prdc:
     r"""Precision, recall, density and coverage with Euclidean distances.
 
-    With B(x_i) the open ball around a shower whose radius is the distance to its k-th nearest neighbour in its own
-    sample,
+    With B(x_i) the open ball around a shower up to its k-th nearest neighbour in its own sample,
 
     .. math::
         \text{precision} = \frac1M \sum_j 1[y_j \in \bigcup_i B(x_i)], \quad
@@ -79,23 +80,23 @@ def prdc(
         \text{density} = \frac1{kM} \sum_j \sum_i 1[y_j \in B(x_i)], \quad
         \text{coverage} = \frac1N \sum_i 1[\exists j: y_j \in B(x_i)]
 
-    All follow from the nearest neighbours of every shower among all showers of both samples, and so do the values with
-    shuffled labels. Distances come from matrix products in single precision, tile by tile; wherever rounding could
-    change a decision, the distance is computed anew in double precision, so the result is that of double precision. No
-    matrix of all distances is held: beside the samples, memory is some 200 bytes a shower and 60 MB a thread.
+    All four, and their values for shuffled labels, follow from the nearest neighbours of every shower in both samples.
+    Distances are computed tile by tile from matrix products in single precision, and again in double precision wherever
+    rounding could change a decision, so the result is that of double precision. The full matrix of distances is never
+    stored: besides the samples, memory is about 200 bytes per shower and 60 MB per thread.
 
     Args:
-        reference: (N, V), see :func:`fastv.evaluation.metrics.voxels.log_voxels`.
-        generated: (M, V).
+        reference: logarithms of the voxel energies (N, V), see :func:`fastv.evaluation.metrics.voxels.log_voxels`.
+        generated: the same (M, V).
         neighbours: k, 5 in the CaloChallenge.
-        relabellings: how often labels are shuffled for ``chance``; 0 leaves it out.
-        energies: incident energies (N,) and (M,), to shuffle labels within narrow energies, see
+        relabellings: number of shuffled labellings for ``chance``; 0 omits it.
+        energies: incident energies (N,) and (M,), to shuffle labels only among showers of similar energy, see
             :func:`fastv.evaluation.statistics.chance.shuffled_labels`.
-        seed: of the labels.
-        threads: by default one a core.
+        seed: seed of the labels.
+        threads: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
     Raises:
-        TooFewShowersError: a sample has no more than 2 k showers.
+        TooFewShowersError: a sample has at most 2 k showers.
 
     Source: Kynkäänniemi et al., arXiv:1904.06991 (precision, recall); Naeem et al., arXiv:2002.09797 (density,
     coverage); arXiv:2410.21611 for k and the voxels.
@@ -139,8 +140,8 @@ def prdc(
 def _values(
     times_held: I64, recalled: NDArray[np.bool_], holds: NDArray[np.bool_], k: int
 ) -> tuple[Measured, Measured, Measured, Measured]:
-    """From the number of reference balls around each generated shower (M,), and for each reference shower (N,) whether
-    a generated ball holds it and whether its ball holds a generated shower."""
+    """The four values, given the number of reference balls that contain each generated shower (M,), and for each
+    reference shower (N,) whether a generated ball contains it and whether its ball contains a generated shower."""
     precision, recall, density, coverage = (
         mean(values.astype(np.float64)) for values in (times_held > 0, recalled, times_held / k, holds)
     )
@@ -148,7 +149,7 @@ def _values(
 
 
 def _relabelled(nearest: I32, labels: NDArray[np.bool_], k: int) -> tuple[Measured, Measured, Measured, Measured]:
-    """The values with other labels (P,), from the nearest neighbours (P, L) of every shower in the pool."""
+    """The four values for shuffled labels (P,), from the nearest neighbours (P, L) of every pooled shower."""
     own = labels[nearest] == labels[:, None]
     inside = ~own & (own.cumsum(axis=1) < k)
     around_reference = inside[labels]
@@ -159,13 +160,13 @@ def _relabelled(nearest: I32, labels: NDArray[np.bool_], k: int) -> tuple[Measur
 
 
 def _list_length(n: int, m: int, k: int) -> int:
-    """Neighbours to keep, so that with shuffled labels k of them are practically always of one's own sample."""
+    """Length of the neighbour lists, such that with shuffled labels k neighbours almost always share the label."""
     share = min(n, m) / (n + m)
     return min(n + m - 1, math.ceil((k + 4 * math.sqrt(k) + 4) / share))
 
 
 class _Pool:
-    """Both samples as one, reference first, without a copy of them; squared distances between their showers."""
+    """Both samples pooled without copying them, reference first, and squared distances between their showers."""
 
     def __init__(self, reference: F32, generated: F32) -> None:
         self._parts = (reference, generated)
@@ -175,7 +176,7 @@ class _Pool:
             for first, stop in ((0, self.n), (self.n, self.total))
         ]
         self.tiles = [tile for sample in self.samples for tile in sample]
-        # Around the mean, single precision loses less.
+        # Centring reduces the rounding errors of single precision.
         sums = sum((part.sum(axis=0, dtype=np.float64) for part in self._parts), np.zeros(reference.shape[1]))
         self._middle = (sums / self.total).astype(np.float32)
         self.squares = np.empty(self.total, dtype=np.float32)
@@ -198,7 +199,7 @@ class _Pool:
         return distances
 
     def tolerance(self, rows: slice | I64, others: slice | I64) -> F32:
-        """What :meth:`rough` may be off by, for each of the rows (r,)."""
+        """Largest error (r,) of :meth:`rough` for each of the rows."""
         largest: np.float32 = self.squares[others].max()
         return np.float32(self._rounding) * (self.squares[rows] + largest)
 
@@ -220,7 +221,7 @@ class _Pool:
 
 
 class _Nearest:
-    """The nearest neighbours of every shower, as far as they are known."""
+    """The nearest neighbours of every shower found so far."""
 
     def __init__(self, total: int, length: int) -> None:
         self.length = length
@@ -236,7 +237,7 @@ class _Nearest:
         return np.take_along_axis(distances, index, axis=1), (index + others.start).astype(np.int32)
 
     def merge(self, rows: slice, squared: F32, index: I32) -> None:
-        """Keep the nearest of those known and those given."""
+        """Keep the nearest of the known and the given neighbours."""
         all_squared = np.concatenate([self.squared[rows], squared], axis=1)
         all_index = np.concatenate([self.index[rows], index], axis=1)
         keep = np.argpartition(all_squared, self.length - 1, axis=1)[:, : self.length]
@@ -259,7 +260,7 @@ def _found(lists: _Nearest, rows: slice, others: slice, distances: F32) -> _Foun
 
 
 def _fill_own(pool: _Pool, lists: _Nearest, threads: int | None, bar: tqdm[NoReturn]) -> None:
-    """Find the nearest neighbours within one's own sample."""
+    """Find the nearest neighbours of every shower in its own sample."""
 
     def work(pair: tuple[slice, slice]) -> _Found:
         rows, others = pair
@@ -278,7 +279,7 @@ def _fill_own(pool: _Pool, lists: _Nearest, threads: int | None, bar: tqdm[NoRet
 
 
 def _exact_radii(pool: _Pool, lists: _Nearest, k: int, threads: int | None) -> F64:
-    """Squared distance (P,) of every shower to the k-th nearest of its own sample."""
+    """Squared distance (P,) of every shower to its k-th nearest neighbour in its own sample."""
     radii = np.empty(pool.total)
 
     def work(tile: slice) -> tuple[slice, F64]:
@@ -286,7 +287,7 @@ def _exact_radii(pool: _Pool, lists: _Nearest, k: int, threads: int | None) -> F
         order = np.argsort(lists.squared[tile], axis=1)
         rough = np.take_along_axis(lists.squared[tile], order, axis=1)
         index = np.take_along_axis(lists.index[tile], order, axis=1)
-        # Those that rounding may have put on the wrong side of the k-th; all nearer ones stay nearer.
+        # Only neighbours that rounding may have put on the wrong side of the k-th are computed exactly.
         margin = 2 * pool.tolerance(tile, index.astype(np.int64))
         close = np.abs(rough - rough[:, k - 1, None]) <= margin[:, None]
         squared = rough.astype(np.float64)
@@ -303,22 +304,22 @@ def _exact_radii(pool: _Pool, lists: _Nearest, k: int, threads: int | None) -> F
 
 @dataclass(frozen=True)
 class _Balls:
-    """The balls around one tile of showers, and what they hold of a tile of the other sample."""
+    """The balls around one tile of showers, and the showers that they contain of a tile of the other sample."""
 
     centres: slice
     others: slice
     times_held: I64
-    """In how many of the balls each of the others lies."""
+    """Number of the balls that contain each of the others."""
     holds: NDArray[np.bool_]
-    """Whether each of the balls holds any of the others."""
+    """Whether each of the balls contains any of the others."""
 
 
 def _hold(
     pool: _Pool, lists: _Nearest | None, radii: F64, threads: int | None, bar: tqdm[NoReturn]
 ) -> tuple[I64, NDArray[np.bool_]]:
-    """In how many balls of the other sample each shower lies (P,), and whether its own ball holds any of them (P,).
+    """Number of balls of the other sample that contain each shower (P,), and whether its own ball contains any (P,).
 
-    Fills the lists with neighbours of the other sample, too.
+    Also adds neighbours from the other sample to the lists.
     """
     times_held = np.zeros(pool.total, dtype=np.int64)
     holds = np.zeros(pool.total, dtype=np.bool_)

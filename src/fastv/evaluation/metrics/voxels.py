@@ -1,4 +1,4 @@
-"""Voxels of many showers in memory, as precision and recall and the low-level classifiers want them."""
+"""Voxels of many showers in memory, in the form used by precision and recall and by low-level classifiers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 ZERO_VOXEL = 0.1
-"""MeV, in place of a voxel without energy before the logarithm."""
+"""MeV, the value of a voxel without energy before the logarithm."""
 _RUN = 250
-"""Showers that are read in one piece."""
+"""Consecutive showers that are read together."""
 
 
 def log_voxels(source: Source, most: int | None = 10_000) -> tuple[F32, F64]:
-    """log10 of the voxel energies in MeV (n, V), zeros replaced by 0.1 MeV, and incident energies (n,) in MeV.
+    """log10 of the voxel energies in MeV (n, V), with 0.1 MeV for empty voxels, and incident energies (n,) in MeV.
 
-    The readout threshold is applied first. Of a larger sample, evenly spaced runs of 250 showers are taken, the same
-    rows of any two samples of one size. It takes 4 V bytes a shower.
+    The readout threshold is applied first. From a larger sample, evenly spaced runs of 250 showers are taken, the same
+    rows for samples of the same size. Memory is 4 V bytes per shower.
 
     Args:
         source: an open file or showers in memory, (N, V) MeV.
-        most: about how many showers to take at most; None takes all.
+        most: approximate largest number of showers; None takes all.
 
     Raises:
         FileFormatError: a voxel energy is NaN, infinite or negative.
@@ -55,13 +55,13 @@ def log_voxels(source: Source, most: int | None = 10_000) -> tuple[F32, F64]:
 
 
 def low_level_inputs(source: Source, most: int | None = None) -> F32:
-    """Inputs (n, 1 + V) of the low-level classifiers: log10 E_inc, and voxel energies over E_inc.
+    """Inputs (n, 1 + V) of the low-level classifiers: log10 E_inc with E_inc in MeV, and voxel energies over E_inc.
 
-    Energies in MeV; threshold, choice of showers and memory as in :func:`log_voxels`.
+    Threshold, choice of showers and memory as in :func:`log_voxels`.
 
     Args:
         source: an open file or showers in memory, (N, V) MeV.
-        most: about how many showers to take at most; None takes all.
+        most: approximate largest number of showers; None takes all.
 
     Raises:
         FileFormatError: a voxel energy is NaN, infinite or negative.
@@ -89,9 +89,9 @@ class ChosenShowers:
     """Some showers of a sample, in memory.
 
     Attributes:
-        rows: which showers of the sample they are (n,), rising.
-        total: showers of the sample.
-        showers: the showers.
+        rows: their rows in the sample (n,), increasing.
+        total: number of showers in the sample.
+        showers: the n showers.
     """
 
     rows: I64
@@ -100,11 +100,11 @@ class ChosenShowers:
 
     @classmethod
     def all_of(cls, showers: Showers) -> ChosenShowers:
-        """All showers of a sample that is in memory."""
+        """All showers of a sample in memory."""
         return cls(np.arange(len(showers)), len(showers), showers)
 
     def spread(self, most: int) -> Showers:
-        """About ``most`` showers spread over the sample, those that :func:`log_voxels` takes of it; damaged ones fail.
+        """About ``most`` of the showers, spread over the sample: those that :func:`log_voxels` takes from it.
 
         Example:
             >>> from fastv.sample import sample_path
@@ -119,11 +119,11 @@ class ChosenShowers:
 
 
 class ChosenCollector:
-    """Keeps the undamaged ones of some showers spread over a sample.
+    """Collects the undamaged showers of one or several selections spread over a sample.
 
     Args:
         source: the sample.
-        sizes: of the selections that are wanted, see :meth:`ChosenShowers.spread`.
+        sizes: sizes of the selections, see :meth:`ChosenShowers.spread`.
     """
 
     def __init__(self, source: Source, sizes: Sequence[int]) -> None:
@@ -135,20 +135,20 @@ class ChosenCollector:
         self._kept = 0
 
     def look(self, batch: UncheckedBatch) -> tuple[I64, Showers]:
-        """The wanted showers of a batch."""
+        """Rows and undamaged showers of the selections in a batch."""
         rows = self._wanted[slice(*np.searchsorted(self._wanted, [batch.rows.start, batch.rows.stop]))]
         rows = rows[batch.good[rows - batch.rows.start]]
         return rows, batch.stored[rows - batch.rows.start]
 
     def keep(self, part: tuple[I64, Showers]) -> None:
-        """Add the wanted showers of a batch."""
+        """Add the selected showers of a batch."""
         rows, showers = part
         here = slice(self._kept, self._kept + len(rows))
         self._kept = here.stop
         self._rows[here], self._incident[here], self._energies[here] = rows, showers.incident_energies, showers.energies
 
     def result(self) -> ChosenShowers:
-        """The wanted showers."""
+        """The selected showers read so far."""
         n = self._kept
         showers = Showers(self._incident[:n], self._energies[:n], self._source.detector)
         return ChosenShowers(self._rows[:n], len(self._source), showers)
@@ -166,7 +166,7 @@ def _runs(total: int, most: int | None) -> list[slice]:
 
 
 def _read(source: Source, runs: list[slice]) -> Iterator[tuple[slice, F32, NDArray[np.bool_], F64]]:
-    """Rows of the result, voxels (n, V), which of them are hit (n, V), and incident energies (n,)."""
+    """Rows of the result, voxels (n, V), their mask of hits (n, V), and incident energies (n,), run by run."""
     threshold = source.detector.threshold
     start = 0
     for run in runs:
@@ -174,7 +174,7 @@ def _read(source: Source, runs: list[slice]) -> Iterator[tuple[slice, F32, NDArr
         here = slice(start, start + len(showers))
         start = here.stop
         values = showers.energies
-        if not (values.min() >= 0 and values.max() < np.inf):  # NaN fails every comparison
+        if not (values.min() >= 0 and values.max() < np.inf):  # comparisons with NaN are false
             msg = f"showers {run.start} to {run.stop - 1}: a voxel energy is NaN, infinite or negative"
             raise FileFormatError(msg)
         yield here, values, values > 0 if threshold == 0 else values >= threshold, showers.incident_energies

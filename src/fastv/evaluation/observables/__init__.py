@@ -1,1 +1,1 @@
-"""What is measured of each shower, while the showers stream by."""
+"""Observables of each shower, computed while a sample is read batch by batch."""

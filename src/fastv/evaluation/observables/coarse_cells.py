@@ -1,9 +1,9 @@
-"""Groups of voxels, some hundred for any mesh, between which correlations of all pairs are affordable.
+"""Coarse cells: about a hundred groups of voxels, few enough to correlate all pairs of them.
 
-Each run of layers with one segmentation is cut into groups of consecutive layers, at most nine in the whole mesh; each
-group of layers into four sectors of alpha; each sector into three ranges of r: the innermost ninth of the cells, up to
-the innermost third, and the rest. A mesh with fewer layers or cells has fewer groups. For 45 x 16 x 9 voxels these are
-9 x 4 x 3 = 108 coarse cells of 5 layers x 4 alpha x 1, 2 or 6 r cells.
+Consecutive layers of one segmentation are divided into groups, about nine in the whole mesh; each group of layers into
+four sectors of alpha; each sector into three ranges of r: the innermost ninth of the cells, the cells up to a third,
+and the rest. A mesh with fewer layers or cells has fewer groups. A mesh of 45 x 16 x 9 voxels has 9 x 4 x 3 = 108
+coarse cells of 5 layers x 4 alpha cells x 1, 2 or 6 r cells.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SECTORS = 4
 
 @dataclass(frozen=True)
 class CoarseBlock:
-    """How the layers of one segmentation are grouped.
+    """Coarse cells of consecutive layers with the same segmentation.
 
     Attributes:
-        groups: the layers of each group, counted from the first of the block (G).
-        membership: 1 where a cell of a layer belongs to a sector and range of r, (cells, S R), R fastest.
+        groups: the layers of each of G groups, counted from the first layer of the block.
+        membership: 1 where a cell of a layer belongs to one of S sectors and R ranges of r, (cells, S R), R fastest.
         labels: name of each coarse cell (G S R).
     """
 
@@ -35,7 +35,7 @@ class CoarseBlock:
 
 
 def coarse_blocks(mesh: ReadoutMesh) -> list[CoarseBlock]:
-    """The grouping of each block of a mesh.
+    """The coarse cells of each block of layers of a mesh.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=45, alpha_cells=16, r_cells=9, layer_thickness=3.4, r_size=4.65)
@@ -47,7 +47,7 @@ def coarse_blocks(mesh: ReadoutMesh) -> list[CoarseBlock]:
 
 
 def coarse_labels(mesh: ReadoutMesh) -> list[str]:
-    """Names of all coarse cells in the order of ``Observables.coarse_cells``: layers by id, cells by index."""
+    """Names of all coarse cells in the order of ``Observables.coarse_cells``: layers by number, cells by index."""
     return [label for block in coarse_blocks(mesh) for label in block.labels]
 
 

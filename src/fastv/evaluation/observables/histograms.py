@@ -23,7 +23,7 @@ PER_LAYER = {
     "width_r": "width_r",
     "sparsity": "sparsity",
 }
-"""Observables with one value a layer: the challenge's name and the attribute of :class:`Observables`."""
+"""Observables with one value per layer: the CaloChallenge's name and the attribute of :class:`Observables`."""
 PER_SHOWER = {
     "E_tot/E_inc": "visible_fraction",
     "longitudinal mean": "longitudinal_mean",
@@ -31,12 +31,12 @@ PER_SHOWER = {
     "lateral mean": "lateral_mean",
     "lateral width": "lateral_width",
 }
-"""Observables with one value a shower."""
+"""Observables with one value per shower: name and attribute of :class:`Observables`."""
 _ALPHA = {"EC_eta", "EC_phi", "width_eta", "width_phi"}
 
 
 def histogram(values: NDArray[np.floating], edges: F64) -> hist.Hist[Any]:
-    """Fill a histogram with the last bin closed on both sides, as ``numpy.histogram`` does.
+    """Histogram of values (n,) with edges (K + 1,); the last bin is closed on both sides, as in ``numpy.histogram``.
 
     Example:
         >>> histogram(np.array([0.0, 0.5, 1.0, 2.0]), np.array([0.0, 0.5, 1.0])).values()
@@ -49,22 +49,22 @@ def histogram(values: NDArray[np.floating], edges: F64) -> hist.Hist[Any]:
 
 
 def counts_histogram(counts: NDArray[np.integer], edges: F64) -> hist.Hist[Any]:
-    """A histogram from counts (K,) already made."""
+    """Histogram with given counts (K,) and edges (K + 1,)."""
     filled = hist.Hist(hist.axis.Variable(edges), storage=hist.storage.Double())
     filled.view()[...] = counts
     return filled
 
 
 def voxel_spectrum(sample: Observables) -> hist.Hist[Any]:
-    """Histogram of all voxel energies of a sample, MeV."""
+    """Histogram of the voxel energies in MeV of all showers of a sample."""
     return counts_histogram(sample.voxel_counts.sum(axis=0), sample.voxel_edges)
 
 
 def separation_power(a: hist.Hist[Any], b: hist.Hist[Any]) -> float:
-    """Separation power of two histograms with the same edges: 0 for equal, 1 for disjoint ones.
+    """Separation power of two histograms with the same edges: 0 if equal, 1 if disjoint.
 
-    s = 1/2 sum_k (a_k - b_k)^2/(a_k + b_k + 1e-16), a and b normalised to unit sum over their in-range entries. Two
-    empty histograms are equal; an empty and a filled one are disjoint.
+    s = 1/2 sum_k (a_k - b_k)^2/(a_k + b_k + 1e-16), with a and b normalised to unit sum over their entries in range. It
+    is 0 for two empty histograms and 1 for an empty and a filled one.
 
     Source: arXiv:2410.21611, section 4; Diefenbacher et al., arXiv:2009.03796.
 
@@ -81,10 +81,10 @@ def separation_power(a: hist.Hist[Any], b: hist.Hist[Any]) -> float:
 
 
 def expected_separation(a: hist.Hist[Any], b: hist.Hist[Any]) -> float:
-    """Separation power that two samples of one distribution have by chance: (K - 1)/4 (1/N + 1/M).
+    """Expected separation power of two samples of one distribution: (K - 1)/4 (1/N + 1/M).
 
-    K bins are filled in either, N and M entries are in range; for N = M this is (K - 1)/(2N). From var(a_k) = p_k (1 -
-    p_k)/N in every bin; independent entries assumed.
+    K is the number of bins filled in either sample, N and M are the numbers of entries in range; for N = M this is
+    (K - 1)/(2N). It follows from var(a_k) = p_k (1 - p_k)/N and assumes independent entries.
 
     Example:
         >>> edges = np.array([0.0, 1.0, 2.0])
@@ -100,13 +100,13 @@ def expected_separation(a: hist.Hist[Any], b: hist.Hist[Any]) -> float:
 
 
 def expected_voxel_separation(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
-    """The same expectation for voxel spectra, whose entries are correlated within a shower.
+    """Expected separation power of two voxel spectra of one distribution, with correlations within each shower.
 
-    1/2 sum_k (var a_k + var b_k)/(a_k + b_k) with the variances of the normalised bins from shower to shower:
-    var a_k = sum_i (n_ik - a_k n_i)^2/(sum_i n_i)^2.
+    1/2 sum_k (var a_k + var b_k)/(a_k + b_k), where the variances of the normalised bins come from the differences
+    between showers: var a_k = sum_i (n_ik - a_k n_i)^2/(sum_i n_i)^2.
 
     Args:
-        a, b: voxels per shower and bin, (N, K) and (M, K).
+        a, b: number of voxels per shower and bin, (N, K) and (M, K).
     """
     shares, variances = zip(*(_shares(counts) for counts in (a, b)), strict=True)
     total = shares[0] + shares[1]
@@ -124,11 +124,11 @@ def _shares(counts: NDArray[np.integer]) -> tuple[F64, F64]:
 
 @dataclass(frozen=True)
 class Binning:
-    """Edges of every histogram, taken from the reference and used for every sample.
+    """Edges of every histogram, determined from the reference and used for all samples.
 
     Attributes:
-        per_shower: observable -> edges.
-        per_layer: observable -> edges of each layer, None where the layer does not have the observable.
+        per_shower: edges by observable.
+        per_layer: edges for each layer by observable, None in layers without this observable.
     """
 
     per_shower: dict[str, F64]
@@ -136,15 +136,17 @@ class Binning:
 
 
 def binning(reference: Observables) -> Binning:
-    """The challenge's binning, with ranges from the reference where the challenge takes them from there.
+    """The CaloChallenge's binning, with data-dependent ranges taken from the reference.
 
-    Layer energies: logspace(threshold, largest of the layer, 40 edges); E_tot/E_inc linspace(0.5, 1.5, 101), or +-50 %
-    around the median for samples whose energies are not calibrated to it; centres, widths and sparsity as data sets 2
-    and 3; layers that reach beyond 45 mm or 1 m in r have the wider ranges of data set 1. Moments: 100 bins over the
-    central 99.8 % of the reference, widened by a tenth on both sides.
+    Layer energies: 40 logarithmic edges from the threshold to the largest energy of the layer. E_tot/E_inc: 100 bins
+    from 0.5 to 1.5, or +-50 % around the median if that is not between 0.6 and 1.4. Centres, widths and sparsity: as
+    for data sets 2 and 3; layers that extend beyond 45 mm or 1 m in r get wider ranges, as for data set 1. Moments of
+    depth and radius: 100 bins over the central 99.8 % of the reference, extended by a tenth on both sides.
 
     Args:
-        reference: its observables.
+        reference: observables of full simulation.
+
+    Source: arXiv:2410.21611, section 4.
     """
     mesh = reference.detector.mesh
     threshold = reference.detector.threshold
@@ -175,7 +177,7 @@ def binning(reference: Observables) -> Binning:
 
 
 def energy_edges(energies: F64, bins: int = 10) -> F64:
-    """Logarithmic bin edges (bins + 1,) over the range of the energies; one bin of +-1 % for a single energy.
+    """Logarithmic bin edges (bins + 1,) over the range of the energies; one bin of +-1 % if all energies are equal.
 
     Example:
         >>> energy_edges(np.array([1e3, 1e6]), 3)
@@ -193,7 +195,7 @@ def _log_edges(low: float, high: float, n: int) -> F64:
     low = low or 1e-7 * high or 1e-3
     high = high if high > low else 10 * low
     edges = np.geomspace(low, high, n)
-    # Rounding must not push the largest entry out of range.
+    # Rounding must not put the largest entry out of range.
     edges[0], edges[-1] = low, high
     return edges
 

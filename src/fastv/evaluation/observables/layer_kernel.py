@@ -1,8 +1,8 @@
 """Energy, centre, width and sparsity of every layer, from one matrix product.
 
 Definitions are those of the CaloChallenge (arXiv:2410.21611, section 4 and its public scripts), see
-:func:`layer_observables`. Showers are worked on in pieces small enough that all intermediate results stay in the
-processor's cache, and all sums are in double precision.
+:func:`layer_observables`. Showers are processed in pieces small enough for all intermediate results to stay in the
+processor's cache; all sums are in double precision.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ LAYER_OBSERVABLES = (
     "sparsity",
 )
 _TINY = 1e-16
-"""Added to layer energies in denominators, as the challenge does: empty layers have centre and width 0."""
+"""MeV, added to layer energies in denominators as in the CaloChallenge: empty layers have centre and width 0."""
 _PIECE_VOXELS = 330_000
 
 
 def layer_observables(showers: Showers, workers: int | None = None) -> dict[str, F32]:
-    """The observables of every layer (N, L), by the names of ``LAYER_OBSERVABLES``.
+    """The observables of every layer, arrays (N, L) by the names of ``LAYER_OBSERVABLES``.
 
     With energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for q = x, y, r;
-    width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity = fraction of voxels that are zero. An empty layer
+    width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity: fraction of voxels below threshold. An empty layer
     has centre and width 0 and sparsity 1. Energies in MeV, lengths in mm.
 
     Args:
         showers: (N, V).
-        workers: threads, see :func:`fastv.evaluation.threads.matrix_threads`.
+        workers: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
     Raises:
         FileFormatError: a voxel energy is NaN, infinite or negative.
@@ -66,7 +66,7 @@ def layer_observables(showers: Showers, workers: int | None = None) -> dict[str,
 
 
 class _LayersCollector:
-    """Fills the columns of a whole sample."""
+    """Collects the layer observables of a whole sample."""
 
     def __init__(self, showers: Showers) -> None:
         self._kernel = LayerKernel(showers.detector)
@@ -83,16 +83,16 @@ class _LayersCollector:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some showers of a batch while they are in the cache; its arrays are overwritten by the next piece.
+    """Some consecutive showers of a batch; the next piece overwrites its arrays.
 
     Attributes:
-        rows: which of the batch.
-        energies: voxel energies as they came (n, V), MeV.
-        hit: voxels at or above threshold (n, V).
+        rows: their rows in the batch.
+        energies: voxel energies before the threshold (n, V), MeV.
+        hit: mask of voxels at or above threshold (n, V).
         above: voxel energies, zero below threshold (n, V), MeV.
-        double: the same in double precision.
-        hits: voxels at or above threshold in each layer (n, L).
-        radial: sums over all voxels of E, r E and r^2 E (3, n).
+        double: ``above`` in double precision.
+        hits: number of voxels at or above threshold in each layer (n, L).
+        radial: sums over all voxels of E, r E and r^2 E (3, n), MeV and mm.
     """
 
     rows: slice
@@ -105,7 +105,7 @@ class Piece:
 
 
 class LayerKernel:
-    """Computes the observables of all layers, piece by piece; safe to call from several threads.
+    """Computes the observables of all layers, piece by piece; thread-safe.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -122,22 +122,22 @@ class LayerKernel:
         self._cells = np.diff(detector.mesh.layer_boundaries).astype(np.float64)
 
     def whole_batch(self, batch: Showers) -> dict[str, F32]:
-        """The observables of a batch (n, L)."""
+        """The layer observables (n, L) of a batch, by name."""
         columns = empty_columns(batch)
         for _ in self.pieces(batch, columns):
             pass
         return columns
 
     def pieces(self, batch: Showers, columns: dict[str, F32]) -> Iterator[Piece]:
-        """Fill the columns piece by piece, and give what further observables can be made from.
+        """Fill the columns piece by piece, and yield each piece as input for further observables.
 
         Args:
             batch: undamaged showers (n, V), MeV.
-            columns: see :func:`empty_columns`.
+            columns: arrays to fill, see :func:`empty_columns`.
         """
         step = max(1, _PIECE_VOXELS // self.mesh.n_voxels)
         shape = (min(step, len(batch)), self.mesh.n_voxels)
-        # New arrays for every piece would cost more than the sums.
+        # Allocating new arrays for every piece would take longer than the sums.
         hit, double = np.empty(shape, np.bool_), np.empty(shape, np.float64)
         ones, above = np.empty(shape, np.float32), np.empty(shape, np.float32)
         for first in range(0, len(batch), step):
@@ -175,20 +175,20 @@ class LayerKernel:
 
 
 def empty_columns(batch: Showers) -> dict[str, F32]:
-    """Arrays (n, L) for the observables of a batch, not yet filled."""
+    """Uninitialised arrays (n, L) for the layer observables of a batch, by name."""
     shape = (len(batch), batch.mesh.n_layers)
     return {name: np.empty(shape, np.float32) for name in LAYER_OBSERVABLES}
 
 
 def at_or_above(energies: F32, threshold: float, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Which voxels have a signal: those at or above threshold, or above zero where there is none."""
+    """Mask of voxels at or above threshold; for a threshold of 0, of voxels above zero. All in MeV."""
     if threshold == 0:
         return np.greater(energies, 0, out=out)
     return np.greater_equal(energies, np.float32(threshold), out=out)
 
 
 def centre_and_width(energy: F64, first: F64, second: F64) -> tuple[F64, F64]:
-    """Centre and width from the sums of E, q E and q^2 E, all of one shape; 0 and 0 where E is 0.
+    """Energy-weighted centre and width in q from the sums of E, q E and q^2 E, of one shape; both 0 where E is 0.
 
     Example:
         >>> centre, width = centre_and_width(np.array([2.0]), np.array([2.0]), np.array([4.0]))
@@ -201,7 +201,7 @@ def centre_and_width(energy: F64, first: F64, second: F64) -> tuple[F64, F64]:
 
 @dataclass(frozen=True)
 class _BlockWeights:
-    """Layers of equal segmentation, and the weights (7, cells) of their sums: 1, r, r^2, x, y, x^2, y^2."""
+    """Layers of equal segmentation, and the weights 1, r, r^2, x, y, x^2, y^2 of their cells (7, cells)."""
 
     layers: slice
     n_layers: int
@@ -217,7 +217,7 @@ def _block_weights(mesh: ReadoutMesh) -> list[_BlockWeights]:
         voxels = slice(int(mesh.layer_boundaries[layers.start]), int(mesh.layer_boundaries[layers.stop]))
         first = mesh.layer_slice(layer)
         x, y, r = mesh.voxel_centres[first, 0], mesh.voxel_centres[first, 1], mesh.voxel_r[first]
-        # A full ring has its centre on the axis: without alpha cells there is no x and y to speak of.
+        # Without alpha cells a voxel is a full ring, centred on the axis: x and y are 0.
         planar = np.stack([x, y, x**2, y**2]) * (block.alpha_cells > 1)
         blocks.append(
             _BlockWeights(

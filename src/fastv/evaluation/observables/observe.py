@@ -1,8 +1,8 @@
-"""Shower observables, computed while the showers stream by.
+"""Shower observables, computed while a sample is read batch by batch.
 
 Definitions are those of the CaloChallenge (arXiv:2410.21611, section 4 and its public scripts), with x = r cos(alpha),
-called eta there, and y = r sin(alpha), called phi there, both in mm. The readout threshold is applied before
-everything. All is kept per shower, so that any subset (an energy bin, a half) is a slice.
+called eta there, and y = r sin(alpha), called phi there, both in mm. The readout threshold is applied first. Values are
+stored per shower, so that any subset (an energy bin, a half) is a slice.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from fastv.showers.conditions import joined_conditions
 
 VOXEL_BINS = 49
 HOT_VOXELS = 48
-"""Voxels whose energies are kept shower by shower: those that hold most of the energy."""
+"""Number of voxels whose energies are stored for each shower: those with most energy on average."""
 _TINY = 1e-16
 _KEPT_BYTES = 3 * 2**28
-"""Memory for voxel energies that wait for the largest one to be known; a larger sample is read twice."""
+"""Bytes of voxel energies held until the largest one, and with it the binning, is known; beyond, a second pass."""
 _FIRST_SHOWERS = 1000
 
 F32 = NDArray[np.float32]
@@ -47,14 +47,14 @@ class Observables:
             cell, which :func:`alpha_layers` leaves out.
         width_x, width_y, width_r: energy-weighted standard deviations per layer (N, L).
         sparsity: fraction of voxels below threshold (N, L).
-        ring_energies: energy per r ring of :func:`ring_edges`, summed over layers, (N, R).
-        radial_mean, radial_width: first moment and width of the radius (N,).
-        voxel_counts: voxels per bin of ``voxel_edges`` (N, K).
-        voxel_edges: (K + 1,) MeV.
-        largest_voxels: the largest voxel energy of each shower (N,).
-        coarse_cells: energies in some hundred groups of voxels (N, C), see
-        :mod:`fastv.evaluation.observables.coarse_cells`.
-        hot_voxels: indices of the voxels that hold most of the energy (H,), rising.
+        ring_energies: energy in each ring of :func:`ring_edges`, summed over layers, (N, R).
+        radial_mean, radial_width: energy-weighted mean and standard deviation of the radius (N,).
+        voxel_counts: number of voxels in each bin of ``voxel_edges`` (N, K).
+        voxel_edges: edges of the voxel spectrum (K + 1,) MeV.
+        largest_voxels: largest voxel energy of each shower (N,).
+        coarse_cells: energies in about a hundred groups of voxels (N, C), see
+            :mod:`fastv.evaluation.observables.coarse_cells`.
+        hot_voxels: indices of the voxels with most energy on average (H,), increasing.
         hot_energies: their energies (N, H).
         lateral_map: energy summed over layers (N, alpha, r) of a regular mesh, else None.
         image: mean energy per layer and ring (L, R) of all showers; None for a subset.
@@ -86,7 +86,7 @@ class Observables:
         return len(self.conditions)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Observables:
-        """The observables of a selection of showers, by slice, mask or indices."""
+        """The observables of selected showers: a slice, mask or indices."""
         shared = {"detector", "voxel_edges", "hot_voxels", "image"}
         names = [f.name for f in fields(self) if f.name not in shared and getattr(self, f.name) is not None]
         cut = {name: getattr(self, name)[rows] for name in names}
@@ -120,7 +120,7 @@ class Observables:
 
     @property
     def hit_multiplicity(self) -> NDArray[np.int64]:
-        """Voxels at or above threshold (N,)."""
+        """Number of voxels at or above threshold (N,)."""
         cells = np.diff(self.detector.mesh.layer_boundaries)
         hits: F64 = np.rint((1 - self.sparsity.astype(np.float64)) * cells).sum(axis=1)
         return hits.astype(np.int64)
@@ -131,12 +131,12 @@ class Observables:
 
     @property
     def longitudinal_mean(self) -> F64:
-        """First moment of the depth, sum_l z_l E_l/E_tot (N,), mm (layers where the mesh tells no thickness)."""
+        """First moment of the depth, sum_l z_l E_l/E_tot (N,), in mm, or in layers if the mesh has no thicknesses."""
         return self._depth_moment(1)
 
     @property
     def longitudinal_width(self) -> F64:
-        """Square root of the second central moment of the depth (N,), unit as the first."""
+        """Square root of the second central moment of the depth (N,), in the unit of the first moment."""
         return np.sqrt(np.maximum(0.0, self._depth_moment(2) - self._depth_moment(1) ** 2))
 
     @property
@@ -151,7 +151,7 @@ class Observables:
 
 
 def alpha_layers(mesh: ReadoutMesh) -> NDArray[np.int64]:
-    """Indices of the layers with more than one alpha cell: only these have centres and widths in x and y.
+    """Indices of the layers with more than one alpha cell; only these have centres and widths in x and y.
 
     Example:
         >>> alpha_layers(Detector.preset("par04-siw").mesh).size
@@ -161,17 +161,17 @@ def alpha_layers(mesh: ReadoutMesh) -> NDArray[np.int64]:
 
 
 def ring_edges(mesh: ReadoutMesh) -> F64:
-    """Edges (R + 1,) in mm of the r rings of the lateral profile: all r edges that any layer has.
+    """Edges (R + 1,) in mm of the rings of the lateral profile: the union of the r edges of all layers.
 
-    Where layers differ, the energy of a voxel is shared over the rings it covers in proportion to their width in r.
+    If layers differ, the energy of a voxel is shared among the rings it covers in proportion to their width in r.
     """
     return np.unique(np.concatenate([block.r_edges for block in mesh.blocks]))
 
 
 def default_voxel_edges(threshold: float, largest: float) -> F64:
-    """Edges (50,) in MeV of the voxel spectrum: logspace(threshold, largest voxel of the reference).
+    """Edges (50,) of the voxel spectrum, logarithmic from the threshold to the largest voxel energy, all in MeV.
 
-    Without a threshold the spectrum starts seven decades below the largest voxel.
+    Without a threshold the spectrum starts seven decades below the largest voxel energy.
 
     Example:
         >>> default_voxel_edges(0.015, 1500.0)[[0, -1]]
@@ -184,7 +184,7 @@ def default_voxel_edges(threshold: float, largest: float) -> F64:
 
 
 def hottest_voxels(showers: Showers, number: int = HOT_VOXELS) -> NDArray[np.int64]:
-    """The voxels (H,) with the largest mean share of the incident energy, rising indices."""
+    """Indices (H,) of the voxels with the largest mean fraction of the incident energy, increasing."""
     shares = (1 / showers.incident_energies).astype(np.float32) @ showers.energies
     return np.sort(np.argsort(-shares, kind="stable")[:number]).astype(np.int64)
 
@@ -198,20 +198,20 @@ def observe(
     workers: int | None = None,
     label: str = "observables",
 ) -> Observables:
-    """Compute all observables of a sample; :class:`ObservablesCollector` does it in a pass that has other uses too.
+    """Compute all observables of a sample; see :class:`ObservablesCollector` for a pass shared with other collectors.
 
     Per layer with energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for
-    q = x, y, r; width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity = fraction of voxels that are zero.
+    q = x, y, r; width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity: fraction of voxels below threshold.
 
     Args:
         source: an open file or showers in memory, (N, V) MeV.
-        like: observables of the sample that this one is to be compared with, usually the reference; its
-            ``voxel_edges`` and ``hot_voxels`` are taken.
-        voxel_edges: edges of the voxel spectrum in MeV; by default those of ``like``, or else of
-            :func:`default_voxel_edges` with the sample's own largest voxel.
+        like: observables of the sample to compare with, usually the reference; its ``voxel_edges`` and ``hot_voxels``
+            are used.
+        voxel_edges: edges of the voxel spectrum in MeV; by default those of ``like``, or
+            :func:`default_voxel_edges` up to the sample's own largest voxel energy.
         batch_rows: showers read at a time, see :class:`fastv.evaluation.observables.streaming.Reading`.
-        workers: threads that compute, see :func:`fastv.evaluation.threads.matrix_threads`.
-        label: what the progress bar on standard error says.
+        workers: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
+        label: label of the progress bar on standard error.
 
     Raises:
         FileFormatError: a voxel energy is NaN, infinite or negative.
@@ -235,12 +235,15 @@ def observe(
 class ObservablesCollector:
     """Collects the observables of all undamaged showers of a sample.
 
-    Without edges of the voxel spectrum, the energies of all hits wait in memory for the largest one to be known. A
-    sample with more than 768 MiB of them, some 200 million, is read a second time for its voxel spectrum.
+    Without given edges of the voxel spectrum, the energies of all hits stay in memory until the largest one is known. A
+    sample with more than 768 MiB of them, about 200 million hits, is read a second time for its voxel spectrum.
 
     Args:
-        reading: the pass over the sample; without ``like`` its first 1000 showers tell which voxels hold most energy.
+        reading: the pass over the sample; without ``like`` its first 1000 showers determine ``hot_voxels``.
         like, voxel_edges: see :func:`observe`.
+
+    Raises:
+        FileFormatError: ``like`` is None and the file is damaged.
     """
 
     def __init__(self, reading: Reading, *, like: Observables | None = None, voxel_edges: F64 | None = None) -> None:
@@ -272,7 +275,7 @@ class ObservablesCollector:
         self._hits.keep(part.hits)
 
     def result(self) -> Observables:
-        """The observables of all undamaged showers."""
+        """The observables of all undamaged showers read so far."""
         if not self._columns:
             self.keep(self._kernel(self._source[:0]))
         columns = {name: values[: self._showers] for name, values in self._columns.items()}
@@ -301,7 +304,7 @@ class ObservablesCollector:
 
 
 class _CountsCollector:
-    """Counts the voxels of each shower and bin."""
+    """Collects the number of voxels of each shower in each bin."""
 
     def __init__(self, bins: VoxelBins) -> None:
         self._bins = bins
@@ -317,11 +320,11 @@ class _CountsCollector:
 
 
 Hits = tuple[F32, NDArray[np.integer]]
-"""Energies of the voxels at or above threshold, shower after shower, and how many each shower has."""
+"""Energies of the voxels at or above threshold, shower after shower, and their number in each shower."""
 
 
 class _KeptHits:
-    """Hits that wait for the edges of the voxel spectrum to be known, so that the file is read only once."""
+    """Hits kept until the edges of the voxel spectrum are known, so that the file is read only once."""
 
     def __init__(self) -> None:
         self.pairs: list[Hits] = []
@@ -340,7 +343,7 @@ class _KeptHits:
 
 @dataclass(frozen=True)
 class _Found:
-    """Observables of one batch: columns with a row per shower, the summed image, and hits that are not yet counted."""
+    """Observables of one batch: columns with a row per shower, the summed image, and hits not yet counted in bins."""
 
     conditions: Conditions
     columns: dict[str, NDArray[Any]]
@@ -350,7 +353,7 @@ class _Found:
 
 
 class _Kernel:
-    """All observables of one batch; safe to call from several threads."""
+    """Computes all observables of one batch; thread-safe."""
 
     def __init__(self, detector: Detector, hot_voxels: NDArray[np.int64], bins: VoxelBins | None) -> None:
         self._layers = LayerKernel(detector)
@@ -398,7 +401,7 @@ class _Kernel:
         return _Found(batch.conditions, {**layers, **columns}, image, waiting, n)
 
     def _group(self, piece: Piece, columns: dict[str, NDArray[Any]]) -> None:
-        """Sums over groups of layers, and what follows from them: coarse cells, the lateral map, rings."""
+        """Fill coarse cells, lateral map and rings, all from sums over groups of layers."""
         n, rows = len(piece.above), piece.rows
         first = 0
         for block in self._blocks:
@@ -420,9 +423,9 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class _Block:
-    """Layers of equal segmentation: where they are, how they are grouped, and their rings.
+    """Layers of equal segmentation, with the weights that sum cells into coarse cells and rings.
 
-    ``coarse`` (cells, coarse cells of a group) and ``ring_shares`` (r cells, R) are weights of sums.
+    ``coarse`` is (cells, coarse cells of a group), ``ring_shares`` (r cells, R).
     """
 
     layers: slice

@@ -1,4 +1,4 @@
-"""Where a shower starts, has its maximum and ends, and the quantities of a whole shower that are compared."""
+"""Start, maximum and extent of a shower, and the table of all quantities that are compared shower by shower."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from fastv.evaluation.observables.observe import Observables, ring_edges
 F64 = NDArray[np.float64]
 
 STARTED = 0.05
-"""A shower has started at the depth by which this part of its visible energy is deposited."""
+"""The shower start is the depth within which this fraction of the visible energy is deposited."""
 CONTAINED = 0.9
-"""Part of the visible energy within the containment radius and the containment depth."""
+"""Fraction of the visible energy within the containment radius and the containment depth."""
 
 
 def shower_maximum(layer_energies: NDArray[np.floating], layer_z: F64, thickness: F64) -> F64:
-    """Depth of the largest energy per depth, between layers by a parabola; 0 for an empty shower.
+    """Depth of the maximum of dE/dz, interpolated by a parabola; 0 for an empty shower.
 
-    The parabola goes through dE/dz of the layer with the largest one and of its two neighbours; in the first and the
-    last layer the maximum is the middle of the layer.
+    The parabola passes through the layer with the largest dE/dz and its two neighbours. If that is the first or the
+    last layer, the maximum is at the middle of the layer.
 
     Args:
         layer_energies: (N, L) MeV.
         layer_z: depth of the middle of each layer (L,), mm.
-        thickness: of each layer (L,), mm.
+        thickness: thickness of each layer (L,), mm.
 
     Returns:
-        (N,) mm.
+        Depths (N,), mm.
 
     Example:
         >>> z = np.arange(5) + 0.5
@@ -48,7 +48,7 @@ def shower_maximum(layer_energies: NDArray[np.floating], layer_z: F64, thickness
     if inside.size:
         left, middle, right = (density[inside, peak[inside] + step] for step in (-1, 0, 1))
         a, b = layer_z[peak[inside]] - layer_z[peak[inside] - 1], layer_z[peak[inside] + 1] - layer_z[peak[inside]]
-        # Divided differences: slope to the left, slope to the right, both towards larger depth.
+        # Slopes between the layer and its left and right neighbours, both in the direction of larger depth.
         rise, fall = (middle - left) / a, (right - middle) / b
         curvature = rise - fall
         centre = layer_z[peak[inside]]
@@ -65,10 +65,10 @@ def gamma_parameters(mean: F64, width: F64) -> tuple[F64, F64]:
     1/b = width^2/mean; both are 0 where mean or width is 0.
 
     Args:
-        mean, width: first moment and width of the depth of each shower (N,), mm.
+        mean, width: mean and standard deviation of the depth in each shower (N,), mm.
 
     Returns:
-        a (N,) without unit and 1/b (N,) in mm.
+        a (N,), dimensionless, and 1/b (N,) in mm.
 
     Source: Longo and Sestili, Nucl. Instrum. Meth. 128 (1975) 283; Grindhammer and Peters, hep-ex/0001020.
 
@@ -84,17 +84,17 @@ def gamma_parameters(mean: F64, width: F64) -> tuple[F64, F64]:
 
 
 def containment(energies: NDArray[np.floating], edges: F64, fraction: float = CONTAINED) -> F64:
-    """How far out a part of the energy reaches: the radius or depth below which it lies; 0 for an empty shower.
+    """Radius or depth that contains a given fraction of the energy; 0 for an empty shower.
 
-    The energy of a ring or layer is taken as spread evenly between its edges.
+    Energy is assumed to be uniform in r or z between the edges of a ring or layer.
 
     Args:
-        energies: of rings (N, R) or layers (N, L), MeV.
-        edges: (R + 1,) mm.
-        fraction: part of the energy, in (0, 1).
+        energies: energies of rings (N, R) or layers (N, L), MeV.
+        edges: edges of the rings (R + 1,) or layers (L + 1,), mm.
+        fraction: fraction of the energy, in (0, 1).
 
     Returns:
-        (N,) mm.
+        Radii or depths (N,), mm.
 
     Example:
         >>> containment(np.array([[6.0, 4.0]]), np.array([0.0, 5.0, 10.0]), 0.8)
@@ -112,30 +112,30 @@ def containment(energies: NDArray[np.floating], edges: F64, fraction: float = CO
 
 
 def layer_thickness(mesh: ReadoutMesh) -> F64:
-    """Thickness of each layer (L,) in mm; 1 where the mesh does not tell it, as in ``ReadoutMesh.layer_z``."""
+    """Thickness of each layer (L,) in mm; all 1 if the mesh lacks any thickness, as in ``ReadoutMesh.layer_z``."""
     thickness = [layer.thickness for layer in mesh.layers]
     return np.array([1.0 if None in thickness else t for t in thickness], dtype=np.float64)
 
 
 def depth_edges(mesh: ReadoutMesh) -> F64:
-    """Depths (L + 1,) where layers begin and end, mm; layer numbers where thicknesses are unknown."""
+    """Depths (L + 1,) of the layer boundaries in mm, or counted in layers if thicknesses are unknown."""
     return np.concatenate([[0.0], np.cumsum(layer_thickness(mesh))])
 
 
 def depth_unit(mesh: ReadoutMesh) -> str:
-    """The unit of depths: mm, or layers where the mesh does not tell their thickness."""
+    """Unit of depths: ``mm``, or ``layers`` if thicknesses are unknown."""
     return "layers" if any(block.thickness is None for block in mesh.blocks) else "mm"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that every shower has.
+    """A quantity with one value per shower.
 
     Attributes:
-        name: as in tables.
-        definition: in words or as a formula.
-        unit: ``mm``, ``depth`` for mm or layers, whichever the mesh tells, or nothing.
-        of: computes it, (N,) in double precision.
+        name: name in tables and JSON.
+        definition: definition in words or as a formula.
+        unit: ``mm``; ``depth``, which is mm or layers depending on the mesh; or empty.
+        of: function that computes it from observables, (N,) in double precision.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Quantity:
     of: Callable[[Observables], F64]
 
     def unit_on(self, mesh: ReadoutMesh) -> str:
-        """The unit on a certain mesh."""
+        """The unit for a given mesh."""
         return depth_unit(mesh) if self.unit == "depth" else self.unit
 
 
@@ -203,13 +203,13 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity("axis offset", "distance of the centre of energy from the axis", "mm", _axis_offset),
     Quantity("hits", "voxels at or above threshold", "", lambda o: o.hit_multiplicity.astype(np.float64)),
-    Quantity("largest voxel", "its part of E_tot", "", lambda o: _share_of_total(o.largest_voxels, o)),
+    Quantity("largest voxel", "largest voxel energy/E_tot", "", lambda o: _share_of_total(o.largest_voxels, o)),
 )
-"""What every shower is compared by, one number each."""
+"""The quantities that are compared, each with one value per shower."""
 
 
 def quantity(name: str) -> Quantity:
-    """One of ``QUANTITIES`` by its name.
+    """The quantity of ``QUANTITIES`` with a given name.
 
     Example:
         >>> quantity("hits").definition
@@ -221,12 +221,12 @@ def quantity(name: str) -> Quantity:
 def quantity_histograms(
     name: str, reference: Observables, generated: Observables, bins: int = 50
 ) -> tuple[hist.Hist[Any], hist.Hist[Any]]:
-    """Histograms of a quantity of both samples, over the central 99.8 % of the reference widened by a tenth.
+    """Histograms of a quantity in two samples, over the central 99.8 % of the reference extended by a tenth.
 
     Args:
-        name: of one of ``QUANTITIES``.
-        reference, generated: the two samples.
-        bins: number of equal bins.
+        name: name of one of ``QUANTITIES``.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: number of bins, of equal width.
 
     Example:
         >>> from fastv.evaluation.observables.observe import observe

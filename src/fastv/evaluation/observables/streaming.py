@@ -1,6 +1,6 @@
-"""One pass over a sample: its showers are read once, batch by batch, and every collector takes what it needs.
+"""One pass over a sample: showers are read once, batch by batch, and handed to all collectors.
 
-The calling thread reads, others look at what was read before.
+The calling thread reads while other threads process the batches already read.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _BATCH_VOXELS = 6_500_000
 
 @dataclass(frozen=True)
 class UncheckedBatch:
-    """Consecutive showers of a sample, as they are stored.
+    """Consecutive showers of a sample, as stored.
 
     Attributes:
-        rows: which showers of the sample they are.
+        rows: their rows in the sample.
         stored: the showers; their energies are not checked.
     """
 
@@ -45,35 +45,35 @@ class UncheckedBatch:
 
     @cached_property
     def good(self) -> NDArray[np.bool_]:
-        """Showers (n,) whose voxel energies are finite and not negative, with a finite incident energy above zero."""
+        """Mask (n,) of showers with finite, non-negative voxel energies and a finite, positive incident energy."""
         energies, incident = self.stored.energies, self.stored.incident_energies
         with np.errstate(invalid="ignore"):
             good: NDArray[np.bool_] = np.isfinite(incident) & (incident > 0)
-            # NaN fails every comparison: the extremes tell the usual case of no damage.
+            # Comparisons with NaN are false, so checking the extremes suffices for an undamaged batch.
             if energies.size and not (energies.min() >= 0 and energies.max() < np.inf):
                 good &= (np.isfinite(energies) & (energies >= 0)).all(axis=1)
         return good
 
     @cached_property
     def undamaged(self) -> Showers:
-        """The good showers."""
+        """The showers selected by ``good``."""
         return self.stored if self.good.all() else self.stored[self.good]
 
 
 class Collector(Protocol[Part]):
-    """Takes something out of every batch of a sample.
+    """Computes something from every batch of a sample.
 
     Most collectors have a method ``result``, to be called after the pass.
     """
 
     def look(self, batch: UncheckedBatch) -> Part:
-        """What is wanted of one batch. Called in one of several threads, it must not change anything shared.
+        """Compute the contribution of one batch; called in one of several threads, so it must not modify shared state.
 
-        It gains where it releases the interpreter's lock, as array operations do.
+        Threads run in parallel only while the interpreter's lock is released, as in array operations.
         """
 
     def keep(self, part: Part, /) -> None:
-        """Take one part after the other, in the order of the showers; called in the thread that reads."""
+        """Add the contribution of one batch; called in the reading thread, in the order of the showers."""
 
 
 class Reading:
@@ -81,8 +81,8 @@ class Reading:
 
     Args:
         source: an open file or showers in memory.
-        rows: showers a batch, by default some 6.5 million voxels.
-        label: what the progress bar on standard error says.
+        rows: showers per batch, by default about 6.5 million voxels.
+        label: label of the progress bar on standard error.
 
     Example:
         >>> class Sums:
@@ -112,7 +112,7 @@ class Reading:
         self._damaged: list[NDArray[np.int64]] = []
 
     def first(self, showers: int) -> Showers:
-        """The undamaged ones of the first showers; :meth:`feed` does not read them again."""
+        """The undamaged showers among the first ``showers``; :meth:`feed` does not read them again."""
         while sum(map(len, self._ahead)) < showers and (batch := next(self._batches, None)) is not None:
             self._ahead.append(batch)
         if not self._ahead:
@@ -127,17 +127,17 @@ class Reading:
         damaged: Literal["refuse", "pass on"] = "refuse",
         workers: int | None = None,
     ) -> None:
-        """Read all showers and give every batch to all collectors; once for each reading.
+        """Read all showers and hand every batch to all collectors; to be called once.
 
-        No more than ``workers + 1`` batches are in memory at a time, besides what :meth:`first` has read.
+        At most ``workers + 1`` batches are in memory at a time, besides those read by :meth:`first`.
 
         Args:
-            collectors: what looks at the batches.
-            damaged: whether damaged showers are an error, or are passed on for the collectors to count or leave out.
-            workers: threads that look, see :func:`fastv.evaluation.threads.matrix_threads`.
+            collectors: collectors of the batches.
+            damaged: whether damaged showers raise an error or are passed on, for the collectors to count or leave out.
+            workers: number of threads, by default :func:`fastv.evaluation.threads.matrix_threads`.
 
         Raises:
-            FileFormatError: a file is damaged, or a shower is and damaged ones are refused.
+            FileFormatError: the file is damaged, or a shower is damaged and ``damaged`` is ``refuse``.
         """
         where = "showers in memory" if isinstance(self.source, Showers) else str(self.source.path)
         ahead, self._ahead = self._ahead, []
@@ -160,19 +160,19 @@ class Reading:
 
     @property
     def damaged(self) -> NDArray[np.int64]:
-        """Rows of the damaged showers that :meth:`feed` has passed on."""
+        """Rows of the damaged showers found by :meth:`feed`, increasing."""
         return np.concatenate([np.empty(0, np.int64), *self._damaged])
 
 
 def unchecked_batches(source: Source, rows: int | None = None) -> Iterator[UncheckedBatch]:
-    """All showers of a sample in order, unchecked but for their angles.
+    """All showers of a sample in order; of a file only the conditions other than energy are checked.
 
     Args:
         source: an open file or showers in memory.
-        rows: showers a batch; by default some 6.5 million voxels.
+        rows: showers per batch; by default about 6.5 million voxels.
 
     Raises:
-        FileFormatError: a file is damaged, or its angles are not in rad.
+        FileFormatError: the file is damaged, or a condition other than the energy is not valid.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -185,7 +185,7 @@ def unchecked_batches(source: Source, rows: int | None = None) -> Iterator[Unche
         for start in range(0, len(source), size):
             yield UncheckedBatch(slice(start, min(start + size, len(source))), source[start : start + size])
         return
-    told = {
+    columns = {
         name: checked(condition, source.column(condition.column), str(source.path), range(len(source)))
         for name, condition in CONDITIONS.items()
         if name != "energy" and condition.column in source.columns
@@ -194,12 +194,12 @@ def unchecked_batches(source: Source, rows: int | None = None) -> Iterator[Unche
     for incident, energies in source.unchecked(size):
         here = slice(start, start + len(energies))
         start = here.stop
-        conditions = Conditions.of(energy=incident, **{name: column[here] for name, column in told.items()})
+        conditions = Conditions.of(energy=incident, **{name: column[here] for name, column in columns.items()})
         yield UncheckedBatch(here, Showers.of(conditions, energies, source.detector))
 
 
 def _emptied(batches: list[UncheckedBatch]) -> Iterator[UncheckedBatch]:
-    """Batches one by one, without keeping those that are done."""
+    """Yield batches one by one without keeping references to them."""
     while batches:
         yield batches.pop(0)
 

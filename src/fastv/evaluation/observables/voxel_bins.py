@@ -1,4 +1,4 @@
-"""Counting voxel energies in bins, quickly and exactly."""
+"""Fast and exact counting of voxel energies in bins."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LARGEST_TABLE = 2**20
 
 
 class VoxelBins:
-    """Bins [edge_k, edge_k+1) of voxel energies, the last one closed on both sides, as ``numpy.histogram`` has them.
+    """Bins [edge_k, edge_k+1) of voxel energies; the last one is closed on both sides, as in ``numpy.histogram``.
 
-    The bits of positive floating-point numbers, read as integers, rise with the numbers. Their leading bits are the
-    index into a table, whose cells are so narrow that no more than one edge lies in any; one comparison with that edge
-    then gives the bin. No logarithm and no search is needed, and no entry next to an edge is misplaced.
+    The bit patterns of positive floating-point numbers, read as integers, are ordered like the numbers. Their leading
+    bits index a table with cells so narrow that none contains more than one edge; a comparison with that edge gives the
+    bin. This needs no logarithm and no search, and is exact next to the edges.
 
     Args:
-        edges: (K + 1,) MeV, rising and above zero.
+        edges: (K + 1,) MeV, increasing and positive.
 
     Example:
         >>> bins = VoxelBins(np.array([1.0, 2.0, 4.0]))
@@ -29,10 +29,10 @@ class VoxelBins:
 
     def __init__(self, edges: F64) -> None:
         self.edges = np.asarray(edges, dtype=np.float64)
-        # An energy is at or above an edge where it is at or above the next single-precision number.
+        # A single-precision energy is at or above an edge if it is at or above the edge rounded up to single precision.
         rounded = self.edges.astype(np.float32)
         up = np.where(rounded < self.edges, np.nextafter(rounded, np.float32(np.inf)), rounded)
-        # The largest energy belongs to the last bin: what is above it starts at the number after the last edge.
+        # The last bin includes its upper edge, so the overflow starts at the next single-precision number.
         last = np.float32(self.edges[-1])
         within = last if last <= self.edges[-1] else np.nextafter(last, np.float32(0))
         up[-1] = np.nextafter(within, np.float32(np.inf))
@@ -41,7 +41,7 @@ class VoxelBins:
         if self._shift is not None:
             first, last_cell = (int(bits) >> self._shift for bits in self._bits[[0, -1]])
             cells = np.arange(first, last_cell + 1) << self._shift
-            # Bin 0 holds what is below the first edge, bin K + 1 what is above the last one.
+            # Bin 0 is the underflow, bin K + 1 the overflow.
             below = np.searchsorted(self._bits, cells - 1, side="right")
             self._first = np.int32(first)
             self._bin = below.astype(np.intp)
@@ -51,7 +51,7 @@ class VoxelBins:
         return len(self.edges) - 1
 
     def _widest_shift(self) -> int | None:
-        """Bits that may be dropped; None where edges lie so close that the table would be large."""
+        """Number of trailing bits that can be dropped; None if edges are so close that the table would be too large."""
         for shift in range(22, 0, -1):
             cells = self._bits >> shift
             if cells[-1] - cells[0] > _LARGEST_TABLE:
@@ -61,7 +61,7 @@ class VoxelBins:
         return None
 
     def find(self, energies: F32) -> NDArray[np.intp]:
-        """Bin of each energy (n,): 1 to K, 0 below the first edge, K + 1 above the last one."""
+        """Bin of each energy (n,) in MeV: 1 to K, 0 below the first edge, K + 1 above the last one."""
         bits = np.ascontiguousarray(energies, dtype=np.float32).view(np.int32)
         if self._shift is None:
             return np.searchsorted(self._bits, bits, side="right")
@@ -71,11 +71,11 @@ class VoxelBins:
         return found
 
     def count(self, energies: F32, hits: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Voxels of each shower in each bin (n, K).
+        """Number of voxels of each shower in each bin (n, K).
 
         Args:
-            energies: of all voxels above zero, shower after shower, MeV.
-            hits: how many of them each shower has, (n,).
+            energies: energies of all voxels above zero, shower after shower, MeV.
+            hits: number of these voxels in each shower (n,).
         """
         width = len(self) + 2
         found = self.find(energies)

@@ -1,1 +1,1 @@
-"""The physics of one sample compared with that of another: one measurement a quantity."""
+"""The physics of one sample compared with that of another, every quantity measured once."""

@@ -1,6 +1,6 @@
-"""Every physics quantity of two samples compared, once: what targets, tables, plots, ranking and JSON read.
+"""All physics comparisons of two samples, each made once and used by targets, tables, plots, ranking and JSON.
 
-:func:`compare_physics` knows nothing of who made the samples: called with two samples of full simulation it gives the
+:func:`compare_physics` does not depend on the origin of the samples; for two samples of full simulation it gives the
 floor.
 """
 
@@ -22,9 +22,9 @@ from fastv.evaluation.threads import each_in_threads
 
 
 class Physics(BaseModel):
-    """The physics of two samples compared: comparisons by name, in the order of a report, and separation powers.
+    """The physics of two samples compared.
 
-    ``separations`` are by observable.
+    ``comparisons`` are by name, in the order of the report, ``separations`` by observable.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,15 +39,15 @@ class Physics(BaseModel):
 
     @property
     def made(self) -> tuple[Comparison, ...]:
-        """Comparisons that could be made."""
+        """The comparisons that could be made."""
         return tuple(each for each in self.comparisons.values() if each.p_value is not None)
 
     @property
     def standing_out(self) -> tuple[Comparison, ...]:
-        """Comparisons whose differences chance does not explain, the surest first.
+        """Comparisons whose differences chance does not explain, those with the largest pulls first.
 
-        With two samples of one distribution any comparison stands out with a probability of at most 0.1 %: the p-value
-        of each, times the number of comparisons, is below that.
+        These are the comparisons whose p-value times the number of comparisons is below 0.1 %. For two samples of one
+        distribution, the probability that any comparison stands out is at most 0.1 %.
         """
         made = self.made
         found = [each for each in made if each.p_value is not None and each.p_value * len(made) < SURE]
@@ -59,7 +59,7 @@ class Physics(BaseModel):
         return not self.standing_out
 
     def status(self, name: str) -> Status:
-        """The judgement of one comparison; one that stands out is undecided, since its size may not matter."""
+        """Status of one comparison. One that stands out is undecided: whether its size matters is not known here."""
         if self[name].p_value is None:
             return "not judged"
         return "undecided" if any(each.name == name for each in self.standing_out) else "agrees"
@@ -77,16 +77,17 @@ def compare_physics(
 ) -> Physics:
     """Compare the physics of ``generated`` with that of ``reference``.
 
-    Each comparison is a function of its own in the modules of this package, and gives one
-    :class:`fastv.evaluation.statistics.comparison.Comparison`; one that cannot be made says why.
+    Each comparison is a function in a module of this package and returns a
+    :class:`fastv.evaluation.statistics.comparison.Comparison`; one that cannot be made contains the reason.
 
     Args:
-        reference, generated: observables of (N,) and (M,) showers; the generated ones made with ``like=reference``.
+        reference, generated: observables of (N,) and (M,) showers, the latter from ``observe(..., like=reference)``.
         edges: binning of the separation powers; by default that of the reference.
         only: names of the comparisons to make; by default all.
-        most_energy_bins: logarithmic bins of incident energy; neighbours are joined until each has 100 showers.
-        seed: of the choice of showers that are laid over each other.
-        label: what the progress bar on standard error says.
+        most_energy_bins: largest number of logarithmic bins of incident energy; adjacent bins are merged until each has
+            100 showers.
+        seed: seed for choosing the showers that are overlaid.
+        label: label of the progress bar on standard error.
 
     Example:
         >>> from fastv.evaluation.observables.observe import observe

@@ -17,11 +17,10 @@ from fastv.evaluation.observables.observe import Observables
 F64 = NDArray[np.float64]
 
 AT_LEAST = 100
-"""Showers of either sample that a bin needs: estimates of spreads have no normal errors below."""
-
+"""Showers of each sample that a bin needs; with fewer, errors of widths are not normally distributed."""
 
 _EXPECTED = 1.3
-"""Showers of a bin in the mean, or expected of a smaller sample, in units of those it needs."""
+"""Mean or expected number of showers in a bin, over the number it needs."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class ConditionBin:
 
     Attributes:
         axis: name of the condition.
-        low, high: MeV or rad.
-        reference, generated: masks (N,) and (M,).
+        low, high: limits in MeV or rad.
+        reference, generated: masks (N,) and (M,) of the showers.
     """
 
     axis: str
@@ -42,24 +41,24 @@ class ConditionBin:
 
     @property
     def words(self) -> str:
-        """The range as a text."""
+        """The range as text, in GeV, MeV or degrees."""
         if self.axis == "energy":
             return energy_range(self.low, self.high)
         return f"{self.axis} {math.degrees(self.low):.3g} to {math.degrees(self.high):.3g} deg"
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """Showers of the reference and of the generated sample."""
+        """Numbers of reference and of generated showers."""
         return int(self.reference.sum()), int(self.generated.sum())
 
     @property
     def filled(self) -> bool:
-        """Whether there are enough showers of both samples."""
+        """Whether both samples have enough showers."""
         return min(self.numbers) >= AT_LEAST
 
 
 def energy_range(low: float, high: float) -> str:
-    """A range of energies in MeV as a text; one energy for a narrow bin.
+    """A range of energies, given in MeV, as text; a single energy if the bin is narrower than 5 %.
 
     Example:
         >>> energy_range(1e3, 2e3), energy_range(9.9e3, 1.01e4), energy_range(200.0, 2e3)
@@ -78,14 +77,14 @@ def energy_bins(
 ) -> list[ConditionBin]:
     """Logarithmic bins of incident energy over the range of the reference.
 
-    As many as have 1.3 times ``at_least`` showers of the smaller sample in the mean; neighbours are joined until each
-    has ``at_least`` of the reference, and as many are expected of a smaller generated sample with the same spectrum. A
-    bin that the generated sample does not fill is kept: its absence is a finding, see :attr:`ConditionBin.filled`.
+    Their number is such that the smaller sample has 1.3 ``at_least`` showers per bin on average. Adjacent bins are then
+    merged until each has ``at_least`` reference showers, or 1.3 ``at_least`` expected showers of a smaller generated
+    sample with the same spectrum. A bin that lacks generated showers is kept, see :attr:`ConditionBin.filled`.
 
     Args:
-        reference, generated: the two samples.
-        most: bins at most.
-        at_least: showers of either sample a bin.
+        reference, generated: observables of (N,) and (M,) showers.
+        most: largest number of bins.
+        at_least: showers of each sample that a bin needs.
     """
     number = int(np.clip(min(len(reference), len(generated)) / (_EXPECTED * at_least), 1, most))
     edges = energy_edges(reference.incident_energies, number)
@@ -93,7 +92,15 @@ def energy_bins(
 
 
 def angle_bins(reference: Observables, generated: Observables, most: int = 5) -> list[ConditionBin]:
-    """Bins of equal population of the reference in each angle that both samples have and that varies."""
+    """Bins of each angle with equal numbers of reference showers.
+
+    An angle has no bins if a sample does not contain it or has fewer than 200 showers, or if the reference covers less
+    than 1 mrad of it.
+
+    Args:
+        reference, generated: observables of (N,) and (M,) showers.
+        most: largest number of bins per angle.
+    """
     found: list[ConditionBin] = []
     for axis in (name for name, condition in CONDITIONS.items() if condition.unit == "rad"):
         a, b = reference.conditions.get(axis), generated.conditions.get(axis)
@@ -126,7 +133,7 @@ def _bins(axis: str, edges: F64, a: F64, b: F64, at_least: int) -> list[Conditio
 
 
 def not_filled(bins: Sequence[ConditionBin]) -> list[str]:
-    """A note for each bin that has too few showers to compare.
+    """A note for each bin with too few showers to compare.
 
     Example:
         >>> not_filled([])
@@ -142,17 +149,17 @@ def not_filled(bins: Sequence[ConditionBin]) -> list[str]:
 def stratified(
     bins: Sequence[ConditionBin], reference: NDArray[np.floating], generated: NDArray[np.floating]
 ) -> tuple[F64, F64, F64, F64]:
-    """Means over bins with the reference's share of showers as weights, so that different spectra do no harm.
+    """Means over bins, weighted in both samples by the reference's number of showers: independent of the spectra.
 
-    m = sum_b w_b m_b with w_b = n_b/sum_b n_b of the reference in both samples, and errors from the scatter of both
-    samples together within the bins.
+    m = sum_b w_b m_b with w_b = n_b/sum_b n_b of the reference; errors come from the pooled variance of both samples
+    within each bin.
 
     Args:
-        bins: those that are not filled are left out.
-        reference, generated: values (N, ...) and (M, ...).
+        bins: bins of a condition; those not filled are ignored.
+        reference, generated: values (N, ...) and (M, ...), any unit.
 
     Returns:
-        Mean and error of the reference, mean and error of the generated sample (...), NaN without a filled bin.
+        Mean and error of the reference, mean and error of the generated sample, each (...); NaN without a filled bin.
     """
     filled = [each for each in bins if each.filled]
     shape = reference.shape[1:]
@@ -165,7 +172,7 @@ def stratified(
     for weight, each in zip(weights, filled, strict=True):
         x, y = (np.asarray(v, dtype=np.float64) for v in (reference[each.reference], generated[each.generated]))
         n, m = len(x), len(y)
-        # A sample without the rarest showers would underestimate its error.
+        # A sample that happens to lack the rarest showers would underestimate its error.
         variance = ((n - 1) * x.var(axis=0, ddof=1) + (m - 1) * y.var(axis=0, ddof=1)) / (n + m - 2)
         sums += np.stack(
             [weight * x.mean(axis=0), weight**2 * variance / n, weight * y.mean(axis=0), weight**2 * variance / m]
@@ -174,18 +181,18 @@ def stratified(
 
 
 def residuals(reference: F64, generated: F64, reference_energies: F64, generated_energies: F64) -> tuple[F64, F64]:
-    """What is left of a quantity when its dependence on the incident energy is taken out, in units of its spread.
+    """Residuals of a quantity from its mean at the incident energy, in units of its standard deviation there.
 
-    z = (q - m(E))/s(E) with the local mean and standard deviation of both samples together, in at most 50 bins of
-    equal population in log E, interpolated between their middles. Both samples enter alike, so that two samples of one
-    distribution stay so.
+    z = (q - m(E))/s(E), where m and s are the mean and standard deviation of the pooled samples in at most 50 equally
+    populated bins of log E, interpolated between the bin centres. Both samples are treated alike, so two samples of one
+    distribution have residuals of one distribution.
 
     Args:
-        reference, generated: the quantity (N,) and (M,).
-        reference_energies, generated_energies: incident energies, MeV.
+        reference, generated: the quantity (N,) and (M,), any unit.
+        reference_energies, generated_energies: incident energies (N,) and (M,), MeV.
 
     Returns:
-        Residuals (N,) and (M,) without unit.
+        Residuals (N,) and (M,), dimensionless.
 
     Example:
         >>> energies = np.geomspace(1e3, 1e6, 2000)
@@ -201,8 +208,8 @@ def residuals(reference: F64, generated: F64, reference_energies: F64, generated
     centres = np.array([log_energy[part].mean() for part in parts])
     rising = np.concatenate([[True], np.diff(centres) > 0])
     means = np.array([both[part].mean() for part in parts])
-    left = both - np.interp(log_energy, centres[rising], means[rising])
-    spreads = np.array([left[part].std() for part in parts])
+    deviations = both - np.interp(log_energy, centres[rising], means[rising])
+    spreads = np.array([deviations[part].std() for part in parts])
     scale = np.interp(log_energy, centres[rising], spreads[rising])
-    z = np.divide(left, scale, out=np.zeros_like(left), where=scale > 0)
+    z = np.divide(deviations, scale, out=np.zeros_like(deviations), where=scale > 0)
     return z[: len(reference)], z[len(reference) :]

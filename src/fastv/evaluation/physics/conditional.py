@@ -1,4 +1,4 @@
-"""Agreement in bins of incident energy and angle: is there a corner where the generator is worse than elsewhere?"""
+"""Agreement in bins of incident energy and angle: where is the generator worse than on average?"""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ F64 = NDArray[np.float64]
 
 
 def conditional(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Worst quantity of each bin of incident energy or angle, by the Kolmogorov-Smirnov test.
+    """The quantity that differs most in each bin of incident energy or angle, by the Kolmogorov-Smirnov test.
 
-    Every quantity of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES` is compared in every bin, its
-    dependence on energy taken out. One entry a bin: the quantity with the smallest p-value, and the pull of that
-    p-value after the number of quantities is allowed for. The difference is that of the means in units of the local
-    spread.
+    Every quantity of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES` is compared in every bin after
+    removing its dependence on energy (:func:`fastv.evaluation.physics.condition_bins.residuals`). The entry of a bin is
+    the quantity with the smallest p-value; its pull corresponds to that p-value corrected for the number of quantities,
+    its difference is that of the means in local standard deviations.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy and of angles.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy and of angles.
     """
     name, title = "conditional", "Agreement in bins of the condition"
-    definition = "Kolmogorov-Smirnov test of every shower quantity in bins of incident energy and angle, worst quantity"
+    definition = "Kolmogorov-Smirnov test in bins of incident energy and angle, the shower quantity that differs most"
     filled = [each for each in bins if each.filled]
     if not filled:
         return skipped(name, title, definition, "no bin has enough showers of both samples")
@@ -60,27 +60,27 @@ def conditional(reference: Observables, generated: Observables, bins: Sequence[C
 
 
 def population(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Part of the showers in each bin of incident energy and angle, absolute difference.
+    """Fraction of the showers in each bin of incident energy and angle, absolute difference.
 
-    Samples with other spectra cannot be compared by histograms over all energies; showers of a kind that are missing
-    altogether show up here. The pull is that of the exact test of :func:`fastv.evaluation.physics.tails.tail_p_value`.
+    It reveals different spectra, which spoil comparisons over all energies, and conditions without any showers. The
+    pull is that of the exact test of :func:`fastv.evaluation.physics.tails.tail_p_value`.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy and of angles.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy and of angles.
     """
     n, m = len(reference), len(generated)
     found = []
     for each in bins:
         ours, theirs = each.numbers
         size = deviations_of(tail_p_value(ours, n, theirs, m))
-        a, b = _part(ours, n), _part(theirs, m)
+        a, b = _fraction(ours, n), _fraction(theirs, m)
         pull = math.copysign(size, b.value - a.value)
         found.append(difference(each.words, a, b, low=each.low, high=each.high, deviations=pull))
-    definition = "part of the showers in bins of incident energy and angle"
+    definition = "fraction of the showers in bins of incident energy and angle"
     return compare("population", "Incident energies and angles", definition, found)
 
 
-def _part(count: int, total: int) -> Measured:
+def _fraction(count: int, total: int) -> Measured:
     value = count / max(1, total)
     return Measured(value=value, error=math.sqrt(value * (1 - value) / max(1, total)))

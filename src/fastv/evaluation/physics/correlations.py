@@ -1,4 +1,4 @@
-"""Correlations between layers and between voxels, all pairs, with errors that hold for any distribution."""
+"""Correlations of all pairs of layers and of voxels, with errors valid for any distribution."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from fastv.evaluation.statistics.measured import Measured
 F64 = NDArray[np.float64]
 
 OCCUPIED = 0.5
-"""Part of the showers that must have energy in a layer or voxel: rarer ones have no well-behaved correlation."""
+"""Fraction of the showers that must have energy in a layer or voxel; below, errors of correlations are unreliable."""
 _SHOWN = 100
 _LEAST = 300
 _BINS = 3
 _LARGEST = 0.9999
-"""Correlations nearer to one are those of the same thing twice."""
+"""Largest absolute correlation in Fisher's z, which diverges at 1."""
 
 
 @dataclass(frozen=True)
 class Correlations:
-    """Pearson correlations r of all pairs of K variables and their errors, (K, K).
+    """Pearson correlations ``r`` of all pairs of K variables and their errors ``error``, each (K, K).
 
-    ``fisher`` is z = artanh(r) and ``fisher_error`` its error, in which differences are more nearly normal.
+    Differences are closer to normally distributed in ``fisher``, z = artanh(r), with ``fisher_error``.
     """
 
     r: F64
@@ -51,21 +51,21 @@ class Correlations:
 
 
 def correlations(values: NDArray[np.floating]) -> Correlations:
-    """Pearson correlations of all pairs of columns, with errors that need no normal distribution.
+    """Pearson correlations of all pairs of columns, with errors that do not assume normal distributions.
 
-    With standardised columns u: r_ij = <u_i u_j>. A shower's influence on it is u_i u_j - r_ij (u_i^2 + u_j^2)/2, so
+    With standardised columns u, r_ij = <u_i u_j>. The influence of a shower is u_i u_j - r_ij (u_i^2 + u_j^2)/2, so
 
         n var(r_ij) = <u_i^2 u_j^2> - r_ij (<u_i^3 u_j> + <u_i u_j^3>)
                       + r_ij^2 (<u_i^4> + 2 <u_i^2 u_j^2> + <u_j^4>)/4,
 
-    four matrix products. For normal variables this is (1 - r^2)^2, the error behind Fisher's 1/sqrt(n - 3). A constant
-    column has r = 0 and no error.
+    from three matrix products. For normal variables this is (1 - r^2)^2, which gives Fisher's 1/sqrt(n - 3). A constant
+    column has r = 0 with error 0.
 
     Args:
         values: (n, K), any units.
 
     Source: Fisher, Metron 1 (1921) 3, for z; Browne, British Journal of Mathematical and Statistical Psychology 37
-    (1984) 62, for the variance without assumptions on the distribution.
+    (1984) 62, for the distribution-free variance.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(10_000, 2))
@@ -85,13 +85,13 @@ def correlations(values: NDArray[np.floating]) -> Correlations:
 
 
 def paired_error(a: NDArray[np.floating], b: NDArray[np.floating]) -> F64:
-    """Error of r_b - r_a where row i of both samples has the same condition, (K, K).
+    """Error (K, K) of r_b - r_a if row i of both samples has the same condition.
 
-    var(r_b - r_a) = var(r_a) + var(r_b) - 2 cov, the covariance from the products of the influences in
-    :func:`correlations`. What both samples share, such as the spread of the incident energies, drops out.
+    var(r_b - r_a) = var(r_a) + var(r_b) - 2 cov, with the covariance from products of the influences in
+    :func:`correlations`. Variation common to both samples, such as the spread of the incident energies, cancels.
 
     Args:
-        a, b: (n, K) each, rows in pairs.
+        a, b: (n, K) each, row i of both a pair.
     """
     u, v = _standardised(a), _standardised(b)
     n = len(u)
@@ -113,14 +113,15 @@ def paired_error(a: NDArray[np.floating], b: NDArray[np.floating]) -> F64:
 
 
 def layer_correlations(reference: Observables, generated: Observables) -> Comparison:
-    """Pearson correlation of the absolute energies of all pairs of layers over the full sample.
+    """Pearson correlation of the energies of all pairs of layers, over all incident energies, absolute difference.
 
-    This is the correlation the CaloChallenge publishes; most of it is the spread of the incident energies. Only layers
-    with 1 % of the reference's energy count: a few deep showers decide the correlations of the others. Where both
-    samples have the same incident energies shower by shower, errors are those of the pairs.
+    This is the correlation that the CaloChallenge publishes; it is mostly due to the spread of the incident energies.
+    Only layers with more than 1 % of the reference's energy are used, since a few deep showers determine the
+    correlations of the others. If both samples have the same incident energies, shower by shower, the errors are
+    those of :func:`paired_error`.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     a, b = reference.layer_energies, generated.layer_energies
@@ -136,12 +137,13 @@ def layer_correlations(reference: Observables, generated: Observables) -> Compar
 
 
 def fraction_correlations(reference: Observables, generated: Observables) -> Comparison:
-    """Correlation of E_layer/E_inc of all pairs of layers in bins of incident energy, by :func:`normal_scores`.
+    """Correlation of the normal scores of E_layer/E_inc for all pairs of layers, in bins of incident energy.
 
-    The incident energy is taken out, so that only fluctuations of showers of one energy are left.
+    The remaining dependence on the incident energy is subtracted, so that only the fluctuations between showers of one
+    energy contribute. See :func:`normal_scores`.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     name, title = "layer fraction correlations", "Correlations of layer fractions"
@@ -151,16 +153,17 @@ def fraction_correlations(reference: Observables, generated: Observables) -> Com
 
 
 def same_energies(a: F64, b: F64) -> bool:
-    """Whether two samples have the same incident energies shower by shower, to float32 precision."""
+    """Whether two samples have the same incident energies, shower by shower, to a relative precision of 1e-5."""
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-5, atol=0))
 
 
 def normal_scores(values: NDArray[np.floating]) -> F64:
-    """Each column replaced by the normal quantiles of its ranks, (n, K).
+    """Normal scores (n, K) of each column: the normal quantiles of its ranks.
 
-    u = Phi^-1((rank - 1/2)/n), equal values share their mean rank. Their Pearson correlation does not change under any
-    rising function of a variable, and no single shower can dominate it: energies of late layers and of voxels have
-    such long tails that two halves of one sample would otherwise differ by more than five standard deviations.
+    u = Phi^-1((rank - 1/2)/n), where equal values share their mean rank. The Pearson correlation of normal scores is
+    invariant under increasing functions of a variable, and no single shower can dominate it. Energies of late layers
+    and of voxels have such long tails that two halves of one sample would otherwise differ by more than five standard
+    deviations.
 
     Args:
         values: (n, K), any units.
@@ -176,13 +179,13 @@ def normal_scores(values: NDArray[np.floating]) -> F64:
 
 
 def coarse_correlations(reference: Observables, generated: Observables) -> Comparison:
-    """Correlation of E/E_inc of all pairs of coarse cells in bins of incident energy, by :func:`normal_scores`.
+    """Correlation of the normal scores of E/E_inc for all pairs of coarse cells, in bins of incident energy.
 
-    Coarse cells are sums over groups of layers, sectors of alpha and ranges of r, see
-    :mod:`fastv.evaluation.observables.coarse_cells`.
+    Coarse cells are groups of layers, sectors of alpha and ranges of r, see
+    :mod:`fastv.evaluation.observables.coarse_cells`; for the correlation see :func:`fraction_correlations`.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     labels = coarse_labels(reference.detector.mesh)
     name, title = "coarse cell correlations", "Correlations across the shower"
@@ -192,13 +195,13 @@ def coarse_correlations(reference: Observables, generated: Observables) -> Compa
 
 
 def voxel_correlations(reference: Observables, generated: Observables) -> Comparison:
-    """Correlation of E/E_inc of all pairs of the voxels that hold most energy, by :func:`normal_scores`.
+    """Correlation of the normal scores of E/E_inc for all pairs of the hottest voxels, in bins of incident energy.
 
-    In bins of incident energy. The voxels are the ``hot_voxels`` of the reference;
-    ``observe(generated, like=reference)`` takes the same.
+    The voxels are the ``hot_voxels`` of the reference, which ``observe(generated, like=reference)`` uses too; for the
+    correlation see :func:`fraction_correlations`.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     mesh = reference.detector.mesh
     name, title = "voxel correlations", "Correlations of single voxels"
@@ -209,7 +212,7 @@ def voxel_correlations(reference: Observables, generated: Observables) -> Compar
             name,
             title,
             definition,
-            "the samples were observed with different voxels (use observe(..., like=reference))",
+            "the samples were observed with different hot voxels; use observe(..., like=reference)",
         )
     labels = []
     for voxel in reference.hot_voxels:
@@ -222,7 +225,7 @@ def voxel_correlations(reference: Observables, generated: Observables) -> Compar
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Variables of both samples (N, K) and (M, K) whose pairs are compared in one place."""
+    """Variables of both samples, (N, K) and (M, K), whose pairs are compared at one place."""
 
     place: str
     labels: Sequence[str]
@@ -255,8 +258,8 @@ def _in_bins(
         if len(kept) < 2:
             continue
         energies = reference.incident_energies[each.reference], generated.incident_energies[each.generated]
-        left = [_detrended(normal_scores(x[:, kept]), e) for x, e in zip(inside, energies, strict=True)]
-        groups.append(_Pairs(f"{each.words}: ", [labels[i] for i in kept], left[0], left[1]))
+        scores = [_detrended(normal_scores(x[:, kept]), e) for x, e in zip(inside, energies, strict=True)]
+        groups.append(_Pairs(f"{each.words}: ", [labels[i] for i in kept], scores[0], scores[1]))
     if not groups:
         return skipped(name, title, definition, notes[0] if notes else "no pair has energy in most showers")
     found = _compare_all(name, title, definition, groups)
@@ -264,7 +267,7 @@ def _in_bins(
 
 
 def _detrended(values: F64, energies: F64) -> F64:
-    """Values (n, K) less a parabola in log E, so that a wide bin adds no correlation of its own."""
+    """Values (n, K) minus a fitted parabola in log E, since a trend within a wide bin would add correlation."""
     x = np.log(energies)
     x = (x - x.mean()) / max(float(x.std()), 1e-12)
     powers = np.stack([np.ones_like(x), x, x**2], axis=1)
@@ -289,7 +292,7 @@ def _compare_all(name: str, title: str, definition: str, groups: Sequence[_Pairs
         compared += len(rows)
         change = b.r[rows, columns] - a.r[rows, columns]
         scatter = np.sqrt(np.mean(a.error[rows, columns] ** 2 + b.error[rows, columns] ** 2))
-        chance = "" if group.paired else f", by chance about {scatter:.3g}"
+        chance = "" if group.paired else f", about {scatter:.3g} expected by chance"
         notes.append(f"{group.place}{len(rows)} pairs, rms difference {np.sqrt(np.mean(change**2)):.3g}{chance}")
         for k in np.argsort(-np.abs(pulls), kind="stable")[:_SHOWN]:
             i, j = rows[k], columns[k]
@@ -306,10 +309,10 @@ def _compare_all(name: str, title: str, definition: str, groups: Sequence[_Pairs
 
 
 def _error_of_difference(group: _Pairs) -> F64:
-    """Error of the difference of Fisher's z of both samples, (K, K).
+    """Error (K, K) of the difference of Fisher's z.
 
-    Of independent samples from both together, each standardised: where distributions have long tails the sample
-    without the rarest showers underestimates its error.
+    For independent samples it comes from the pooled sample, each part standardised: with long tails, a sample that
+    happens to lack the rarest showers underestimates its error.
     """
     if group.paired:
         r, s = correlations(group.reference).r, correlations(group.generated).r
@@ -330,11 +333,11 @@ def _standardised(values: NDArray[np.floating]) -> F64:
 
 
 def _occupied(samples: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
-    """Columns with energy in most showers of either sample."""
+    """Columns with energy in most showers of at least one sample."""
     return np.flatnonzero(np.any([(values > 0).mean(axis=0) > OCCUPIED for values in samples], axis=0))
 
 
 def _reason(columns: int, n: int, m: int) -> str:
     if columns < 2:
-        return "fewer than two layers have 1 % of the energy, and some in most showers"
+        return "fewer than two layers have more than 1 % of the energy and energy in most showers"
     return f"{n} and {m} showers, {_LEAST} of each are needed"

@@ -1,4 +1,4 @@
-"""Mean profiles along and across the shower, and their fluctuations, in bins of incident energy."""
+"""Mean longitudinal and lateral profiles, their fluctuations, and means of shower quantities by incident energy."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from fastv.evaluation.statistics.measured import Measured, mean, of_both, spread
 F64 = NDArray[np.float64]
 
 MIN_SHARE = 0.01
-"""Layers that hold less of the energy have no target, and no correlations."""
+"""Smallest fraction of the energy in a layer for its target, steps, fluctuations and correlations."""
 _LEAST_SHARE = 1e-3
-"""Part of the largest value below which a place is shown, not judged."""
+"""Fraction of the largest value below which a place is listed, not judged."""
 _FLUCTUATION_BINS = 5
 _LEAST = 200
 
 
 def layer_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Mean fraction E_layer/E_inc of every layer, relative difference; layers below 0.1 % of the largest do not count.
+    """Mean of E_layer/E_inc in every layer, relative difference; layers below 0.1 % of the largest are not judged.
 
     The mean is over bins of incident energy with the reference's weights, see
     :func:`fastv.evaluation.physics.condition_bins.stratified`.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     unit = depth_unit(reference.detector.mesh)
@@ -46,24 +46,24 @@ def layer_profile(reference: Observables, generated: Observables, bins: Sequence
 
 
 def layer_steps(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Energy of every layer less the mean of its neighbours, over the mean energy of the layer in the reference.
+    """Energy of every layer minus the mean of its neighbours, over the layer's mean energy in the reference.
 
-    Neighbouring layers fluctuate together, most of all at high energies, so that a layer that does not fit in between
-    shows far more clearly than in the profile itself: one with a wrong gain, or a seam between parts of a model. The
-    first and the last layer are compared with their one neighbour. Bins of incident energy are averaged with the
-    inverse of the variance of the difference as weight. Layers with less than 1 % of the energy in every bin are left
-    out. Absolute differences; a layer whose gain is off by x gives x, each of its neighbours about -x/2.
+    Adjacent layers fluctuate together, so a layer that does not fit between its neighbours, because of a wrong gain or
+    of a seam between parts of a model, is far more significant here than in the profile. The first and the last layer
+    have one neighbour each. Bins of incident energy are averaged with weights 1/variance of the difference. Layers with
+    at most 1 % of the energy in every bin are left out. Absolute differences: a layer whose gain is wrong by x gives x,
+    each of its neighbours about -x/2.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     name, title = "layer steps", "Layers against their neighbours"
-    definition = "energy of every layer less the mean of its neighbours, over the layer's mean energy in the reference"
+    definition = "layer energy minus the mean of the adjacent layers, over the layer's mean energy in the reference"
     mesh = reference.detector.mesh
     filled = [each for each in bins if each.filled]
     if mesh.n_layers < 3 or not filled:
-        return skipped(name, title, definition, "it needs three layers and enough showers of one energy")
+        return skipped(name, title, definition, "three layers and a bin of energy with enough showers are needed")
     x, y = (sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated))
     sums = np.zeros((5, mesh.n_layers))
     for each in filled:
@@ -72,7 +72,7 @@ def layer_steps(reference: Observables, generated: Observables, bins: Sequence[C
         with np.errstate(divide="ignore", invalid="ignore"):
             steps = [(values - _neighbours(values)) / energy for values in (a, b)]
             errors = [values.var(axis=0, ddof=1) / len(values) for values in steps]
-            # The variance of both together: that of one sample alone would prefer bins where it came out small.
+            # Pooled variance: weights from one sample alone would favour bins where its variance is low by chance.
             together = sum(values.var(axis=0, ddof=1) for values in steps) / 2 * (1 / len(a) + 1 / len(b))
         weight = np.where((energy > MIN_SHARE * energy.sum()) & (together > 0), 1 / together, 0.0)
         parts = [weight, steps[0].mean(axis=0), errors[0], steps[1].mean(axis=0), errors[1]]
@@ -95,17 +95,17 @@ def layer_steps(reference: Observables, generated: Observables, bins: Sequence[C
 
 
 def _neighbours(values: F64) -> F64:
-    """Mean of the layers before and after each layer (N, L); the one neighbour of the first and the last."""
+    """Mean of the layers before and after each layer (N, L); for the first and the last layer their one neighbour."""
     middle = (values[:, :-2] + values[:, 2:]) / 2
     return np.concatenate([values[:, 1:2], middle, values[:, -2:-1]], axis=1)
 
 
 def ring_profile(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Mean fraction E_ring/E_inc of every ring in r, relative difference; those below 0.1 % do not count.
+    """Mean of E_ring/E_inc in every ring in r, relative difference; rings below 0.1 % of the largest are not judged.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     edges = ring_edges(reference.detector.mesh)
     labels = [f"r {low:.4g} to {high:.4g} mm" for low, high in pairwise(edges)]
@@ -121,11 +121,11 @@ def ring_profile(reference: Observables, generated: Observables, bins: Sequence[
 def sparsity(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
     """Mean fraction of voxels below threshold in every layer, absolute difference.
 
-    Layers whose part of voxels above threshold is below 0.1 % of the largest do not count.
+    Layers whose fraction of voxels above threshold is below 0.1 % of the largest are not judged.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     labels = [f"layer {layer}" for layer in reference.detector.mesh.layer_ids]
     unit = depth_unit(reference.detector.mesh)
@@ -142,12 +142,12 @@ def sparsity(reference: Observables, generated: Observables, bins: Sequence[Cond
 def quantity_by_energy(
     name: str, reference: Observables, generated: Observables, bins: Sequence[ConditionBin]
 ) -> Comparison:
-    """Mean and standard deviation of a quantity of each shower in bins of incident energy, absolute differences.
+    """Mean and standard deviation of a shower quantity in bins of incident energy, absolute differences.
 
     Args:
-        name: of one of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`.
-        reference, generated: the two samples.
-        bins: of incident energy.
+        name: name of one of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     chosen = quantity(name)
     x, y = chosen.of(reference), chosen.of(generated)
@@ -170,14 +170,14 @@ def quantity_by_energy(
 
 
 def shower_moments(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Mean of every quantity of a shower over all energies, relative difference.
+    """Mean of every shower quantity, relative difference.
 
     Quantities are those of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`; means are over bins of
-    incident energy with the reference's weights.
+    incident energy with the reference's weights, see :func:`fastv.evaluation.physics.condition_bins.stratified`.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     values = [np.stack([each.of(sample) for each in QUANTITIES], axis=1) for sample in (reference, generated)]
     a, e, b, f = stratified(bins, values[0], values[1])
@@ -190,18 +190,18 @@ def shower_moments(reference: Observables, generated: Observables, bins: Sequenc
         )
         for i, each in enumerate(QUANTITIES)
     ]
-    definition = "mean over all showers of depth, width, extent and multiplicity"
+    definition = "mean of every shower quantity over all incident energies"
     return compare("shower moments", "Shower moments", definition, found, relative=True, notes=not_filled(bins))
 
 
 def fluctuations(reference: Observables, generated: Observables) -> Comparison:
-    """Standard deviation of E_layer/E_inc of every layer in bins of incident energy, relative difference.
+    """Standard deviation of E_layer/E_inc in every layer, in bins of incident energy, relative difference.
 
-    These are the fluctuations that sampling and the shower's development give to each layer. Layers with less than 1 %
-    of the energy in a bin are left out.
+    These are the sampling fluctuations and those of the shower development. Layers with at most 1 % of the energy in a
+    bin are left out.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     ids = reference.detector.mesh.layer_ids
     x, y = (sample.layer_energies / sample.incident_energies[:, None] for sample in (reference, generated))
@@ -222,7 +222,7 @@ def fluctuations(reference: Observables, generated: Observables) -> Comparison:
                     relative=True,
                 )
             )
-    definition = "standard deviation of E_layer/E_inc of every layer in bins of incident energy"
+    definition = "standard deviation of E_layer/E_inc in every layer, in bins of incident energy"
     return compare(
         "fluctuations", "Fluctuations of layer energies", definition, found, relative=True, notes=not_filled(bins)
     )
@@ -237,7 +237,7 @@ def _profile(
     *,
     empty: float = 0.0,
 ) -> Comparison:
-    """Means at every place; relative differences where ``empty``, the value of an empty place, is zero."""
+    """Compare means at every place; differences are relative if ``empty``, the value of an empty place, is 0."""
     name, title, definition, axis = words
     a, e, b, f = stratified(bins, values[0], values[1])
     content = np.maximum(np.abs(a - empty), np.abs(b - empty))

@@ -1,4 +1,4 @@
-"""Energy response and resolution against incident energy: linearity, and the fit of the resolution's terms."""
+"""Energy response, linearity and resolution as functions of incident energy, and a fit of the resolution's terms."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def response(reference: Observables, generated: Observables, bins: Sequence[Cond
     """Mean visible fraction <E_tot/E_inc> in bins of incident energy, relative difference.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy, see :func:`fastv.evaluation.physics.condition_bins.energy_bins`.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy, see :func:`fastv.evaluation.physics.condition_bins.energy_bins`.
     """
     definition = "mean of E_tot/E_inc in bins of incident energy"
     pairs = _in_bins(reference, generated, bins)
@@ -38,14 +38,14 @@ def response(reference: Observables, generated: Observables, bins: Sequence[Cond
 
 
 def linearity(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Response of each bin over the mean response of all bins: L_b = R_b/R with R = sum_b R_b/B.
+    """Response of each bin over the mean response of all bins, absolute difference.
 
-    A common scale error drops out, so that this shows a response that changes with energy in another way. The error of
-    L_b includes its part in R: var(L_b) = (s_b^2 (1 - 2 L_b/B) + L_b^2 sum_k s_k^2/B^2)/R^2.
+    L_b = R_b/R with R = sum_b R_b/B. A common scale error cancels; what remains is a different dependence on energy.
+    The error accounts for the contribution of R_b to R: var(L_b) = (s_b^2 (1 - 2 L_b/B) + L_b^2 sum_k s_k^2/B^2)/R^2.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     definition = "response of each bin of incident energy over the mean response of all bins"
     pairs = [(each, mean(a), mean(b)) for each, a, b in _in_bins(reference, generated, bins) if b.mean() > 0]
@@ -59,21 +59,23 @@ def linearity(reference: Observables, generated: Observables, bins: Sequence[Con
 
 
 def resolution_by_energy(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Resolution by the standard deviation, std/mean of E_tot/E_inc, in bins of incident energy, relative difference.
+    """Resolution as std/mean of E_tot/E_inc in bins of incident energy, relative difference.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     return _widths("std/mean", "standard deviation", resolution, reference, generated, bins)
 
 
 def central_resolution(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Resolution by half of the central 68.27 % over the mean of E_tot/E_inc, which tails do not move.
+    """Resolution as half of the central 68.27 % interval of E_tot/E_inc over its mean, relative difference.
+
+    In bins of incident energy; insensitive to tails.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     return _widths("central 68 %", "half of the central 68.27 %", resolution_68, reference, generated, bins)
 
@@ -100,9 +102,9 @@ def _widths(
 
 
 class ResolutionFit(BaseModel):
-    """Terms of the resolution: stochastic a in sqrt(GeV), noise b in GeV, constant c; a term that is off is None.
+    """Fitted terms of the resolution: stochastic a in sqrt(GeV), noise b in GeV, constant c.
 
-    ``covariance`` is that of the terms that are on, in the order a, b, c.
+    A term that was not fitted is None. ``covariance`` is that of the fitted terms, in the order a, b, c.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -131,11 +133,11 @@ class ResolutionPoint:
 
 
 def resolution_points(sample: Observables, masks: Sequence[NDArray[np.bool_]]) -> list[ResolutionPoint]:
-    """Resolution std/mean of each group of showers, to be fitted.
+    """Resolution std/mean of each group of showers, as input of :func:`fit_resolution`.
 
     Args:
-        sample: (N,) showers.
-        masks: which showers belong to each group (N,).
+        sample: observables of (N,) showers.
+        masks: for each group, the mask (N,) of its showers.
     """
     gev = sample.incident_energies / 1e3
     fractions = sample.visible_fraction
@@ -148,16 +150,16 @@ def resolution_points(sample: Observables, masks: Sequence[NDArray[np.bool_]]) -
 def fit_resolution(points: Sequence[ResolutionPoint], *, noise: bool = True, constant: bool = True) -> ResolutionFit:
     """Least-squares fit of sigma/mean = a/sqrt(E) (+) b/E (+) c, added in quadrature, E in GeV.
 
-    In a bin of finite width the expected square is a^2 <1/E> + b^2 <1/E^2> + c^2 with means over its showers, so that
-    wide bins do not bias the terms. Errors of the terms are those of the parameter covariance.
+    The square of the resolution in a bin is modelled as a^2 <1/E> + b^2 <1/E^2> + c^2 with means over its showers, so
+    that wide bins do not bias the terms. Errors of the terms come from the covariance of the fit.
 
     Args:
-        points: at least one more than terms.
+        points: at least one more than fitted terms.
         noise: whether the term b is fitted.
         constant: whether the term c is fitted.
 
     Raises:
-        ValueError: too few points, or the fit does not converge.
+        ValueError: there are too few points, a point has no error, or the fit does not converge.
 
     Source: Particle Data Group, Review of Particle Physics, calorimeters.
 
@@ -171,12 +173,12 @@ def fit_resolution(points: Sequence[ResolutionPoint], *, noise: bool = True, con
     """
     on = [True, noise, constant]
     if len(points) <= sum(on):
-        msg = f"{len(points)} points cannot determine {sum(on)} terms"
+        msg = f"{len(points)} points are too few to fit {sum(on)} terms"
         raise ValueError(msg)
     values = np.array([point.resolution.value for point in points])
     errors = np.array([point.resolution.error for point in points])
     if not (errors > 0).all():
-        msg = "a resolution has no error: all its showers have the same energy"
+        msg = "a resolution has no error: all showers of its bin have the same E_tot/E_inc"
         raise ValueError(msg)
     terms = np.array([[point.inverse, point.inverse_square, 1.0] for point in points])[:, on]
 
@@ -184,7 +186,7 @@ def fit_resolution(points: Sequence[ResolutionPoint], *, noise: bool = True, con
         result: F64 = np.sqrt(x @ np.square(parameters))
         return result
 
-    # The squares of the terms enter linearly: their solution, where it is positive, is where to start.
+    # The model is linear in the squares of the terms; their linear solution, if positive, is the starting point.
     squares = np.linalg.lstsq(terms / (2 * values * errors)[:, None], values**2 / (2 * values * errors), rcond=None)[0]
     smallest = (1e-3 * values.min()) ** 2 / terms.max(axis=0)
     try:
@@ -212,7 +214,10 @@ def fit_resolution(points: Sequence[ResolutionPoint], *, noise: bool = True, con
 
 
 def fit_determined(points: Sequence[ResolutionPoint]) -> ResolutionFit:
-    """Fit with as many terms as the points determine: a term smaller than its error is switched off, noise first.
+    """Fit the terms that the points determine: if a term is smaller than its error, b is dropped, then c.
+
+    Args:
+        points: see :func:`fit_resolution`.
 
     Raises:
         ValueError: not even the stochastic term can be fitted.
@@ -232,14 +237,18 @@ def fit_determined(points: Sequence[ResolutionPoint]) -> ResolutionFit:
 def resolution_fits(
     reference: Observables, generated: Observables, bins: Sequence[ConditionBin]
 ) -> tuple[ResolutionFit, ResolutionFit]:
-    """The fits of both samples with the same terms: those that the reference determines.
+    """Fits of :func:`fit_resolution` to both samples, with the terms that the reference determines.
+
+    Args:
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy, at least four of them filled.
 
     Raises:
-        ValueError: too few bins have enough showers, or a fit does not converge.
+        ValueError: too few bins have enough showers, or a fit is not possible.
     """
     filled = [each for each in bins if each.filled]
     if len(filled) < _LEAST_POINTS:
-        msg = f"{len(filled)} bins of incident energy have enough showers, the fit needs {_LEAST_POINTS}"
+        msg = f"the fit needs {_LEAST_POINTS} bins of incident energy with enough showers, there are {len(filled)}"
         raise ValueError(msg)
     own = fit_determined(resolution_points(reference, [each.reference for each in filled]))
     other = fit_resolution(
@@ -251,11 +260,11 @@ def resolution_fits(
 
 
 def resolution_terms(reference: Observables, generated: Observables, bins: Sequence[ConditionBin]) -> Comparison:
-    """Stochastic, noise and constant term of both samples from :func:`fit_resolution`, absolute differences.
+    """Stochastic, noise and constant term of the resolution from :func:`resolution_fits`, absolute differences.
 
     Args:
-        reference, generated: the two samples.
-        bins: of incident energy.
+        reference, generated: observables of (N,) and (M,) showers.
+        bins: bins of incident energy.
     """
     name, title = "resolution terms", "Terms of the resolution"
     definition = "fit of sigma/mean = a/sqrt(E) (+) b/E (+) c, E in GeV"
@@ -274,12 +283,12 @@ def resolution_terms(reference: Observables, generated: Observables, bins: Seque
     ]
     off = [label for label, term in (("noise", fits[0].noise), ("constant", fits[0].constant)) if term is None]
     if off:
-        notes.append(f"not determined by the reference and switched off: {' and '.join(off)} term")
+        notes.append(f"not determined by the reference and not fitted: {' and '.join(off)} term")
     return compare(name, title, definition, found, notes=[*notes, *not_filled(bins)])
 
 
 def _in_bins(a: Observables, b: Observables, bins: Sequence[ConditionBin]) -> list[tuple[ConditionBin, F64, F64]]:
-    """Visible fractions of both samples in each bin where there are enough showers and energy in the reference."""
+    """Visible fractions of both samples in each filled bin in which the reference has energy."""
     x, y = a.visible_fraction, b.visible_fraction
     pairs = [(each, x[each.reference], y[each.generated]) for each in bins if each.filled]
     return [pair for pair in pairs if pair[1].mean() > 0]

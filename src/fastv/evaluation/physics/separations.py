@@ -1,4 +1,4 @@
-"""Separation powers of all observables between two samples, by the binning of the CaloChallenge."""
+"""Separation powers of all observables between two samples, with the binning of the CaloChallenge."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from fastv.evaluation.observables.observe import Observables
 
 
 class Separation(BaseModel):
-    """Separation power of one observable; for an observable per layer the mean over the layers and the worst one.
+    """Separation power of one observable; for an observable per layer, the mean over layers and the largest value.
 
-    ``expected`` is the value that two samples of one distribution and of these sizes have by chance.
+    ``expected`` is the expectation for two samples of one distribution and of these sizes. ``worst_layer`` and the keys
+    of ``layers`` are layer numbers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,10 +38,10 @@ class Separation(BaseModel):
 
 
 def separations(reference: Observables, generated: Observables, edges: Binning) -> Iterator[Separation]:
-    """Separation power of every observable of each shower, of the voxel energies, and of every observable per layer.
+    """Separation power of every observable per shower, of the voxel energies, and of every observable per layer.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
         edges: binning of all histograms.
 
     Source: arXiv:2410.21611, section 4.

@@ -1,4 +1,4 @@
-"""Distributions of shower quantities as a whole and in their tails, and voxel energies out to the largest."""
+"""Distributions of shower quantities, their tails, and quantiles of voxel energies."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ F64 = NDArray[np.float64]
 PROBABILITIES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
 VOXEL_PROBABILITIES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 _LEAST_BEYOND = 5
-"""Showers that must lie beyond a quantile of the smaller sample."""
+"""Showers of the smaller sample that must be expected beyond a quantile."""
 _LEAST = 100
 
 
 def tail_p_value(beyond_a: int, n_a: int, beyond_b: int, n_b: int) -> float:
-    """Probability that two samples of one distribution share the entries beyond a common cut as unevenly.
+    """Probability that entries beyond a common cut divide at least as unevenly between two samples of one distribution.
 
-    Of all n_a + n_b entries the k = k_a + k_b largest lie beyond the cut; under the null hypothesis k_a is
-    hypergeometric. Two-sided, twice the smaller tail; exact for any distribution.
+    Of all n_a + n_b entries, k_a + k_b lie beyond the cut; under the null hypothesis k_a is hypergeometric. The p-value
+    is two-sided, twice the smaller tail, and exact for any distribution.
 
     Args:
-        beyond_a, beyond_b: entries beyond a quantile of both samples together.
+        beyond_a, beyond_b: entries k_a and k_b of each sample beyond the cut, a quantile of the pooled samples.
         n_a, n_b: sizes of the samples.
 
     Source: Fisher's exact test; Agresti, Categorical Data Analysis, section 3.5.
@@ -44,20 +44,20 @@ def tail_p_value(beyond_a: int, n_a: int, beyond_b: int, n_b: int) -> float:
 
 
 def distributions(reference: Observables, generated: Observables) -> Comparison:
-    """Distribution of every quantity of a shower, by the Kolmogorov-Smirnov test.
+    """Distribution of every shower quantity, by the Kolmogorov-Smirnov test.
 
-    The dependence on the incident energy is taken out first, see
-    :func:`fastv.evaluation.physics.condition_bins.residuals`: a change at one energy does not drown in the spread of
-    all. The difference given is the Wasserstein distance in units of the local spread, the pull that of the test's
-    p-value.
+    The dependence on the incident energy is removed first, see
+    :func:`fastv.evaluation.physics.condition_bins.residuals`; otherwise the spread of the energies would hide a change
+    at one of them. The difference is the Wasserstein distance in local standard deviations, the pull corresponds to the
+    p-value of the test.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
 
-    Source: Kolmogorov-Smirnov two-sample test; for the distance Villani, Optimal Transport, chapter 6.
+    Source: for the distance Villani, Optimal Transport, chapter 6.
     """
     name, title = "distributions", "Distributions of shower quantities"
-    definition = "Kolmogorov-Smirnov test of each quantity, its dependence on energy taken out; Wasserstein distance"
+    definition = "Kolmogorov-Smirnov test of each quantity, dependence on energy removed; Wasserstein distance"
     if min(len(reference), len(generated)) < _LEAST:
         return skipped(name, title, definition, f"{_LEAST} showers of both samples are needed")
     found = []
@@ -74,22 +74,22 @@ def distributions(reference: Observables, generated: Observables) -> Comparison:
 
 
 def quantity_tails(name: str, reference: Observables, generated: Observables) -> Comparison:
-    """Quantiles of a quantity from 0.1 % to 99.9 %, its dependence on energy taken out.
+    """Quantiles of a shower quantity from 0.1 % to 99.9 %, with its dependence on energy removed, absolute difference.
 
-    Errors of the quantiles come from order statistics; the pull from the exact test of :func:`tail_p_value` on how many
-    showers of each sample lie beyond the quantile of both together. Quantiles with fewer than five showers of either
-    sample beyond them are left out.
+    Errors of the quantiles come from order statistics; the pull is that of the exact test of :func:`tail_p_value` on
+    the numbers of showers beyond the quantile of the pooled samples. Quantiles with fewer than five showers of the
+    smaller sample expected beyond them are left out.
 
     Args:
-        name: of one of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`.
-        reference, generated: the two samples.
+        name: name of one of :data:`fastv.evaluation.observables.shower_shape.QUANTITIES`.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     of = quantity(name).of
     z, w = residuals(of(reference), of(generated), reference.incident_energies, generated.incident_energies)
     return _quantiles(
         f"tails of {name}",
         f"Tails of {name}",
-        f"quantiles of {name}, its dependence on incident energy taken out",
+        f"quantiles of {name}, dependence on incident energy removed",
         z,
         w,
         "local standard deviations",
@@ -97,10 +97,12 @@ def quantity_tails(name: str, reference: Observables, generated: Observables) ->
 
 
 def response_quantiles(reference: Observables, generated: Observables) -> Comparison:
-    """Quantiles of E_tot/E_inc from 0.1 % to 99.9 % over all incident energies, as they are.
+    """Quantiles of E_tot/E_inc from 0.1 % to 99.9 % over all incident energies, absolute difference.
+
+    Errors and pulls as in :func:`quantity_tails`; the dependence on energy is not removed.
 
     Args:
-        reference, generated: the two samples.
+        reference, generated: observables of (N,) and (M,) showers.
     """
     definition = "quantiles of E_tot/E_inc over all incident energies"
     name, title = "visible fraction quantiles", "Quantiles of the visible fraction"
@@ -110,19 +112,24 @@ def response_quantiles(reference: Observables, generated: Observables) -> Compar
 def voxel_quantiles(reference: Observables, generated: Observables) -> Comparison:
     """Quantiles of the energies of all voxels with a signal, from 0.1 % to 99.9 %, relative difference.
 
-    From the voxel spectrum: within a bin of it entries are spread evenly in log E. Voxels of one shower are
-    correlated, so the error of the fraction F below a cut is that of a ratio of sums over showers,
-    var(F) = sum_i (k_i - F n_i)^2/(sum_i n_i)^2, and the error of the quantile is that over the density. The pull is
-    that of the fractions at the reference's quantile. The last entry compares the largest voxel of each shower over
-    the incident energy, on average.
+    They are computed from the voxel spectrum, assuming that entries are uniform in log E within a bin. Voxels of one
+    shower are correlated, so the error of the fraction F below a cut is that of a ratio of sums over showers,
+    var(F) = sum_i (k_i - F n_i)^2/(sum_i n_i)^2, and the error of the quantile is that divided by the density. The pull
+    is that of the fractions below the reference's quantile. The last entry is the mean of the largest voxel energy of
+    each shower over the incident energy.
 
     Args:
-        reference, generated: the two samples, with the same ``voxel_edges``.
+        reference, generated: observables of (N,) and (M,) showers, with the same ``voxel_edges``.
     """
     name, title = "voxel quantiles", "Tails of the voxel energies"
     definition = "quantiles of the energies of all voxels with a signal; largest voxel of a shower over E_inc"
     if not np.array_equal(reference.voxel_edges, generated.voxel_edges):
-        return skipped(name, title, definition, "the samples were observed with different voxel edges")
+        return skipped(
+            name,
+            title,
+            definition,
+            "the samples were observed with different voxel edges; use observe(..., like=reference)",
+        )
     if (
         min(len(reference), len(generated)) < _LEAST
         or min(int(s.voxel_counts.sum()) for s in (reference, generated)) == 0
@@ -158,7 +165,7 @@ def _quantiles(name: str, title: str, definition: str, a: F64, b: F64, unit: str
         cut = float(np.quantile(both, p))
         counts = [int((x <= cut).sum() if p <= 0.5 else (x > cut).sum()) for x in (a, b)]
         size = deviations_of(tail_p_value(counts[0], len(a), counts[1], len(b)))
-        # More entries below a low cut, or fewer above a high one, is a smaller quantile.
+        # More entries below a low cut, or fewer above a high one, mean a smaller quantile.
         more = counts[1] / len(b) - counts[0] / len(a)
         sign = -more if p <= 0.5 else more
         found.append(
@@ -179,12 +186,12 @@ def _cumulative(sample: Observables) -> F64:
 
 
 def _spectrum_quantile(sample: Observables, p: float) -> float:
-    """Energy below which a part p of the voxels lies, MeV."""
+    """Energy in MeV below which a fraction p of the voxels lies."""
     return float(np.exp(np.interp(p, _cumulative(sample), np.log(sample.voxel_edges))))
 
 
 def _fraction_below(sample: Observables, cut: float) -> Measured:
-    """Part of the voxels below a cut in MeV, with the error that showers as a whole give it."""
+    """Fraction of the voxels below a cut in MeV; its error accounts for correlations within a shower."""
     position = float(np.interp(math.log(cut), np.log(sample.voxel_edges), np.arange(len(sample.voxel_edges))))
     whole = min(int(position), sample.voxel_counts.shape[1] - 1)
     below = sample.voxel_counts[:, :whole].sum(axis=1, dtype=np.float64)
@@ -196,7 +203,7 @@ def _fraction_below(sample: Observables, cut: float) -> Measured:
 
 
 def _with_error(sample: Observables, p: float) -> Measured:
-    """Quantile of the voxel energies in MeV: the error of the fraction, carried over by the slope of the spectrum."""
+    """Quantile of the voxel energies in MeV; its error is that of the fraction, propagated through the spectrum."""
     value = _spectrum_quantile(sample, p)
     step = _fraction_below(sample, value).error
     low, high = (_spectrum_quantile(sample, min(1.0, max(0.0, p + sign * step))) for sign in (-1, 1))

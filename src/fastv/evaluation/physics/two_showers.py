@@ -1,12 +1,12 @@
-"""Two showers close together: are they told from one as well as in full simulation?
+"""Two-shower separation: are two overlapping showers distinguished from one as well as in full simulation?
 
-A photon pair of a high-energy neutral pion leaves two showers that overlap. Whether they are told from a single one
-depends on the lateral shape of each shower, and a generator that blurs it spoils the separation although its averages
-are right. Here single showers and pairs are made from each sample, and told apart by one and the same discriminant.
+The two photons of a high-energy neutral pion produce overlapping showers. Whether they are distinguished from a single
+shower depends on the lateral shape of each one; a generator that blurs it spoils the separation even if its averages
+are right. Here single showers and pairs are made from each sample and separated by the same discriminant.
 
-Approximations, the same for both samples: showers are summed over the layers; within a cell energy is spread evenly;
-cells are laid onto square pixels as wide as a cell in r, each shower of a pair moved by half of the distance; the
-readout threshold is that of the single showers; pairs have about equal energies.
+Approximations, the same for both samples: showers are summed over the layers; energy is uniform within a cell; cells
+are mapped onto square pixels as wide as a cell in r, with each shower of a pair shifted by half of the distance; the
+readout threshold is that of the single showers; the two showers of a pair have about equal energies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastv.evaluation.statistics.measured import Measured
 F64 = NDArray[np.float64]
 
 FAKE_RATE = 0.1
-"""Part of the reference's single showers that the cut takes for two."""
+"""Fraction of the reference's single showers that the cut accepts as pairs."""
 _CELLS_APART = (0.25, 0.5, 1.0, 2.0)
 _MOST_SHOWERS = 9000
 _LEAST_PAIRS = 100
@@ -35,15 +35,15 @@ _LARGEST_STEP = 0.15
 
 
 def resampling(mesh: ReadoutMesh, pixels: F64, shift: float) -> F64:
-    """Weights (cells, pixels^2) that lay a layer's cells, moved by ``shift`` mm in x, onto square pixels.
+    """Weights (cells, P^2) that map the cells of a layer, shifted by ``shift`` mm in x, onto P x P square pixels.
 
-    Each cell is filled with points of equal area and each point belongs to the pixel it falls into. Energy outside the
+    Each cell is represented by 64 points of equal area, each assigned to the pixel that contains it. Energy outside the
     pixels is lost.
 
     Args:
         mesh: a regular mesh.
-        pixels: rising edges of the pixels in x and in y (P + 1,), mm.
-        shift: mm.
+        pixels: increasing edges of the pixels in x and in y (P + 1,), mm.
+        shift: displacement in x, mm.
 
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=1, alpha_cells=4, r_cells=2, layer_thickness=1, r_size=1)
@@ -54,7 +54,7 @@ def resampling(mesh: ReadoutMesh, pixels: F64, shift: float) -> F64:
     _, n_alpha, n_r = mesh.shape
     edges = np.asarray(mesh.blocks[0].r_edges)
     inside = (np.arange(_POINTS) + 0.5) / _POINTS
-    # Equal steps in r^2 have equal areas.
+    # Equal steps in r^2 give equal areas.
     r = np.sqrt(edges[:-1, None] ** 2 + inside * np.diff(edges**2)[:, None])  # (r, points)
     alpha = -np.pi + 2 * np.pi / n_alpha * (np.arange(n_alpha)[:, None] + inside)  # (alpha, points)
     x = (r[None, :, :, None] * np.cos(alpha)[:, None, None, :] + shift).reshape(n_alpha * n_r, -1)
@@ -69,14 +69,14 @@ def resampling(mesh: ReadoutMesh, pixels: F64, shift: float) -> F64:
 
 
 def lateral_features(images: NDArray[np.floating], pixels: F64) -> F64:
-    """What one and two showers differ in: (n, 4) from images (n, P^2).
+    """Features (n, 4) in which one and two showers differ.
 
-    Logarithms of the larger and of the smaller eigenvalue of the tensor of second moments about the centre of energy,
-    which are the squared widths along the two principal axes; the part of the energy in the hottest 3 x 3 pixels; and
-    the logarithm of the total energy, with which all of these change.
+    Logarithms of the larger and of the smaller eigenvalue of the tensor of second moments about the centre of energy in
+    mm^2, the squared widths along the principal axes; the fraction of the energy in the hottest 3 x 3 pixels; and the
+    logarithm of the total energy in MeV, on which all of these depend.
 
     Args:
-        images: pixel energies, row by row, MeV; with energy in each.
+        images: pixel energies (n, P^2), row by row, MeV; none without energy.
         pixels: edges of the pixels (P + 1,), mm.
 
     Example:
@@ -91,7 +91,7 @@ def lateral_features(images: NDArray[np.floating], pixels: F64) -> F64:
     total = grid.sum(axis=(1, 2))
     along_x, along_y = grid.sum(axis=1) / total[:, None], grid.sum(axis=2) / total[:, None]
     x, y = along_x @ centres, along_y @ centres
-    # Pixels of width p hold a variance of p^2/12 that no point has: it keeps the logarithms finite.
+    # The variance p^2/12 of a pixel of width p keeps the logarithms finite.
     own = float(np.mean(np.diff(pixels))) ** 2 / 12
     xx, yy = along_x @ centres**2 - x**2 + own, along_y @ centres**2 - y**2 + own
     xy = np.einsum("nij,i,j->n", grid, centres, centres, optimize=True) / total - x * y
@@ -103,10 +103,10 @@ def lateral_features(images: NDArray[np.floating], pixels: F64) -> F64:
 
 @dataclass(frozen=True)
 class Overlays:
-    """Which showers stand alone and which are laid over each other, with about equal energies of both kinds.
+    """Rows of single showers and of showers to overlay in pairs; entry i of each has about the same energy.
 
     Attributes:
-        single: rows (k,).
+        single: rows of the single showers (k,).
         first, second: rows of the two showers of each pair (k,).
     """
 
@@ -119,15 +119,15 @@ class Overlays:
 
 
 def choose_overlays(incident_energies: F64, seed: int = 0) -> Overlays:
-    """Choose pairs and single showers of the same energy; no shower is used twice.
+    """Choose pairs and single showers of about the same energy; no shower is used twice.
 
-    Showers sorted by energy are taken in threes: one, by lot, stays alone and the other two make a pair. Then each pair
-    gets a single shower within 15 % of its energy; what finds no partner is left out. Only the energies and the seed
-    decide, so that samples with the same energies have the same roles.
+    Of every three showers adjacent in energy, a random one stays single and the other two form a pair. Each pair is
+    then matched to a single shower within 15 % of its total energy; unmatched ones are left out. The choice depends
+    only on the energies and the seed, so it is the same for samples with the same energies.
 
     Args:
         incident_energies: (N,) MeV.
-        seed: of the lots.
+        seed: seed of the random choices.
 
     Example:
         >>> chosen = choose_overlays(np.geomspace(1e3, 1e6, 3000))
@@ -143,7 +143,7 @@ def choose_overlays(incident_energies: F64, seed: int = 0) -> Overlays:
     together = np.log(incident_energies[first] + incident_energies[second])
     alone = np.log(incident_energies[single])
     matched: list[tuple[int, int]] = []
-    # In an order by lot, so that neither the larger nor the smaller of two neighbours is preferred.
+    # In random order, so that neither the larger nor the smaller energy is preferred.
     for pair in rng.permutation(len(together)):
         nearest = int(np.argmin(np.abs(alone - together[pair])))
         if abs(alone[nearest] - together[pair]) < _LARGEST_STEP:
@@ -155,23 +155,23 @@ def choose_overlays(incident_energies: F64, seed: int = 0) -> Overlays:
 
 
 def two_showers(reference: Observables, generated: Observables, seed: int = 0) -> Comparison:
-    """How well two showers are told from one, at distances of a quarter to two cells in r, absolute differences.
+    """Separation of two showers from one at distances of a quarter to two cells in r, absolute differences.
 
-    A linear discriminant of :func:`lateral_features` is trained on the reference alone and applied to both samples:
-    what an analysis that was tuned on full simulation would see. It is trained on each half of the reference in turn
-    and applied to the other half, and to the corresponding half of the generated sample. Compared are the area under
-    the ROC curve, and the parts of pairs and of single showers above the cut that takes 10 % of the reference's single
-    showers (of the training half) for two. See the head of this module for the approximations.
+    A linear discriminant of :func:`lateral_features` is trained on the reference alone and applied to both samples, as
+    an analysis tuned on full simulation would be. It is trained on each half of the reference in turn and applied to
+    the other half, and to the corresponding half of the generated sample. Compared are the area under the ROC curve and
+    the fractions of pairs and of single showers above the cut that accepts 10 % of the single showers of the training
+    half as pairs. The module's docstring lists the approximations.
 
     Args:
-        reference, generated: the two samples, with a ``lateral_map``.
-        seed: of the choice of showers, see :func:`choose_overlays`.
+        reference, generated: observables of (N,) and (M,) showers on a regular mesh.
+        seed: seed for the choice of showers, see :func:`choose_overlays`.
     """
     name, title = "two showers", "Separation of two showers"
     definition = "two overlaid showers against one of the same energy by a linear discriminant trained on the reference"
     mesh = reference.detector.mesh
     if reference.lateral_map is None or generated.lateral_map is None or mesh.blocks[0].alpha_cells < 4:
-        reason = "it needs one segmentation for all layers, with at least 4 cells in alpha"
+        reason = "all layers must have the same segmentation, with at least 4 cells in alpha"
         return skipped(name, title, definition, reason)
     samples = [
         (each.reshape(len(each), -1), choose_overlays(energies, seed))
@@ -182,7 +182,7 @@ def two_showers(reference: Observables, generated: Observables, seed: int = 0) -
     ]
     numbers = [len(chosen) for _, chosen in samples]
     if min(numbers) < _LEAST_PAIRS:
-        reason = f"{numbers[0]} and {numbers[1]} pairs with a single shower of their energy, {_LEAST_PAIRS} are needed"
+        reason = f"{numbers[0]} and {numbers[1]} pairs matched to a single shower, {_LEAST_PAIRS} of each are needed"
         return skipped(name, title, definition, reason)
     cell = float(np.diff(mesh.blocks[0].r_edges).min())
     reach = math.ceil((mesh.blocks[0].r_edges[-1] + max(_CELLS_APART) * cell / 2) / cell)
@@ -200,7 +200,7 @@ def two_showers(reference: Observables, generated: Observables, seed: int = 0) -
 
 
 def _features(images: F64, pixels: F64) -> F64:
-    # A shower without energy has no shape; the smallest number gives it that of a flat image.
+    # A shower without energy gets the shape of a uniform image.
     return lateral_features(np.where(images.sum(axis=1, keepdims=True) > 0, images, 1e-30), pixels)
 
 
@@ -225,7 +225,7 @@ def _told_apart(where: str, distance: float, two: list[F64], one: list[F64]) -> 
     for kind, label in ((0, "pairs taken for two"), (1, "single showers taken for two")):
         sizes = [sum(len(score) for score in scores[sample][kind]) for sample in (0, 1)]
         rates = [above[sample, kind] / sizes[sample] for sample in (0, 1)]
-        # With the rate of both together an empty side has an error too.
+        # With the pooled rate, a sample with a rate of 0 has an error too.
         rate = above[:, kind].sum() / sum(sizes)
         errors = [math.sqrt(rate * (1 - rate) / size) for size in sizes]
         parts = [Measured(value=float(r), error=e) for r, e in zip(rates, errors, strict=True)]

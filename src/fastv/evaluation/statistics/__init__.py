@@ -1,1 +1,1 @@
-"""Estimates with their errors, what chance alone gives, and the record of a comparison."""
+"""Estimates with errors, expectations under chance, and the record of a comparison."""

@@ -1,8 +1,8 @@
-"""What chance alone gives: distances of relabelled showers, and matched halves of a sample.
+"""What chance alone gives: permutation tests of distances, and matched halves of a sample.
 
-If reference and generated showers of one incident energy follow one distribution, it does not matter which is called
-which. So a distance is computed again and again with the labels shuffled; its mean is the floor at these very sizes,
-its spread the scale on which the distance counts. No second sample of full simulation is needed.
+If reference and generated showers of the same incident energy follow one distribution, their labels are exchangeable.
+A distance is therefore recomputed many times with the labels shuffled: its mean is the floor for these sample sizes,
+its standard deviation the scale on which to judge the distance. No second sample of full simulation is needed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pydantic import BaseModel, ConfigDict
 F64 = NDArray[np.float64]
 
 _BLOCK = 8
-"""Showers of neighbouring energies among which labels are shuffled."""
+"""Number of showers, adjacent in incident energy, among which labels are shuffled."""
 
 
 class Chance(BaseModel):
-    """A distance against its values with shuffled labels.
+    """A distance compared with its values for shuffled labels.
 
-    ``observed`` is the distance with the true labels and ``expected`` its mean with shuffled ones: what two samples of
-    one distribution and these sizes give. ``spread`` is their standard deviation, ``pull`` (observed - expected)/spread
-    and ``p_value`` the share of labellings, the true one among them, that are at least as far out; with R
-    ``relabellings`` it is never below 1/(R + 1), so that for clear differences the pull tells more. The pull is None
-    where shuffling changes nothing and yet the distance differs.
-    ``within_energies`` says whether labels were shuffled among showers of neighbouring incident energy only.
+    ``observed`` is the distance with the true labels and ``expected`` its mean with shuffled ones: the expectation for
+    two samples of one distribution and of these sizes. ``spread`` is their standard deviation, ``pull`` (observed -
+    expected)/spread and ``p_value`` the fraction of labellings, including the true one, that are at least as extreme.
+    With R ``relabellings`` the p-value cannot be below 1/(R + 1), so for clear differences use the pull. The pull is
+    None if all shuffled values are equal and the observed one differs. ``within_energies`` tells whether labels were
+    shuffled only among showers of similar incident energy.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,13 +42,13 @@ class Chance(BaseModel):
 
 
 def judge_by_chance(observed: float, relabelled: F64, *, two_sided: bool, within_energies: bool) -> Chance:
-    """Put a distance beside its values (R,) with shuffled labels.
+    """Compare a distance with its values for shuffled labels.
 
     Args:
         observed: the distance with the true labels.
-        relabelled: the same for each labelling of :func:`shuffled_labels`, at least two.
-        two_sided: whether values far below the mean count as much as those far above.
-        within_energies: whether the labels kept to neighbouring energies.
+        relabelled: the distance (R,) for each labelling of :func:`shuffled_labels`, R >= 2.
+        two_sided: whether values far below the mean are as extreme as those far above.
+        within_energies: whether labels were shuffled among showers of similar energy only.
 
     Source: Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39, arXiv:1603.05766: p = (b + 1)/(R + 1).
 
@@ -76,19 +76,19 @@ def judge_by_chance(observed: float, relabelled: F64, *, two_sided: bool, within
 def shuffled_labels(
     reference: int, generated: int, relabellings: int, *, energies: tuple[F64, F64] | None = None, seed: int
 ) -> NDArray[np.bool_]:
-    """Labels (R, N + M) of pooled showers, true for "reference", with N of each row true.
+    """Shuffled labels (R, N + M) of pooled showers, true for "reference", with N of each row true.
 
-    With ``energies``, all showers are ordered by incident energy and labels are shuffled within runs of 8, more where
-    the samples differ in size. Then samples generated at the reference's own energies are not taken to be independent
-    of it, which would make any test blind, and a difference of the energy spectra alone is no difference. Showers of
-    equal energy are put in random order.
+    With ``energies``, showers are ordered by incident energy, those of equal energy at random, and labels are shuffled
+    within blocks of 8 consecutive showers (more if the samples differ in size). A sample generated at the energies of
+    the reference is not independent of it, and shuffling over all energies would hide differences; nor does a
+    difference of the energy spectra alone count as a difference of the showers.
 
     Args:
-        reference: number N of showers in the first sample; rows 0 to N - 1 of the pool.
-        generated: number M in the second.
+        reference: number N of reference showers, rows 0 to N - 1 of the pool.
+        generated: number M of generated showers.
         relabellings: number R of labellings.
         energies: incident energies (N,) and (M,) in MeV, or None to shuffle over all showers.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Example:
         >>> shuffled_labels(2, 2, 3, seed=1).sum(axis=1)
@@ -111,10 +111,13 @@ def shuffled_labels(
 
 
 def matched_halves(incident_energies: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of two halves of a sample with matched incident energies, in the order of energy.
+    """Row indices of two halves of a sample with matched incident energies, both in order of energy.
 
-    Showers in the order of incident energy are dealt a, b, b, a, so that neither half gets the higher energy of every
-    pair. Entry i of both halves is one pair: classifiers, which split samples by position, keep pairs together.
+    Showers sorted by incident energy are dealt a, b, b, a, so that neither half always gets the higher energy of a
+    pair. Entries i of both halves form a pair; classifiers, which split samples by position, keep pairs together.
+
+    Args:
+        incident_energies: (N,), any unit.
 
     Example:
         >>> matched_halves(np.array([4.0, 1.0, 2.0, 3.0]))

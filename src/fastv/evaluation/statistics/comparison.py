@@ -1,4 +1,4 @@
-"""One quantity of two samples at one or many places: differences with errors, pulls, and how likely by chance."""
+"""One quantity of two samples at one or many places: differences with errors, pulls and a p-value."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict
 from fastv.evaluation.statistics.measured import Measured, pull, ratio, smallest_of, two_sided
 
 Status = Literal["agrees", "undecided", "differs", "not judged"]
-"""What every judgement says.
+"""The outcome of every judgement.
 
-``agrees``: no difference that chance does not explain, or within the target. ``undecided``: a difference that is real
-but small, or that more showers must decide. ``differs``: a difference that matters. ``not judged``: could not be
-judged.
+``agrees``: chance explains all differences, or they are within the target. ``undecided``: a difference that is real
+but small, or that needs more showers to decide. ``differs``: a difference that matters. ``not judged``: no judgement
+was possible.
 """
 SURE = 1e-3
-"""Probability that chance alone makes any comparison of two samples of one distribution stand out."""
+"""Upper limit of the probability that any comparison of two samples of one distribution stands out by chance."""
 _LISTED = 400
-"""Differences that a comparison lists at most; of more, those with the largest pulls."""
+"""Largest number of differences that a comparison lists, those with the largest pulls."""
 
 
 class _Record(BaseModel):
@@ -30,9 +30,9 @@ class _Record(BaseModel):
 class Difference(_Record):
     """One quantity in both samples at one place.
 
-    ``difference`` is generated over reference minus one in a relative comparison, generated minus reference in any
-    other, and ``pull`` its size in units of its error. ``low`` and ``high`` are the place on the comparison's axis,
-    where it has one. What is not ``judged`` is shown only: there is too little here.
+    ``difference`` is generated/reference - 1 in a relative comparison, otherwise generated - reference; ``pull`` is the
+    difference in units of its error. ``low`` and ``high`` bound the place on the comparison's axis, if it has one. A
+    place with too little energy is listed but not ``judged``.
     """
 
     where: str
@@ -48,9 +48,10 @@ class Difference(_Record):
 class Comparison(_Record):
     """One quantity of two samples, at one or many places.
 
-    ``compared`` differences were judged; ``differences`` lists them in the order of the axis, or of many those with the
-    largest pulls. ``p_value`` is the probability that chance alone makes the largest pull of all of them as large.
-    ``skipped`` gives the reason where nothing could be compared; ``notes`` tell what was left out or assumed.
+    ``compared`` is the number of differences judged; ``differences`` lists them in the order of the axis, only those
+    with the largest pulls if there are many. ``p_value`` is the probability that chance alone makes the largest of all
+    these pulls at least as large. ``skipped`` gives the reason if nothing could be compared; ``notes`` state what was
+    left out or assumed.
     """
 
     name: str
@@ -67,11 +68,11 @@ class Comparison(_Record):
 
     @property
     def worst(self) -> Difference | None:
-        """The difference with the largest pull."""
+        """The judged difference with the largest absolute pull, None if there is none."""
         return max((d for d in self.differences if d.judged), key=lambda d: abs(d.pull), default=None)
 
     def at(self, where: str) -> Difference | None:
-        """The difference at one place by its name."""
+        """The difference at the place of this name, None if it is not listed."""
         return next((d for d in self.differences if d.where == where), None)
 
     @property
@@ -103,12 +104,12 @@ def difference(
 
     Args:
         where: the place, in words.
-        reference, generated: the quantity in both, errors independent unless ``error`` is given.
-        relative: generated/reference - 1 instead of generated - reference.
-        error: error of the difference, where the samples are not independent.
-        low, high: the place on the comparison's axis.
-        deviations: the pull, where a better one is known than difference over error.
-        judged: whether it counts, or is shown only.
+        reference, generated: the quantity in both samples; errors are independent unless ``error`` is given.
+        relative: compute generated/reference - 1 instead of generated - reference.
+        error: error of the difference, if the samples are not independent.
+        low, high: bounds of the place on the comparison's axis.
+        deviations: the pull, if a better one than difference over error is known.
+        judged: whether the difference counts or is only listed.
 
     Example:
         >>> a, b = Measured(value=2.0, error=0.03), Measured(value=2.1, error=0.04)
@@ -128,7 +129,7 @@ def difference(
         reference=reference,
         generated=generated,
         difference=found,
-        # In a ratio an empty sample has no error: the pull is that of the plain difference.
+        # The ratio to an empty sample has no useful error, so the pull is that of the absolute difference.
         pull=pull(change) if deviations is None else deviations,
         low=low,
         high=high,
@@ -150,12 +151,12 @@ def compare(
 ) -> Comparison:
     """A comparison from its differences, with the p-value of the largest pull.
 
-    Differences that are not defined are left out; a comparison without any is skipped.
+    Differences with a pull of NaN are left out; without any judged difference the comparison is skipped.
 
     Args:
         name, title, definition, unit, relative, axis, notes: see :class:`Comparison`.
-        differences: what was found, or the largest of it.
-        compared: how many were looked at, if more than are given.
+        differences: all differences, or those with the largest pulls.
+        compared: number of places examined, if more than are given.
 
     Example:
         >>> one, other = Measured(value=1.0, error=0.1), Measured(value=1.1, error=0.1)
@@ -186,7 +187,7 @@ def compare(
 
 
 def skipped(name: str, title: str, definition: str, reason: str) -> Comparison:
-    """A comparison that could not be made, and why.
+    """A comparison that could not be made, with the reason.
 
     Example:
         >>> skipped("response", "Response", "mean of E_tot/E_inc", "no shower").words

@@ -1,6 +1,6 @@
 """Estimates with their statistical errors: means, resolutions, ratios.
 
-All errors are one standard deviation and follow from the samples alone (delta method), so that they repeat exactly.
+All errors are one standard deviation, derived analytically from the samples, without random numbers.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def mean(values: Floats) -> Measured:
 
 
 def spread(values: Floats) -> Measured:
-    """Standard deviation s with its error, var(s) = (m4 - s^4 (n - 3)/(n - 1))/(4 n s^2).
+    """Standard deviation s and its error, var(s) = (m4 - s^4 (n - 3)/(n - 1))/(4 n s^2).
 
     Args:
-        values: (n,), any unit, n >= 4; m4 is their fourth central moment.
+        values: (n,), any unit, n >= 4, with fourth central moment m4.
 
     Source: Kenney and Keeping, Mathematics of Statistics, variances of sample moments.
 
@@ -67,10 +67,10 @@ def spread(values: Floats) -> Measured:
 
 
 def resolution(values: Floats) -> Measured:
-    """Relative width std/mean with its error.
+    """Relative width std/mean and its error.
 
-    With s the standard deviation, its error from :func:`spread`, m the mean and m3 the third central moment,
-    cov(m, s) = m3/(2 n s), so that tails and skewness count in the error.
+    The error combines those of the mean m and of the standard deviation s (:func:`spread`) with their covariance
+    m3/(2 n s), where m3 is the third central moment: it includes tails and skewness.
 
     Args:
         values: (n,), any unit, n >= 4, with a mean above zero.
@@ -92,10 +92,10 @@ def resolution(values: Floats) -> Measured:
 
 
 def resolution_68(values: Floats) -> Measured:
-    """Robust relative width: half of the central 68.27 % interval over the mean, with its error.
+    """Robust relative width: half of the central 68.27 % interval over the mean, and its error.
 
-    The error of a quantile q_p is sqrt(p(1 - p)/n)/f(q_p); the density f comes from the neighbouring quantiles at
-    p +- 2 sqrt(p(1 - p)/n). Tails do not move it; for a normal distribution it equals std/mean.
+    The error of a quantile q_p is sqrt(p(1 - p)/n)/f(q_p); the density f is estimated from the quantiles at
+    p +- 2 sqrt(p(1 - p)/n). The width is insensitive to tails; for a normal distribution it equals std/mean.
 
     Args:
         values: (n,), any unit, n >= 4, with a mean above zero.
@@ -113,9 +113,9 @@ def resolution_68(values: Floats) -> Measured:
     width = float(high - low) / 2
     # By symmetry both quantiles have the same binomial step.
     step = math.sqrt(_LOWER_68 * (1 - _LOWER_68) / n)
-    # Nearer neighbours would know the density badly.
-    beside = 2 * step
-    wanted = [_LOWER_68 - beside, _LOWER_68 + beside, _UPPER_68 - beside, _UPPER_68 + beside]
+    # A smaller offset would give a noisy estimate of the density.
+    offset = 2 * step
+    wanted = [_LOWER_68 - offset, _LOWER_68 + offset, _UPPER_68 - offset, _UPPER_68 + offset]
     around = np.quantile(x, np.clip(wanted, 0, 1))
     error_low, error_high = (around[1] - around[0]) / 4, (around[3] - around[2]) / 4
     correlation = _LOWER_68 / (1 - _LOWER_68)
@@ -127,7 +127,7 @@ def resolution_68(values: Floats) -> Measured:
 
 
 def ratio(a: Measured, b: Measured) -> Measured:
-    """a/b of two independent estimates, errors added in quadrature; 1 +- 0 for 0/0.
+    """a/b of two independent estimates, errors added in quadrature; 1 +- 0 for 0/0, NaN +- 0 for a/0.
 
     Example:
         >>> ratio(Measured(value=2.0, error=0.0), Measured(value=4.0, error=0.4))
@@ -140,15 +140,15 @@ def ratio(a: Measured, b: Measured) -> Measured:
 
 
 def fractions_of_total(parts: Floats, totals: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fractions F_l = sum_i parts_il / sum_i totals_i and each shower's relative pull on them.
+    """Fractions F_l = sum_i parts_il / sum_i totals_i and the influence of each shower on them.
 
     Args:
         parts: (n, L), such as layer energies in MeV.
         totals: (n,), such as incident energies in MeV.
 
     Returns:
-        F (L,) and influences u (n, L) with u_il = (parts_il - F_l totals_i)/sum_i parts_il: the relative variance of
-        F_l is sum_i u_il^2, and correlations between samples can be kept by combining u before squaring.
+        F (L,) and relative influences u (n, L), u_il = (parts_il - F_l totals_i)/sum_i parts_il. The relative variance
+        of F_l is sum_i u_il^2; for correlated samples, combine their u before squaring.
     """
     sums = parts.sum(axis=0, dtype=np.float64)
     fractions = sums / totals.sum(dtype=np.float64)
@@ -158,9 +158,9 @@ def fractions_of_total(parts: Floats, totals: Floats) -> tuple[NDArray[np.float6
 
 
 def allowance(comparisons: int) -> float:
-    """Standard deviations that the largest of several normal deviates exceeds by chance with 5 % probability.
+    """Limit in standard deviations that the largest of several normal deviates exceeds with at most 5 % probability.
 
-    The two-sided Bonferroni bound: norm.isf(0.025/comparisons).
+    The two-sided Bonferroni bound, norm.isf(0.025/comparisons).
 
     Example:
         >>> round(allowance(1), 2), round(allowance(10), 2)
@@ -170,10 +170,10 @@ def allowance(comparisons: int) -> float:
 
 
 def quantile(values: Floats, p: float) -> Measured:
-    """The quantile q_p of a sample with its error from order statistics.
+    """The quantile q_p of a sample and its error from order statistics.
 
-    The rank of the true quantile scatters binomially by sqrt(n p (1 - p)); half of the distance between the sample's
-    values at these ranks is the error. It needs n p and n (1 - p) of at least a few.
+    The rank of the true quantile has the binomial standard deviation sqrt(n p (1 - p)); half of the distance between
+    the values one such step below and above is the error. n p and n (1 - p) should be at least a few.
 
     Args:
         values: (n,), any unit.
@@ -193,7 +193,7 @@ def quantile(values: Floats, p: float) -> Measured:
 
 
 def pull(difference: Measured) -> float:
-    """A difference in units of its error; 0 for no difference, whatever the error; NaN for one that is not defined.
+    """A difference in units of its error: 0 for a difference of 0, infinite for an error of 0, NaN for NaN.
 
     Example:
         >>> pull(Measured(value=0.02, error=0.01)), pull(Measured(value=0.0, error=0.0))
@@ -207,7 +207,7 @@ def pull(difference: Measured) -> float:
 
 
 def two_sided(deviations: float) -> float:
-    """Probability that a normal deviate is larger in size than ``deviations``.
+    """Probability that the absolute value of a normal deviate exceeds that of ``deviations``.
 
     Example:
         >>> round(two_sided(1.96), 3)
@@ -217,7 +217,7 @@ def two_sided(deviations: float) -> float:
 
 
 def deviations_of(p_value: float) -> float:
-    """The size of a normal deviate that is exceeded with this probability: the inverse of :func:`two_sided`.
+    """Absolute normal deviate that is exceeded with this two-sided probability, the inverse of :func:`two_sided`.
 
     Example:
         >>> round(deviations_of(0.05), 2)
@@ -227,9 +227,9 @@ def deviations_of(p_value: float) -> float:
 
 
 def smallest_of(p_value: float, comparisons: int) -> float:
-    """Probability that the smallest of several independent p-values is as small: 1 - (1 - p)^n.
+    """Probability that the smallest of n independent p-values is at most ``p_value``: 1 - (1 - p)^n.
 
-    Positive correlations make it smaller still, so this is an upper bound then.
+    For positively correlated p-values it is an upper bound.
 
     Source: Sidak, Journal of the American Statistical Association 62 (1967) 626.
 
@@ -241,12 +241,12 @@ def smallest_of(p_value: float, comparisons: int) -> float:
 
 
 def ks_p_value(a: Floats, b: Floats) -> float:
-    """P-value of the two-sample Kolmogorov-Smirnov test, by its asymptotic distribution.
+    """P-value of the two-sample Kolmogorov-Smirnov test from its asymptotic distribution.
 
-    D = max |F_a - F_b|, p = Q(D sqrt(n m/(n + m))). Equal values, as counts have, make it conservative.
+    D = max |F_a - F_b|, p = Q(D sqrt(n m/(n + m))). With ties, as in counts, it is conservative.
 
     Args:
-        a, b: samples (n,) and (m,), of some tens at least.
+        a, b: samples (n,) and (m,), each of at least some tens of values.
 
     Source: Smirnov, Annals of Mathematical Statistics 19 (1948) 279.
 
@@ -263,16 +263,19 @@ def ks_p_value(a: Floats, b: Floats) -> float:
 
 
 def of_both(estimate: Callable[[Floats], Measured], a: Floats, b: Floats) -> tuple[Measured, Measured]:
-    """An estimate from each of two samples, with errors from the shape that both have in common.
+    """An estimate for each of two samples, with errors from their common shape.
 
-    The error of a width follows from the fourth moment or from the density at a quantile, which small samples know
-    badly: pulls would have long tails. The shape of both samples together, each brought to mean 0 and standard
-    deviation 1, is known better: the error for a sample of n is that of n + m values of this shape with the mean and
-    standard deviation of the sample, times sqrt((n + m)/n).
+    The error of a width depends on the fourth moment or on the density at a quantile; small samples determine these
+    poorly, and pulls get long tails. The pooled sample, each part standardised to mean 0 and standard deviation 1,
+    determines the shape better: the error for a sample of n is that of n + m values of this shape, scaled to the mean
+    and standard deviation of the sample, times sqrt((n + m)/n).
 
     Args:
         estimate: such as :func:`spread` or :func:`resolution_68`.
-        a, b: samples (n,) and (m,).
+        a, b: samples (n,) and (m,), in one unit.
+
+    Returns:
+        The estimates for a and for b.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -293,12 +296,15 @@ def of_both(estimate: Callable[[Floats], Measured], a: Floats, b: Floats) -> tup
 
 
 def spreads_of_both(a: Floats, b: Floats) -> tuple[NDArray[np.float64], ...]:
-    """Standard deviations of many quantities in two samples, with errors from their common shape.
+    """Standard deviations of many quantities in two samples, with errors from their common shapes.
 
-    As :func:`of_both` with :func:`spread`, for the columns of (n, ...) and (m, ...).
+    Corresponds to :func:`of_both` with :func:`spread`, column by column.
+
+    Args:
+        a, b: samples (n, ...) and (m, ...).
 
     Returns:
-        Standard deviations and errors of a, standard deviations and errors of b (...).
+        Standard deviations and errors of a, then those of b, each (...).
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(1000, 2))
@@ -313,7 +319,7 @@ def spreads_of_both(a: Floats, b: Floats) -> tuple[NDArray[np.float64], ...]:
     with np.errstate(divide="ignore", invalid="ignore"):
         fourth = sum(((x / w) ** 4).sum(axis=0) for x, w in zip(centred, widths, strict=True)) / total
         relative = np.sqrt(np.maximum(0.0, fourth - 1) / 4)
-    # A sample without width has no shape: then that of the normal distribution.
+    # A sample of equal values has no shape; use that of the normal distribution.
     relative = np.where(np.isfinite(relative), relative, math.sqrt(0.5))
     found: list[NDArray[np.float64]] = []
     for x in samples:
