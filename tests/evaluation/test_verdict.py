@@ -74,7 +74,7 @@ def test_one_quantity_is_one_number_everywhere(shifted: Evaluation, geant4: Show
     assert size(comparison, place) in comparison_table(comparison, shifted.physics_floor["response"])
     assert measured(place.generated) in comparison_table(comparison, shifted.physics_floor["response"])
     assert found(line).startswith(size(comparison, place))
-    drawn = next(plot for plot in PLOTS if plot.name == "response").draw(shifted)
+    drawn = next(plot for plot in PLOTS if plot.name == "response").draw({"shifted": shifted})
     [points] = [each for each in drawn.axes[0].containers if isinstance(each, ErrorbarContainer)]
     ratios = np.asarray(points.lines[0].get_ydata())
     assert ratios.tolist() == [1 + each.difference.value for each in comparison.differences]

@@ -278,7 +278,7 @@ def _value(value: Measured) -> str:
 def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
     import numpy as np
 
-    from fastv.evaluation.report.overlays import OVERLAYS
+    from fastv.evaluation.report.plots import COMPARISON_PLOTS
     from fastv.evaluation.report.style import save
 
     title = "Comparison of generators"
@@ -286,7 +286,7 @@ def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping
     with written_whole(directory, force=force) as temporary:
         (temporary / "plots").mkdir(parents=True)
         drawn = []
-        for overlay in OVERLAYS:
+        for overlay in COMPARISON_PLOTS:
             path = temporary / "plots" / f"{overlay.name}.png"
             save(overlay.draw(ranking.evaluations), path)
             drawn.append(

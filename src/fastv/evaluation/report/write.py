@@ -125,7 +125,7 @@ def draw_plots(evaluation: Evaluation, name: str = "") -> Pictures:
     pictures = {}
     for plot in tqdm(PLOTS, desc=f"plots {name}".strip(), unit="plot", disable=None, leave=False):
         file = BytesIO()
-        save(plot.draw(evaluation), file)
+        save(plot.draw({name or "Generated": evaluation}), file)
         pictures[plot.name] = file.getvalue()
     return pictures
 
