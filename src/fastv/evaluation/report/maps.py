@@ -23,6 +23,11 @@ def layer_axis(axes: Axes, ids: Sequence[int]) -> None:
         axes.set_xticks(range(len(ids)), [str(layer) for layer in ids], minor=False)
 
 
+def layer_edges(layers: int) -> F64:
+    """Edges about the indices of layers."""
+    return np.arange(-0.5, layers)
+
+
 def average_shower(evaluations: Evaluations) -> Figure:
     """Average shower as a map of layer and radius: both samples and their ratio."""
     edges = ring_edges(samples(evaluations)[0].detector.mesh)
@@ -50,7 +55,7 @@ def layer_correlations(evaluations: Evaluations) -> Figure:
     look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
     figure, first = _maps(
         evaluations,
-        np.arange(-0.5, len(reference)),
+        layer_edges(len(reference)),
         [reference, *generated],
         look,
         differences,
@@ -73,7 +78,7 @@ def _maps(
 ) -> tuple[Figure, list[Axes]]:
     """Two maps that share a colour bar and one with its own, in a row a generated sample; and the first axes."""
     ids = samples(evaluations)[0].detector.mesh.layer_ids
-    layers = np.arange(len(ids) + 1) - 0.5
+    layers = layer_edges(len(ids))
     who = looks(evaluations)
     rows = len(deviations)
     height = 4.4 * rows

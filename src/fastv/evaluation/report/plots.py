@@ -36,7 +36,7 @@ from fastv.evaluation.report.curves import (
     samples,
     shares,
 )
-from fastv.evaluation.report.maps import layer_axis
+from fastv.evaluation.report.maps import layer_axis, layer_edges
 from fastv.evaluation.report.style import REFERENCE_COLOUR, TARGET_COLOUR, grid, panels, paper_style, ratio_axis
 from fastv.evaluation.statistics.comparison import Difference
 from fastv.evaluation.verdict import TARGETS
@@ -277,7 +277,7 @@ def voxel_spectrum(evaluations: Evaluations) -> Figure:
 def _mean(values: NDArray[Any]) -> tuple[F64, F64]:
     """Mean over showers with its error."""
     mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    return mean, spread / math.sqrt(len(values))
+    return mean, np.asarray(spread / math.sqrt(len(values)))
 
 
 _MOMENTS = {
@@ -340,18 +340,13 @@ def layer_energies(evaluations: Evaluations) -> Figure:
     return figure
 
 
-def _layer_edges(layers: int) -> F64:
-    """Edges about the indices of layers."""
-    return np.arange(layers + 1) - 0.5
-
-
 @_styled
 def sparsity(evaluations: Evaluations) -> Figure:
     """Mean sparsity per layer and its difference, with the target of 0.02."""
     figure, axes = panels()
     main, lower = axes[0, 0]
     ids = samples(evaluations)[0].detector.mesh.layer_ids
-    edges = _layer_edges(len(ids))
+    edges = layer_edges(len(ids))
     who = looks(evaluations)
     curves = of_comparison(evaluations, "sparsity", len(ids))
     for curve, look in zip([curves[0, 0], *curves[:, 1]], who, strict=True):
@@ -390,7 +385,7 @@ def centres_and_widths(evaluations: Evaluations) -> Figure:
                 mean, error = np.sqrt(mean), error / (2 * np.sqrt(np.maximum(mean, 1e-30)))
             if direction != "r":
                 mean[without] = np.nan
-            draw_step(axes, _layer_edges(mesh.n_layers), mean, error, look)
+            draw_step(axes, layer_edges(mesh.n_layers), mean, error, look)
         symbol = rf"\langle {direction}\rangle" if quantity == "centre" else rf"\sigma_{direction}"
         axes.set_ylabel(f"rms of ${symbol}$ [mm]" if rms else f"mean of ${symbol}$ [mm]")
         axes.set_ylim(0, None)
