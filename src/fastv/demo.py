@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import sys
 import time
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from fastv.bench import bench
 from fastv.evaluation import Evaluation, evaluate, shower_gallery, write_report
-from fastv.evaluation.report.html import embedded_png, html_table
-from fastv.evaluation.report.style import save
+from fastv.evaluation.report.page import Block, DrawnPlot
+from fastv.evaluation.report.style import png
+from fastv.evaluation.report.table import Table
 from fastv.export import ExportReport, export
 from fastv.model import Model, load
 from fastv.sample import sample_path
@@ -68,7 +68,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
             evaluations = {name: evaluate(test, folder / f"{names[name]}.h5", quick=name != SHIPPED) for name in models}
         with _stage("drawing the report"):
             geant4 = _geant4_milliseconds(test)
-            sections = [
+            sections: list[tuple[str, Block | list[Block]]] = [
                 ("Showers", _gallery(test, folder)),
                 ("Training", _training_section(trained, (folder / "model" / LOG).read_text())),
                 ("Speed", _speed_section(speed, geant4)),
@@ -104,14 +104,19 @@ def _geant4_milliseconds(path: Path) -> float:
         return float(1000.0 * file.column("cpu_seconds").mean())
 
 
-def _gallery(test: Path, folder: Path) -> str:
-    figure = shower_gallery(test, folder / "shipped.h5")
-    path = folder / "showers.png"
-    save(figure, path)
-    return embedded_png(path, "Geant4 showers above, generated showers of the same incident energies below")
+def _gallery(test: Path, folder: Path) -> DrawnPlot:
+    drawn = DrawnPlot(
+        "showers",
+        "Showers",
+        "Geant4 above, generated showers of the same incident energies below.",
+        png(shower_gallery(test, folder / "shipped.h5")),
+        wide=True,
+    )
+    drawn.write(folder)
+    return drawn
 
 
-def _training_section(model: Model, log: str) -> str:
+def _training_section(model: Model, log: str) -> list[Block]:
     from matplotlib.figure import Figure
 
     records = [json.loads(line) for line in log.splitlines()]
@@ -127,26 +132,15 @@ def _training_section(model: Model, log: str) -> str:
     axes.axvline(model.description.training["best_epoch"], color="0.6", linestyle=":", label="best")
     axes.set(xlabel="epoch", ylabel="loss [nats per shower]")
     axes.legend(frameon=False)
-    with _temporary_png() as path:
-        save(figure, path)
-        picture = embedded_png(path, "training and validation loss by epoch")
     sizes = model.description.training["showers"]
     words = (
         f"Preset fastv, {len(records)} epochs on {sizes['training']} showers, validated on {sizes['validation']}. "
         "A minute of training only shows that everything works; the shipped model was trained longer on more showers."
     )
-    return f"<p>{html.escape(words)}</p>{picture}"
+    return [words, DrawnPlot("training", "Training", "Training and validation loss by epoch.", png(figure))]
 
 
-@contextmanager
-def _temporary_png() -> Iterator[Path]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "figure.png"
-
-
-def _speed_section(speed: dict[str, Any], geant4: float) -> str:
+def _speed_section(speed: dict[str, Any], geant4: float) -> Table:
     rows = [["Geant4, processor time recorded in the sample", "1", f"{geant4:.0f}", "", "1"]]
     for row in speed["timings"]:
         median = row["ms_per_shower_median"]
@@ -154,14 +148,12 @@ def _speed_section(speed: dict[str, Any], geant4: float) -> str:
         rows.append(["FastV", str(row["batch"]), f"{median:.3f}", f"{row['ms_per_shower_p99']:.3f}", ratio])
     head = ["generator", "batch", "ms per shower", "99 %", "times faster"]
     words = f"{speed['processor']}, {speed['threads']} thread, {speed['engine']}; included: {speed['included']}."
-    cells = [[html.escape(cell) for cell in row] for row in rows]
-    return html_table(head, cells) + f"<p>{html.escape(words)}</p>"
+    return Table.of_numbers(head, rows, notes=[words])
 
 
 def _onnx_section(graph: ExportReport) -> str:
-    words = (
+    return (
         f"One graph of {graph.bytes / 1e6:.1f} MB from noise and physical conditions to MeV. Compared with PyTorch on "
         f"{graph.parity_showers} random showers, total energies agree within {graph.largest_energy_difference:.1e}, "
         f"and a fraction {graph.outliers:.1e} of the voxels differs by more than 1e-3 (relative and in MeV)."
     )
-    return f"<p>{html.escape(words)}</p>"

@@ -22,7 +22,7 @@ from fastv.evaluation.metrics.classifier_records import classifier_settings
 from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.observables.streaming import Reading
 from fastv.evaluation.physics.comparisons import compare_physics
-from fastv.evaluation.report.sections import reproducing_command
+from fastv.evaluation.report import reproduction
 from fastv.showers import Showers, ShowersFile
 
 quick = partial(evaluate, quick=True)
@@ -245,10 +245,10 @@ def test_damaged_showers_are_counted_and_left_out(geant4: Showers, geant4_other:
 
 def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other: Showers) -> None:
     evaluation = evaluate(geant4[:200], geant4[200:], floor=geant4_other[:200], quick=True)
-    command = reproducing_command(evaluation)
+    command = reproduction.command(evaluation)
     assert command.endswith("--floor 'showers in memory' --quick")
     settings = classifier_settings(["trainings=2", "device=cpu", "cnn_widths=[4, 8, 8, 8]"])
     options = evaluator._options(None, settings, quick=False)
-    *_, flag, trainings, device, widths = shlex.split(reproducing_command(replace(evaluation, options=options)))
+    *_, flag, trainings, device, widths = shlex.split(reproduction.command(replace(evaluation, options=options)))
     assert flag == "--classifiers"
     assert classifier_settings([trainings, device, widths]) == settings

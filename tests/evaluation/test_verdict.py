@@ -14,9 +14,9 @@ from matplotlib.container import ErrorbarContainer
 from fastv.errors import FileFormatError
 from fastv.evaluation import Evaluation, evaluate
 from fastv.evaluation.ranking import rank
+from fastv.evaluation.report import tables
 from fastv.evaluation.report.markdown import markdown
 from fastv.evaluation.report.plots import PLOTS
-from fastv.evaluation.report.tables import comparison_table
 from fastv.evaluation.report.words import found, measured, size
 from fastv.evaluation.statistics.chance import Chance
 from fastv.evaluation.statistics.comparison import Status
@@ -71,10 +71,12 @@ def test_one_quantity_is_one_number_everywhere(shifted: Evaluation, geant4: Show
         each for each in data["physics"]["comparisons"]["response"]["differences"] if each["where"] == line.where
     )
     assert told["value"] == stored["difference"] == place.difference.model_dump()
-    assert size(comparison, place) in comparison_table(comparison, shifted.physics_floor["response"])
-    assert measured(place.generated) in comparison_table(comparison, shifted.physics_floor["response"])
+    table = tables.comparison(comparison, shifted.physics_floor["response"])
+    [row] = [row for row in table.rows if row[0] == line.where]
+    assert size(comparison, place) in row
+    assert measured(place.generated) in row
     assert found(line).startswith(size(comparison, place))
-    drawn = next(plot for plot in PLOTS if plot.name == "response").draw(shifted)
+    drawn = next(plot for plot in PLOTS if plot.name == "response").draw({"shifted": shifted})
     [points] = [each for each in drawn.axes[0].containers if isinstance(each, ErrorbarContainer)]
     ratios = np.asarray(points.lines[0].get_ydata())
     assert ratios.tolist() == [1 + each.difference.value for each in comparison.differences]

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     import json
     import sys
 
-    from fastv.evaluation.ranking import compare_generators, ranking_text
+    from fastv.evaluation.ranking import compare_generators, ranking_table
 
     ranking = compare_generators(
         options.reference,
@@ -42,6 +42,6 @@ def run(options: argparse.Namespace) -> None:
         quick=options.quick,
         force=options.force,
     )
-    print(json.dumps(ranking.as_dict()) if options.json else ranking_text(ranking), flush=True)
+    print(json.dumps(ranking.as_dict()) if options.json else ranking_table(ranking).text(), flush=True)
     if options.output:
         print(f"report: {options.output}/report.html", file=sys.stderr)

@@ -6,14 +6,13 @@ Nothing is loaded from the network: the script (a few kilobytes of WebGL) and th
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
-from string import Template
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from fastv._version import __version__
 from fastv.display import style
@@ -24,7 +23,7 @@ from fastv.display.scene import Event, Panel, check_side_by_side, colour_range
 from fastv.display.ticks import depth_name, depth_ticks, radius_ticks
 
 
-def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> str:
+def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> Markup:
     """One view as an HTML element: scenes side by side that share camera, colour scale, threshold and selected event.
 
     A page with fragments must contain :func:`shared_assets` once, at any place.
@@ -59,15 +58,10 @@ def fragment(panels: Panel | Sequence[Panel], *, camera: str = "3D") -> str:
         "ranges": [colour_range(events) for events in zip(*(panel.events for panel in panels), strict=True)],
         "panels": [_panel_data(panel) for panel in panels],
     }
-    # "<" is escaped so that no text from a file can close the script element.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        f'<div class="fastv-view"><script type="application/json">{text}</script>'
-        "<noscript>This 3D view needs JavaScript.</noscript></div>"
-    )
+    return Markup(_template("fragment.html.j2").render(data=data))
 
 
-def shared_assets() -> str:
+def shared_assets() -> Markup:
     """The style and the script that all fragments of a page need, as ``<style>`` and ``<script>`` elements.
 
     Example:
@@ -77,7 +71,7 @@ def shared_assets() -> str:
     room = files("fastv.display")
     css = room.joinpath("viewer.css").read_text(encoding="utf-8")
     script = room.joinpath("viewer.js").read_text(encoding="utf-8")
-    return f"<style>{css}</style><script>{script}</script>"
+    return Markup(_template("assets.html.j2").render(css=Markup(css), script=Markup(script)))
 
 
 def page(panels: Panel | Sequence[Panel], *, title: str = "Showers", camera: str = "3D") -> str:
@@ -96,9 +90,14 @@ def page(panels: Panel | Sequence[Panel], *, title: str = "Showers", camera: str
         >>> page(load_panel(sample_path("test"), [0]), title="A & B")[:15]
         '<!DOCTYPE html>'
     """
-    return _PAGE.substitute(
-        title=escape(title), assets=shared_assets(), view=fragment(panels, camera=camera), version=escape(__version__)
-    )
+    view = fragment(panels, camera=camera)
+    return _template("page.html.j2").render(title=title, assets=shared_assets(), view=view, version=__version__)
+
+
+def _template(name: str) -> Template:
+    environment = Environment(loader=PackageLoader("fastv.display"), autoescape=True, undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment.get_template(name)
 
 
 def _panel_data(panel: Panel) -> dict[str, Any]:
@@ -141,26 +140,3 @@ def _line_data(line: Line) -> list[Any]:
 
 def _packed(values: Any, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
-
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="FastV $version">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light; }
-body { margin: 0 auto; padding: .7rem 1rem; max-width: 90rem; background: #fff; color: #222; }
-body { font: 16px/1.4 system-ui, sans-serif; }
-.fastv-view { --fastv-height: max(18rem, calc(100vh - 13.2rem)); --fastv-touch: none; }
-</style>
-$assets
-</head>
-<body>
-$view
-</body>
-</html>
-""")

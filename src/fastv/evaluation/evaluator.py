@@ -117,12 +117,12 @@ def evaluate(
 
         # Plots need neither metrics nor checks. Drawing them meanwhile makes an evaluation of 10,000 showers about 4 %
         # faster on two cores; a shorter switch interval of the interpreter gives no further gain.
-        drawing = in_background(partial(draw_plots, evaluation), "plots")
+        drawing = in_background(partial(draw_plots, {"Generated": evaluation}), "plots")
         if not quick:
             keep = _kept_classifiers(Path(output), classifiers)
             evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
         showers = sources["reference"], shown
-        write_report(output, evaluation, showers=showers, pictures=drawing.result(), force=force)
+        write_report(output, evaluation, showers=showers, drawn_plots=drawing.result(), force=force)
     return evaluation
 
 

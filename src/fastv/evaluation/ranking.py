@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
 from fastv._version import __version__
@@ -21,9 +22,9 @@ from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_agains
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
-from fastv.evaluation.report import sections
-from fastv.evaluation.report.html import embedded_png, html_table, page
-from fastv.evaluation.report.markdown import table
+from fastv.evaluation.report.page import render
+from fastv.evaluation.report.table import Table
+from fastv.evaluation.report.write import draw_plots
 from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
@@ -228,9 +229,8 @@ def _mean_separation(physics: Physics) -> Measured:
     return Measured(value=sum(each.value for each in powers) / len(powers), error=expected / len(powers))
 
 
-def ranking_rows(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table: a line a quantity, a column a generator, a star for what is significantly behind."""
-    head = ["quantity", *ranking.order, "floor"]
+def ranking_table(ranking: Ranking) -> Table:
+    """A line a quantity, a column a generator, a star for what is significantly behind."""
     rows = [
         [
             quantity,
@@ -240,15 +240,7 @@ def ranking_rows(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         for quantity, entries in ranking.quantities.items()
     ]
     rows.append(["verdict", *(evaluation.verdict.status for evaluation in ranking.evaluations.values()), ""])
-    return head, rows
-
-
-def ranking_text(ranking: Ranking) -> str:
-    """The table for a terminal."""
-    head, rows = ranking_rows(ranking)
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join([*(line.rstrip() for line in lines), *_notes(ranking)])
+    return Table.of_numbers(["quantity", *ranking.order, "floor"], rows, notes=_notes(ranking))
 
 
 def _notes(ranking: Ranking) -> list[str]:
@@ -275,44 +267,38 @@ def _value(value: Measured) -> str:
 
 
 def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
-    import numpy as np
-
-    from fastv.evaluation.report.overlays import OVERLAYS
-    from fastv.evaluation.report.style import save
+    from fastv.evaluation.report.plots import COMPARISON_PLOTS
 
     title = "Comparison of generators"
-    head, rows = ranking_rows(ranking)
+    table = ranking_table(ranking)
     with written_whole(directory, force=force) as temporary:
         (temporary / "plots").mkdir(parents=True)
-        drawn = []
-        for overlay in OVERLAYS:
-            path = temporary / "plots" / f"{overlay.name}.png"
-            save(overlay.draw(ranking.evaluations), path)
-            drawn.append(
-                f"<figure>{embedded_png(path, overlay.title)}<figcaption><b>{escape(overlay.title)}.</b> "
-                f"{escape(overlay.caption)}</figcaption></figure>"
-            )
-        row = int(np.argmin(np.abs(np.log(reference.incident_energies / np.median(reference.incident_energies)))))
-        energy = reference.incident_energies[row]
-        panels = [shower_panel(reference[np.array([row])], "Reference", names=["median energy"])]
-        for name in ranking.order:
-            nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energy))))
-            panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
-        content = [
-            (
-                "Ranking",
-                html_table([escape(cell) for cell in head], _escaped(rows))
-                + "".join(f"<p>{escape(note)}</p>" for note in _notes(ranking)),
-            ),
-            ("Showers side by side", fragment(panels)),
-            ("Plots", f'<div class="figures">{"".join(drawn)}</div>'),
-            *((f"Verdict, {name}", sections.verdict(one)) for name, one in ranking.evaluations.items()),
-        ]
-        (temporary / "report.html").write_text(page(title, content, assets=shared_assets()), encoding="utf-8")
-        (temporary / "report.md").write_text(
-            f"# {title}\n\n{table(head, rows)}\n\n{' '.join(_notes(ranking))}\n", encoding="utf-8"
+        plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS)
+        for plot in plots:
+            plot.write(temporary / "plots")
+        page = render(
+            "comparison.html.j2",
+            title=title,
+            assets=shared_assets(),
+            ranking=table,
+            viewer=_side_by_side(ranking, reference, judged),
+            plots=plots,
+            evaluations=ranking.evaluations,
         )
+        (temporary / "report.html").write_text(page, encoding="utf-8")
+        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
         (temporary / "report.json").write_text(json.dumps(_finite(ranking.as_dict()), indent=1) + "\n")
+
+
+def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Source]) -> Markup:
+    """A shower of median energy, and the generated ones of the nearest energy."""
+    energies = reference.incident_energies
+    row = int(np.argmin(np.abs(np.log(energies / np.median(energies)))))
+    panels = [shower_panel(reference[np.array([row])], "Reference", names=["median energy"])]
+    for name in ranking.order:
+        nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energies[row]))))
+        panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
+    return fragment(panels)
 
 
 def _finite(value: Any) -> Any:
@@ -322,7 +308,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _escaped(rows: list[list[str]]) -> list[list[str]]:
-    return [[escape(cell) for cell in row] for row in rows]

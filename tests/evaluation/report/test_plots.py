@@ -8,14 +8,16 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 
 from fastv.detector.depth import radiation_lengths_per_mm
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
-from fastv.evaluation.report.overlays import OVERLAYS
-from fastv.evaluation.report.plots import PLOTS, Plot
+from fastv.evaluation.report.plots import COMPARISON_PLOTS, PLOTS, Plot
 from fastv.evaluation.report.style import save
 from fastv.showers import Showers
 
@@ -30,13 +32,19 @@ def evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
     return evaluate(geant4, geant4_other, quick=True)
 
 
-@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
-def test_every_plot_is_drawn_and_global_state_kept(
+EVERY_PLOT = tuple({plot.name: plot for plot in PLOTS + COMPARISON_PLOTS}.values())
+
+
+@pytest.mark.parametrize("plot", EVERY_PLOT, ids=lambda plot: plot.name)
+def test_every_plot_is_drawn_of_one_and_of_three_samples_and_global_state_kept(
     plot: Plot, evaluation: Evaluation, irregular_evaluation: Evaluation, tmp_path: Path
 ) -> None:
     before = dict(matplotlib.rcParams)
-    assert plot.draw(evaluation).axes
-    figure = plot.draw(irregular_evaluation)
+    assert plot.draw({"one": evaluation}).axes
+    figure = plot.draw(dict.fromkeys(("one", "two", "three"), evaluation))
+    drawn = {text.get_text() for text in figure.findobj(Text)}
+    assert sum(any(name in text for text in drawn) for name in ("one", "two", "three")) == 3
+    figure = plot.draw({"irregular": irregular_evaluation})
     save(figure, tmp_path / "plot.png", dpi=30)
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert plt.get_fignums() == []
@@ -47,14 +55,31 @@ def test_samples_without_a_common_energy_have_plots_without_points(geant4: Showe
     low, high = (geant4[rows] for rows in (geant4.incident_energies < 1e4, geant4.incident_energies > 1e5))
     apart = evaluate(low, high, quick=True)
     assert apart.physics["response"].skipped
-    for plot in PLOTS:
-        assert plot.draw(apart).axes
-    for overlay in OVERLAYS:
-        assert overlay.draw({"apart": apart}).axes
+    for plot in EVERY_PLOT:
+        assert plot.draw({"apart": apart}).axes
+
+
+@pytest.mark.parametrize("name", ["response", "resolution", "longitudinal_profile", "sparsity"])
+def test_a_sample_among_several_is_where_it_is_alone(
+    name: str, evaluation: Evaluation, geant4: Showers, geant4_other: Showers
+) -> None:
+    """Ratios and differences to the reference do not depend on what else is drawn."""
+    plot = next(plot for plot in PLOTS if plot.name == name)
+    other = evaluate(geant4, geant4_other[:150], quick=True)  # has fewer bins of energy
+
+    def of_first(figure: Figure) -> list[float]:
+        lower = figure.axes[0]
+        if points := [each for each in lower.containers if isinstance(each, ErrorbarContainer)]:
+            return list(points[0].lines[0].get_ydata())
+        step = next(each for each in lower.patches if isinstance(each, StepPatch) and not each.get_fill())
+        return list(step.get_data()[0])
+
+    alone = of_first(plot.draw({"one": evaluation}))
+    np.testing.assert_allclose(of_first(plot.draw({"one": evaluation, "other": other})), alone)
 
 
 def test_longitudinal_profile_shows_the_layer_energies(evaluation: Evaluation) -> None:
-    figure = next(plot for plot in PLOTS if plot.name == "longitudinal_profile").draw(evaluation)
+    figure = next(plot for plot in PLOTS if plot.name == "longitudinal_profile").draw({"one": evaluation})
     main = figure.axes[1]
     np.testing.assert_allclose(main.get_xlim(), (0, 45 * 3.4))
     patch = main.patches[0]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from fastv._version import __version__
-from fastv.evaluation.report import words
-from fastv.evaluation.report.sections import reproducing_command, used_versions
+from fastv.evaluation.report import reproduction, tables
+from fastv.evaluation.report.table import marked
 from fastv.evaluation.result import Evaluation
-
-_MARKS = {"agrees": "🟢", "undecided": "🟠", "differs": "🔴", "not judged": "⚪"}
 
 
 def markdown(evaluation: Evaluation, title: str) -> str:
@@ -23,46 +19,22 @@ def markdown(evaluation: Evaluation, title: str) -> str:
         '# A title'
     """
     verdict = evaluation.verdict
-    parts = [f"# {title}", f"{_MARKS[verdict.status]} **{verdict.words}**"]
+    parts = [f"# {title}", f"{marked(verdict.status)}: **{verdict.words}**"]
     parts.append(
         f"Reference: {evaluation.reference.source}, {evaluation.reference.showers} showers. Generated: "
         f"{evaluation.generated.source}, {evaluation.generated.showers} showers. Floor: {evaluation.floor_samples}."
     )
     parts += [f"> Warning: {warning}" for warning in evaluation.warnings]
-    rows = [
-        [f"{_MARKS[line.status]} {line.status}", line.question, words.found(line), words.floor(line), line.words]
-        for line in verdict.lines
-    ]
-    parts.append(table(["", "question", "generated", "floor", "in words"], rows))
-    listed = [
-        [each.title, each.words, "" if each.p_value is None else f"{each.p_value:.2g}"]
-        for each in evaluation.physics.comparisons.values()
-    ]
-    parts += ["## Physics comparisons", table(["comparison", "most different place", "p"], listed)]
+    parts.append(tables.verdict(verdict).markdown())
+    if evaluation.metrics is not None:
+        parts += ["## Metrics", tables.metrics(evaluation).markdown()]
+    parts += ["## Physics comparisons", tables.physics(evaluation).markdown()]
     if evaluation.integrity is not None:
-        checks = [[finding.check, finding.status, finding.words] for finding in evaluation.integrity.findings]
-        parts += ["## Integrity checks", table(["check", "status", "in words"], checks)]
-    versions = ", ".join(f"{name} {version}" for name, version in used_versions().items())
+        parts += ["## Integrity checks", tables.integrity(evaluation).markdown()]
     parts += [
         "## How to reproduce",
-        f"    {reproducing_command(evaluation)}",
-        f"FastV {__version__}, {versions}. SHA-256 of the reference {evaluation.reference.sha256}, of the generated "
-        f"sample {evaluation.generated.sha256}.",
+        f"    {reproduction.command(evaluation)}",
+        f"FastV {__version__}, {reproduction.versions()}. SHA-256 of the reference {evaluation.reference.sha256}, of "
+        f"the generated sample {evaluation.generated.sha256}.",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain text cells.
-
-    Example:
-        >>> print(table(["a", "b"], [["1", "x|y"]]))
-        | a | b |
-        |---|---|
-        | 1 | x\\|y |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    text = [f"| {' | '.join(line)} |" for line in cells]
-    text[1] = "|" + "|".join(cells[1]) + "|"
-    return "\n".join(text)

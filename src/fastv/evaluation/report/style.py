@@ -1,4 +1,4 @@
-"""The look of all plots: mplhep's plain style, colours that colour-blind readers can tell apart, ratio panels."""
+"""The look of all plots: a plain style, colours that colour-blind readers can tell apart, ratio panels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import mplhep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,32 +17,43 @@ from numpy.typing import NDArray
 
 REFERENCE_COLOUR = "#3f3f3f"
 GENERATED_COLOUR = "#d55e00"
+TARGET_COLOUR = "#0072b2"
+# The plain style of high-energy physics: ticks inside and on all sides, labels at the ends of the axes.
 _RC: Any = {
-    "font.size": 13,
-    "axes.labelsize": 14,
-    "axes.titlesize": 13,
-    "xtick.labelsize": 12,
-    "ytick.labelsize": 12,
-    "legend.fontsize": 12,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that plots look the same everywhere
+    "mathtext.fontset": "dejavusans",
+    "font.size": 12,
+    "axes.labelsize": 13,
+    "axes.titlesize": 12,
     "axes.linewidth": 1.0,
-    "lines.linewidth": 1.6,
-    "xtick.major.size": 6,
-    "xtick.minor.size": 3,
-    "ytick.major.size": 6,
-    "ytick.minor.size": 3,
-    "xtick.major.pad": 5,
     "axes.unicode_minus": False,
+    "lines.linewidth": 1.6,
+    "legend.fontsize": 11,
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "xaxis.labellocation": "right",
     "yaxis.labellocation": "top",
+    "xtick.top": True,
+    "ytick.right": True,
+    **{
+        f"{axis}tick.{name}": value
+        for axis in "xy"
+        for name, value in (
+            ("direction", "in"),
+            ("labelsize", 11),
+            ("major.size", 6),
+            ("minor.size", 3),
+            ("minor.visible", True),
+            ("major.pad", 5),
+        )
+    },
 }
 
 
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Matplotlib settings of the figures, for the time of a ``with`` block only."""
-    with matplotlib.rc_context({**mplhep.style.ROOT, **_RC}):
+    with matplotlib.rc_context(_RC):
         yield
 
 
@@ -51,6 +61,13 @@ def save(figure: Figure, file: str | Path | BytesIO, dpi: int = 140) -> None:
     """Write a figure in the style it was drawn in; the suffix of a path gives the format."""
     with paper_style():
         figure.savefig(file, dpi=dpi, facecolor="white")
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    file = BytesIO()
+    save(figure, file)
+    return file.getvalue()
 
 
 def grid(

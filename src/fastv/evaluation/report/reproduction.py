@@ -1,0 +1,36 @@
+"""How to get the numbers of an evaluation again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from importlib.metadata import version
+from platform import python_version
+
+from fastv.evaluation.result import Evaluation
+
+
+def command(evaluation: Evaluation) -> str:
+    """The command line that makes the same report."""
+    words = ["fastv", "evaluate", evaluation.reference.source, evaluation.generated.source, "-o", "report"]
+    if evaluation.trained_on:
+        words += ["--train", evaluation.trained_on]
+    for name, value in evaluation.options.items():
+        words.append(f"--{name}")
+        if isinstance(value, Mapping):
+            words += [f"{key}={json.dumps(each)}" for key, each in value.items()]
+        elif value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
+def versions() -> str:
+    """Versions of what computes the numbers."""
+    found = {"Python": python_version(), **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")}}
+    return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def time(evaluation: Evaluation) -> str:
+    """How long each part took."""
+    return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in evaluation.seconds.items())
