@@ -17,9 +17,9 @@ FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "cli" not in path.rela
 VERBS = "|".join(cli.command_line()[1])
 OF_THE_COMMAND_LINE = re.compile(rf"(?<![\w<!-])--(?=[a-z\0])|(?<![\w.])-[no]\b|\bfastv (?:{VERBS})\b")
 ALLOWED = {
-    ("evaluation/report/sections.py", "-o"): "the command line that makes a report again",
-    ("evaluation/report/sections.py", "--train"): "the same",
-    ("evaluation/report/sections.py", "--\0"): "the same",
+    ("evaluation/report/reproduction.py", "-o"): "the command line that makes a report again",
+    ("evaluation/report/reproduction.py", "--train"): "the same",
+    ("evaluation/report/reproduction.py", "--\0"): "the same",
     ("simulation/data_sets.py", "--force"): "calzone's command line",
 }
 NOT_MESSAGES = {"display/page.py"}
