@@ -112,7 +112,9 @@ class TestCheck:
     def test_a_hadron_without_hadronic_physics(
         self, data_sets: DataSets, complete: DataSets, code: int, name: str
     ) -> None:
-        with pytest.raises(SettingsError, match=rf"^{name}: .* as in standard\+FTFP_BERT .* G4PARTICLEXS"):
+        with pytest.raises(
+            SettingsError, match=rf"^{name}: .* add one to `physics`, as in standard\+FTFP_BERT .* G4PARTICLEXS"
+        ):
             data_sets.check(particles=[11, code])
         with pytest.raises(SettingsError, match=r"known: FTFP_BERT, .*QGSP_BIC_HP\)$"):
             complete.check(particles=[code])

@@ -425,7 +425,7 @@ class TestRefusals:
             ({"event": 10**20, "n": None}, SettingsError, "numbered from 0 to .*, got 1000"),
             ({"tracks": "t.h5"}, SettingsError, "choose it with `event=...`"),
             ({"tracks_above": 3.0}, SettingsError, "`tracks_above` must be at least 0 and needs `tracks=...`"),
-            ({"energy": "5GeV-2GeV"}, SettingsError, "from a lower to a higher"),
+            ({"energy": "5GeV-2GeV"}, SettingsError, "of a range must be below the second"),
             ({"energy": "1PeV"}, SettingsError, "unknown unit 'PeV'"),
             ({"energy": "1000TeV"}, SettingsError, "outside the range of Geant4's physics"),
             ({"energy": "no-such.txt"}, FastVError, "cannot read the energies: No such file"),

@@ -106,7 +106,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("events", [np.array([-1]), np.zeros((2, 2), int)])
     def test_numbers_of_events(self, events: np.ndarray) -> None:
-        with pytest.raises(SettingsError, match="numbered from 0"):
+        with pytest.raises(SettingsError, match="integers from 0"):
             request_of().conditions(events)
 
     def test_no_events(self) -> None:

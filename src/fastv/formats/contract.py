@@ -154,11 +154,11 @@ class Reader(ABC):
         """
         where = str(self.path)
         rows = range(start, start + len(energies))
-        told = {"energy": incident_energies, "theta": theta, "phi": phi, "particle": pdg}
+        columns = {"energy": incident_energies, "theta": theta, "phi": phi, "particle": pdg}
         conditions = Conditions(
             {
                 name: checked(CONDITIONS[name], column, where, rows)
-                for name, column in told.items()
+                for name, column in columns.items()
                 if column is not None
             }
         )

@@ -261,8 +261,8 @@ def recognise(path: str | Path) -> Format:
     if layout.kind == "folder":
         found = "a folder without files SiW_angle_<degrees>.h5 or SciPb_angle_<degrees>.h5"
     elif layout.kind == "hdf5":
-        told = [f"{name} {item.shape}" for name, item in layout.items.items()]
-        found = f"an HDF5 file with {', '.join(told[:12]) or 'no data sets'}"
+        described = [f"{name} {item.shape}" for name, item in layout.items.items()]
+        found = f"an HDF5 file with {', '.join(described[:12]) or 'no data sets'}"
     else:
         found = "neither HDF5 nor ROOT"
     msg = f"{path}: unknown format, it is {found}; known: {', '.join(FORMATS)}"
@@ -399,7 +399,7 @@ def _plan(
     scale = settings.output_scale or (1.0 if target.visible else detector.energy_scale)
     if not target.visible:
         detector = detector.model_copy(update={"energy_scale": scale})
-    told = reader.provenance.get("converted", [])
+    described = reader.provenance.get("converted", [])
     step = {
         "from": origin.name,
         "to": target.name,
@@ -411,7 +411,10 @@ def _plan(
         "threshold": applied,
         **({"filled": dict(settings.columns)} if settings.columns else {}),
     }
-    provenance = {**reader.provenance, "converted": [*(told if isinstance(told, list) else [told]), step]}
+    provenance = {
+        **reader.provenance,
+        "converted": [*(described if isinstance(described, list) else [described]), step],
+    }
     code = settings.columns.get("pdg")
     if code is not None:
         provenance.setdefault("particle", PDG_NAMES.get(int(code), str(settings.particle)))

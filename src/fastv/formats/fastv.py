@@ -95,7 +95,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
                 yield _BlockWriter(writer)
                 writer.finish()
         except OutputError as error:
-            # Temporary names of ours would not help the user.
+            # FastV's temporary names would not help the user.
             raise OutputError(str(error).replace(str(whole), str(path))) from error
         with written_whole(path, force=plan.force, temporary=whole):
             pass

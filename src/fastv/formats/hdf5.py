@@ -45,8 +45,8 @@ def contents(file: h5py.File) -> str:
         >>> contents(file)
         'energy (2,)'
     """
-    told = [f"{name} {getattr(item, 'shape', 'group')}" for name, item in file.items()]
-    return ", ".join(told[:12]) + (f" and {len(told) - 12} more" if len(told) > 12 else "") or "nothing"
+    described = [f"{name} {getattr(item, 'shape', 'group')}" for name, item in file.items()]
+    return ", ".join(described[:12]) + (f" and {len(described) - 12} more" if len(described) > 12 else "") or "nothing"
 
 
 def find(path: Path, file: h5py.File, *spellings: str) -> h5py.Dataset:
@@ -87,8 +87,8 @@ def check_filled(path: Path, dataset: h5py.Dataset) -> None:
     Raises:
         FileFormatError: the data are too few even for the best compression.
     """
-    told, stored = dataset.dtype.itemsize * int(np.prod(dataset.shape, dtype=object)), dataset.id.get_storage_size()
-    if told > _MOST_PACKED * (stored + 2**16):
+    size, stored = dataset.dtype.itemsize * int(np.prod(dataset.shape, dtype=object)), dataset.id.get_storage_size()
+    if size > _MOST_PACKED * (stored + 2**16):
         msg = f"{path}: damaged: {dataset.name[1:]!r} has the shape {dataset.shape}, but only {stored} bytes of data"
         raise FileFormatError(msg)
 

@@ -77,8 +77,8 @@ class GridReader(Reader):
             hdf5.check_column(path, column, len(self))
         self._extra = hdf5.extra_columns(file, len(self), _KNOWN)
         r, alpha, z = (int(cells) for cells in showers.shape[1:])
-        note, told = Note.of(file.attrs, path), attributes_as_provenance(file.attrs)
-        self.describe(asked, note, told, shape=(z, alpha, r))
+        note, provenance = Note.of(file.attrs, path), attributes_as_provenance(file.attrs)
+        self.describe(asked, note, provenance, shape=(z, alpha, r))
 
     def __len__(self) -> int:
         return int(self._showers.shape[0])

@@ -95,8 +95,8 @@ class _Reader(Reader):
                     shapes.setdefault(dataset.shape[1:], f"{name!r} of {file}")
                     self._pieces.append((opened, name, math.radians(part[1]) if part else None))
         if len(shapes) > 1:
-            told = " and ".join(f"{where} has {' x '.join(map(str, shape))}" for shape, where in shapes.items())
-            msg = f"{self.path}: the showers have different cells: {told}"
+            described = " and ".join(f"{where} has {' x '.join(map(str, shape))}" for shape, where in shapes.items())
+            msg = f"{self.path}: the showers have different cells: {described}"
             raise FileFormatError(msg)
         if not shapes:
             msg = f"{self.path}: the files contain no data sets"

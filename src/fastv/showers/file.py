@@ -172,12 +172,12 @@ class ShowersFile:
         return self._conditions(slice(None))
 
     def _conditions(self, rows: slice | NDArray[np.int64]) -> Conditions:
-        told: dict[str, Any] = {"energy": self.incident_energies[rows], "detector": self.detector.name}
+        columns: dict[str, Any] = {"energy": self.incident_energies[rows], "detector": self.detector.name}
         showers = range(len(self))[rows] if isinstance(rows, slice) else rows
         for name, each in CONDITIONS.items():
-            if each.column in self._columns and name not in told:
-                told[name] = checked(each, self._read(each.column, rows), str(self.path), showers)
-        return Conditions.of(**told)
+            if each.column in self._columns and name not in columns:
+                columns[name] = checked(each, self._read(each.column, rows), str(self.path), showers)
+        return Conditions.of(**columns)
 
     def column(self, name: str) -> NDArray[Any]:
         """All rows of a data set other than ``showers``: (N,), or (N, k) if a shower has several values.

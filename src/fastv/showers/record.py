@@ -103,11 +103,11 @@ class Showers:
     @property
     def conditions(self) -> Conditions:
         """The conditions of the showers."""
-        told: dict[str, Any] = {
+        columns: dict[str, Any] = {
             name: getattr(self, each.attribute) if each.attribute else self.extra.get(each.column)
             for name, each in CONDITIONS.items()
         }
-        return Conditions.of(**{**told, "detector": self.detector.name})
+        return Conditions.of(**{**columns, "detector": self.detector.name})
 
     @property
     def mesh(self) -> ReadoutMesh:

@@ -125,7 +125,7 @@ class ShowersWriter:
         file was complete. Whether the request is the same is checked by the writer.
 
         Raises:
-            OutputError: the output is in the way; see :func:`fastv.storage.output.check_free`.
+            OutputError: the output exists or cannot be written; see :func:`fastv.storage.output.check_free`.
         """
         return check_free(path, force=force or (resume and cls.left_behind(path) is not None))
 

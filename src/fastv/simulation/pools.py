@@ -154,7 +154,7 @@ class ClusterPool:
         except ImportError as error:
             msg = "`scheduler` needs Dask; pip install 'fastv-hep[cluster]'"
             raise MissingExtraError(msg) from error
-        # A lost scheduler is reported by an error of ours, not by a traceback from Dask.
+        # A lost scheduler is reported as an error of FastV, not by a traceback from Dask.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -108,7 +108,7 @@ def _reason(error: OSError | RuntimeError, path: Path) -> str:
         return text.split("error message = '")[1].split("'")[0]
     reason = (error.strerror if isinstance(error, OSError) else None) or text.splitlines()[0]
     culprit = getattr(error, "filename", None)
-    # Temporary names of ours would not help the user.
+    # FastV's temporary names would not help the user.
     return reason if culprit is None or path.name in str(culprit) else f"{reason}: {culprit}"
 
 

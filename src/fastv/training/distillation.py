@@ -91,8 +91,8 @@ def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | Non
         msg = f"{teacher.name}: the family {family!r} has no student; families that have one: {offering}"
         raise ModelError(msg)
     student: Student = teacher.generator.student(steps)
-    told = teacher.description.training.get("settings", {})
-    symmetries = {name: told[name] for name in ("rotate", "mirror") if name in told}
+    trained = teacher.description.training.get("settings", {})
+    symmetries = {name: trained[name] for name in ("rotate", "mirror") if name in trained}
     content = {"family": student.family, "model": student.model, "training": {**symmetries, **student.training}}
     return recipe_of(content, settings)
 
