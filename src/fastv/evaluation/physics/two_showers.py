@@ -194,7 +194,7 @@ def two_showers(reference: Observables, generated: Observables, seed: int = 0) -
         distance = cells * cell
         left, right = (resampling(mesh, pixels, sign * distance / 2) for sign in (-1, 1))
         pairs = [_features(maps[chosen.first] @ left + maps[chosen.second] @ right, pixels) for maps, chosen in samples]
-        found += _told_apart(f"{distance:.3g} mm apart", distance, pairs, alone)
+        found += _separation(f"{distance:.3g} mm apart", distance, pairs, alone)
     notes = [f"{numbers[0]} and {numbers[1]} pairs, as many single showers"]
     return compare(name, title, definition, found, axis="distance [mm]", notes=notes)
 
@@ -204,7 +204,7 @@ def _features(images: F64, pixels: F64) -> F64:
     return lateral_features(np.where(images.sum(axis=1, keepdims=True) > 0, images, 1e-30), pixels)
 
 
-def _told_apart(where: str, distance: float, two: list[F64], one: list[F64]) -> list[Difference]:
+def _separation(where: str, distance: float, two: list[F64], one: list[F64]) -> list[Difference]:
     """Compare both samples at one distance; the first is the reference."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
