@@ -65,7 +65,7 @@ def shared_assets() -> Markup:
     """The style and the script that all fragments of a page need, as ``<style>`` and ``<script>`` elements.
 
     Example:
-        >>> shared_assets()[:7], len(shared_assets()) < 50_000
+        >>> str(shared_assets()[:7]), len(shared_assets()) < 50_000
         ('<style>', True)
     """
     room = files("fastv.display")

@@ -95,7 +95,7 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.margins(x=0.14, y=0.1)
+        axes.margins(x=0.18, y=0.1)
         axes.set_xlabel("time of a shower on a CPU, batch 1 [ms]")
         axes.set_ylabel("FPD")
     return figure

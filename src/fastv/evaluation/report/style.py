@@ -71,7 +71,7 @@ def png(figure: Figure) -> bytes:
 
 
 def grid(
-    rows: int, columns: int, width: float, height: float, *, gap: float = 0.75, top: float = 0.38
+    rows: int, columns: int, width: float, height: float, *, gap: float = 0.85, top: float = 0.38
 ) -> tuple[Figure, GridSpec]:
     """A figure of ``width`` x ``height`` inches a cell, with margins fixed in inches.
 

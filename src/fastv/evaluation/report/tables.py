@@ -31,7 +31,14 @@ def verdict(found: Verdict) -> Table:
 def physics(evaluation: Evaluation) -> Table:
     """All physics comparisons, those that differ most first."""
     found, floor = evaluation.physics, evaluation.physics_floor
-    numbers = [Column(name, "number") for name in ("where most", "difference", "deviations", "floor, its most")]
+    columns = [
+        Column("comparison"),
+        STATUS,
+        Column("where most"),
+        Column("difference"),
+        Column("deviations", "number"),
+        Column("floor, its most"),
+    ]
     rows = []
     for each in sorted(found.comparisons.values(), key=_pull, reverse=True):
         base = floor[each.name]
@@ -43,7 +50,7 @@ def physics(evaluation: Evaluation) -> Table:
                 "" if base.worst is None else words.size(base, base.worst),
             ]
         )
-    return Table([Column("comparison"), STATUS, *numbers], rows)
+    return Table(columns, rows, stacked=True)
 
 
 def _pull(comparison: Comparison) -> float:
