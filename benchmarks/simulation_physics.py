@@ -26,12 +26,12 @@ from scipy.optimize import curve_fit
 from scipy.special import gammaln
 from scipy.stats import ks_2samp
 
+from fastv.conditions.spectra import Spectrum
 from fastv.detector.detector import Detector
 from fastv.evaluation.observables.histograms import binning
 from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.physics.separations import separations
 from fastv.showers import Showers, ShowersFile
-from fastv.showers.spectra import Spectrum
 from fastv.simulation.request import SimulationRequest
 from fastv.simulation.transport import Transport
 

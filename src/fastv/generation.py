@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fastv.conditions import CONDITIONS, Condition, Values
+from fastv.conditions.particles import PDG_CODES
+from fastv.conditions.spectra import drawn
+from fastv.conditions.table import CONDITIONS, Condition, Values
+from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.errors import ModelError, SettingsError
 from fastv.models.contract import Generator
-from fastv.particles import PDG_CODES
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
-from fastv.showers.spectra import drawn
-from fastv.units import AngleSpec, EnergySpec
 
 Asked = float | str | Values | NDArray[np.float64]
 """A requested condition: one number, a text with its unit, fixed values or a range, or an array (N,)."""

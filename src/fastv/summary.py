@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.particles import PDG_NAMES
+from fastv.conditions.table import CONDITIONS
+from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
-from fastv.particles import PDG_NAMES
 from fastv.showers import Showers, ShowersFile
-from fastv.units import format_energy
 
 if TYPE_CHECKING:
     from fastv.model import ModelDescription

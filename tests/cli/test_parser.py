@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fastv import cli
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
 
 ONLY_IN_PYTHON = {
     "evaluate": {"announce", "energy_bins"},

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
+from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
 from fastv.simulation.request import Events, SimulationRequest, directions
-from fastv.units import AngleSpec, EnergySpec
 
 
 def request_of(**fields: object) -> SimulationRequest:

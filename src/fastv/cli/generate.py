@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.assignments import assignments
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
 
 FUNCTION = "fastv.Model.generate_file"
 

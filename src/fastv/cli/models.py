@@ -17,10 +17,10 @@ def run(options: argparse.Namespace) -> None:
     """Print the lists, or JSON."""
     import json
 
+    from fastv.conditions.units import format_energy
     from fastv.model import read_description, shipped_models
     from fastv.models import FAMILIES
     from fastv.training.recipe import preset_names
-    from fastv.units import format_energy
 
     descriptions = {name: read_description(name) for name in shipped_models()}
     if options.json:

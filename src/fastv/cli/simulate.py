@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> None:
     """Simulate, and print a summary."""
     import json
 
+    from fastv.conditions.units import format_energy, parse_energy, parse_length
     from fastv.simulation.production import simulate
-    from fastv.units import format_energy, parse_energy, parse_length
 
     result = simulate(
         options.detector,

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fastv.conditions.particles import PDG_NAMES
+from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
 from fastv.display.cells import Floats, depth_scale, has_depths, layer_edges, reach
 from fastv.display.outline import Line, axis_lines, circle, mesh_lines, particle_start, stack_lines
 from fastv.errors import SettingsError
-from fastv.particles import PDG_NAMES
 from fastv.showers import Showers, ShowersFile
-from fastv.units import format_energy
 
 COLOURED_SHARE = 0.998
 """Share of the energy that is in voxels above the lower end of the colour scale."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions.particles import PDG_NAMES
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.display.cells import Floats, has_depths, layer_edges, reach
 from fastv.display.outline import Line
 from fastv.display.scene import Panel
 from fastv.errors import FileFormatError, GeometryError, SettingsError
-from fastv.particles import PDG_NAMES
 from fastv.showers import ShowersFile
 from fastv.simulation.tracks import Tracks, read_tracks
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastv._version import __version__
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
 from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
 from fastv.model import Model, load

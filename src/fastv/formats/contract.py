@@ -16,14 +16,14 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.record import Conditions, checked
+from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.detector.of_file import resolve_detector
 from fastv.errors import MissingExtraError, SettingsError
 from fastv.formats.note import Note
 from fastv.showers import Showers
 from fastv.showers.checks import check_voxels
-from fastv.showers.conditions import Conditions, checked
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fastv._version import __version__
+from fastv.conditions.particles import PDG_NAMES, particle_code
+from fastv.conditions.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
-from fastv.particles import PDG_NAMES, particle_code
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.storage.output import check_free
-from fastv.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
 
 _BATCH_BYTES = 2**25
 

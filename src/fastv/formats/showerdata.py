@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions.particles import PDG_CODES
 from fastv.errors import FileFormatError
 from fastv.formats import hdf5
 from fastv.formats.contract import (
@@ -31,7 +32,6 @@ from fastv.formats.contract import (
 )
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
 from fastv.formats.pointclouds import voxel_points, voxels_of
-from fastv.particles import PDG_CODES
 from fastv.showers import Showers
 from fastv.storage.hdf5 import damage_named, give_back, open_hdf5, take_space, write_text
 from fastv.storage.output import reserve, written_whole

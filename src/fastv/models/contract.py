@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models.noise import NoiseSpec as NoiseSpec
@@ -30,8 +30,9 @@ Range = tuple[float, float]
 class Domain(BaseModel):
     """The range of conditions that a model was trained on, outside which it refuses to generate.
 
-    Ranges include their ends and are in the units of :data:`fastv.conditions.CONDITIONS`: energy in MeV, angles in rad.
-    The range of an angle is None if it was not recorded. Other conditions of that table are stored under their names.
+    Ranges include their ends and are in the units of :data:`fastv.conditions.table.CONDITIONS`: energy in MeV, angles
+    in rad. The range of an angle is None if it was not recorded. Other conditions of that table are stored under their
+    names.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -375,7 +376,7 @@ class ConditionScaler(nn.Module):
 
     energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
     the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. detector:
-    one-hot. In general, the scaling is that of :data:`fastv.conditions.CONDITIONS`.
+    one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
 
     Shapes: (N, C) -> (N, ``size``).
 

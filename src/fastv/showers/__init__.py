@@ -6,7 +6,7 @@ an extra column (data sets of other lengths are ignored), and an attribute ``fas
 detector (with mesh, energy scale and threshold) and provenance.
 """
 
-from fastv.showers.conditions import Conditions
+from fastv.conditions.record import Conditions
 from fastv.showers.file import ShowersFile
 from fastv.showers.layout import BLOCK_ROWS, FORMAT_VERSION
 from fastv.showers.record import Showers, joined

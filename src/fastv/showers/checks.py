@@ -1,4 +1,4 @@
-"""Checks that voxel energies are physical. For conditions, see :func:`fastv.showers.conditions.checked`."""
+"""Checks that voxel energies are physical. For conditions, see :func:`fastv.conditions.record.checked`."""
 
 from __future__ import annotations
 

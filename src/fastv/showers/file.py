@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.record import Conditions, checked
+from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.detector.of_file import resolve_detector
 from fastv.errors import FileFormatError
 from fastv.showers.checks import check_voxels
-from fastv.showers.conditions import Conditions, checked
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
 from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans

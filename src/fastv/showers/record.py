@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.record import Conditions, joined_conditions
+from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.showers.checks import check_voxels
-from fastv.showers.conditions import Conditions, joined_conditions
 from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
 

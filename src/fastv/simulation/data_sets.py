@@ -19,8 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from fastv.conditions.particles import PDG_NAMES
 from fastv.errors import MissingExtraError, SettingsError, SimulationError
-from fastv.particles import PDG_NAMES
 
 State = Literal["complete", "partial", "empty", "missing"]
 

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions.spectra import Spectrum
+from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.detector.detector import Detector
 from fastv.errors import OutputError, SettingsError, SimulationError
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
-from fastv.showers.spectra import Spectrum
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
 from fastv.simulation.process import ShowerError
 from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.output import check_free
-from fastv.units import AngleSpec, EnergySpec
 
 if TYPE_CHECKING:
     from fastv.simulation.pools import Pool

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
 from fastv._version import __version__
+from fastv.conditions.particles import PDG_NAMES, parse_particles, particle_code
+from fastv.conditions.spectra import Spectrum, angles, of_spec, parse_spectrum
+from fastv.conditions.units import AngleSpec, EnergySpec, format_energy, parse_angle
 from fastv.detector.detector import Detector
 from fastv.detector.stack import Stack
 from fastv.errors import SettingsError
-from fastv.particles import PDG_NAMES, parse_particles, particle_code
 from fastv.records import Frozen, PositiveFloat, first_problem
 from fastv.showers import Conditions
-from fastv.showers.spectra import Spectrum, angles, of_spec, parse_spectrum
 from fastv.simulation.data_sets import DataSets, geant4_version
-from fastv.units import AngleSpec, EnergySpec, format_energy, parse_angle
 
 LOWEST_ENERGY, HIGHEST_ENERGY = 1e-3, 1e8
 """Energy range of Geant4's electromagnetic physics in MeV: 1 keV to 100 TeV."""
@@ -93,7 +93,7 @@ class SimulationRequest(Frozen):
     Attributes:
         detector: a detector with a stack, the name of a preset, or FILE.yaml.
         particle: PDG codes, or names.
-        energy: spectrum of the kinetic energy, see :func:`fastv.showers.spectra.parse_spectrum`.
+        energy: spectrum of the kinetic energy, see :func:`fastv.conditions.spectra.parse_spectrum`.
         theta: polar angle of the momentum; by default perpendicular to the slabs (90 degrees in a barrel, 0 in a planar
             stack).
         phi: azimuthal angle of the momentum.

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
+from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.errors import ModelError, SettingsError
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
@@ -14,7 +15,6 @@ from fastv.models.contract import Generator, Student
 from fastv.training.loop import run_training, train
 from fastv.training.recipe import Recipe, recipe_of
 from fastv.training.working_folder import free_output
-from fastv.units import AngleSpec, EnergySpec
 
 
 def distill(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions.record import joined_conditions
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.coarse_cells import coarse_blocks
@@ -21,7 +22,6 @@ from fastv.evaluation.observables.streaming import Reading, UncheckedBatch
 from fastv.evaluation.observables.streaming import Source as Source
 from fastv.evaluation.observables.voxel_bins import VoxelBins
 from fastv.showers import Conditions, Showers
-from fastv.showers.conditions import joined_conditions
 
 VOXEL_BINS = 49
 HOT_VOXELS = 48

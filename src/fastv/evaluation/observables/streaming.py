@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.record import Conditions, checked
+from fastv.conditions.table import CONDITIONS
 from fastv.errors import FileFormatError
 from fastv.evaluation.threads import each_in_threads
 from fastv.showers import Showers, ShowersFile, joined
 from fastv.showers.checks import first_bad_voxel
-from fastv.showers.conditions import Conditions, checked
 
 Source = ShowersFile | Showers
 Part = TypeVar("Part")

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.table import CONDITIONS
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
 

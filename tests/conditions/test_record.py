@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from fastv.conditions import CONDITIONS
+from fastv.conditions.record import joined_conditions
+from fastv.conditions.table import CONDITIONS
 from fastv.errors import FileFormatError
 from fastv.showers import Conditions, Showers, ShowersFile
-from fastv.showers.conditions import joined_conditions
 
 Make = Callable[..., Showers]
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fastv.cli import main
-from fastv.conditions import CONDITIONS, Condition
+from fastv.conditions.table import CONDITIONS, Condition
+from fastv.conditions.units import parse_angle
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
 from fastv.evaluation.observables.observe import observe
@@ -22,7 +23,6 @@ from fastv.models.contract import Domain
 from fastv.showers import Showers, ShowersFile
 from fastv.summary import summarise_file
 from fastv.training.loop import train
-from fastv.units import parse_angle
 
 Make = Callable[..., Showers]
 

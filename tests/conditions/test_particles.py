@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fastv.conditions.particles import PDG_CODES, PDG_NAMES, parse_particles, particle_code
 from fastv.errors import SettingsError
-from fastv.particles import PDG_CODES, PDG_NAMES, parse_particles, particle_code
 
 
 def test_names_and_codes() -> None:

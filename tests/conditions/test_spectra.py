@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import kstest
 
+from fastv.conditions.spectra import Spectrum, drawn, parse_spectrum
+from fastv.conditions.units import EnergySpec, parse_angle, parse_energy_spec
 from fastv.errors import FastVError, FileFormatError, SettingsError
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
-from fastv.showers.spectra import Spectrum, drawn, parse_spectrum
-from fastv.units import EnergySpec, parse_angle, parse_energy_spec
 
 EVENTS = np.arange(20_000)
 UNIFORM = np.random.default_rng(1).random(len(EVENTS))

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from fastv.conditions.units import AngleSpec, EnergySpec, format_energy, parse_energy, parse_energy_spec
 from fastv.errors import FileFormatError, SettingsError
 from fastv.records import Frozen, PositiveFloat
-from fastv.units import AngleSpec, EnergySpec, format_energy, parse_energy, parse_energy_spec
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _TEXT = (".txt", ".dat", ".csv")
@@ -161,7 +161,7 @@ def parse_spectrum(text: str) -> Spectrum:
 
 
 def of_spec(spec: EnergySpec) -> Spectrum:
-    """The spectrum of an :class:`fastv.units.EnergySpec`: a list, or a log-uniform range."""
+    """The spectrum of an :class:`fastv.conditions.units.EnergySpec`: a list, or a log-uniform range."""
     return Spectrum(kind="log-uniform" if spec.is_range else "list", values=spec.values)
 
 

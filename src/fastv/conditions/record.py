@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastv.conditions import CONDITIONS, Condition
+from fastv.conditions.table import CONDITIONS, Condition
 from fastv.errors import FileFormatError
 
 
@@ -19,8 +19,8 @@ class Conditions:
     """The conditions of N showers, as columns; usually made with :meth:`of`.
 
     Attributes:
-        columns: arrays (N,) by name, in the units of :data:`fastv.conditions.CONDITIONS`. ``energy`` in MeV is always
-            present; unknown conditions are absent.
+        columns: arrays (N,) by name, in the units of :data:`fastv.conditions.table.CONDITIONS`. ``energy`` in MeV is
+            always present; unknown conditions are absent.
 
     Raises:
         FileFormatError: a column does not have one value per shower.

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastv.errors import SettingsError
-from fastv.units import (
+from fastv.conditions.units import (
     ENERGY_UNITS,
     AngleSpec,
     EnergySpec,
@@ -18,6 +17,7 @@ from fastv.units import (
     parse_energy,
     parse_energy_spec,
 )
+from fastv.errors import SettingsError
 
 energies = st.floats(1e-6, 1e12)
 

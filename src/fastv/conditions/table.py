@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastv.particles import parse_particles, particle_code
-from fastv.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
+from fastv.conditions.particles import parse_particles, particle_code
+from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
 
 Values = EnergySpec | AngleSpec | tuple[int, ...]
 """Requested values of a condition: fixed values or a range, of energies (MeV) or angles (rad), or PDG codes."""
