@@ -79,7 +79,7 @@ PLOTLY = """
 
 
 def main() -> None:
-    specification = importlib.util.spec_from_file_location("browser", HERE.parent / "tests" / "display" / "conftest.py")
+    specification = importlib.util.spec_from_file_location("browser", HERE.parent / "tests" / "browser.py")
     assert specification is not None
     assert specification.loader is not None
     tools = importlib.util.module_from_spec(specification)
