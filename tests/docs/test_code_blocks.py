@@ -158,14 +158,17 @@ def geant4() -> bool:
 
 @pytest.fixture
 def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
-    """Run a command of FastV that must succeed; full simulation is left out where there is no Geant4.
+    """Run a command that must succeed; without Geant4, full simulation and what needs its files are left out.
 
     What takes long is done once, and other pages get a copy: the plots of a report, and the export of one model.
     """
 
+    left_out: set[str] = set()
+
     def run(arguments: list[str]) -> None:
         verb, output = arguments[0], None
-        if verb == "simulate" and not geant4:
+        if (verb == "simulate" and not geant4) or left_out & set(arguments):
+            left_out.update(arguments[at + 1] for at, word in enumerate(arguments) if word in ("-o", "--tracks"))
             return
         if "-o" in arguments:
             at = arguments.index("-o")
