@@ -124,7 +124,7 @@ class Autoencoder(Generator):
         self.register_buffer("components", torch.eye(k, self.size))
         self.register_buffer("spread", torch.ones(self.size))
         self.register_buffer("log_residual", torch.zeros(1 + conditions, self.numbers))
-        self.noise = NoiseSpec(normal=k + self.size + self.numbers, uniform=1)
+        self.shower_noise = NoiseSpec(normal=k + self.size + self.numbers, uniform=1)
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
@@ -225,7 +225,7 @@ class Autoencoder(Generator):
         code = self._encode(tokens, scaled)
         return code.flatten(1), self._flat(tokens - self._decode(code, scaled))
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         k = len(self.components)

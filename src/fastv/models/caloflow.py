@@ -122,7 +122,7 @@ class CaloFlow(Generator):
         self.cells = alpha * rings
         self.layer_coding = LayerCoding(detector)
         self.voxel_coding = VoxelCoding(detector)
-        self.noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
+        self.shower_noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
         alike: dict[str, Any] = {"direction": s.direction, "pieces": s.pieces, "head": s.head, "features": s.features}
         self.layers = SplineFlow(
             1 + self.n_layers,
@@ -285,7 +285,7 @@ class CaloFlow(Generator):
         volume = volume + torch.where(sums > 0, of_sums, 0.0).sum(1)
         return self.scaler(conditions), layers, codes.detach(), voxels.detach().flatten(2), volume
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         n = self.n_layers

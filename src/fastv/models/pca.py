@@ -72,7 +72,7 @@ class PCA(Generator):
         self.size = 1 + self.coding.n_layers + detector.mesh.n_voxels
         cubic, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
         k = settings.components
-        self.noise = NoiseSpec(
+        self.shower_noise = NoiseSpec(
             normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
         )
         self.register_buffer("mean", torch.zeros(cubic, self.size))
@@ -116,7 +116,7 @@ class PCA(Generator):
         rest: Tensor = self._code(batch, scaled) - powers(scaled, 3) @ self.mean
         return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         k = self.settings.components

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -16,11 +16,13 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingError
 from fastv.models.contract import Batch, Domain
-from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
+from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
 """Function from conditions to the inputs (N, C) of a model."""
+OUTLIER = 50.0
+"""A shower is an outlier if its response exceeds the 99 % quantile of all by this factor."""
 
 
 class TrainingData:
@@ -28,6 +30,9 @@ class TrainingData:
 
     Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
     fit into ``memory``, and shuffles their showers. If all blocks fit, the files are read only once.
+
+    Batches contain showers with energy only; which showers are empty is told by :meth:`empty`. Outliers, whose visible
+    energy is absurd for their incident energy, are left out: one of them can spoil scales that are fitted to all.
 
     Args:
         paths: the showers files.
@@ -61,8 +66,6 @@ class TrainingData:
             raise
         validation = np.zeros(total, dtype=bool)
         validation[np.random.default_rng(seed).permutation(total)[:n_validation]] = True
-        ends = np.cumsum([len(file) for file in self.files])[:-1]
-        self._validation = np.split(validation, ends)
         self._blocks = [
             (index, slice(start, min(start + BLOCK_ROWS, len(file))))
             for index, file in enumerate(self.files)
@@ -70,7 +73,63 @@ class TrainingData:
         ]
         self._blocks_in_memory = max(1, memory // (4 * BLOCK_ROWS * self.detector.mesh.n_voxels))
         self._held: dict[Part, tuple[Tensor, Tensor]] = {}
-        self.sizes: dict[Part, int] = {"training": total - n_validation, "validation": n_validation}
+        self._read_before: dict[int, Showers] = {}
+        try:
+            response = self._responses()
+            self._filled, self._outliers = response > 0, outliers(response)
+            self._chosen: dict[Part, NDArray[np.bool_]] = {}
+            for part in get_args(Part):
+                of_part = validation if part == "validation" else ~validation
+                self._chosen[part] = of_part & self._filled & ~self._outliers
+            self._training = ~validation & ~self._outliers
+            self.sizes: dict[Part, int] = {part: int(chosen.sum()) for part, chosen in self._chosen.items()}
+            if self.sizes["validation"] < 1 or self.sizes["training"] < 2:
+                msg = (
+                    f"only {int(self._filled.sum())} of {total} showers have energy: too few to train on, with a "
+                    f"validation fraction of {validation_fraction}"
+                )
+                raise TrainingError(msg)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _responses(self) -> NDArray[np.float64]:
+        """Visible energy over incident energy of all showers, (N,); keeps the showers if all fit into memory."""
+        keep = len(self._blocks) <= self._blocks_in_memory
+        parts = []
+        for number, (index, rows) in enumerate(self._blocks):
+            showers = self.files[index][rows]
+            parts.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
+            if keep:
+                self._read_before[number] = showers
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the showers, one sentence each."""
+        found = np.flatnonzero(self._outliers)
+        if not len(found):
+            return []
+        first = found[0] if len(self.files) == 1 else None
+        which = "" if first is None else f", the first is shower {first}"
+        return [
+            f"{len(found)} of {len(self._outliers)} showers are left out, because their visible energy is more than "
+            f"{OUTLIER:g} times that of nearly all others of the same incident energy{which}"
+        ]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Numbers of showers that are not in the batches: ``empty`` ones, and ``outliers``."""
+        return {"empty": int((~self._filled).sum()), "outliers": int(self._outliers.sum())}
+
+    def empty(self, conditions: Inputs) -> tuple[Tensor, Tensor]:
+        """Inputs (N, C) of a model for all training showers, and whether each is empty, (N,)."""
+        ends = np.cumsum([0, *(len(file) for file in self.files)])
+        columns = [
+            conditions(file.conditions[self._training[start:stop]])
+            for file, start, stop in zip(self.files, ends[:-1], ends[1:], strict=True)
+        ]
+        return torch.cat(columns), torch.from_numpy(~self._filled[self._training])
 
     def _check_same_readout(self) -> None:
         first = self.files[0].detector
@@ -86,7 +145,7 @@ class TrainingData:
         return self.files[0].detector
 
     def domain(self) -> Domain:
-        """The range of conditions of all files."""
+        """The range of conditions of all files, and whether there are empty showers."""
         domains = []
         for file in self.files:
             if not len(file):
@@ -97,7 +156,7 @@ class TrainingData:
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)
-        return joined
+        return joined.model_copy(update={"empty_showers": not self._filled.all()})
 
     def digest(self) -> str:
         """SHA-256 of the contents of all files, in order."""
@@ -116,14 +175,14 @@ class TrainingData:
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
         if len(self._blocks) <= self._blocks_in_memory:
             energies, columns = self._pool("training", np.arange(len(self._blocks)), conditions)
-            counts = [int((~self._validation[index][rows]).sum()) for index, rows in self._blocks]
+            counts = [int(self._chosen_in(block, "training").sum()) for block in range(len(self._blocks))]
             ends = np.cumsum(counts)
             chosen = np.concatenate([np.arange(ends[block] - counts[block], ends[block]) for block in order])
             pick = torch.from_numpy(chosen[:n])
             return Batch(energies[pick], columns[pick])
         parts: list[tuple[Tensor, Tensor]] = []
         for block in order:
-            parts.append(self._read(self._blocks[block], "training", conditions))
+            parts.append(self._read(block, "training", conditions))
             if sum(len(part[0]) for part in parts) >= n:
                 break
         energies, columns = (torch.cat(tensors)[:n] for tensors in zip(*parts, strict=True))
@@ -172,17 +231,24 @@ class TrainingData:
         whole = len(order) == len(self._blocks)
         # Held data are in file order, so that they do not depend on the epoch in which they were read.
         blocks = sorted(order) if whole else order
-        parts = [self._read(self._blocks[block], part, conditions) for block in blocks]
+        parts = [self._read(block, part, conditions) for block in blocks]
         energies, columns = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         if whole:
             self._held[part] = energies, columns
+            if len(self._held) == len(self.sizes):
+                self._read_before.clear()
         return energies, columns
 
-    def _read(self, block: tuple[int, slice], part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
-        index, rows = block
-        showers = self.files[index][rows]
-        validation = self._validation[index][rows]
-        showers = showers[validation if part == "validation" else ~validation]
+    def _chosen_in(self, block: int, part: Part) -> NDArray[np.bool_]:
+        """Which showers of a block are in a part."""
+        index, rows = self._blocks[block]
+        start = sum(len(file) for file in self.files[:index])
+        return self._chosen[part][start + rows.start : start + rows.stop]
+
+    def _read(self, block: int, part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
+        index, rows = self._blocks[block]
+        showers = self._read_before[block] if block in self._read_before else self.files[index][rows]
+        showers = showers[self._chosen_in(block, part)]
         return torch.from_numpy(showers.energies), conditions(showers.conditions)
 
     def __enter__(self) -> Self:
@@ -190,3 +256,16 @@ class TrainingData:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def outliers(response: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Showers whose response exceeds the 99 % quantile of those with energy by a factor :data:`OUTLIER`, (N,).
+
+    Example:
+        >>> outliers(np.array([0.9, 1.0, 1.1, 0.0] * 100 + [1e6])).sum()
+        np.int64(1)
+    """
+    filled = response[response > 0]
+    if not len(filled):
+        return np.zeros(len(response), dtype=bool)
+    return np.asarray(response > OUTLIER * np.quantile(filled, 0.99, method="lower"))

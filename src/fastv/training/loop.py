@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
+
+FIT_SHOWERS = 50_000
+"""Showers that the preprocessing is fitted to, at most."""
 
 
 def train(
@@ -147,10 +151,13 @@ class _Run:
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
-        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=self.how.rotate, mirror=self.how.mirror)
-        if self.how.rotate and "theta" in self.generator.condition_names:
-            msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
-            raise SettingsError(msg)
+        rotate = self.how.rotate and not self.domain.inclined
+        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
+        notes = data.notes
+        if self.how.rotate and not rotate:
+            notes.append("showers are not rotated, because some are inclined; only their mirror images are used")
+        for note in notes:
+            print(f"{output.name}: {note}", file=sys.stderr)
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
@@ -168,11 +175,12 @@ class _Run:
             check_free(output, force=force)
 
     def fit(self) -> None:
-        """Fit the preprocessing, unless it was copied from a teacher."""
+        """Fit the probability of an empty shower, and the preprocessing, unless it was copied from a teacher."""
+        self.generator.fit_empty(*self.data.empty(self.generator.conditions_of))
         if self.teacher is not None:
             return
         _seed(self.how.seed, 1)
-        batch = self.data.subset(20_000, self.generator.conditions_of, self.how.seed)
+        batch = self.data.subset(FIT_SHOWERS, self.generator.conditions_of, self.how.seed)
         self.generator.fit(batch)
 
     def loop(self) -> None:
@@ -367,6 +375,7 @@ class _Run:
             "files": [file.path.name for file in self.data.files],
             "data_sha256": self.request["data_sha256"],
             "showers": self.data.sizes,
+            "left_out": self.data.left_out,
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "validation_loss": self.best_loss,
