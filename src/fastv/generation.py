@@ -195,12 +195,17 @@ def _check_like(generator: Generator, conditions: Conditions, name: str, *, extr
     Raises:
         DomainError: the showers are inclined or of another detector, and those of the generator are not.
     """
+    if extrapolate:
+        return
     detectors, theta = conditions.get("detector"), conditions.get("theta")
     if detectors is not None and (others := detectors[detectors != generator.detector.name]).size:
         own = generator.detector.name
-        msg = f"{name}: showers of the detector {str(others[0])!r}; the model generates those of {own!r}"
+        msg = (
+            f"{name}: showers of the detector {str(others[0])!r}, but the model generates those of {own!r}; "
+            "use others, or pass `extrapolate=True` to take their conditions nevertheless"
+        )
         raise DomainError(msg)
-    if theta is None or "theta" in generator.condition_names or extrapolate:
+    if theta is None or "theta" in generator.condition_names:
         return
     low, high = generator.domain.theta or (np.pi / 2, np.pi / 2)
     if theta.min() < low - NORMAL_INCIDENCE or theta.max() > high + NORMAL_INCIDENCE:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
@@ -199,6 +200,11 @@ class Adversarial(Generator):
             Objective("critic", ("critics.",), learning_rate=s.critic_rate, betas=ADAM),
             Objective("loss", ("generators.",), every=s.critic_steps, betas=ADAM),
         )
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:

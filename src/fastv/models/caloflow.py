@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
 from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
 from fastv.models.networks import MLP
@@ -155,6 +156,11 @@ class CaloFlow(Generator):
     def evaluations(self) -> dict[str, int]:
         """Number of passes through each network that are needed to generate a shower."""
         return {"layers": self.layers.passes("data"), "voxels": self.n_layers * self.voxels.passes("data")}
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:

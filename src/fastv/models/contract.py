@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.empty_showers import EmptyShowers
 from fastv.models.noise import NoiseSpec as NoiseSpec
 from fastv.models.noise import noise_stream as noise_stream
@@ -290,6 +291,11 @@ class Generator(nn.Module, ABC):
         """
         if self.empty_showers is not None:
             self.empty_showers.fit(self.scale_conditions(conditions), empty)
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response, for families that have one, which is fitted to all training showers."""
+        return None
 
     def calibrate(self, batch: Batch) -> None:
         """Adjust generated means to training showers. Called once, after training; by default does nothing."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, LayerScale, above_threshold, without_faint
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
@@ -24,7 +25,7 @@ from fastv.models.likelihoods import (
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
-from fastv.models.response import ResponseShape, response_of
+from fastv.models.response import FreeResponse, ResponseShape, response_of
 from fastv.models.splines import normal_log_prob
 from fastv.models.vae import warmup, with_likelihood
 
@@ -125,6 +126,11 @@ class FastV(Generator):
         """Voxels (N, L, cells) and layer energies (N, L)."""
         voxels = energies.view(-1, self.layers, self.cells)
         return voxels, voxels.sum(2)
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response, if its shape is free."""
+        return self.response.coding if isinstance(self.response, FreeResponse) else None
 
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers, and the energy scores of voxels."""

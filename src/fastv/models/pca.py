@@ -9,6 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from fastv.detector.detector import Detector
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.showers import ShowerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
@@ -86,6 +87,11 @@ class PCA(Generator):
     def _code(self, batch: Batch, scaled: Tensor) -> Tensor:
         layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
         return torch.cat([layers, voxels.flatten(1)], dim=1)
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:

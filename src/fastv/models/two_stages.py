@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.preprocessing import LayerScale
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
@@ -116,6 +117,11 @@ class TwoStages(Generator):
     def evaluations(self) -> dict[str, int]:
         """Number of evaluations of each network to generate a shower."""
         return {"layers": self.layers.evaluations, "voxels": self.voxels.evaluations}
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:

@@ -31,7 +31,7 @@ class TrainingData:
     Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
     fit into ``memory``, and shuffles their showers. If all blocks fit, the files are read only once.
 
-    Batches contain showers with energy only; which showers are empty is told by :meth:`empty`. Outliers, whose visible
+    Batches contain showers with energy only; which are empty is told by :meth:`responses`. Outliers, whose visible
     energy is absurd for their incident energy, are left out: one of them can spoil scales that are fitted to all.
 
     Args:
@@ -75,8 +75,8 @@ class TrainingData:
         self._held: dict[Part, tuple[Tensor, Tensor]] = {}
         self._read_before: dict[int, Showers] = {}
         try:
-            response = self._responses()
-            self._filled, self._outliers = response > 0, outliers(response)
+            self._response = self._read_responses()
+            self._filled, self._outliers = self._response > 0, outliers(self._response)
             self._chosen: dict[Part, NDArray[np.bool_]] = {}
             for part in get_args(Part):
                 of_part = validation if part == "validation" else ~validation
@@ -93,15 +93,15 @@ class TrainingData:
             self._stack.close()
             raise
 
-    def _responses(self) -> NDArray[np.float64]:
-        """Visible energy over incident energy of all showers, (N,); keeps the showers if all fit into memory."""
+    def _read_responses(self) -> NDArray[np.float64]:
+        """Visible over incident energy of all showers, (N,); those with energy are kept if all fit into memory."""
         keep = len(self._blocks) <= self._blocks_in_memory
         parts = []
         for number, (index, rows) in enumerate(self._blocks):
             showers = self.files[index][rows]
             parts.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
             if keep:
-                self._read_before[number] = showers
+                self._read_before[number] = showers[parts[-1] > 0]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     @property
@@ -122,14 +122,14 @@ class TrainingData:
         """Numbers of showers that are not in the batches: ``empty`` ones, and ``outliers``."""
         return {"empty": int((~self._filled).sum()), "outliers": int(self._outliers.sum())}
 
-    def empty(self, conditions: Inputs) -> tuple[Tensor, Tensor]:
-        """Inputs (N, C) of a model for all training showers, and whether each is empty, (N,)."""
+    def responses(self, conditions: Inputs) -> tuple[Tensor, Tensor]:
+        """Inputs (N, C) of a model for all training showers, and their visible over incident energy (N,)."""
         ends = np.cumsum([0, *(len(file) for file in self.files)])
         columns = [
             conditions(file.conditions[self._training[start:stop]])
             for file, start, stop in zip(self.files, ends[:-1], ends[1:], strict=True)
         ]
-        return torch.cat(columns), torch.from_numpy(~self._filled[self._training])
+        return torch.cat(columns), torch.from_numpy(self._response[self._training]).float()
 
     def _check_same_readout(self) -> None:
         first = self.files[0].detector
@@ -175,7 +175,7 @@ class TrainingData:
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
         if len(self._blocks) <= self._blocks_in_memory:
             energies, columns = self._pool("training", np.arange(len(self._blocks)), conditions)
-            counts = [int(self._chosen_in(block, "training").sum()) for block in range(len(self._blocks))]
+            counts = [int(self._in(block, self._chosen["training"]).sum()) for block in range(len(self._blocks))]
             ends = np.cumsum(counts)
             chosen = np.concatenate([np.arange(ends[block] - counts[block], ends[block]) for block in order])
             pick = torch.from_numpy(chosen[:n])
@@ -239,16 +239,19 @@ class TrainingData:
                 self._read_before.clear()
         return energies, columns
 
-    def _chosen_in(self, block: int, part: Part) -> NDArray[np.bool_]:
-        """Which showers of a block are in a part."""
+    def _in(self, block: int, of_all: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The values for the showers of a block, from those for all showers."""
         index, rows = self._blocks[block]
         start = sum(len(file) for file in self.files[:index])
-        return self._chosen[part][start + rows.start : start + rows.stop]
+        return of_all[start + rows.start : start + rows.stop]
 
     def _read(self, block: int, part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
         index, rows = self._blocks[block]
-        showers = self._read_before[block] if block in self._read_before else self.files[index][rows]
-        showers = showers[self._chosen_in(block, part)]
+        chosen = self._in(block, self._chosen[part])
+        if block in self._read_before:
+            showers = self._read_before[block][chosen[self._in(block, self._filled)]]
+        else:
+            showers = self.files[index][rows][chosen]
         return torch.from_numpy(showers.energies), conditions(showers.conditions)
 
     def __enter__(self) -> Self:

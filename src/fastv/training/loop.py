@@ -36,9 +36,6 @@ from fastv.training.data import TrainingData
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
 
-FIT_SHOWERS = 50_000
-"""Showers that the preprocessing is fitted to, at most."""
-
 
 def train(
     recipe: str | Recipe,
@@ -175,13 +172,18 @@ class _Run:
             check_free(output, force=force)
 
     def fit(self) -> None:
-        """Fit the probability of an empty shower, and the preprocessing, unless it was copied from a teacher."""
-        self.generator.fit_empty(*self.data.empty(self.generator.conditions_of))
+        """Fit the probability of an empty shower, and the preprocessing unless it was copied from a teacher."""
+        generator = self.generator
+        conditions, responses = self.data.responses(generator.conditions_of)
+        generator.fit_empty(conditions, responses == 0)
         if self.teacher is not None:
             return
         _seed(self.how.seed, 1)
-        batch = self.data.subset(FIT_SHOWERS, self.generator.conditions_of, self.how.seed)
-        self.generator.fit(batch)
+        generator.fit(self.data.subset(20_000, generator.conditions_of, self.how.seed))
+        if generator.response_coding is not None:
+            # Responses fluctuate by factors at low energies, so all of them are used.
+            filled = responses > 0
+            generator.response_coding.fit(responses[filled][:, None], conditions[filled, :1])
 
     def loop(self) -> None:
         """Train until the last epoch, or until the validation loss has not improved for ``patience`` epochs."""
