@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _WIDTHS = (16, 16)
-_MOST_SHOWERS = 50_000
+_MOST_SHOWERS = 30_000
 
 
 class EmptyShowers(nn.Module):
@@ -54,6 +54,7 @@ class EmptyShowers(nn.Module):
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import threadpool_limits
 
         pick = np.random.default_rng(0).permutation(len(empty))[:_MOST_SHOWERS]
         inputs, labels = scaled.double().cpu().numpy()[pick], empty.cpu().numpy()[pick]
@@ -65,9 +66,10 @@ class EmptyShowers(nn.Module):
             self.get_buffer(f"bias{last}").fill_(float(np.log(odds)))
             return
         network = MLPClassifier(
-            _WIDTHS, activation="tanh", solver="lbfgs", alpha=1.0, max_iter=300, max_fun=1000, random_state=0
+            _WIDTHS, activation="tanh", solver="lbfgs", alpha=1.0, max_iter=200, max_fun=500, random_state=0
         )
-        with warnings.catch_warnings():
+        # The matrices are too small for several threads to help.
+        with warnings.catch_warnings(), threadpool_limits(1):
             # The likelihood is flat near its maximum; the last digits of the weights do not matter.
             warnings.simplefilter("ignore", ConvergenceWarning)
             network.fit(inputs, labels)
