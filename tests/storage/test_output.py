@@ -73,7 +73,7 @@ class TestWrittenWhole:
     def test_a_file(self, tmp_path: Path) -> None:
         with written_whole(tmp_path / "a") as temporary:
             temporary.write_text("new")
-            assert names(tmp_path) == {temporary.name}
+            assert names(tmp_path) == {temporary.parent.name}
         assert names(tmp_path) == {"a"}
 
     def test_a_failed_block_leaves_the_old_file(self, tmp_path: Path) -> None:
@@ -99,11 +99,12 @@ class TestWrittenWhole:
         rename = Path.rename
 
         def failing(path: Path, target: Path) -> Path:
-            if path.name.endswith(".part"):
+            if path.name == "new":
                 raise OSError(errno.EIO, "Input/output error")
             return rename(path, target)
 
         monkeypatch.setattr(Path, "rename", failing)
+        monkeypatch.setattr(output, "_exchanged", lambda *_: False)
         with (
             pytest.raises(OutputError, match="Input/output error"),
             written_whole(tmp_path / "out", force=True) as temporary,
