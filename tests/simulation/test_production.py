@@ -28,6 +28,7 @@ from fastv.simulation import production
 from fastv.simulation.data_sets import VARIABLE
 from fastv.simulation.production import default_block_rows, simulate
 from fastv.simulation.tracks import read_tracks
+from fastv.storage.unfinished import UnfinishedFolder
 
 Fake = Callable[..., None]
 
@@ -282,7 +283,11 @@ class TestKills:
             os.killpg(command.pid, signal.SIGINT)
             _, err = command.communicate(timeout=20)
         assert command.returncode == 130
-        assert err.strip().endswith("fastv simulate: interrupted")
+        told = err.strip().splitlines()[-1]
+        assert told.startswith(
+            "fastv simulate: interrupted; finished work is kept, continue with: fastv simulate par04"
+        )
+        assert told.endswith(" --resume")
         assert "Traceback" not in err
         assert none_of(workers)
         fake_geant4()
@@ -378,7 +383,7 @@ class TestResume:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer.ShowersWriter, "_forget", killed)
+            patch.setattr(UnfinishedFolder, "remove", killed)
             with pytest.raises(KeyboardInterrupt):
                 make(half)
         content = half.read_bytes()

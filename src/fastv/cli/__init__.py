@@ -122,7 +122,7 @@ def _how_to_go_on(options: argparse.Namespace, arguments: Sequence[str], error: 
     if error is None:
         return f" when {output} was complete"
     if not hasattr(options, "resume"):
-        return f"; {output} is not written, the same command starts again"
+        return "; nothing was written, the same command starts again"
     # Imported only now, as a command that was interrupted at once has not needed it.
     from fastv.storage.unfinished import is_left
 
