@@ -33,6 +33,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before any numerical library: a fork of a process with threads of its own may hang.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 
 from fastv import cli

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from fastv import progress
 from fastv.progress import Bar
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    progress.set_verbosity(progress.NORMAL)
 
 
 @pytest.fixture
@@ -56,17 +49,17 @@ def test_short_work_says_nothing(clock: list[float], capsys: pytest.CaptureFixtu
 
 
 def test_quiet_says_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    progress.set_verbosity(progress.QUIET)
-    count(clock)
-    progress.say("anything")
+    with progress.amount(progress.QUIET):
+        count(clock)
+        progress.say("anything")
     assert capsys.readouterr().err == ""
 
 
 def test_verbose_says_more(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     progress.detail("not this")
-    progress.set_verbosity(progress.VERBOSE)
-    progress.detail("and this")
-    count(clock, seconds=5.0)
+    with progress.amount(progress.VERBOSE):
+        progress.detail("and this")
+        count(clock, seconds=5.0)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "and this"
     assert len(lines) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -23,19 +24,14 @@ class _State:
     verbosity = NORMAL
 
 
-def set_verbosity(verbosity: int) -> None:
-    """Say nothing (-1), a line a minute (0), or a line every ten seconds and details (1)."""
-    _State.verbosity = verbosity
-
-
-def is_quiet() -> bool:
-    """Whether nothing is to be said.
-
-    Example:
-        >>> is_quiet()
-        False
-    """
-    return _State.verbosity == QUIET
+@contextmanager
+def amount(verbosity: int) -> Iterator[None]:
+    """Context in which nothing is said (-1), a line a minute (0), or a line every ten seconds and details (1)."""
+    before, _State.verbosity = _State.verbosity, verbosity
+    try:
+        yield
+    finally:
+        _State.verbosity = before
 
 
 def say(text: str) -> None:

@@ -90,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
-    progress.set_verbosity(options.verbose - options.quiet)
     error: BaseException | None = None
-    with interruption.handled():
+    with interruption.handled(), progress.amount(options.verbose - options.quiet):
         try:
             options.run(options)
         except BrokenPipeError:
