@@ -184,7 +184,7 @@ def test_a_folder_that_is_not_ours_is_never_emptied(
     for more in ([], ["--resume"], ["--force"]):
         assert cli.main([*command, *more]) == 2
         told = capsys.readouterr().err
-        assert f"{name} is in the way of out.h5: FastV did not make it; rename or remove it\n" in told
+        assert f"{name} is in the way of out.h5 and is not of FastV; rename or remove it\n" in told
         assert len(told.splitlines()) == 1
     assert {path.name for path in mine.iterdir()} == {"request.json", "checkpoint.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == {name, mine.name}

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -56,7 +57,7 @@ class UnfinishedFolder:
                 path.mkdir()
             except FileExistsError:
                 if not is_ours(path):
-                    msg = f"{path} is in the way of {output.name}: FastV did not make it; rename or remove it"
+                    msg = f"{path} is in the way of {output.name} and is not of FastV; rename or remove it"
                     raise OutputError(msg) from None
             self._lock = _entered(path, output)
 
@@ -90,21 +91,30 @@ class UnfinishedFolder:
         """
         last = tuple(last)
         self.empty(keep=last)
+        if sys.platform == "win32":  # there, an open file cannot be renamed or removed
+            self._release()
         if any((self.path / name).exists() for name in last):
             name = self.path.name.removesuffix(self.path.suffix)
             self.path = self.path.rename(self.path.with_name(f"{name}.{secrets.token_hex(4)}.part"))
         shutil.rmtree(self.path)
-        self.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def close(self) -> None:
         """Release the folder; it is removed if nothing was left in it."""
         if self._lock is None:
             return
         with suppress(OSError):
-            if not self.files():
+            empty = not self.files()
+            if sys.platform == "win32":
+                self._release()
+            if empty:
                 shutil.rmtree(self.path)
-        os.close(self._lock)
-        self._lock = None
+        self._release()
 
     def __enter__(self) -> Self:
         return self
