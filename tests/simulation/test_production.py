@@ -391,6 +391,33 @@ class TestResume:
         assert half.read_bytes() == content
         assert not half.with_name(".a.h5.parts").exists()
 
+    @pytest.mark.parametrize("damage", ["flip", "swap", "request", "request of another", "everything"])
+    def test_damaged_blocks_are_simulated_again(self, damage: str, half: Path, expected: bytes) -> None:
+        parts = half.with_name(".a.h5.parts")
+        first, second, *_ = sorted(parts.glob("0*.h5"))
+        held = first.read_bytes()
+        if damage == "flip":
+            first.write_bytes(held[:3000] + bytes([held[3000] ^ 1]) + held[3001:])
+        elif damage == "swap":
+            first.write_bytes(second.read_bytes())
+            second.write_bytes(held)
+        elif damage == "request":
+            (parts / "request.json").write_text('{"total": 24')
+        elif damage == "request of another":
+            (parts / "request.json").write_text('{"total": 24}\nbeef\n')
+        else:
+            for path in parts.iterdir():
+                path.write_bytes(b"[]")
+            # Whose showers these were, nobody knows.
+            with pytest.raises(OutputError, match=r"request\.json of the interrupted run is damaged, and none of its"):
+                make(half)
+            make(half, force=True)
+            assert half.read_bytes() == expected
+            return
+        made = make(half, resume=True)
+        assert half.read_bytes() == expected
+        assert made.simulated < N
+
     @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
     def test_a_real_kill_between_renaming_and_cleaning_up(
         self, tmp_path: Path, expected: bytes, kill_after_rename: Callable[..., int]
