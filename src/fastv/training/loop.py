@@ -32,6 +32,7 @@ from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData
+from fastv.training.means import Means
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 from fastv.training.working_folder import LOG, WorkingFolder
 
@@ -209,7 +210,7 @@ class _Run:
                 started = time.perf_counter()
                 _seed(how.seed, 2 + epoch)
                 module.train()
-                sums, norms = _Means(), _Means()
+                sums, norms = Means(), Means()
                 for step, batch in enumerate(self._batches("training", epoch, fabric) if trained else ()):
                     rate = learning_rate(how, epoch + step / steps)
                     energies = self.symmetry(batch.energies)
@@ -310,7 +311,7 @@ class _Run:
     def _validate(self, module: Any, fabric: Fabric) -> dict[str, float]:
         """Means of all terms over the validation data, with loss weights as after warm-up and always the same noise."""
         module.eval()
-        sums = _Means()
+        sums = Means()
         _seed(self.how.seed, 1)
         with torch.no_grad(), fabric.autocast():
             for batch in self._batches("validation", 0, fabric):
@@ -470,27 +471,6 @@ def learning_rate(how: TrainingSettings, epoch: float) -> float:
     if how.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(epoch / how.epochs, 1.0)))
     return rate
-
-
-class _Means:
-    """Means of named terms, weighted by the sizes of the batches in which they occur."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, terms: Mapping[str, Tensor], n: int) -> None:
-        for name, term in terms.items():
-            self.sums[name] = (
-                self.sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double().cpu() * n
-            )
-            self.counts[name] = self.counts.get(name, 0) + n
-
-    def means(self, fabric: Fabric) -> dict[str, float]:
-        def total(value: Tensor) -> float:
-            return float(torch.as_tensor(fabric.all_reduce(value, reduce_op="sum")))
-
-        return {name: total(value) / total(torch.tensor(float(self.counts[name]))) for name, value in self.sums.items()}
 
 
 def _seed(seed: int, part: int) -> None:

@@ -90,7 +90,9 @@ class ResponseCoding(nn.Module):
         low, high = self.ends[:1], self.ends[1:]
         place = ((torch.log(incident) - low) / (high - low) * (self.n_levels - 1)).clamp(0.0, self.n_levels - 1.0)
         numbers = torch.arange(self.n_levels, device=incident.device, dtype=incident.dtype)
-        rows: Tensor = (1 - (place - numbers).abs()).clamp(min=0.0) @ self.quantiles
+        weights = (1 - (place - numbers).abs()).clamp(min=0.0)
+        # No matrix product: in half precision neighbouring quantiles would be equal.
+        rows: Tensor = (weights[:, :, None] * self.quantiles).sum(1)
         return rows
 
     def outer(self, rows: Tensor) -> Tensor:
