@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.showers import Conditions, Showers
+from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
+from fastv.sample import sample_path
+from fastv.showers import Conditions, Showers, ShowersFile
 from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
 
@@ -240,10 +242,9 @@ class TestEmptyShowersAndOutliers:
         assert len(visible) > 55
 
     def test_the_outlier_is_told(self, mixed: Path) -> None:
-        with opened([mixed]) as data:
-            (note,) = data.notes
-        assert note.startswith("1 of 100 showers are left out")
-        assert note.endswith("the first is shower 50")
+        told = "^1 of 100 showers are left out, .* the first is shower 50$"
+        with opened([mixed]) as data, pytest.warns(TrainingDataWarning, match=told):
+            data.tell_doubts()
 
     def test_responses_are_those_of_the_training_part_and_tell_the_empty_ones(self, mixed: Path) -> None:
         with opened([mixed]) as data:
@@ -256,3 +257,13 @@ class TestEmptyShowersAndOutliers:
         make_showers(30, energies=np.zeros((30, 24), np.float32)).write(tmp_path / "empty.h5")
         with pytest.raises(TrainingError, match="only 0 of 30 showers have energy"):
             opened([tmp_path / "empty.h5"])
+
+
+def test_incident_energies_in_gev_are_told(tmp_path: Path) -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:30]
+    replace(showers, incident_energies=showers.incident_energies / 1000).write(tmp_path / "gev.h5")
+    with pytest.warns(UnitsWarning, match=r"gev\.h5: voxel energies add up to .* in GeV rather than MeV; if so"):
+        TrainingData([tmp_path / "gev.h5"], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()
+    # Right units are no warning, which would be an error here.
+    TrainingData([sample_path("test")], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()

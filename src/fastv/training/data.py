@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError, GeometryError, TrainingError
+from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
@@ -105,19 +107,6 @@ class TrainingData:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     @property
-    def notes(self) -> list[str]:
-        """What the user should know of the showers, one sentence each."""
-        found = np.flatnonzero(self._outliers)
-        if not len(found):
-            return []
-        first = found[0] if len(self.files) == 1 else None
-        which = "" if first is None else f", the first is shower {first}"
-        return [
-            f"{len(found)} of {len(self._outliers)} showers are left out, because their visible energy is more than "
-            f"{OUTLIER:g} times that of nearly all others of the same incident energy{which}"
-        ]
-
-    @property
     def left_out(self) -> dict[str, int]:
         """Numbers of showers that are not in the batches: ``empty`` ones, and ``outliers``."""
         return {"empty": int((~self._filled).sum()), "outliers": int(self._outliers.sum())}
@@ -130,6 +119,19 @@ class TrainingData:
             for file, start, stop in zip(self.files, ends[:-1], ends[1:], strict=True)
         ]
         return torch.cat(columns), torch.from_numpy(self._response[self._training]).float()
+
+    def tell_doubts(self) -> None:
+        """Warn of files whose energies seem to be in another unit, and of outliers."""
+        for file in self.files:
+            if doubt := file.energies_in_doubt():
+                warnings.warn(f"{file.path}: {doubt}; {HOW_TO_CONVERT}", UnitsWarning, stacklevel=2)
+        if (found := np.flatnonzero(self._outliers)).size:
+            which = f", the first is shower {found[0]}" if len(self.files) == 1 else ""
+            msg = (
+                f"{len(found)} of {len(self._outliers)} showers are left out, because their visible energy is more "
+                f"than {OUTLIER:g} times that of nearly all others, relative to the incident energy{which}"
+            )
+            warnings.warn(msg, TrainingDataWarning, stacklevel=2)
 
     def _check_same_readout(self) -> None:
         first = self.files[0].detector

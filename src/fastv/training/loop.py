@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from fastv.errors import (
     FastVError,
     GeometryError,
     SettingsError,
+    TrainingDataWarning,
     TrainingError,
 )
 from fastv.model import Model, ModelDescription, load
@@ -107,6 +108,7 @@ def run_training(
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
+        showers.tell_doubts()
         run = _Run(recipe, showers, folder, teacher, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
@@ -149,11 +151,9 @@ class _Run:
         self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
         rotate = self.how.rotate and not self.domain.inclined
         self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
-        notes = data.notes
         if self.how.rotate and not rotate:
-            notes.append("showers are not rotated, because some are inclined; only their mirror images are used")
-        for note in notes:
-            print(f"{self.output.name}: {note}", file=sys.stderr)
+            msg = "showers are not rotated, because some are inclined; only their mirror images are used"
+            warnings.warn(msg, TrainingDataWarning, stacklevel=2)
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
