@@ -447,3 +447,29 @@ load({str(directory)!r}).generate_file("out.h5", energy="1-1000GeV", n=350, seed
         assert [left.name for left in tmp_path.iterdir()] == ["out.h5"]
         model.generate_file(tmp_path / "straight.h5", energy="1-1000GeV", n=350, seed=2)
         assert path.read_bytes() == (tmp_path / "straight.h5").read_bytes()
+
+
+class TestSeeds:
+    """Noise, apart from drawn conditions: all showers of these tests have the same fixed energies."""
+
+    ENERGIES = np.geomspace(1e3, 1e6, 250)
+
+    def test_same_seed_same_showers_other_seed_other_showers(self, model: Model) -> None:
+        first, again, other = (model.generate(energy=self.ENERGIES, seed=seed).energies for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert not (first == other).all(axis=1).any()
+
+    @pytest.mark.usefixtures("small_blocks")
+    def test_all_showers_of_one_energy_differ_within_and_between_blocks(self, model: Model, tmp_path: Path) -> None:
+        showers = model.generate(energy=5e4, n=350, seed=1).energies
+        assert len(np.unique(showers, axis=0)) == 350
+        model.generate_file(tmp_path / "out.h5", energy=5e4, n=350, seed=2)
+        other = read(tmp_path / "out.h5").energies
+        assert len(np.unique(np.concatenate([showers, other]), axis=0)) == 700
+
+    def test_drawn_energies_follow_the_seed_too(self, model: Model) -> None:
+        first, again, other = (
+            model.generate(energy="1-1000GeV", n=50, seed=seed).incident_energies for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(first, again)
+        assert not np.intersect1d(first, other).size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise, permutations
+from typing import Any
 
 import pytest
 import torch
@@ -314,3 +315,73 @@ def test_pick_takes_a_state_for_each_row() -> None:
     times, picked = pick(states, torch.tensor([2, 0, 1]))
     assert times.tolist() == [[1.0], [0.0], [0.5]]
     assert picked[:, 0].tolist() == [2.0, 0.0, 1.0]
+
+
+class Watching(nn.Module):
+    """F = 0 everywhere; keeps the times at which it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[Tensor] = []
+
+    def forward(self, scaled: Tensor, given: Tensor) -> Tensor:
+        # The slowest sine has the frequency 1; the context of these tests has one column.
+        self.times.append(torch.asin(given[:, 1 + TIME_FEATURES // 2 : 2 + TIME_FEATURES // 2]))
+        return torch.zeros_like(scaled)
+
+
+class TestTimesOfTraining:
+    """How often each time is trained, and with which weight."""
+
+    @pytest.mark.parametrize("mean", [-0.8, 0.0, 0.6])
+    def test_of_straight_and_average_flows_are_logit_normal(self, mean: float) -> None:
+        settings: dict[str, Any] = {"mean": mean, "scale": 0.7}
+        x = normal(2000)
+        for flow in (
+            StraightFlow(Watching(), 1, solver="heun", pairing="independent", **settings),
+            AverageFlow(Watching(), 1, share=0.0, **settings),
+        ):
+            flow.loss(x, no_context(2000))
+            assert isinstance(flow.network, Watching)
+            [times] = flow.network.times
+            assert float(torch.logit(times).mean()) == pytest.approx(mean, abs=0.02)
+            assert float(torch.logit(times).std()) == pytest.approx(0.7, abs=0.02)
+
+    def test_of_diffusion_are_those_of_a_log_normal_sigma(self) -> None:
+        flow = diffusion(Watching())
+        flow.loss(normal(2000), no_context(2000))
+        assert isinstance(flow.network, Watching)
+        [times] = flow.network.times
+        log_sigma = torch.log(1 / times - 1)
+        assert float(log_sigma.mean()) == pytest.approx(-1.2, abs=0.03)
+        assert float(log_sigma.std()) == pytest.approx(1.2, abs=0.03)
+
+    def test_the_loss_without_a_network_is_the_variance_of_the_target_at_every_time(self) -> None:
+        """For data of unit variance no time counts more than another, whatever the distribution of times."""
+        x = normal(50_000, 1)
+        for mean in (-3.0, 0.0, 3.0):
+            flow = StraightFlow(Constant(), 1, solver="heun", mean=mean, scale=0.1, pairing="independent")
+            assert float(flow.loss(x, no_context(len(x)))) == pytest.approx(1.0, abs=0.03)
+
+    def test_imitation_has_the_same_weights(self) -> None:
+        before, after = normal(50), normal(50, seed=2)
+        t = torch.rand(50, 1, dtype=torch.float64) / 2
+        s = t + 0.3
+        error = gaussian_average(t, s) * before - (after - before) / 0.3
+        expected = ((t**2 + (1 - t) ** 2) * error**2).mean()
+        found = average(Constant()).imitation_loss(before, after, no_context(50), t, s)
+        torch.testing.assert_close(found, expected)
+
+    def test_the_identity_has_them_too_and_large_errors_count_less(self) -> None:
+        """For F = 0: u = A z, so the target is v + (s - t) (A v + z dA/dt); e has the weight 2/(1 + e)."""
+        x, noise = 5 * normal(50), normal(50, seed=2)
+        t = (torch.rand(50, 1, dtype=torch.float64) / 2).requires_grad_()
+        s = t.detach() + 0.4
+        factor = gaussian_average(t, s)
+        (change,) = torch.autograd.grad(factor.sum(), t)
+        t, factor = t.detach(), factor.detach()
+        z, velocity = t * x + (1 - t) * noise, x - noise
+        target = velocity + (s - t) * (factor * velocity + change * z)
+        errors = ((t**2 + (1 - t) ** 2) * (factor * z - target) ** 2).mean(1)
+        found = average(Constant())._identity_loss(x, noise, no_context(50), t, s)
+        torch.testing.assert_close(found, (2 * errors / (1 + errors)).mean())

@@ -210,3 +210,17 @@ def test_provenance() -> None:
     assert provenance["seed"] == 5
     assert {"data_sets", "detector", "energy", "theta", "phi", "code_version"} <= set(provenance)
     assert request_of(particle="e-,gamma").provenance()["particles"] == ["e-", "gamma"]
+
+
+def test_the_spread_of_the_start_is_round() -> None:
+    """Shifts along theta and along phi are independent, and both have the spread that was asked for."""
+    events = request_of(theta="50-90deg", phi="0-360deg", position_spread=2.0, seed=4).events(np.arange(20_000))
+    theta, phi = (events.conditions.columns[name] for name in ("theta", "phi"))
+    along_phi = np.stack([-np.sin(phi), np.cos(phi), np.zeros(len(phi))], axis=1)
+    shifts = np.stack(
+        [(events.position * axis).sum(axis=1) for axis in (directions(theta + np.pi / 2, phi), along_phi)]
+    )
+    assert np.abs(shifts.std(axis=1) - 2.0).max() < 0.05
+    assert abs(np.corrcoef(shifts)[0, 1]) < 0.04
+    # Of independent normal numbers the direction is uniform.
+    assert kstest(np.arctan2(shifts[1], shifts[0]), "uniform", (-np.pi, 2 * np.pi)).pvalue > 1e-3

@@ -611,3 +611,101 @@ train({family!r}, [{str(data)!r}], "model", settings={settings!r})
         assert_same_weights(tmp_path / "model", tmp_path / "straight")
         assert load(tmp_path / "model").digest() == load(tmp_path / "straight").digest()
         assert without_times(tmp_path / "model") == without_times(tmp_path / "straight")
+
+
+class TestSeedsOfEpochs:
+    """What an epoch draws depends on the seed and on the number of the epoch."""
+
+    @pytest.fixture
+    def drawn(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+        """``drawn(seed)``: of each of three epochs the first random number that the loss sees."""
+        loss = VAE.loss
+
+        def run(name: str, seed: int) -> list[float]:
+            found: dict[int, float] = {}
+
+            def noted(self: VAE, batch: Batch) -> dict[str, torch.Tensor]:
+                if self.training:
+                    found.setdefault(int(batch.epoch), float(torch.rand(())))
+                return loss(self, batch)
+
+            monkeypatch.setattr(VAE, "loss", noted)
+            small(data, tmp_path / name, "training.epochs=3", f"training.seed={seed}")
+            return [found[epoch] for epoch in range(3)]
+
+        return run
+
+    def test_noise_is_new_in_every_epoch_and_with_every_seed(self, drawn: Callable[..., list[float]]) -> None:
+        first, again, other = drawn("first", 1), drawn("again", 1), drawn("other", 2)
+        assert first == again
+        assert len({*first, *other}) == 6
+
+    def test_showers_come_in_an_order_of_the_epoch_and_the_seed(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The seed also divides the showers, so its use for the order is seen in what is asked for."""
+        batches = TrainingData.batches
+        asked: list[tuple[Any, ...]] = []
+        met: list[list[float]] = []
+
+        def noted(self: TrainingData, part: Any, size: int, conditions: Any, epoch: int = 0, seed: int = 0) -> Any:
+            made = list(batches(self, part, size, conditions, epoch, seed))
+            if part == "training":
+                asked.append((epoch, seed))
+                met.append([float(value) for batch in made for value in batch.conditions[:, 0]])
+            return iter(made)
+
+        monkeypatch.setattr(TrainingData, "batches", noted)
+        small(data, tmp_path / "model", "training.epochs=3", "training.seed=5")
+        assert asked == [(0, 5), (1, 5), (2, 5)]
+        assert len({tuple(each) for each in met}) == 3
+
+
+def test_showers_are_turned_in_the_training_and_not_in_the_validation(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every batch of the training differs from what is in the file, and only by its order around the axis."""
+    with TrainingData([data], None, validation_fraction=0.1, seed=1, memory=2**30) as showers:
+        known = {
+            tuple(row.tolist())
+            for part in ("training", "validation")
+            for batch in showers.batches(part, 16, lambda c: torch.from_numpy(c.energy)[:, None])  # type: ignore[arg-type]
+            for row in batch.energies
+        }
+    loss = VAE.loss
+    same: dict[bool, list[bool]] = {True: [], False: []}
+
+    def noted(self: VAE, batch: Batch) -> dict[str, torch.Tensor]:
+        same[self.training] += [tuple(row.tolist()) in known for row in batch.energies]
+        return loss(self, batch)
+
+    monkeypatch.setattr(VAE, "loss", noted)
+    small(data, tmp_path / "model", "training.epochs=1", "training.rotate=true", "training.mirror=true")
+    assert np.mean(same[True]) < 0.5
+    assert all(same[False])
+    assert same[False]
+
+
+def test_validation_is_without_dropout_and_updates_of_averages(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = VAE.validation
+    modes: list[bool] = []
+
+    def noted(self: VAE, batch: Batch) -> dict[str, torch.Tensor]:
+        modes.append(self.training)
+        return validation(self, batch)
+
+    monkeypatch.setattr(VAE, "validation", noted)
+    small(data, tmp_path / "model", "training.epochs=2")
+    assert modes
+    assert not any(modes)
+
+
+def test_a_trained_model_is_calibrated(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the best weights, on training showers, before it is written."""
+    given: list[Batch] = []
+    monkeypatch.setattr(VAE, "calibrate", lambda _, batch: given.append(batch))
+    small(data, tmp_path / "model", "training.epochs=1")
+    [batch] = given
+    assert len(batch.energies) == 135

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale
+from fastv.models.codings.preprocessing import (
+    EnergyScore,
+    LayerScale,
+    QuantileMap,
+    ResponseScale,
+    above_threshold,
+    without_faint,
+)
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 
@@ -254,3 +261,43 @@ class TestQuantileMap:
         scores = QuantileMap(1)
         scores.fit(torch.cat([torch.zeros(90, 1), torch.ones(10, 1)]))
         assert bool((torch.diff(scores(torch.linspace(-1, 2, 200)[:, None]), dim=0) > 0).all())
+
+
+class TestFaint:
+    """Scaling to a total and removal of what is below the threshold, at once."""
+
+    def test_what_remains_adds_up_to_the_total_and_is_above_the_threshold(self) -> None:
+        energies = torch.rand(200, 30, generator=torch.manual_seed(1)).double() ** 4
+        total = torch.linspace(1.0, 50.0, 200).double()[:, None]
+        kept = without_faint(energies, total, 0.1)
+        torch.testing.assert_close(kept.sum(1, keepdim=True), total)
+        scaled = energies * total / energies.sum(1, keepdim=True)
+        assert torch.equal(kept > 0, scaled >= 0.1)
+        assert bool((kept >= 0.1)[kept > 0].all())
+        # What remains keeps its proportions.
+        torch.testing.assert_close(
+            kept, torch.where(kept > 0, scaled * (total / (scaled * (kept > 0)).sum(1, True)), 0)
+        )
+
+    def test_the_largest_takes_all_of_a_total_below_the_threshold(self) -> None:
+        kept = without_faint(torch.tensor([[3.0, 5.0, 2.0]]), torch.tensor([[0.05]]), 0.1)
+        torch.testing.assert_close(kept, torch.tensor([[0.0, 0.05, 0.0]]))
+
+    def test_nothing_stays_nothing(self) -> None:
+        assert not without_faint(torch.tensor([[3.0, 5.0]]), torch.zeros(1, 1), 0.1).any()
+        assert not without_faint(torch.zeros(1, 2), torch.zeros(1, 1), 0.1).any()
+
+    def test_an_energy_at_the_threshold_is_kept(self) -> None:
+        energies = torch.tensor([0.0, 0.0999, 0.1, 0.1001, 5.0])
+        assert above_threshold(energies, 0.1).tolist() == [0.0, 0.0, *energies[2:].tolist()]
+
+
+@pytest.mark.parametrize("energy", [1e3, 3e4, 1e6])
+def test_a_stochastic_resolution_is_the_unit_of_the_response_at_every_energy(energy: float) -> None:
+    normal = torch.randn(20_000, 1, generator=torch.manual_seed(1)).double()
+    incident = torch.full_like(normal, energy)
+    fraction = 0.9 + 0.05 / torch.sqrt(incident / 1000) * normal
+    scale = ResponseScale().double()
+    scale.fit(fraction, incident)
+    assert float(scale.stochastic) == pytest.approx(0.05, rel=0.03)
+    assert float(scale(fraction, incident).std()) == pytest.approx(1.0, abs=0.03)
