@@ -38,7 +38,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = ["torch", "lightning_fabric", "scipy.stats", "scipy.optimize", "sklearn.neural_network", "sklearn.mixture"]
-PRELOADED += ["sklearn.ensemble", "h5py", "hist", "pydantic", "zuko", "onnx", "onnxruntime"]
+PRELOADED += ["sklearn.ensemble", "h5py", "pydantic", "zuko", "onnx", "onnxruntime"]
 
 
 @dataclass(frozen=True)

@@ -206,3 +206,63 @@ class TestSettings:
         generator = build(family, {}, tiny_detector, domain())
         with pytest.raises(ModelError, match=f"the family '{family}' has no tractable density"):
             generator.log_prob(Batch(torch.zeros(1, 24), torch.ones(1, 1)))
+
+
+class TestEmptyShowers:
+    """Which showers are empty, drawn with the last column of the noise; the others are those of the family."""
+
+    @pytest.fixture
+    def generator(self, tiny_detector: Detector) -> Generator:
+        torch.manual_seed(1)
+        with_empty = Domain(energy=(1e3, 1e6), detectors=("tiny",), empty_showers=True)
+        return build("vae", {"hidden": (8,), "latent": 3}, tiny_detector, with_empty).eval()
+
+    def odds(self, generator: Generator, logit: float) -> None:
+        """The same probability of an empty shower at all energies."""
+        assert generator.empty_showers is not None
+        generator.empty_showers.get_buffer("bias2").fill_(logit)
+
+    def test_a_shower_is_empty_below_the_probability(self, generator: Generator) -> None:
+        self.odds(generator, float(torch.logit(torch.tensor(0.3))))
+        noise = generator.noise.draw(1000, seed=1)
+        with torch.inference_mode():
+            showers = generator.sample(torch.full((1000, 1), 1e5), noise)
+        assert torch.equal(showers.sum(1) == 0, noise[:, -1] < 0.3)
+
+    @pytest.mark.parametrize(("logit", "empty"), [(20.0, True), (-20.0, False)])
+    def test_all_or_none_are_empty(self, generator: Generator, logit: float, empty: bool) -> None:
+        self.odds(generator, logit)
+        conditions, noise = torch.full((50, 1), 1e5), generator.noise.draw(50, seed=1)
+        with torch.inference_mode():
+            showers = generator.sample(conditions, noise)
+            # Showers with energy are those of their own columns, whatever the last one is.
+            own = generator.draw(conditions, noise[:, :-1])
+        torch.testing.assert_close(showers, torch.zeros_like(own) if empty else own)
+
+    def test_they_come_where_they_were_in_training(self, generator: Generator) -> None:
+        """Half of the showers below 30 GeV, none above."""
+        energies = torch.logspace(3, 6, 4000)[:, None]
+        empty = (energies[:, 0] < 3e4) & (torch.rand(4000, generator=torch.manual_seed(1)) < 0.5)
+        generator.fit_empty(energies, empty)
+        with torch.inference_mode():
+            showers = generator.sample(energies, generator.noise.draw(4000, seed=1))
+        came = showers.sum(1) == 0
+        assert float(came[:1800].float().mean()) == pytest.approx(0.5, abs=0.06)
+        assert float(came[-1800:].float().mean()) < 0.02
+
+    def test_a_domain_has_them_if_one_of_its_parts_has(self) -> None:
+        some, none = domain(empty_showers=True), domain()
+        assert some.joined(none).empty_showers
+        assert none.joined(some).empty_showers
+        assert not none.joined(none).empty_showers
+
+
+def test_drawn_conditions_are_uniform_in_the_logarithm_of_the_energy_and_in_angles() -> None:
+    where = domain(theta=(1.0, 1.5))
+    energy, theta = where.draw(("energy", "theta"), 20_000, np.random.default_rng(1)).T.astype(np.float64)
+    low, high = where.energy
+    for values in (np.log(energy / low) / np.log(high / low), (theta - 1.0) / 0.5):
+        assert values.min() >= -1e-6
+        assert values.max() <= 1 + 1e-6
+        assert np.mean(values) == pytest.approx(0.5, abs=0.01)
+        assert np.mean(values < 0.2) == pytest.approx(0.2, abs=0.015)
