@@ -15,11 +15,14 @@ Heavy libraries are loaded once and processes forked from there, so it needs POS
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
+import importlib.util
 import io
 import json
 import multiprocessing
 import os
+import py_compile
 import re
 import shutil
 import sys
@@ -94,7 +97,7 @@ MUTATIONS = [
     ),
     *_of(
         "models/adversarial.py",
-        f"{MODELS}/test_adversarial.py {MODELS}/test_gan.py",
+        f"{MODELS}/test_gan.py {MODELS}/test_adversarial.py",
         ("(2 * between - first_own - second_own)", "(between - first_own - second_own)"),
         ("3) @ self.score_mean - scores\n", "3) @ self.score_mean + scores\n"),
         ("fake=(self._see_layers(made_layers, conditions", "fake=(self._see_layers(layers, conditions"),
@@ -517,6 +520,8 @@ class Laboratory:
         for i in range(processes):
             copy = folder / str(i) / "src"
             shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+            # Compiled once; whether a source is newer is not looked at, so that of a mutated file is removed.
+            compileall.compile_dir(copy, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
             self.free.put(copy)
 
     @contextlib.contextmanager
@@ -553,6 +558,7 @@ class Laboratory:
                 file = copy / "fastv" / mutation.file
                 before = file.read_text(encoding="utf-8")
                 file.write_text(mutation.mutated(), encoding="utf-8")
+                Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
                 found = self.run(copy, arguments(mutation.tests))
                 file.write_text(before, encoding="utf-8")
             named = {0: "survived", 1: "killed", 2: "killed", -1: "late", -2: "killed"}

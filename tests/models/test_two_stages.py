@@ -261,3 +261,44 @@ class TestStudents:
             vae.learn_from(fitted("mean-flow", showers))
         with pytest.raises(ModelError, match="'vae' has no student"):
             vae.student(1)
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_both_stages_have_noise_of_their_own(family: str, make_showers: Make) -> None:
+    """Each column moves something: those of the layers the layers, those of the voxels the voxels alone."""
+    showers = make_showers(40)
+    generator = shaken(family, showers, steps=2)
+    conditions = generator.conditions_of(showers.conditions)[:1]
+
+    def made(noise: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            codes = generator.layers.trajectory(noise[:, : generator.codes], generator.scaler(conditions))[-1][1]
+            return codes, generator.draw(conditions, noise)
+
+    noise = torch.full((1, generator.noise.size), 0.3)
+    codes, drawn_before = made(noise)
+    for column in (0, generator.codes - 1, generator.codes, generator.noise.size - 1):
+        other = noise.clone()
+        other[:, column] = -1.5
+        codes_after, drawn_after = made(other)
+        assert not torch.equal(drawn_after, drawn_before), column
+        assert torch.equal(codes_after, codes) == (column >= generator.codes), column
+    # The voxels do not see the noise of the layers: without an influence of the layers on them, codes stay.
+    seen: list[Tensor] = []
+    flow = generator.voxels.trajectory
+    generator.voxels.trajectory = lambda start, context: (seen.append(start), flow(start, context))[1]  # type: ignore[method-assign, func-returns-value]
+    for value in (0.3, -1.5):
+        made(torch.cat([torch.full((1, generator.codes), value), noise[:, generator.codes :]], dim=1))
+    assert torch.equal(*seen)
+
+
+def test_codes_of_the_layers_are_white_where_the_flow_learns_them(real_showers: Showers) -> None:
+    """Standard normal and uncorrelated, so that the flow only learns what the linear model leaves."""
+    generator = fitted("flow-matching", real_showers)
+    (codes, _), _ = generator.encode(batch_of(generator, real_showers))
+    usual = real_showers.grid.sum((2, 3)).mean(0) > 0.01 * real_showers.energies.sum(1).mean()
+    white = codes[:, 1:][:, torch.from_numpy(usual)]
+    correlation = torch.corrcoef(white.T) - torch.eye(white.shape[1])
+    neighbours = torch.diagonal(correlation, 1)
+    assert float(neighbours.abs().mean()) < 0.15
+    assert float(white.std(0).mean()) == pytest.approx(1.0, abs=0.15)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -709,3 +710,36 @@ def test_a_trained_model_is_calibrated(data: Path, tmp_path: Path, monkeypatch: 
     small(data, tmp_path / "model", "training.epochs=1")
     [batch] = given
     assert len(batch.energies) == 135
+
+
+def test_a_trained_model_generates_as_many_empty_showers_as_there_were(make_showers: Make, tmp_path: Path) -> None:
+    showers = make_showers(400)
+    energies = showers.energies.copy()
+    energies[::5] = 0
+    replace(showers, energies=energies).write(tmp_path / "data.h5")
+    model = small(tmp_path / "data.h5", tmp_path / "model", "training.epochs=1")
+    made = model.generate(energy="1-1000GeV", n=2000, seed=1)
+    assert np.mean(made.energies.sum(axis=1) == 0) == pytest.approx(0.2, abs=0.06)
+
+
+def test_objectives_have_learning_rates_of_their_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate of an objective multiplies that of the training: its first step of Adam is as large as the rate."""
+    loss = VAE.loss
+    seen: list[torch.Tensor] = []
+
+    def noted(self: VAE, batch: Batch) -> dict[str, torch.Tensor]:
+        if self.training:
+            seen.append(self.intensity.weight.detach().clone())
+        return loss(self, batch)
+
+    monkeypatch.setattr(VAE, "loss", noted)
+    moved = []
+    for factor in (1.0, 0.1):
+        monkeypatch.setattr(VAE, "objectives", (Objective(learning_rate=factor),))
+        seen.clear()
+        settings = ("training.epochs=1", "training.warmup_epochs=0", "training.learning_rate=0.01")
+        small(data, tmp_path / str(factor), *settings)
+        moved.append(float((seen[1] - seen[0]).abs().max()))
+    assert moved[1] == pytest.approx(0.1 * moved[0], rel=0.01)
