@@ -351,6 +351,8 @@ class TestFastV:
 
     def test_calibration_brings_mean_layer_energies_together(self, real_showers: Showers) -> None:
         generator = untrained("fastv", real_showers)
+        assert isinstance(generator, FastV)
+        generator.profile.scale.mean[0, ::2] += 0.4  # every second layer is off by half
         repeated = real_showers[np.tile(np.arange(200), 20)]
         real = torch.from_numpy(repeated.grid).double().sum((0, 2, 3))
         core = real > 0.01 * real.sum()
