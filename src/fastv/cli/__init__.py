@@ -13,7 +13,9 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from fastv import interruption, progress
 from fastv._version import __version__
@@ -34,7 +36,7 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
-from fastv.errors import FastVError
+from fastv.errors import FastVError, UnitsWarning
 
 VERBS = (
     demo,
@@ -77,6 +79,20 @@ def functions() -> dict[str, str]:
     return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
+def _show_in_one_line(prefix: str) -> None:
+    """Print our own warnings in one line to standard error; those of libraries are shown as ever."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, UnitsWarning):
+            print(f"{prefix}: please check: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *rest, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", UnitsWarning)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -93,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     error: BaseException | None = None
     with interruption.handled(), progress.amount(options.verbose - options.quiet):
         try:
-            options.run(options)
+            with warnings.catch_warnings():
+                _show_in_one_line(f"fastv {options.verb}")
+                options.run(options)
         except BrokenPipeError:
             # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
