@@ -20,6 +20,7 @@ from fastv.errors import SettingsError, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
+from fastv.models.fastv import FastV
 from fastv.models.two_stages import TwoStages
 from fastv.models.vae import warmup
 from fastv.showers import Showers

@@ -111,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
         _show_in_one_line(f"fastv {options.verb}")
         try:
-            options.run(options)
+            with warnings.catch_warnings():
+                _show_in_one_line(f"fastv {options.verb}")
+                options.run(options)
         except BrokenPipeError:
             # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
