@@ -49,3 +49,7 @@ class SimulationError(FastVError):
 
 class TooFewShowersError(FastVError):
     """A sample has too few showers for the requested quantity."""
+
+
+class NotMeasuredError(FastVError):
+    """A quantity is not defined for these samples, since they lack what it needs, or are too extreme for it."""

@@ -21,6 +21,7 @@ from fastv.evaluation.integrity.findings import (
 )
 from fastv.evaluation.integrity.unchecked import UncheckedScan
 from fastv.evaluation.statistics.comparison import Status
+from fastv.evaluation.statistics.measured import ROUNDING
 
 F64 = NDArray[np.float64]
 
@@ -238,11 +239,14 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
         return EnergySums(**skipped(check, few).model_dump())
     n, m = len(rows), len(ref_log)
     rest = ref_fraction - local_scale(ref_log, ref_fraction, ref_log, "mean")
-    z, z_ref = (
-        (f - local_scale(ref_log, ref_fraction, at, "mean"))
-        / np.maximum(local_scale(ref_log, rest, at, "spread"), 1e-12)
-        for f, at in ((fraction, log_energies), (ref_fraction, ref_log))
-    )
+
+    def deviation(fractions: F64, at: F64) -> F64:
+        expected = local_scale(ref_log, ref_fraction, at, "mean")
+        # Of a response without fluctuations, what is only rounding must not become many standard deviations.
+        smallest = np.maximum(ROUNDING * np.abs(expected), 1e-12)
+        return (fractions - expected) / np.maximum(local_scale(ref_log, rest, at, "spread"), smallest)
+
+    z, z_ref = deviation(fraction, log_energies), deviation(ref_fraction, ref_log)
     low, high = float(z_ref.min()), float(z_ref.max())
     above, below = int((z > high).sum()), int((z < low).sum())
     # Only the upper side: a shower occasionally loses most of its energy in a nuclear reaction, but gains none.

@@ -33,6 +33,12 @@ LAYER_OBSERVABLES = (
 )
 _TINY = 1e-16
 """MeV, added to layer energies in denominators as in the CaloChallenge: empty layers have centre and width 0."""
+_ROUNDING = 1e-12
+"""Relative rounding of sums in double precision over the cells of a layer, generously.
+
+The square of a width is the difference of two such sums. Two hits of which one has a millionth of the energy, a
+hundredth of the radius apart, still have a square of 1e-10 of the sums.
+"""
 _PIECE_VOXELS = 330_000
 
 
@@ -41,7 +47,8 @@ def layer_observables(showers: Showers, workers: int | None = None) -> dict[str,
 
     With energies E_i >= threshold, S = sum E_i: layer energy S; centre EC_q = sum q_i E_i/(S + 1e-16) for q = x, y, r;
     width sqrt(max(0, sum q_i^2 E_i/(S + 1e-16) - EC_q^2)); sparsity: fraction of voxels below threshold. An empty layer
-    has centre and width 0 and sparsity 1. Energies in MeV, lengths in mm.
+    has centre and width 0 and sparsity 1. Centres and widths that are only rounding are 0, so that a single hit has no
+    width. Energies in MeV, lengths in mm.
 
     Args:
         showers: (N, V).
@@ -161,12 +168,9 @@ class LayerKernel:
             inverse = 1 / (energy + _TINY)
             columns["layer_energies"][rows, block.layers] = energy
             for name, first, second in (("x", x, x2), ("y", y, y2), ("r", radius, radius2)):
-                centre = first * inverse
-                square = second * inverse
-                square -= centre * centre
-                np.maximum(square, 0, out=square)
+                centre, width = _centre_and_width(inverse, first, second)
                 columns[f"centre_{name}"][rows, block.layers] = centre
-                columns[f"width_{name}"][rows, block.layers] = np.sqrt(square, out=square)
+                columns[f"width_{name}"][rows, block.layers] = width
             counted = ones[:, block.voxels].reshape(len(cells), -1) @ np.ones(cells.shape[1], np.float32)
             hits[:, block.layers] = counted.reshape(n, -1)
             radial += [part.sum(axis=1) for part in (energy, radius, radius2)]
@@ -190,13 +194,26 @@ def at_or_above(energies: F32, threshold: float, out: NDArray[np.bool_] | None =
 def centre_and_width(energy: F64, first: F64, second: F64) -> tuple[F64, F64]:
     """Energy-weighted centre and width in q from the sums of E, q E and q^2 E, of one shape; both 0 where E is 0.
 
+    What is only rounding of these sums is 0: a single hit has no width, an even ring no centre.
+
     Example:
         >>> centre, width = centre_and_width(np.array([2.0]), np.array([2.0]), np.array([4.0]))
         >>> float(centre[0]), float(width[0])
         (1.0, 1.0)
     """
-    centre = first / (energy + _TINY)
-    return centre, np.sqrt(np.maximum(0.0, second / (energy + _TINY) - centre**2))
+    return _centre_and_width(1 / (energy + _TINY), first, second)
+
+
+def _centre_and_width(inverse: F64, first: F64, second: F64) -> tuple[F64, F64]:
+    """The same from 1/(E + 1e-16)."""
+    centre = first * inverse
+    mean_square = second * inverse
+    # The 1e-16 MeV in the denominator spoil the difference of layers with next to no energy too.
+    rounding = mean_square * (_ROUNDING + 2 * _TINY * inverse)
+    square = mean_square - centre * centre
+    square[square <= rounding] = 0
+    centre[np.abs(centre) <= np.sqrt(mean_square) * _ROUNDING] = 0
+    return centre, np.sqrt(square, out=square)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastv.conditions.table import CONDITIONS
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.statistics.measured import beyond_rounding
 
 F64 = NDArray[np.float64]
 
@@ -209,7 +210,7 @@ def residuals(reference: F64, generated: F64, reference_energies: F64, generated
     rising = np.concatenate([[True], np.diff(centres) > 0])
     means = np.array([both[part].mean() for part in parts])
     deviations = both - np.interp(log_energy, centres[rising], means[rising])
-    spreads = np.array([deviations[part].std() for part in parts])
+    spreads = np.array([float(beyond_rounding(deviations[part].std(), both[part])) for part in parts])
     scale = np.interp(log_energy, centres[rising], spreads[rising])
     z = np.divide(deviations, scale, out=np.zeros_like(deviations), where=scale > 0)
     return z[: len(reference)], z[len(reference) :]

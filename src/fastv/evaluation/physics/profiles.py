@@ -12,7 +12,7 @@ from fastv.evaluation.observables.observe import Observables, ring_edges
 from fastv.evaluation.observables.shower_shape import QUANTITIES, depth_edges, depth_unit, quantity
 from fastv.evaluation.physics.condition_bins import ConditionBin, energy_bins, not_filled, stratified
 from fastv.evaluation.statistics.comparison import Comparison, compare, difference, skipped
-from fastv.evaluation.statistics.measured import Measured, mean, of_both, spread, spreads_of_both
+from fastv.evaluation.statistics.measured import ROUNDING, Measured, mean, of_both, spread, spreads_of_both
 
 F64 = NDArray[np.float64]
 
@@ -70,11 +70,15 @@ def layer_steps(reference: Observables, generated: Observables, bins: Sequence[C
         a, b = x[each.reference], y[each.generated]
         energy = a.mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            steps = [(values - _neighbours(values)) / energy for values in (a, b)]
+            steps = [np.where(energy > 0, (values - _neighbours(values)) / energy, 0.0) for values in (a, b)]
             errors = [values.var(axis=0, ddof=1) / len(values) for values in steps]
             # Pooled variance: weights from one sample alone would favour bins where its variance is low by chance.
             together = sum(values.var(axis=0, ddof=1) for values in steps) / 2 * (1 / len(a) + 1 / len(b))
-        weight = np.where((energy > MIN_SHARE * energy.sum()) & (together > 0), 1 / together, 0.0)
+        # Steps are relative to the energy of the layer: a variance of rounding is below ROUNDING squared.
+        fluctuates = together * min(len(a), len(b)) > ROUNDING**2
+        weight = np.divide(
+            1, together, out=np.zeros_like(together), where=fluctuates & (energy > MIN_SHARE * energy.sum())
+        )
         parts = [weight, steps[0].mean(axis=0), errors[0], steps[1].mean(axis=0), errors[1]]
         for k, (part, power) in enumerate(zip(parts, (0, 1, 2, 1, 2), strict=True)):
             sums[k] += np.where(weight > 0, part * weight**power, 0.0)
