@@ -49,7 +49,7 @@ def evaluate(
     train: Sample | None = None,
     classifiers: ClassifierSettings | None = None,
     mesh: str | Detector | None = None,
-    energy_bins: int = 10,
+    energy_bins: int | None = None,
     quick: bool = False,
     announce: Callable[[str], None] | None = None,
     force: bool = False,
@@ -66,8 +66,8 @@ def evaluate(
         train: the showers on which the generator was trained, to find out whether it has memorised them.
         classifiers: settings of the CaloChallenge's neural classifiers; None omits them.
         mesh: detector or name of its preset, for plain CaloChallenge files.
-        energy_bins: largest number of logarithmic bins of incident energy; adjacent bins are merged until each has 100
-            showers.
+        energy_bins: largest number of bins of incident energy, each with at least 100 showers of both samples. By
+            default up to 10 logarithmic ones, or one for each energy if the reference has few.
         quick: only targets, separation powers and plots, which take seconds.
         announce: called with a sentence as soon as a first result is known.
         force: replace an existing report.
@@ -79,6 +79,7 @@ def evaluate(
         FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, or the reference
             or the floor has damaged ones.
         GeometryError: the samples differ in mesh, threshold or energy scale.
+        SettingsError: ``energy_bins`` is less than 1.
         OutputError: the output exists or cannot be written.
 
     Example:
@@ -110,7 +111,7 @@ def evaluate(
         )
         names = name_of(reference), name_of(generated), name_of(train)
         evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
-        evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
+        evaluation = replace(evaluation, options=_options(floor, classifiers, energy_bins, quick=quick))
         if output is None:
             return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
         from fastv.evaluation.report.write import draw_plots, write_report
@@ -248,9 +249,13 @@ def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
     return source[np.setdiff1d(np.arange(len(source)), damaged)[:_MOST_SHOWN]], (warning,)
 
 
-def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
+def _options(
+    floor: Sample | None, classifiers: ClassifierSettings | None, energy_bins: int | None, *, quick: bool
+) -> dict[str, Any]:
     """The optional arguments of :func:`evaluate` that are needed to reproduce the numbers."""
     options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
+    if energy_bins is not None:
+        options["energy_bins"] = energy_bins
     if classifiers is not None:
         options["classifiers"] = classifiers.model_dump(mode="json", exclude_defaults=True)
     return {**options, "quick": True} if quick else options

@@ -92,6 +92,7 @@ def compare_generators(
     floor: Sample | None = None,
     train: Sample | None = None,
     mesh: str | Detector | None = None,
+    energy_bins: int | None = None,
     quick: bool = False,
     force: bool = False,
 ) -> Ranking:
@@ -101,10 +102,10 @@ def compare_generators(
         reference: full simulation.
         generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
-        floor, train, mesh, quick, force: see :func:`fastv.evaluation.evaluate`.
+        floor, train, mesh, energy_bins, quick, force: see :func:`fastv.evaluation.evaluate`.
 
     Raises:
-        SettingsError: fewer than two samples, or two of one name.
+        SettingsError: fewer than two samples, or two of one name, or ``energy_bins`` is less than 1.
         FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
 
     Example:
@@ -132,6 +133,7 @@ def compare_generators(
             Reading(others["floor"], label="floor") if "floor" in others else None,
             floor_name=name_of(floor),
             train=others.get("training"),
+            energy_bins=energy_bins,
             quick=quick,
         )
         found: dict[str, Evaluation] = {}

@@ -29,6 +29,8 @@ TARGETS = {
     SPECTRUM: 0.005,
 }
 """Largest allowed deviations: the first four are relative, sparsity is absolute, the last is a separation power."""
+AT_AN_ANGLE = {"alpha profile": 0.02}
+"""The same for showers that do not enter at normal incidence, absolute."""
 
 _LIKELY = 0.01
 """Chance is accepted as the explanation of p-values above this."""
@@ -102,7 +104,9 @@ def judge(
         integrity: results of the integrity checks, if they were made.
         trained_on: name of the training file, if it was given.
     """
-    lines = [_target(name, target, physics, physics_floor) for name, target in TARGETS.items()]
+    made = [name for name, comparison in physics.comparisons.items() if comparison.compared]
+    targets = TARGETS | {name: target for name, target in AT_AN_ANGLE.items() if name in made}
+    lines = [_target(name, target, physics, physics_floor) for name, target in targets.items()]
     lines.append(_physics(physics, physics_floor))
     if metrics is not None:
         lines += _metrics(metrics, metrics_floor or Metrics())
@@ -143,7 +147,7 @@ def deviations(physics: Physics, name: str) -> list[Deviation]:
 
     Args:
         physics: the comparisons.
-        name: name of the target, one of :data:`TARGETS`.
+        name: name of the target, one of :data:`TARGETS` and :data:`AT_AN_ANGLE`.
     """
     if name == SPECTRUM:
         spectrum = physics.separations["voxel energy"]

@@ -7,6 +7,7 @@ stored per shower, so that any subset (an energy bin, a half) is a slice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -30,6 +31,8 @@ HOT_VOXELS = 48
 _KEPT_BYTES = 3 * 2**28
 """Bytes of voxel energies held until the largest one, and with it the binning, is known; beyond, a second pass."""
 _FIRST_SHOWERS = 1000
+_NORMAL = 0.02
+"""rad, showers nearer to normal incidence than this are symmetric."""
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -46,6 +49,8 @@ class Observables:
         centre_x, centre_y, centre_r: centres of energy per layer (N, L); the first two are 0 in layers with one alpha
             cell, which :func:`alpha_layers` leaves out.
         width_x, width_y, width_r: energy-weighted standard deviations per layer (N, L).
+        cos_alpha, sin_alpha: energy-weighted means of the cosine and the sine of alpha per layer (N, L); 0 in layers
+            with one alpha cell.
         sparsity: fraction of voxels below threshold (N, L).
         ring_energies: energy in each ring of :func:`ring_edges`, summed over layers, (N, R).
         radial_mean, radial_width: energy-weighted mean and standard deviation of the radius (N,).
@@ -69,6 +74,8 @@ class Observables:
     width_x: F32
     width_y: F32
     width_r: F32
+    cos_alpha: F32
+    sin_alpha: F32
     sparsity: F32
     ring_energies: F32
     radial_mean: F32
@@ -106,6 +113,19 @@ class Observables:
     def phi(self) -> F64 | None:
         """Azimuthal angles (N,) in rad, or None if the sample has none."""
         return self.conditions.phi
+
+    @property
+    def inclined(self) -> bool:
+        """Whether showers are known to enter at an angle, so that they need not be symmetric around their axis.
+
+        Normal incidence is theta = 90 degrees on a barrel and 0 on planes, or, where the detector's stack is unknown,
+        either of them for all showers; within 0.02 rad.
+        """
+        if self.theta is None or not len(self):
+            return False
+        stack = self.detector.stack
+        normal = (0.0, math.pi / 2) if stack is None else (stack.right_angle,)
+        return not any(bool(np.all(np.abs(self.theta - angle) < _NORMAL)) for angle in normal)
 
     @property
     def total_energy(self) -> F64:

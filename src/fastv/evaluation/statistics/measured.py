@@ -36,7 +36,7 @@ class Measured(BaseModel):
         return Measured(value=self.value - constant, error=self.error)
 
 
-def beyond_rounding(widths: Floats, values: Floats) -> Floats:
+def beyond_rounding(widths: Floats, values: Floats) -> NDArray[np.float64]:
     """Widths of values, 0 where they are only rounding: at most 1e-6 of the largest absolute value.
 
     Args:
@@ -49,7 +49,7 @@ def beyond_rounding(widths: Floats, values: Floats) -> Floats:
         array([0.  , 0.82])
     """
     scale = np.abs(values).max(axis=0, initial=0.0)
-    return np.where(widths > ROUNDING * scale, widths, 0.0)
+    return np.where(widths > ROUNDING * scale, widths, 0.0).astype(np.float64)
 
 
 def mean(values: Floats) -> Measured:
