@@ -30,8 +30,12 @@ quick = partial(evaluate, quick=True)
 
 def test_identical_samples_pass(geant4: Showers) -> None:
     evaluation = quick(geant4, geant4)
-    assert evaluation.passed
     assert all(line.value and line.value.value == 0 for line in evaluation.verdict.targets)
+    # 400 showers are too few for the targets of some layers, even without any difference.
+    undecided = [line for line in evaluation.verdict.targets if line.status != "agrees"]
+    assert not evaluation.passed
+    assert [line.status for line in undecided] == ["undecided"] * len(undecided)
+    assert all("larger than the target" in line.words for line in undecided)
 
 
 def test_geant4_never_fails_against_itself(geant4: Showers, geant4_other: Showers) -> None:
@@ -114,7 +118,7 @@ def test_json_has_no_nan(geant4: Showers) -> None:
 
 def test_irregular_mesh(irregular: Showers) -> None:
     evaluation = quick(irregular, irregular)
-    assert evaluation.passed
+    assert evaluation.verdict.status in ("agrees", "undecided")
 
 
 def test_nothing_generated(geant4: Showers) -> None:
@@ -163,7 +167,7 @@ def test_preset_names_the_mesh_of_plain_files(geant4: Showers, tmp_path: Path) -
     with pytest.raises(GeometryError, match="`mesh`"):
         quick(geant4, tmp_path / "plain.h5")
     for mesh in ("par04-siw", Detector.preset("par04-siw")):
-        assert quick(geant4, tmp_path / "plain.h5", mesh=mesh).passed
+        assert quick(geant4, tmp_path / "plain.h5", mesh=mesh).verdict.status != "differs"
 
 
 @pytest.mark.parametrize("further", [(), ("floor", "train")])
@@ -248,7 +252,8 @@ def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other:
     command = reproduction.command(evaluation)
     assert command.endswith("--floor 'showers in memory' --quick")
     settings = classifier_settings(["trainings=2", "device=cpu", "cnn_widths=[4, 8, 8, 8]"])
-    options = evaluator._options(None, settings, quick=False)
+    options = evaluator._options(None, settings, 5, quick=False)
+    assert "--energy-bins 5" in reproduction.command(replace(evaluation, options=options))
     *_, flag, trainings, device, widths = shlex.split(reproduction.command(replace(evaluation, options=options)))
     assert flag == "--classifiers"
     assert classifier_settings([trainings, device, widths]) == settings

@@ -49,6 +49,6 @@ def run(options: argparse.Namespace) -> None:
         quick=options.quick,
         force=options.force,
     )
-    print(json.dumps(ranking.as_dict()) if options.json else ranking_table(ranking).text(), flush=True)
+    print(json.dumps(ranking.as_dict(), allow_nan=False) if options.json else ranking_table(ranking).text(), flush=True)
     if options.output:
         print(f"report: {options.output}/report.html", file=sys.stderr)

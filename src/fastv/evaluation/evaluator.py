@@ -12,24 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError
 from fastv.evaluation.collected import Collected
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.integrity.checks import check_contents
+from fastv.evaluation.integrity.findings import counted
+from fastv.evaluation.integrity.limits import unphysical
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.physics.condition_bins import energy_range
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.output import check_free, readable_os_errors
 
+F64 = NDArray[np.float64]
+
 MIN_SHOWERS = 100
+_COMMON = 0.01
+"""Fraction of the showers that samples with common incident energies have in common, at the least."""
 _FIRST_LOOK = 1000
 _MOST_TOGETHER = 20_000
 _MOST_SHOWN = 1000
@@ -76,8 +84,8 @@ def evaluate(
         All results.
 
     Raises:
-        FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, or the reference
-            or the floor has damaged ones.
+        FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, the reference or
+            the floor has damaged ones, or the samples have no incident energies in common.
         GeometryError: the samples differ in mesh, threshold or energy scale.
         SettingsError: ``energy_bins`` is less than 1.
         OutputError: the output exists or cannot be written.
@@ -167,6 +175,7 @@ def _compared(
         physics=physics,
         physics_floor=floor,
         warnings=(*damage, *_warnings(ref, gen, physics, floor)),
+        unphysical=unphysical(gen, ref, damaged=len(generated.damaged)),
         edges=against.edges,
         reference_observables=ref,
         generated_observables=gen,
@@ -321,7 +330,7 @@ def check_comparable(sources: dict[str, Source]) -> None:
     expected = sources["reference"].detector
     for role, source in sources.items():
         if len(source) < MIN_SHOWERS:
-            msg = f"the {role} sample has {len(source)} showers; at least {MIN_SHOWERS} are needed"
+            msg = f"the {role} sample has {counted(len(source), 'shower')}; at least {MIN_SHOWERS} are needed"
             raise FileFormatError(msg)
         found = source.detector
         if found.mesh != expected.mesh:
@@ -335,6 +344,32 @@ def check_comparable(sources: dict[str, Source]) -> None:
             if not np.isclose(ours, theirs, rtol=1e-6, atol=0):
                 msg = f"the {role} sample has {quantity} {theirs}, the reference {ours}; they must be the same"
                 raise GeometryError(msg)
+        if role not in ("reference", "training"):
+            _check_common_energies(role, source.incident_energies, sources["reference"].incident_energies)
+
+
+def _check_common_energies(role: str, energies: F64, reference: F64) -> None:
+    own, ref = (values[np.isfinite(values) & (values > 0)] for values in (energies, reference))
+    if not len(own) or not len(ref) or max(_inside(own, ref), _inside(ref, own)) >= _COMMON:
+        return
+    msg = (
+        f"the {role} sample has incident energies of {energy_range(own.min(), own.max())}, the reference of "
+        f"{energy_range(ref.min(), ref.max())}; they have no energy in common, so nothing can be compared"
+    )
+    raise FileFormatError(msg + _units_hint(role, own, ref))
+
+
+def _inside(energies: F64, others: F64) -> float:
+    """Fraction of the energies within the range of others."""
+    return float(np.mean((energies >= others.min() * (1 - 1e-6)) & (energies <= others.max() * (1 + 1e-6))))
+
+
+def _units_hint(role: str, energies: F64, reference: F64) -> str:
+    """What it looks like if energies would be those of the reference in another unit; else nothing."""
+    for factor, who in ((1e3, f"the {role} sample"), (1e-3, "the reference")):
+        if _inside(energies, reference) < _inside(factor * energies, reference) > 0.5:
+            return f"; it looks as if {who} is in GeV: energies are in MeV, so multiply all of its energies by 1000"
+    return ""
 
 
 def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physics) -> list[str]:
@@ -348,7 +383,10 @@ def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physi
         )
     outside = np.mean((energies < expected.min() * (1 - 1e-6)) | (energies > expected.max() * (1 + 1e-6)))
     if outside > 0.01:
-        warnings.append(f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies")
+        hint = _units_hint("generated", energies, expected)
+        warnings.append(
+            f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies{hint}"
+        )
     for name, found in (("", physics), (" of the floor", floor)):
         if notes := found["response"].notes:
             warnings.append(f"bins of incident energy{name} are not judged: {'; '.join(notes)}")

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from fastv.evaluation.integrity.checks import Integrity
+from fastv.evaluation.integrity.limits import Unphysical
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.physics.profiles import MIN_SHARE
@@ -93,6 +94,7 @@ def judge(
     metrics_floor: Metrics | None = None,
     integrity: Integrity | None = None,
     *,
+    unphysical: Unphysical | None = None,
     trained_on: str = "",
 ) -> Verdict:
     """Judge a sample by the results of its evaluation.
@@ -102,11 +104,13 @@ def judge(
         physics_floor: full simulation against full simulation.
         metrics, metrics_floor: the same for the metrics, if they were computed.
         integrity: results of the integrity checks, if they were made.
+        unphysical: numbers of unphysical showers, which come before everything else.
         trained_on: name of the training file, if it was given.
     """
     made = [name for name, comparison in physics.comparisons.items() if comparison.compared]
     targets = TARGETS | {name: target for name, target in AT_AN_ANGLE.items() if name in made}
-    lines = [_target(name, target, physics, physics_floor) for name, target in targets.items()]
+    lines = [] if unphysical is None else [_unphysical(unphysical)]
+    lines += [_target(name, target, physics, physics_floor) for name, target in targets.items()]
     lines.append(_physics(physics, physics_floor))
     if metrics is not None:
         lines += _metrics(metrics, metrics_floor or Metrics())
@@ -190,7 +194,12 @@ def _against_target(found: list[Deviation], target: float) -> tuple[Status, str]
     beyond = [deviation for _, deviation in found if abs(deviation.value) > target]
     n, total = len(beyond), len(found)
     if not beyond:
-        return "agrees", "within the target" if total == 1 else f"all {total} within the target"
+        within = "within the target" if total == 1 else f"all {total} within the target"
+        vague = sum(deviation.error > target for _, deviation in found)
+        if vague:
+            of = "its statistical error is" if total == 1 else f"the statistical errors of {vague} are"
+            return "undecided", f"{within}, but {of} larger than the target: more showers are needed"
+        return "agrees", within
     limit = allowance(total)
     # A deviation is infinite if the reference has nothing at its place.
     certain = sum(math.isinf(each.value) or abs(each.value) - target > limit * each.error for each in beyond)
@@ -292,6 +301,19 @@ def distance(question: str, value: Measured, chance: Chance | None, floor: Measu
         value=value,
         p_value=None if chance is None else chance.p_value,
         floor=floor,
+    )
+
+
+def _unphysical(found: Unphysical) -> Line:
+    return Line(
+        question="unphysical showers",
+        kind="integrity",
+        status=found.status,
+        words=found.words,
+        unit="count",
+        value=_count(found.number),
+        compared=found.showers,
+        floor=_count(found.reference_impossible),
     )
 
 
