@@ -387,6 +387,9 @@ def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physi
         warnings.append(
             f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies{hint}"
         )
+    for name, sample in (("reference", ref), ("generated sample", gen)):
+        if not sample.total_energy.any():
+            warnings.append(f"every shower of the {name} is empty: no voxel is at or above the readout threshold")
     for name, found in (("", physics), (" of the floor", floor)):
         if notes := found["response"].notes:
             warnings.append(f"bins of incident energy{name} are not judged: {'; '.join(notes)}")

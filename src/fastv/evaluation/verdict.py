@@ -122,6 +122,8 @@ def judge(
 def overall(lines: list[Line]) -> Verdict:
     """The verdict with the worst status of all lines, in the order differs, undecided, agrees, not judged.
 
+    A target that could not be judged leaves a sample undecided that would agree otherwise.
+
     Example:
         >>> line = Line(question="response", kind="target", status="differs", words="beyond", unit="relative")
         >>> overall([line]).words
@@ -137,6 +139,12 @@ def overall(lines: list[Line]) -> Verdict:
     elif "undecided" in names:
         found = ", ".join(names["undecided"])
         status, words = "undecided", f"Close to full simulation; small or undecided differences: {found}."
+    elif open_ := [line.question for line in lines if line.kind == "target" and line.status == "not judged"]:
+        if len(names) > 1:
+            status = "undecided"
+            words = (
+                f"No difference from full simulation was found, but not everything could be judged: {', '.join(open_)}."
+            )
     elif "agrees" in names:
         status, words = "agrees", "These samples show no difference from full simulation."
     return Verdict(status=status, words=words, lines=tuple(lines))

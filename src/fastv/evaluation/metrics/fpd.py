@@ -30,6 +30,7 @@ _SHOWERS_PER_COLUMN = 3
 """With much smaller draws, covariances are nearly singular and the distance is no longer linear in 1/N."""
 _WELL_CONDITIONED = 1e-6
 _CHANCE_SHOWERS = 20_000
+_LARGEST = 1e30
 _CONVERGED = 1e-3
 """A fit has converged if its sum of squares exceeds that of the exact solution by less than this fraction."""
 _BARELY_FILLED = 0.1
@@ -94,18 +95,21 @@ def barely_filled(reference: F64, generated: F64) -> NDArray[np.bool_]:
     return barely
 
 
-def check_finite(name: str, values: object) -> None:
-    """Check that the distances of which a metric is made are numbers.
+def check_features(name: str, *samples: F64) -> None:
+    """Check that normalised features are numbers of which double precision holds the eighth power.
 
     Args:
         name: name of the metric, for the message.
-        values: of the metric, of any shape.
+        samples: features (n, F) each.
 
     Raises:
-        NotMeasuredError: one is NaN or infinite.
+        NotMeasuredError: one is NaN, infinite or above 1e30.
     """
-    if not np.all(np.isfinite(np.asarray(values, dtype=np.float64))):
-        msg = f"{name} is not a number: features are infinite, or too large for double precision"
+    # Comparisons with NaN are false.
+    if not all(bool((np.abs(sample) < _LARGEST).all()) for sample in samples):
+        msg = (
+            f"{name} is not a number: a feature is NaN, infinite, or more than {_LARGEST:g} times that of the reference"
+        )
         raise NotMeasuredError(msg)
 
 
@@ -228,6 +232,7 @@ def fpd(
     # Truncated rather than rounded, as in jetnet.
     batches = (1 / np.linspace(1 / small, 1 / large, _POINTS)).astype(np.int32)
     a, b = normalised(reference, generated)
+    check_features("FPD", a, b)
     # Centring avoids cancellation in the covariances and does not change distances.
     middle = a.mean(axis=0)
     a, b = a - middle, b - middle
@@ -241,7 +246,6 @@ def fpd(
         label="FPD",
     )
     means = np.asarray(distances).reshape(_POINTS, draws).mean(axis=1)
-    check_finite("FPD", means)
     found, slope = _extrapolated(batches, means)
     chance = None
     if relabellings:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fastv.errors import TooFewShowersError
-from fastv.evaluation.metrics.fpd import barely_filled, check_finite, normalised, of_barely_filled
+from fastv.evaluation.metrics.fpd import barely_filled, check_features, normalised, of_barely_filled
 from fastv.evaluation.statistics.chance import Chance, judge_by_chance, shuffled_labels
 from fastv.evaluation.statistics.measured import Measured
 from fastv.evaluation.threads import each_in_threads
@@ -107,6 +107,7 @@ def kpd(
         raise TooFewShowersError(msg)
     size = batch or min(CHALLENGE_BATCH, n, m)
     a, b = normalised(reference, generated)
+    check_features("KPD", a, b)
     pool = np.concatenate([a, b])
     drawn = _drawn(n, m, size, seed)
     # Separate batches have fewer pairs than the pooled samples only if the samples are much larger than a batch.
@@ -122,7 +123,6 @@ def kpd(
         rows, others = _spaced(n), _spaced(m)
         near = None if energies is None else (energies[0][rows], energies[1][others])
         chance = _chance(a[rows], b[others], relabellings, near, seed, threads)
-    check_finite("KPD", values)
     low, high = np.percentile(values, _CENTRAL)
     barely = int(barely_filled(reference, generated).sum())
     as_in_challenge = size == CHALLENGE_BATCH and min(n, m) >= 100_000 and seed == _SEED and not barely
