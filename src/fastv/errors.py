@@ -53,3 +53,15 @@ class TooFewShowersError(FastVError):
 
 class NotMeasuredError(FastVError):
     """A quantity is not defined for these samples, since they lack what it needs, or are too extreme for it."""
+
+
+class FastVWarning(UserWarning):
+    """Base class of warnings about a user's data, which the command line prints in one line."""
+
+
+class UnitsWarning(FastVWarning):
+    """Energies of a file seem to be in another unit."""
+
+
+class TrainingDataWarning(FastVWarning):
+    """Some showers are left out of a training, or are not rotated."""

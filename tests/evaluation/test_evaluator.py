@@ -25,6 +25,7 @@ from fastv.evaluation.observables.streaming import Reading
 from fastv.evaluation.physics.comparisons import compare_physics
 from fastv.evaluation.ranking import compare_generators
 from fastv.evaluation.report import reproduction
+from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
 quick = partial(evaluate, quick=True)
@@ -267,7 +268,7 @@ def test_gev_for_mev_is_told(geant4: Showers, whose: str) -> None:
     gev = replace(low, incident_energies=low.incident_energies / 1e3, energies=low.energies / np.float32(1e3))
     samples = (low, gev) if whose == "generated" else (gev, low)
     who = "the generated sample" if whose == "generated" else "the reference"
-    with pytest.raises(FileFormatError, match=rf"no energy in common.*looks as if {who} is in GeV.*multiply") as told:
+    with pytest.raises(FileFormatError, match=rf"no energy in common.*looks as if {who} is in GeV.*convert") as told:
         quick(*samples)
     assert "\n" not in str(told.value)
     with pytest.raises(FileFormatError, match="the other unit sample has incident energies"):
@@ -319,3 +320,13 @@ def test_errors_above_the_target_leave_it_undecided(geant4: Showers, geant4_othe
     assert few.value.value == 0
     assert few.status == "undecided"
     assert "larger than the target" in few.words
+
+
+def test_incident_energies_in_gev_are_told() -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:300]
+    wrong = replace(showers, incident_energies=showers.incident_energies / 1000)
+    told = evaluate(wrong, wrong, quick=True).warnings
+    assert any(words.startswith("reference: voxel energies add up to 9") for words in told)
+    assert any(words.startswith("generated sample: voxel energies add up to 9") for words in told)
+    assert not any("add up to" in words for words in evaluate(showers, showers, quick=True).warnings)

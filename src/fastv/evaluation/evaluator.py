@@ -31,6 +31,7 @@ from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.showers import Showers, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.storage.output import check_free, readable_os_errors
 
 F64 = NDArray[np.float64]
@@ -97,7 +98,7 @@ def evaluate(
         ['response', 'resolution, std/mean']
     """
     if output is not None:
-        check_free(output, force=force)
+        check_free(output, force=force, kind="report")
     clock = Clock()
     with ExitStack() as stack:
         sources = {"reference": open_sample(reference, mesh, stack), "generated": open_sample(generated, mesh, stack)}
@@ -368,12 +369,16 @@ def _units_hint(role: str, energies: F64, reference: F64) -> str:
     """What it looks like if energies would be those of the reference in another unit; else nothing."""
     for factor, who in ((1e3, f"the {role} sample"), (1e-3, "the reference")):
         if _inside(energies, reference) < _inside(factor * energies, reference) > 0.5:
-            return f"; it looks as if {who} is in GeV: energies are in MeV, so multiply all of its energies by 1000"
+            return f"; it looks as if {who} is in GeV: energies are in MeV, and `fastv.convert` changes the unit"
     return ""
 
 
 def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physics) -> list[str]:
     warnings = []
+    for name, each in (("reference", ref), ("generated sample", gen)):
+        ratios = each.layer_energies.sum(axis=1, dtype=np.float64) / each.incident_energies
+        if doubt := energies_in_doubt(ratios, each.detector.energy_scale):
+            warnings.append(f"{name}: {doubt}; {HOW_TO_CONVERT}")
     energies, expected = gen.incident_energies, ref.incident_energies
     p_value = ks_p_value(energies, expected)
     if p_value < 0.01:

@@ -18,6 +18,7 @@ from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
 from fastv.formats.note import Note, attributes_as_provenance
 from fastv.showers import Showers
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
@@ -65,7 +66,7 @@ class GridReader(Reader):
         if showers.ndim != 4 or showers.dtype.kind not in "fiu":
             msg = f"{path}: {showers.name[1:]!r} must be numbers (N, r, alpha, z), got {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
-        hdf5.check_filled(path, showers)
+        check_stored(path, showers)
         self._showers = showers
         required = ("energy", "theta", "phi") if angles else ("energy",)
         found = {
@@ -75,7 +76,7 @@ class GridReader(Reader):
         self._columns = {what: dataset for what, dataset in found.items() if dataset is not None}
         for column in self._columns.values():
             hdf5.check_column(path, column, len(self))
-        self._extra = hdf5.extra_columns(file, len(self), _KNOWN)
+        self._extra = hdf5.extra_columns(path, file, len(self), _KNOWN)
         r, alpha, z = (int(cells) for cells in showers.shape[1:])
         note, provenance = Note.of(file.attrs, path), attributes_as_provenance(file.attrs)
         self.describe(asked, note, provenance, shape=(z, alpha, r))
@@ -152,7 +153,7 @@ def written(path: Path, plan: Plan, format_name: str = "par04-h5") -> Iterator[W
     """
     _ = plan.detector.mesh.shape  # raises for an irregular mesh
     with (
-        written_whole(path, force=plan.force) as temporary,
+        written_whole(path, force=plan.force, kind="showers") as temporary,
         growing(temporary, plan.note(format_name).texts()) as file,
     ):
         yield GridWriter(file, plan)
