@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     options = parser.parse_args(arguments)
+    # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
     try:
         options.run(options)
     except FastVError as error:

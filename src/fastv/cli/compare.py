@@ -20,6 +20,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--train", metavar="FILE", help="showers file that all generators were trained on")
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv evaluate'")
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -40,8 +46,9 @@ def run(options: argparse.Namespace) -> None:
         train=options.train,
         mesh=options.mesh,
         quick=options.quick,
+        plot_format=options.plot_format,
         force=options.force,
     )
-    print(json.dumps(ranking.as_dict()) if options.json else ranking_table(ranking).text(), flush=True)
+    print(json.dumps(ranking.as_dict(), allow_nan=False) if options.json else ranking_table(ranking).text(), flush=True)
     if options.output:
         print(f"report: {options.output}/report.html", file=sys.stderr)

@@ -40,6 +40,12 @@ def add_parser(verbs: Any) -> None:
         metavar="M",
         help="detector of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
     )
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -63,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
         mesh=options.mesh,
         quick=options.quick,
         announce=(lambda words: print(words, file=sys.stderr)) if sys.stderr.isatty() else None,
+        plot_format=options.plot_format,
         force=options.force,
     )
     # If a report was written, its modules have been loaded during the evaluation.
