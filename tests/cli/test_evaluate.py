@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,38 @@ def test_output_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
 def test_missing_file(files: tuple[str, str]) -> None:
     with pytest.raises(FastVError, match="no such file"):
         run(files[0], "nothing.h5")
+
+
+def test_names_with_dollars_and_formats_of_plots(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a file nor a folder is a formula."""
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[1:2])
+    folder = tmp_path / "$a^$"
+    folder.mkdir()
+    generated = folder / "$x_$.h5"
+    generated.write_bytes(Path(files[1]).read_bytes())
+    run(files[0], str(generated), "--quick", "-o", str(folder / "$r^{$"), "--plot-format", "pdf,png")
+    assert {path.name for path in (folder / "$r^{$" / "plots").iterdir()} == {"response.pdf", "response.png"}
+    assert "$x_$.h5" in capsys.readouterr().out
+    with pytest.raises(FastVError, match="unknown `plot_format` 'jpg'"):
+        run(*files, "--plot-format", "jpg")
+
+
+def test_samples_without_a_common_energy_have_a_report(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reference in MeV, a generated sample in GeV, and one without any energy: told, with all plots."""
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:3])
+    with ShowersFile(files[1]) as file:
+        showers = file[:]
+    for name, factor, energies in (("gev", 1e-3, 1e-3), ("empty", 1.0, 0.0)):
+        scaled = replace(
+            showers,
+            incident_energies=showers.incident_energies * factor,
+            energies=(showers.energies * energies).astype("f4"),
+        )
+        scaled.write(tmp_path / f"{name}.h5")
+        run(files[0], str(tmp_path / f"{name}.h5"), "--quick", "-o", str(tmp_path / name))
+        assert json.loads((tmp_path / name / "plots.json").read_text())["not_drawn"] == {}
+        assert json.loads((tmp_path / name / "report.json").read_text())["verdict"]["status"] != "agrees"

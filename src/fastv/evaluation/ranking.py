@@ -26,7 +26,7 @@ from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
 from fastv.evaluation.report.write import draw_plots, shown_in_3d, write_json, write_plots
-from fastv.evaluation.result import Evaluation
+from fastv.evaluation.result import Evaluation, finite
 from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
@@ -70,7 +70,7 @@ class Ranking:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON data, with None for values that are not finite."""
-        return _finite(self._as_dict())  # type: ignore[no-any-return]
+        return dict(finite(self._as_dict()))
 
     def _as_dict(self) -> dict[str, Any]:
         return {
@@ -321,12 +321,3 @@ def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Sour
         nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energies[row]))))
         panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
     return fragment(panels)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinities."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -114,7 +114,7 @@ def typeset(text: str) -> Markup:
     """
     if isinstance(text, Markup):
         return text
-    found = str(escape(text)).replace(" +- ", " ± ").replace(" (+) ", " ⊕ ")
+    found = str(escape(printable(text))).replace(" +- ", " ± ").replace(" (+) ", " ⊕ ")
     found = re.sub(r"\bsqrt\((\w+)\)", r"√\1", found)
     return Markup(re.sub(r"\bE_(tot|inc|layer|ring)\b(?!\.\w)", r"<i>E</i><sub>\1</sub>", found))
 

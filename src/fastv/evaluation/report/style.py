@@ -136,7 +136,8 @@ def ratio_axis(
     clear = good & (distance > 4 * errors)
     reach = 1.2 * np.quantile((distance + errors)[good], 0.95) if good.any() else 0.5
     reach = float(np.clip(max(reach, 1.15 * distance[clear].max(initial=0)), least, most))
-    axes.set_ylim(max(0.0, 1 - reach), 1 + reach)
+    # A ratio of 0 is seen above the edge, and its number beside those of the other axis.
+    axes.set_ylim(max(-0.1 * reach, 1 - reach), 1 + reach)
 
 
 def energy_axis(axes: Sequence[Axes], bins: Sequence[tuple[float, float, bool]]) -> None:
