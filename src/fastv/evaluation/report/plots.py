@@ -85,7 +85,13 @@ def _styled(draw: Draw) -> Draw:
 
 
 def _legend(axes: Axes, evaluations: Evaluations, **how: Any) -> None:
-    axes.legend(**({"fontsize": 9} if len(evaluations) > 2 else {}), **how)
+    """A legend in a size that fits into the panel."""
+    figure = axes.get_figure(root=True)
+    width = 0.0 if figure is None else axes.get_position().width * figure.get_size_inches()[0]
+    longest = max(len(plain(look.label)) for look in looks(evaluations))
+    # A character of the font is about 0.6 of its size wide; the lines and margins take half an inch.
+    size = min(9.0 if len(evaluations) > 2 else 11.0, 72 * (width - 0.6) / (0.6 * longest))
+    axes.legend(fontsize=size, **how)
 
 
 def _stepped(
