@@ -49,3 +49,7 @@ class SimulationError(FastVError):
 
 class TooFewShowersError(FastVError):
     """A sample has too few showers for the requested quantity."""
+
+
+class UnitsWarning(UserWarning):
+    """Energies of a file seem to be in another unit. The command line prints it in one line."""

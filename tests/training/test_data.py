@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.showers import Conditions, Showers
+from fastv.errors import FileFormatError, GeometryError, TrainingError, UnitsWarning
+from fastv.sample import sample_path
+from fastv.showers import Conditions, Showers, ShowersFile
 from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
 
@@ -215,3 +217,13 @@ def test_no_files_missing_files_and_plain_files(tmp_path: Path, make_showers: Ma
         file["showers"] = showers.energies
     with pytest.raises(GeometryError, match="does not name its detector; name it with `mesh`"):
         opened([path])
+
+
+def test_incident_energies_in_gev_are_told(tmp_path: Path) -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:30]
+    replace(showers, incident_energies=showers.incident_energies / 1000).write(tmp_path / "gev.h5")
+    with pytest.warns(UnitsWarning, match=r"gev\.h5: voxel energies add up to .* in GeV rather than MeV; if so"):
+        TrainingData([tmp_path / "gev.h5"], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()
+    # Right units are no warning, which would be an error here.
+    TrainingData([sample_path("test")], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()

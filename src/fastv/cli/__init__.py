@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from fastv._version import __version__
 from fastv.cli import (
@@ -30,7 +32,7 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
-from fastv.errors import FastVError
+from fastv.errors import FastVError, UnitsWarning
 
 VERBS = (
     demo,
@@ -69,6 +71,20 @@ def functions() -> dict[str, str]:
     return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
+def _show_in_one_line(prefix: str) -> None:
+    """Print our own warnings in one line to standard error; those of libraries are shown as ever."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, UnitsWarning):
+            print(f"{prefix}: please check: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *rest, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", UnitsWarning)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
     parser, verbs = command_line()
@@ -80,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            _show_in_one_line(f"fastv {options.verb}")
+            options.run(options)
     except FastVError as error:
         message = verbs[options.verb].translated(str(error), functions())
         print(f"fastv {options.verb}: {message}", file=sys.stderr)

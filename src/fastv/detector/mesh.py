@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from fastv.detector.binning import read_bin
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem
 
@@ -113,32 +114,20 @@ class ReadoutMesh(Frozen):
 
         Args:
             path: the XML file.
-            particle: ``name`` of a ``<Bin>``; may be omitted if the file has only one.
+            particle: which ``<Bin>``: its name, its PDG code or particle (``22``, ``photon``), its range of eta
+                (``eta=20-25``, as in the file), several of these joined by colons, or its place (``bin=2``). It may be
+                omitted if the file has only one.
 
         Raises:
             FileFormatError: the file is missing or not a valid binning.
-            GeometryError: the particle is not in the file.
+            GeometryError: no bin of the file is selected, or several; the message lists what selects each.
         """
         path = Path(path)
-        try:
-            root = ET.parse(path).getroot()
-        except OSError as error:
-            msg = f"{path}: cannot read the binning: {error.strerror or error}"
-            raise FileFormatError(msg) from error
-        except (ET.ParseError, ValueError, LookupError) as error:  # the last two: an unknown or wrong encoding
-            msg = f"{path}: no valid XML ({error})"
-            raise FileFormatError(msg) from error
-        bins = {bin_.get("name", ""): bin_ for bin_ in root.iter("Bin")}
-        if particle is None and len(bins) == 1:
-            particle = next(iter(bins))
-        if particle is None or particle not in bins:
-            known = ", ".join(sorted(bins)) or "none"
-            msg = f"{path}: no binning for particle {particle!r}; the file has: {known}"
-            raise GeometryError(msg)
+        particle, bin_ = read_bin(path, particle)
         blocks: list[LayerBlock] = []
         layer: ET.Element | None = None
         try:
-            for layer in bins[particle].iter("Layer"):
+            for layer in bin_.iter("Layer"):
                 edges = tuple(float(edge) for edge in layer.attrib["r_edges"].split(","))
                 if len(edges) < 2:
                     continue

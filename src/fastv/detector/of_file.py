@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from fastv.detector.detector import PRESETS, Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import GeometryError
+
+_DATA_SET_1 = {368: ("photons", "binning_dataset_1_photons.xml"), 533: ("pions", "binning_dataset_1_pions.xml")}
+"""Voxels of CaloChallenge data set 1, and the files that describe their meshes."""
 
 
 def resolve_detector(
@@ -39,7 +43,8 @@ def resolve_detector(
         'par04-siw-fine'
         >>> resolve_detector(Path("a.h5"), None, cells=(7,))
         Traceback (most recent call last):
-        fastv.errors.GeometryError: a.h5 does not name its detector; name it with `mesh` (no preset has 7 voxels)
+        fastv.errors.GeometryError: a.h5 does not name its detector; name it with `mesh` (no preset has 7 voxels; \
+a detector FILE.yaml or a binning FILE.xml describes a mesh)
     """
     given = Detector.named(named) if isinstance(named, str) else named
     if stored and given and stored.mesh != given.mesh:
@@ -52,21 +57,47 @@ def resolve_detector(
         if len(meant) == 1:
             return meant[0]
         names = " or ".join(one.name for one in meant or fitting)
-        known = names if cells is None else f"{_words(cells)}: {names}" if names else f"no preset has {_words(cells)}"
+        known = names if cells is None else f"{_words(cells)}: {names}" if names else _other(cells)
         msg = f"{path} does not name its detector; name it with `{parameter}` ({known})"
         raise GeometryError(msg)
     if cells is not None and not _fits(detector.mesh, cells):
         own = (detector.mesh.n_voxels,) if len(cells) == 1 else detector.mesh.shape
-        reason = ", in the reverse order of axes" if len(cells) > 1 and cells[::-1] == own else ""
+        order = axes_that_fit(cells[::-1], detector.mesh)
+        reason = f" (name the order of its axes with `axes='{order}'`)" if order else ""
         msg = f"{path}: a shower has {_words(cells)}{reason}; the mesh of {detector.name} has {_words(own)}"
         raise GeometryError(msg)
     return detector
+
+
+def axes_that_fit(shape: tuple[int, ...], mesh: ReadoutMesh) -> str | None:
+    """An order of axes in which a shower of three axes fits a mesh, or None.
+
+    Example:
+        >>> axes_that_fit((45, 16, 9), PRESETS["par04-siw"].mesh)
+        'layer,alpha,r'
+    """
+    if len(shape) != 3 or not mesh.is_regular:
+        return None
+    sizes = dict(zip(("layer", "alpha", "r"), mesh.shape, strict=True))
+    orders = itertools.permutations(sizes)
+    return next((",".join(axes) for axes in orders if tuple(sizes[axis] for axis in axes) == tuple(shape)), None)
 
 
 def _fits(mesh: ReadoutMesh, cells: tuple[int, ...]) -> bool:
     if len(cells) == 1:
         return cells == (mesh.n_voxels,)
     return mesh.is_regular and mesh.shape == cells
+
+
+def _other(cells: tuple[int, ...]) -> str:
+    known = _DATA_SET_1.get(cells[0]) if len(cells) == 1 else None
+    of = f"of CaloChallenge data set 1, {known[0]}: its binning {known[1]}" if known else "a binning FILE.xml"
+    if known:
+        return f"{_words(cells)} are those {of}"
+    turned = ((axes_that_fit(cells[::-1], one.mesh), one.name) for one in PRESETS.values())
+    order, name = next(((axes, name) for axes, name in turned if axes), ("", ""))
+    hint = f"; {name} has them in the order `axes='{order}'`" if order else ""
+    return f"no preset has {_words(cells)}{hint}; a detector FILE.yaml or {of} describes a mesh"
 
 
 def _words(cells: tuple[int, ...]) -> str:

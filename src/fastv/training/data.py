@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError, GeometryError, TrainingError
+from fastv.errors import FileFormatError, GeometryError, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
 from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
@@ -71,6 +73,12 @@ class TrainingData:
         self._blocks_in_memory = max(1, memory // (4 * BLOCK_ROWS * self.detector.mesh.n_voxels))
         self._held: dict[Part, tuple[Tensor, Tensor]] = {}
         self.sizes: dict[Part, int] = {"training": total - n_validation, "validation": n_validation}
+
+    def tell_doubts(self) -> None:
+        """Warn of files whose energies seem to be in another unit."""
+        for file in self.files:
+            if doubt := file.energies_in_doubt():
+                warnings.warn(f"{file.path}: {doubt}; {HOW_TO_CONVERT}", UnitsWarning, stacklevel=2)
 
     def _check_same_readout(self) -> None:
         first = self.files[0].detector

@@ -106,6 +106,7 @@ def run_training(
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
+        showers.tell_doubts()
         run = _Run(recipe, showers, output, teacher, drawn=drawn, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
