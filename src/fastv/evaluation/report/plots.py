@@ -397,8 +397,8 @@ def _profile_by_energy(of: Callable[[Evaluations], _Profile], *, log_y: bool) ->
     return _styled(draw)
 
 
-longitudinal_profile = _mean_profile(_longitudinal, log_y=True)
-lateral_profile = _mean_profile(_lateral, log_y=True)
+_longitudinal_profile = _mean_profile(_longitudinal, log_y=True)
+_lateral_profile = _mean_profile(_lateral, log_y=True)
 
 
 @_styled
@@ -578,8 +578,8 @@ PLOTS: tuple[Plot, ...] = (
         "blue: 15 % target.",
         resolution,
     ),
-    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", longitudinal_profile),
-    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", lateral_profile),
+    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", _longitudinal_profile),
+    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", _lateral_profile),
     Plot("voxel_spectrum", "Voxel energies", "Number of voxels per shower against voxel energy.", voxel_spectrum),
     Plot("sparsity", "Sparsity", "Mean fraction of empty voxels per layer; blue: target of 0.02.", sparsity),
     Plot(
