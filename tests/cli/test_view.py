@@ -158,7 +158,7 @@ def test_picture_in_the_format_of_its_name(run: Run, data: Path, tmp_path: Path,
 
 def test_backend_of_a_notebook_is_no_concern(data: Path, tmp_path: Path) -> None:
     """A shell inside of a notebook inherits its backend, which need not be installed."""
-    users = {**os.environ, "MPLBACKEND": "module://nowhere.no_backend"}
+    users = {**os.environ, "MPLBACKEND": "backend_of_a_notebook"}
     command = [sys.executable, "-m", "fastv", "view", str(data), "-o", str(tmp_path / "a.png")]
     done = subprocess.run(command, env=users, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,10 +25,10 @@ from fastv.display.figure import save
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
 from fastv.evaluation.observables.histograms import PER_LAYER
-from fastv.evaluation.report.curves import BEYOND, SAMPLE_LABEL
+from fastv.evaluation.report.curves import BEYOND, SAMPLE_LABEL, inside
 from fastv.evaluation.report.numbers import NumberedFigure
 from fastv.evaluation.report.plots import COMPARISON_PLOTS, PLOTS, Plot
-from fastv.evaluation.report.style import as_bytes
+from fastv.evaluation.report.style import as_bytes, panels, paper_style
 from fastv.showers import Showers
 from figures import overlaps, written
 
@@ -215,6 +215,28 @@ def test_profiles_by_energy_are_means_over_the_showers_of_each_bin(name: str, ev
         np.testing.assert_allclose(step_of(same, ORANGE).get_data()[0], values)
     inside = (sample.incident_energies >= bins[0].low) & (sample.incident_energies <= bins[-1].high)
     assert total == inside.sum()
+
+
+def test_a_bin_holds_its_upper_end_only_if_it_is_the_last(evaluation: Evaluation) -> None:
+    sample = evaluation.reference_observables
+    low, high = np.sort(sample.incident_energies)[[10, 20]]
+    assert inside(sample, low, high, last=False).sum() == 10
+    assert inside(sample, low, high, last=True).sum() == 11
+    assert inside(sample, high, high * 1.1, last=False)[sample.incident_energies == high].all()
+
+
+def test_a_short_logarithmic_axis_is_labelled_once() -> None:
+    """Below the ratio panel, and not above it again."""
+    with paper_style():
+        figure, axes = panels()
+        main, lower = axes[0, 0]
+        lower.set_xscale("log")
+        lower.set_xlim(2.1, 8.9)
+        main.set_yticks([])
+        lower.set_yticks([])
+    labels = [text for text, _ in written(figure)]
+    assert len(labels) > 2
+    assert len(labels) == len(set(labels))
 
 
 def test_layers_of_the_other_plots_are_those_of_the_samples(evaluation: Evaluation) -> None:
