@@ -234,13 +234,25 @@ class TestLike:
         model.generate(like=tmp_path / "like.h5")
         assert len(opened) == 1
 
-    def test_a_file_of_another_mesh_tells_its_own(self, model: Model, tiny_detector: Detector, tmp_path: Path) -> None:
+    def test_another_detector_is_refused_or_asked_for(
+        self, model: Model, tiny_detector: Detector, tmp_path: Path
+    ) -> None:
         mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
         other = tiny_detector.model_copy(update={"name": "other", "mesh": mesh})
         Showers(np.array([5e4, 6e4]), np.zeros((2, 12), np.float32), other).write(tmp_path / "other.h5")
-        made = model.generate(like=tmp_path / "other.h5")
+        with pytest.raises(DomainError, match="of the detector 'other', but the model generates those of 'tiny'"):
+            model.generate(like=tmp_path / "other.h5")
+        made = model.generate(like=tmp_path / "other.h5", extrapolate=True)
         assert made.incident_energies.tolist() == [5e4, 6e4]
         assert made.detector == tiny_detector
+
+    def test_inclined_showers_are_refused_by_a_model_of_normal_incidence(
+        self, model: Model, make_showers: Callable[..., Showers]
+    ) -> None:
+        inclined = make_showers(3, theta=np.radians([45.0, 80.0, 90.0]))
+        with pytest.raises(DomainError, match="theta = 45 to 90 deg; the model was trained at normal incidence"):
+            model.generate(like=inclined)
+        assert len(model.generate(like=make_showers(3, theta=np.full(3, np.pi / 2)))) == 3
 
     def test_bad_requests(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="give either the conditions .* or `like=...`, not both"):
@@ -396,12 +408,12 @@ class TestFiles:
     def test_other_energies_with_the_same_mean_are_not_mixed_in(
         self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def interrupted(*_: object) -> NDArray[np.float32]:
+        def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
         energies = np.linspace(1e4, 5e4, 250)
         with monkeypatch.context() as patch:
-            patch.setattr(generation, "_generate_block", interrupted)
+            patch.setattr(writer.ShowersWriter, "finish", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 model.generate_file(tmp_path / "out.h5", energy=energies)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
 from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
-from fastv.errors import ModelError, SettingsError
-from fastv.models.contract import Generator
+from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.models.contract import NORMAL_INCIDENCE, Generator
+from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
 
 Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
@@ -98,7 +98,7 @@ def generate_file(
     with closing(ShowersWriter(output, n, described, resume=resume, force=force)) as writer:
         missing = [writer.rows(block) for block in writer.missing()]
         done = n - sum(rows.stop - rows.start for rows in missing)
-        with tqdm(total=n, initial=done, unit="shower", desc="generating", disable=None) as bar:
+        with Bar(total=n, initial=done, unit="shower", desc="generating") as bar:
             for rows in missing:
                 block = rows.start // BLOCK_ROWS
                 energies = _generate_block(generator, request, rows, block)
@@ -157,6 +157,8 @@ def resolve(
     else:
         conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
+    if like is not None:
+        _check_like(generator, conditions, origin["like"], extrapolate=extrapolate)
     # A generator that is not conditional on the particle generates the one it was trained on.
     if "particle" not in needed:
         code = PDG_CODES.get(domain.particles[0]) if len(domain.particles) == 1 else None
@@ -188,6 +190,37 @@ def _like(generator: Generator, like: str | Path | Showers, n: int | None) -> tu
         raise SettingsError(msg)
     pick = np.arange(n or len(conditions)) % len(conditions)
     return conditions[pick], {"like": name, "mean_energy": float(conditions.energy.mean()), "n": len(pick)}
+
+
+def _check_like(generator: Generator, conditions: Conditions, name: str, *, extrapolate: bool) -> None:
+    """Refuse conditions of other showers that the generator would ignore: their labels would be wrong.
+
+    Raises:
+        DomainError: the showers are inclined or of another detector, and those of the generator are not.
+    """
+    if extrapolate:
+        return
+    detectors, theta = conditions.get("detector"), conditions.get("theta")
+    if detectors is not None and (others := detectors[detectors != generator.detector.name]).size:
+        own = generator.detector.name
+        msg = (
+            f"{name}: showers of the detector {str(others[0])!r}, but the model generates those of {own!r}; "
+            "use others, or pass `extrapolate=True` to take their conditions nevertheless"
+        )
+        raise DomainError(msg)
+    if theta is None or "theta" in generator.condition_names:
+        return
+    low, high = generator.domain.theta or (np.pi / 2, np.pi / 2)
+    if theta.min() < low - NORMAL_INCIDENCE or theta.max() > high + NORMAL_INCIDENCE:
+        came = " to ".join(f"{np.degrees(x):.3g}" for x in (theta.min(), theta.max()))
+        knows = (
+            "normal incidence" if low == high == np.pi / 2 else f"{np.degrees(low):.3g} to {np.degrees(high):.3g} deg"
+        )
+        msg = (
+            f"{name}: showers inclined by theta = {came} deg; the model was trained at {knows} and takes no angle; "
+            "use other showers, or pass `extrapolate=True` to take the risk"
+        )
+        raise DomainError(msg)
 
 
 def _drawn(

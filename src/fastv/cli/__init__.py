@@ -8,12 +8,16 @@ output, progress to standard error. An error that the user can fix is printed in
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from fastv import interruption, progress
 from fastv._version import __version__
 from fastv.cli import (
     bench,
@@ -32,7 +36,7 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
-from fastv.errors import FastVError, UnitsWarning
+from fastv.errors import FastVError, FastVWarning, UnitsWarning
 
 VERBS = (
     demo,
@@ -63,6 +67,10 @@ def command_line() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
+    for choice in verbs.choices.values():
+        amount = choice.add_mutually_exclusive_group()
+        amount.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")
+        amount.add_argument("-v", "--verbose", action="store_true", help="more lines of progress on standard error")
     return parser, verbs.choices
 
 
@@ -76,37 +84,68 @@ def _show_in_one_line(prefix: str) -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, UnitsWarning):
-            print(f"{prefix}: please check: {message}", file=sys.stderr)
+        if issubclass(category, FastVWarning):
+            what = "please check: " if issubclass(category, UnitsWarning) else ""
+            print(f"{prefix}: {what}{message}", file=sys.stderr)
         else:
             usual(message, category, *rest, **more)
 
     warnings.showwarning = show
-    warnings.simplefilter("always", UnitsWarning)
+    warnings.simplefilter("always", FastVWarning)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code is 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
+    """Run one verb.
+
+    Returns:
+        The exit code: 0; 2 for an error that the user can fix; 130 after Ctrl-C and 143 after SIGTERM.
+    """
     parser, verbs = command_line()
     if "_ARGCOMPLETE" in os.environ:  # the shell requests completions
         import argcomplete
 
         argcomplete.autocomplete(parser)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
-    try:
-        with warnings.catch_warnings():
-            _show_in_one_line(f"fastv {options.verb}")
+    error: BaseException | None = None
+    with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
+        _show_in_one_line(f"fastv {options.verb}")
+        try:
             options.run(options)
-    except FastVError as error:
+        except BrokenPipeError:
+            # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (Exception, KeyboardInterrupt) as raised:
+            error = raised
+        # Whatever error an interruption has turned into, it was one.
+        signalled = interruption.received()
+    if signalled is not None or isinstance(error, KeyboardInterrupt):
+        print(f"fastv {options.verb}: interrupted{_how_to_go_on(options, arguments, error)}", file=sys.stderr)
+        return 128 + (signal.SIGINT if signalled is None else signalled)
+    if isinstance(error, FastVError):
         message = verbs[options.verb].translated(str(error), functions())
         print(f"fastv {options.verb}: {message}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"fastv {options.verb}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error is not None:
+        raise error
     return 0
+
+
+def _how_to_go_on(options: argparse.Namespace, arguments: Sequence[str], error: BaseException | None) -> str:
+    """What an interruption has left of the output, and the command that continues."""
+    output = getattr(options, "output", None)
+    if output is None:
+        return ""
+    if error is None:
+        return f" when {output} was complete"
+    if not hasattr(options, "resume"):
+        return "; nothing was written, the same command starts again"
+    # Imported only now, as a command that was interrupted at once has not needed it.
+    from fastv.storage.unfinished import is_left
+
+    if not is_left(output):
+        return "; nothing was finished, the same command starts again"
+    words = [*arguments, *([] if options.resume else ["--resume"])]
+    return f"; finished work is kept, continue with: fastv {shlex.join(words)}"

@@ -94,7 +94,7 @@ def evaluate(
     """
     formats = picture_formats(plot_format)
     if output is not None:
-        check_free(output, force=force)
+        check_free(output, force=force, kind="report")
     clock = Clock()
     with ExitStack() as stack:
         sources = {"reference": open_sample(reference, mesh, stack), "generated": open_sample(generated, mesh, stack)}

@@ -123,7 +123,7 @@ def compare_generators(
     """
     formats = picture_formats(plot_format)
     if output is not None:
-        check_free(output, force=force)
+        check_free(output, force=force, kind="report")
     named = dict(generated) if isinstance(generated, Mapping) else _by_stem(generated)
     if len(named) < 2:
         msg = f"a comparison needs at least two generated samples, there is {len(named)}"
@@ -293,7 +293,7 @@ def _write(
 
     title = "Comparison of generators"
     table = ranking_table(ranking)
-    with written_whole(directory, force=force) as temporary:
+    with written_whole(directory, force=force, kind="report") as temporary:
         temporary.mkdir()
         write_json(temporary / "report.json", ranking.as_dict())
         (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from tqdm import tqdm
 
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.display.figure import picture_formats
@@ -25,6 +24,7 @@ from fastv.evaluation.report.numbers import header, numbers_of, plot_numbers
 from fastv.evaluation.report.page import Block, DrawnPlot, Section, render
 from fastv.evaluation.report.published import DataSet, data_set_of, published
 from fastv.evaluation.result import Evaluation
+from fastv.progress import Bar
 from fastv.storage.output import written_whole
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def write_report(
     pairs = showers if isinstance(showers, Mapping) else {} if showers is None else {"": showers}
     data = {name: one.as_dict() for name, one in named.items()}
     texts = [markdown(one, f"{title}, {name}" if name else title) for name, one in named.items()]
-    with written_whole(directory, force=force) as temporary:
+    with written_whole(directory, force=force, kind="report") as temporary:
         temporary.mkdir()
         write_json(temporary / "report.json", data if several else data[""])
         (temporary / "report.md").write_text("\n".join(texts), encoding="utf-8")
@@ -187,7 +187,7 @@ def draw_plots(
     """
     from fastv.evaluation.report.plots import PLOTS
 
-    progress = tqdm(PLOTS if plots is None else plots, desc="plots", unit="plot", disable=None, leave=False)
+    progress = Bar(PLOTS if plots is None else plots, desc="plots", unit="plot", leave=False)
     return [
         drawn(
             DrawnPlot(each.name, each.title, each.caption, b"", each.wide, each.more),
