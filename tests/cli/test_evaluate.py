@@ -77,3 +77,32 @@ def test_bins_are_an_option(files: tuple[str, str], capsys: pytest.CaptureFixtur
     run(*files, "--quick", "--json", "--energy-bins", "1")
     found = json.loads(capsys.readouterr().out)
     assert len(found["physics"]["comparisons"]["response"]["differences"]) == 1
+
+
+def test_names_with_dollars_and_formats_of_plots(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a file nor a folder is a formula."""
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[1:2])
+    folder = tmp_path / "$a^$"
+    folder.mkdir()
+    generated = folder / "$x_$.h5"
+    generated.write_bytes(Path(files[1]).read_bytes())
+    run(files[0], str(generated), "--quick", "-o", str(folder / "$r^{$"), "--plot-format", "pdf,png")
+    assert {path.name for path in (folder / "$r^{$" / "plots").iterdir()} == {"response.pdf", "response.png"}
+    assert "$x_$.h5" in capsys.readouterr().out
+    with pytest.raises(FastVError, match="unknown `plot_format` 'jpg'"):
+        run(*files, "--plot-format", "jpg")
+
+
+def test_a_sample_without_any_energy_has_a_report(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No bin can be judged; all plots are drawn."""
+    monkeypatch.setattr(plots, "PLOTS", plots.PLOTS[:3])
+    with ShowersFile(files[1]) as file:
+        showers = file[:]
+    replace(showers, energies=0 * showers.energies).write(tmp_path / "empty.h5")
+    run(files[0], str(tmp_path / "empty.h5"), "--quick", "-o", str(tmp_path / "report"))
+    assert json.loads((tmp_path / "report" / "plots.json").read_text())["not_drawn"] == {}
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["verdict"]["status"] != "agrees"

@@ -107,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
+    # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
     error: BaseException | None = None
     with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
         _show_in_one_line(f"fastv {options.verb}")

@@ -26,6 +26,12 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv evaluate'")
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -47,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         mesh=options.mesh,
         energy_bins=options.energy_bins,
         quick=options.quick,
+        plot_format=options.plot_format,
         force=options.force,
     )
     print(json.dumps(ranking.as_dict(), allow_nan=False) if options.json else ranking_table(ranking).text(), flush=True)

@@ -46,6 +46,12 @@ def add_parser(verbs: Any) -> None:
         metavar="M",
         help="detector of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
     )
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -70,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
         energy_bins=options.energy_bins,
         quick=options.quick,
         announce=say,
+        plot_format=options.plot_format,
         force=options.force,
     )
     # If a report was written, its modules have been loaded during the evaluation.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,15 +16,17 @@ from pydantic import BaseModel, ConfigDict
 from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
+from fastv.display.figure import picture_formats
 from fastv.errors import SettingsError
 from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
-from fastv.evaluation.report.write import draw_plots
-from fastv.evaluation.result import Evaluation
+from fastv.evaluation.report.write import draw_plots, shown_in_3d, write_json, write_plots
+from fastv.evaluation.result import Evaluation, finite
 from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
@@ -72,7 +73,10 @@ class Ranking:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON data, with None for values that are not finite."""
-        content = {
+        return dict(finite(self._as_dict()))
+
+    def _as_dict(self) -> dict[str, Any]:
+        return {
             "format_version": 2,
             "fastv_version": __version__,
             "order": list(self.order),
@@ -85,8 +89,6 @@ class Ranking:
             "floor": {quantity: value.model_dump() for quantity, value in self.floor.items()},
             "evaluations": {name: evaluation.as_dict() for name, evaluation in self.evaluations.items()},
         }
-        finite: dict[str, Any] = _finite(content)
-        return finite
 
 
 def compare_generators(
@@ -99,6 +101,7 @@ def compare_generators(
     mesh: str | Detector | None = None,
     energy_bins: int | None = None,
     quick: bool = False,
+    plot_format: str | Sequence[str] = "png",
     force: bool = False,
 ) -> Ranking:
     """Evaluate several generated samples against one reference and rank them.
@@ -107,10 +110,10 @@ def compare_generators(
         reference: full simulation.
         generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
-        floor, train, mesh, energy_bins, quick, force: see :func:`fastv.evaluation.evaluate`.
+        floor, train, mesh, energy_bins, quick, plot_format, force: see :func:`fastv.evaluation.evaluate`.
 
     Raises:
-        SettingsError: fewer than two samples, or two of one name, or ``energy_bins`` is less than 1.
+        SettingsError: fewer than two samples, two of one name, ``energy_bins`` below 1, or an unknown format of plots.
         FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
 
     Example:
@@ -122,6 +125,7 @@ def compare_generators(
         >>> compare_generators(sample_path("test"), {"shifted": bad, "same": good}, quick=True).order
         ('same', 'shifted')
     """
+    formats = picture_formats(plot_format)
     if output is not None:
         check_free(output, force=force, kind="report")
     named = dict(generated) if isinstance(generated, Mapping) else _by_stem(generated)
@@ -148,7 +152,7 @@ def compare_generators(
             found[name], judged[name] = evaluate_against(against, Reading(sample, label=name), names=names)
         ranking = rank(found)
         if output is not None:
-            _write(Path(output), ranking, ref, judged, force=force)
+            _write(Path(output), ranking, ref, judged, formats, force=force)
     return ranking
 
 
@@ -175,17 +179,25 @@ def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
     quantities: dict[str, dict[str, Entry]] = {}
     for quantity in dict.fromkeys(quantity for own in values.values() for quantity in own):
         having = {name: own[quantity][0] for name, own in values.items() if quantity in own}
+        having = {name: value for name, value in having.items() if math.isfinite(value.value)}
+        if not having:
+            continue
         best = min(having.values(), key=lambda value: value.value)
         quantities[quantity] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
-    leading = next(quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
-    order = sorted(evaluations, key=lambda name: (_useless(evaluations[name]), _place(quantities[leading], name)))
+    everywhere = (quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
+    leading = quantities.get(next(everywhere, next(iter(quantities), "")), {})
+    order = sorted(evaluations, key=lambda name: (_useless(evaluations[name]), _place(leading, name)))
     floors = next(iter(values.values()))
     return Ranking(
         evaluations={name: evaluations[name] for name in order},
         quantities={
             quantity: {name: own[name] for name in order if name in own} for quantity, own in quantities.items()
         },
-        floor={quantity: floor for quantity, (_, floor) in floors.items() if floor is not None},
+        floor={
+            quantity: floor
+            for quantity, (_, floor) in floors.items()
+            if floor is not None and math.isfinite(floor.value)
+        },
     )
 
 
@@ -287,28 +299,36 @@ def _value(value: Measured) -> str:
     return f"{value.value:.4g}" if value.error == 0 else f"{value.value:.4g} ± {value.error:.2g}"
 
 
-def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
+def _write(
+    directory: Path,
+    ranking: Ranking,
+    reference: Source,
+    judged: Mapping[str, Source],
+    formats: Sequence[str],
+    *,
+    force: bool,
+) -> None:
     from fastv.evaluation.report.plots import COMPARISON_PLOTS
 
     title = "Comparison of generators"
     table = ranking_table(ranking)
     with written_whole(directory, force=force, kind="report") as temporary:
-        (temporary / "plots").mkdir(parents=True)
-        plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS)
-        for plot in plots:
-            plot.write(temporary / "plots")
+        temporary.mkdir()
+        write_json(temporary / "report.json", ranking.as_dict())
+        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
+        plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS, formats=formats)
+        write_plots(temporary / "plots", plots)
+        write_json(temporary / "plots.json", {**header(), **plot_numbers(plots)})
         page = render(
             "comparison.html.j2",
             title=title,
             assets=shared_assets(),
             ranking=table,
-            viewer=_side_by_side(ranking, reference, judged),
+            viewer=shown_in_3d(lambda: _side_by_side(ranking, reference, judged)),
             plots=plots,
             evaluations=ranking.evaluations,
         )
         (temporary / "report.html").write_text(page, encoding="utf-8")
-        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
-        (temporary / "report.json").write_text(json.dumps(ranking.as_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Source]) -> Markup:
@@ -320,12 +340,3 @@ def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Sour
         nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energies[row]))))
         panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
     return fragment(panels)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinities."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

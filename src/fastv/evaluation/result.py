@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,5 +111,19 @@ class Evaluation:
             "trained_on": self.trained_on,
             "seconds": dict(self.seconds),
             **({} if self.integrity is None else {"integrity": self.integrity.as_dict()}),
-            **{name: json.loads(record.model_dump_json()) for name, record in records.items() if record is not None},
+            **{name: finite(record.model_dump(mode="json")) for name, record in records.items() if record is not None},
         }
+
+
+def finite(value: Any) -> Any:
+    """JSON data with None for numbers that are not finite, which JSON has not.
+
+    Example:
+        >>> finite({"value": float("nan"), "errors": [1.0, float("inf")]})
+        {'value': None, 'errors': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

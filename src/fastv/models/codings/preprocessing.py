@@ -24,8 +24,8 @@ def without_faint(energies: Tensor, total: Tensor, threshold: float) -> Tensor:
     The largest is always kept, so that the sum holds; an energy can be below the threshold only if ``total`` is.
 
     Example:
-        >>> without_faint(torch.tensor([[6.0, 3.0, 1.0]]), torch.tensor([[1.0]]), 0.2).round(decimals=4).tolist()
-        [[0.6667, 0.3333, 0.0]]
+        >>> without_faint(torch.tensor([[6.0, 2.0, 1.0]]), torch.tensor([[1.0]]), 0.2).tolist()
+        [[0.75, 0.25, 0.0]]
     """
     scaled = energies * (total / energies.sum(-1, keepdim=True).clamp(min=1e-30))
     kept = scaled * (scaled >= scaled.amax(-1, keepdim=True).clamp(max=threshold)).to(scaled.dtype)
