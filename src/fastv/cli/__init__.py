@@ -30,6 +30,7 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
+from fastv.cli.streams import guarded, printable
 from fastv.errors import FastVError
 
 VERBS = (
@@ -69,6 +70,7 @@ def functions() -> dict[str, str]:
     return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
     parser, verbs = command_line()
@@ -81,12 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except FastVError as error:
         message = verbs[options.verb].translated(str(error), functions())
-        print(f"fastv {options.verb}: {message}", file=sys.stderr)
+        print(f"fastv {options.verb}: {printable(message)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"fastv {options.verb}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -32,6 +32,7 @@ from fastv.storage.output import check_free, written_whole
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData
+from fastv.training.devices import fabric_of, untrained
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
 
@@ -141,12 +142,12 @@ class _Run:
             "teacher": None if teacher is None else {"weights_sha256": teacher.digest(), "options": teacher.options},
         }
         _seed(self.how.seed, 0)
-        self.generator = family_class(recipe.family)(recipe.settings, data.detector, self.domain)
+        self.generator = untrained(family_class(recipe.family), recipe.settings, data.detector, self.domain)
         if teacher is not None:
             self.generator.learn_from(teacher.generator)
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
-        self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
+        self.fabric = fabric_of(self.how)
         self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=self.how.rotate, mirror=self.how.mirror)
         if self.how.rotate and "theta" in self.generator.condition_names:
             msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
