@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingError
 from fastv.models.contract import Batch, Domain
+from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
 
 Part = Literal["training", "validation"]
@@ -190,3 +191,20 @@ class TrainingData:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+@contextmanager
+def degenerate_named(family: str) -> Iterator[None]:
+    """Turn the failure of a decomposition into one line: showers that are all alike do not determine a scale.
+
+    Raises:
+        TrainingError: the block raised an error of linear algebra.
+    """
+    try:
+        yield
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+        msg = (
+            f"the showers do not determine the scales of the family {family!r} ({one_line(error, 150)}); "
+            "are they all alike? Train on more, and more varied, showers"
+        )
+        raise TrainingError(msg) from error

@@ -31,7 +31,7 @@ from fastv.models.contract import Batch, Domain, Generator, Objective
 from fastv.storage.output import check_free, written_whole
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
-from fastv.training.data import TrainingData
+from fastv.training.data import TrainingData, degenerate_named
 from fastv.training.devices import fabric_of, untrained
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
 from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
@@ -174,7 +174,8 @@ class _Run:
             return
         _seed(self.how.seed, 1)
         batch = self.data.subset(20_000, self.generator.conditions_of, self.how.seed)
-        self.generator.fit(batch)
+        with degenerate_named(self.recipe.family):
+            self.generator.fit(batch)
 
     def loop(self) -> None:
         """Train until the last epoch, or until the validation loss has not improved for ``patience`` epochs."""
@@ -402,7 +403,8 @@ class _Run:
         self.generator.cpu().float().eval()
         if self.teacher is not None:
             self.teacher.generator.cpu().float()
-        self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
+        with degenerate_named(self.recipe.family):
+            self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
