@@ -83,6 +83,14 @@ class TestParseEnergySpec:
         with pytest.raises(SettingsError, match="has no unit; write keV, MeV, GeV or TeV, as in"):
             parse_energy_spec(text)
 
+    @pytest.mark.parametrize(
+        ("text", "meant"),
+        [("50gev", "50GeV"), ("10,50GEV", "10,50GeV"), ("1 - 2 mev", "1 - 2 MeV"), ("90 degrees", "90 deg")],
+    )
+    def test_units_in_other_letters_are_suggested(self, text: str, meant: str) -> None:
+        with pytest.raises(SettingsError, match=f"unknown unit .*; did you mean {meant}.$"):
+            (parse_angle if "deg" in meant else parse_energy_spec)(text)
+
     @pytest.mark.parametrize("text", ["50gev", "50 mev", "50eV", "50deg", "1-10PeV"])
     def test_unknown_units(self, text: str) -> None:
         with pytest.raises(SettingsError, match="unknown unit .*allowed are keV, MeV, GeV or TeV"):

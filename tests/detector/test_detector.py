@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -336,9 +338,11 @@ class TestBinningXml:
     def test_several_particles_must_be_told_apart(self, tmp_path: Path) -> None:
         path = write_binning(tmp_path / "b.xml", PHOTON_LAYERS, "photon", "pion")
         assert ReadoutMesh.from_binning_xml(path, "pion").n_voxels == 368
-        with pytest.raises(GeometryError, match=r"the file has: photon, pion"):
+        with pytest.raises(
+            GeometryError, match=r"several bins; the file has: photon or pion; choose one as in .*b.xml:photon$"
+        ):
             ReadoutMesh.from_binning_xml(path)
-        with pytest.raises(GeometryError, match=r"'kaon'.*photon, pion"):
+        with pytest.raises(GeometryError, match=r"no bin 'kaon'; .*: photon or pion;"):
             ReadoutMesh.from_binning_xml(path, "kaon")
 
     def test_a_detector_can_be_named_by_its_binning(self, tmp_path: Path) -> None:
@@ -348,6 +352,63 @@ class TestBinningXml:
         assert Detector.named("par04-siw") is PRESETS["par04-siw"]
         with pytest.raises(GeometryError, match="known: par04-siw"):
             Detector.named("my.xmlish")
+
+    @pytest.mark.parametrize(
+        ("bins", "choices", "ambiguous"),
+        [
+            # Two particles without names.
+            (
+                ['pid="22"', 'pid="211"'],
+                {"22": 1, "photon": 1, "gamma": 1, "211": 2, "pi+": 2, "bin=2": 2},
+                "22 or 211",
+            ),
+            # One particle in two slices of eta.
+            (
+                ['name="photon" etaMin="0" etaMax="20"', 'name="photon" etaMin="20" etaMax="25"'],
+                {"photon:eta=0-20": 1, "photon:eta=20-25": 2, "eta=20-25": 2},
+                "photon:eta=0-20 or photon:eta=20-25",
+            ),
+            (
+                ['pid="11" etaMin="0" etaMax="5"', 'pid="11" etaMin="5" etaMax="9"', 'pid="22" etaMin="0" etaMax="5"'],
+                {"electron:eta=5-9": 2, "11:eta=0-5": 1, "22": 3, "photon": 3, "eta=5-9": 2},
+                "11:eta=0-5 or 11:eta=5-9 or 22",
+            ),
+            # Nothing tells these apart.
+            (['name="a"', 'name="a"', 'name="b:c"'], {"bin=1": 1, "bin=2": 2, "b:c": 3}, "bin=1 or bin=2 or b:c"),
+        ],
+    )
+    def test_bins_are_told_apart_by_all_that_they_have(
+        self, tmp_path: Path, bins: list[str], choices: dict[str, int], ambiguous: str
+    ) -> None:
+        """Bin k of the file has k cells in r."""
+        path = tmp_path / "b.xml"
+        layer = '<Layer id="0" n_bin_alpha="1" r_edges="{}"/>'
+        texts = (
+            f"<Bin {each}>{layer.format(','.join(map(str, range(number + 1))))}</Bin>"
+            for number, each in enumerate(bins, start=1)
+        )
+        path.write_text(f"<Bins>{''.join(texts)}</Bins>")
+        for choice, number in choices.items():
+            assert Detector.named(f"{path}:{choice}").mesh.n_voxels == number, choice
+        with pytest.raises(
+            GeometryError, match=f"several bins; the file has: {re.escape(ambiguous)}; choose one as in"
+        ):
+            Detector.named(str(path))
+        for spelling in ambiguous.split(" or "):
+            assert ReadoutMesh.from_binning_xml(path, spelling)
+
+    def test_a_choice_that_fits_several_is_not_made(self, tmp_path: Path) -> None:
+        path = tmp_path / "b.xml"
+        path.write_text("<Bins><Bin pid='22' etaMin='0' etaMax='5'/><Bin pid='22' etaMin='5' etaMax='9'/></Bins>")
+        with pytest.raises(GeometryError, match=r"several bins 'photon'; the file has: 22:eta=0-5 or 22:eta=5-9;"):
+            Detector.named(f"{path}:photon")
+
+    @pytest.mark.parametrize("name", ["my.xml.files/b.xml", "B.XML", "my.xml:files/b.xml"])
+    def test_any_path_can_be_named(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        write_binning(path, PHOTON_LAYERS, "photon", "pion")
+        assert Detector.named(f"{path}:photon").mesh.n_voxels == 368
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -373,10 +434,13 @@ class TestBinningXml:
         assert "\n" not in str(raised.value)
 
     def test_missing_file_and_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(FileFormatError, match="No such file"):
+        with pytest.raises(FileFormatError, match="no such file"):
             ReadoutMesh.from_binning_xml(tmp_path / "none.xml")
-        with pytest.raises(FileFormatError, match="cannot read"):
+        with pytest.raises(FileFormatError, match="is a folder, not a binning"):
             ReadoutMesh.from_binning_xml(tmp_path)
+        os.mkfifo(tmp_path / "pipe.xml")
+        with pytest.raises(FileFormatError, match="is a pipe, not a binning"):
+            Detector.named(str(tmp_path / "pipe.xml"))
 
     @given(st.binary(max_size=60), st.integers(0, 400))
     def test_random_damage_never_escapes(self, tmp_path: Path, junk: bytes, position: int) -> None:

@@ -30,7 +30,19 @@ def test_a_preset_is_found_from_cells_and_hint() -> None:
         (None, None, "mesh", r"a\.h5 does not name its detector; name it with `mesh` \(par04-siw or "),
         (None, (40500,), "detector", r"with `detector` \(40500 voxels: par04-siw-fine or par04-scipb-fine\)"),
         (None, (45, 16, 9), "mesh", "r x alpha x z = 9 x 16 x 45 cells: par04-siw or"),
-        (None, (7,), "mesh", "no preset has 7 voxels"),
+        (None, (7,), "mesh", "no preset has 7 voxels; a detector FILE.yaml or a binning FILE.xml describes a mesh"),
+        (
+            None,
+            (368,),
+            "mesh",
+            "368 voxels are those of .* data set 1, photons: its binning binning_dataset_1_ph",
+        ),
+        (
+            None,
+            (533,),
+            "mesh",
+            "533 voxels are those of .* data set 1, pions: its binning binning_dataset_1_pi",
+        ),
         ("par04-siw", (24,), "mesh", "a shower has 24 voxels; the mesh of par04-siw has 6480 voxels"),
         (
             "par04-siw",

@@ -306,17 +306,34 @@ class TestDamage:
         with pytest.raises(FileFormatError, match="fastv"):
             ShowersFile(tmp_path / "a.h5")
 
-    def test_a_size_beyond_all_memory_is_found_by_the_first_false_energy(
+    def test_a_size_beyond_all_memory_is_found_before_memory_is_taken(
         self, tmp_path: Path, tiny_detector: Detector
     ) -> None:
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file.create_dataset("incident_energies", (2**44, 1), "f4", chunks=(1000, 1))
             file.create_dataset("showers", (2**44, 24), "f4", chunks=(1000, 24))
-        with (
-            ShowersFile(tmp_path / "a.h5", tiny_detector) as file,
-            pytest.raises(FileFormatError, match="shower 0 is 0.0 MeV"),
-        ):
-            file[:]
+        with pytest.raises(FileFormatError, match="claims the shape .17592186044416, 24., but nothing of it was ever"):
+            ShowersFile(tmp_path / "a.h5", tiny_detector)
+
+    @pytest.mark.parametrize("rows", [0, 10])
+    def test_showers_and_columns_that_nobody_wrote(self, plain: Callable[..., Path], rows: int) -> None:
+        """A file that was sized first and whose writer was stopped; h5py reads the rest as zeros."""
+        path = plain()
+        for name, width in (("cpu_seconds", 3), ("showers", 24)):
+            with h5py.File(path, "r+") as file:
+                file.pop(name, None)
+                data = file.create_dataset(name, (20, width), "f4", chunks=(5, width))
+                data[:rows] = 1.0
+            part = "only 2 of 4 chunks" if rows else "nothing"
+            with pytest.raises(FileFormatError, match=f"{name!r} claims the shape .20, {width}., but {part} of it was"):
+                summarise_file(path, "par04-siw")
+
+    def test_showers_that_are_empty_and_written(self, plain: Callable[..., Path], tiny_detector: Detector) -> None:
+        path = plain()
+        with h5py.File(path, "r+") as file:
+            del file["showers"]
+            file.create_dataset("showers", data=np.zeros((20, 24), "f4"), chunks=(5, 24), compression="gzip")
+        assert summarise_file(path, tiny_detector).empty_showers == 20
 
     @given(seed=st.integers(0, 2**32), flips=st.integers(0, 6), keep=st.one_of(st.just(1.0), st.floats(0, 1)))
     def test_random_damage_gives_a_result_or_one_line(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from fastv.errors import SettingsError
 
 PDG_CODES = {
@@ -20,6 +22,37 @@ PDG_CODES = {
 PDG_NAMES = {code: name for name, code in PDG_CODES.items()}
 
 
+OTHER_NAMES = {
+    "e": "e-",
+    "electron": "e-",
+    "positron": "e+",
+    "mu": "mu-",
+    "muon": "mu-",
+    "antimuon": "mu+",
+    "photon": "gamma",
+    "pion": "pi+",
+    "pip": "pi+",
+    "pim": "pi-",
+    "n": "neutron",
+    "p": "proton",
+}
+"""Other names of particles, in lower case; a plural s is left out."""
+
+
+def code_of(name: str) -> int | None:
+    """The code of a particle from one of its names, or None.
+
+    Example:
+        >>> code_of("gamma"), code_of("Electrons"), code_of("quark")
+        (22, 11, None)
+    """
+    lower = name.strip().lower()
+    for word in (name.strip(), lower, lower.removesuffix("s")):
+        if (code := PDG_CODES.get(OTHER_NAMES.get(word, word))) is not None:
+            return code
+    return None
+
+
 def particle_code(name: str) -> int:
     """The code of a particle, from its name or from the code as text.
 
@@ -27,17 +60,22 @@ def particle_code(name: str) -> int:
         SettingsError: the name is unknown, or the code is zero or does not fit into 32 bits.
 
     Example:
-        >>> particle_code("gamma"), particle_code("-11")
-        (22, -11)
+        >>> particle_code("gamma"), particle_code("electron"), particle_code("-11")
+        (22, 11, -11)
     """
-    if name in PDG_CODES:
-        return PDG_CODES[name]
+    if (known := code_of(name)) is not None:
+        return known
     try:
         code = int(name)
     except ValueError:
         code = 0
     if code == 0 or abs(code) >= 2**31:
-        msg = f"unknown particle {name!r}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data Group"
+        close = get_close_matches(name.lower(), [*PDG_CODES, *OTHER_NAMES], n=1)
+        suggestion = f"; did you mean {OTHER_NAMES.get(close[0], close[0])}?" if close else ""
+        msg = (
+            f"unknown particle {name!r}{suggestion}; known: {', '.join(PDG_CODES)}, or a code of the Particle Data "
+            "Group"
+        )
         raise SettingsError(msg)
     return code
 

@@ -19,6 +19,8 @@ from pydantic import Field, model_validator
 from fastv.conditions.units import AngleSpec, EnergySpec, format_energy, parse_energy, parse_energy_spec
 from fastv.errors import FileFormatError, SettingsError
 from fastv.records import Frozen, PositiveFloat
+from fastv.storage.guard import check_regular, check_stored
+from fastv.storage.hdf5 import damage_named, open_hdf5
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _TEXT = (".txt", ".dat", ".csv")
@@ -212,6 +214,7 @@ def angles(
 
 
 def _from_file(path: Path) -> Spectrum:
+    check_regular(path, "a file of energies")
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -228,11 +231,12 @@ def _from_file(path: Path) -> Spectrum:
 
 
 def _hdf5_energies(path: Path) -> NDArray[np.float64]:
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file, damage_named(path):
         data = file.get("incident_energies")
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.size is None:
             msg = f"{path}: no energies 'incident_energies'; the file contains: {', '.join(sorted(file)) or 'nothing'}"
             raise FileFormatError(msg)
+        check_stored(path, data)
         return np.asarray(data[...], dtype=np.float64).reshape(-1)
 
 

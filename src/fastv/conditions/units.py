@@ -220,6 +220,13 @@ def _check_values(values: tuple[float, ...], is_range: bool, what: str) -> None:
         raise SettingsError(msg)
 
 
+def _meant(unit: str, units: tuple[str, ...]) -> str | None:
+    """The unit that is written in other letters or in full."""
+    word = unit.lower()
+    full = {"degree": "deg", "degrees": "deg", "radian": "rad", "radians": "rad", "micron": "um", "microns": "um"}
+    return next((one for one in units if word == one.lower() or full.get(word) == one), None)
+
+
 def _parse(text: str, what: str, units: tuple[str, ...], examples: str) -> tuple[list[tuple[str, str]], bool]:
     """Numbers with their units, and whether they form a range."""
     example = examples.split(",")[0]
@@ -230,7 +237,10 @@ def _parse(text: str, what: str, units: tuple[str, ...], examples: str) -> tuple
     while (match := _QUANTITY.match(text, position)) is not None:
         number, unit = match.groups()
         if unit and unit not in units:
-            msg = f"{what} {text!r}: unknown unit {unit!r}; allowed are {allowed}, as in {example}"
+            meant = _meant(unit, units)
+            # Letter case matters: m and M differ by 10^9.
+            hint = f"did you mean {text.strip().replace(unit, meant)}?" if meant else f"as in {example}"
+            msg = f"{what} {text!r}: unknown unit {unit!r}; allowed are {allowed}{';' if meant else ','} {hint}"
             raise SettingsError(msg)
         found.append((number, unit))
         position = match.end()

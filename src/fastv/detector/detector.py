@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from fastv.detector.binning import split_name
 from fastv.detector.mesh import ReadoutMesh
 from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FileFormatError, GeometryError
@@ -92,20 +93,22 @@ class Detector(Frozen):
 
         Args:
             name: name of a preset; ``FILE.yaml``, read by :meth:`from_yaml`; or a binning ``FILE.xml``, written
-                ``FILE.xml:PARTICLE`` if it holds several particles. A binning file gives neither energy scale nor
-                threshold, which become 1 and 0.
+                ``FILE.xml:PARTICLE`` if it holds several bins (see :meth:`ReadoutMesh.from_binning_xml`). A binning
+                file gives neither energy scale nor threshold, which become 1 and 0.
 
         Raises:
             GeometryError: the name is unknown (the message lists the known ones), or a value in the file is invalid.
             FileFormatError: the file is missing or damaged.
         """
-        if name.endswith((".yaml", ".yml")):
+        if name.lower().endswith((".yaml", ".yml")):
             return cls.from_yaml(name)
-        path, _, particle = name.partition(".xml")
-        if not name.endswith(".xml") and not particle.startswith(":"):
+        binning = split_name(name)
+        if binning is None:
             return cls.preset(name)
-        mesh = ReadoutMesh.from_binning_xml(f"{path}.xml", particle[1:] or None)
-        return cls(name=f"{Path(path).name}{particle}", description="mesh of a CaloChallenge binning", mesh=mesh)
+        path, particle = binning
+        mesh = ReadoutMesh.from_binning_xml(path, particle or None)
+        own = Path(path).stem + (f":{particle}" if particle else "")
+        return cls(name=own, description="mesh of a CaloChallenge binning", mesh=mesh)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Detector:

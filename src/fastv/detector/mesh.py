@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from fastv.detector.binning import read_bin
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem, shortened
-from fastv.storage.documents import DocumentError, read_xml
 
 MOST_LAYERS = 10_000
 MOST_VOXELS = 10_000_000
@@ -126,29 +126,20 @@ class ReadoutMesh(Frozen):
 
         Args:
             path: the XML file.
-            particle: ``name`` of a ``<Bin>``; may be omitted if the file has only one.
+            particle: which ``<Bin>``: its name, its PDG code or particle (``22``, ``photon``), its range of eta
+                (``eta=20-25``, as in the file), several of these joined by colons, or its place (``bin=2``). It may be
+                omitted if the file has only one.
 
         Raises:
             FileFormatError: the file is missing or not a valid binning.
-            GeometryError: the particle is not in the file.
+            GeometryError: no bin of the file is selected, or several; the message lists what selects each.
         """
         path = Path(path)
-        try:
-            root = read_xml(path)
-        except DocumentError as error:
-            msg = f"{path}: cannot read the binning: {error}"
-            raise FileFormatError(msg) from error
-        bins = {bin_.get("name", ""): bin_ for bin_ in root.iter("Bin")}
-        if particle is None and len(bins) == 1:
-            particle = next(iter(bins))
-        if particle is None or particle not in bins:
-            known = ", ".join(sorted(bins)) or "none"
-            msg = f"{path}: no binning for particle {particle!r}; the file has: {known}"
-            raise GeometryError(msg)
+        particle, bin_ = read_bin(path, particle)
         blocks: list[LayerBlock] = []
         layer: ET.Element | None = None
         try:
-            for layer in bins[particle].iter("Layer"):
+            for layer in bin_.iter("Layer"):
                 edges = tuple(float(edge) for edge in layer.attrib["r_edges"].split(","))
                 if len(edges) < 2:
                     continue

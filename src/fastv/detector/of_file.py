@@ -8,6 +8,9 @@ from fastv.detector.detector import PRESETS, Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import GeometryError
 
+_DATA_SET_1 = {368: ("photons", "binning_dataset_1_photons.xml"), 533: ("pions", "binning_dataset_1_pions.xml")}
+"""Voxels of CaloChallenge data set 1, and the files that describe their meshes."""
+
 
 def resolve_detector(
     path: Path,
@@ -39,7 +42,8 @@ def resolve_detector(
         'par04-siw-fine'
         >>> resolve_detector(Path("a.h5"), None, cells=(7,))
         Traceback (most recent call last):
-        fastv.errors.GeometryError: a.h5 does not name its detector; name it with `mesh` (no preset has 7 voxels)
+        fastv.errors.GeometryError: a.h5 does not name its detector; name it with `mesh` (no preset has 7 voxels; \
+a detector FILE.yaml or a binning FILE.xml describes a mesh)
     """
     given = Detector.named(named) if isinstance(named, str) else named
     if stored and given and stored.mesh != given.mesh:
@@ -52,7 +56,7 @@ def resolve_detector(
         if len(meant) == 1:
             return meant[0]
         names = " or ".join(one.name for one in meant or fitting)
-        known = names if cells is None else f"{_words(cells)}: {names}" if names else f"no preset has {_words(cells)}"
+        known = names if cells is None else f"{_words(cells)}: {names}" if names else _other(cells)
         msg = f"{path} does not name its detector; name it with `{parameter}` ({known})"
         raise GeometryError(msg)
     if cells is not None and not _fits(detector.mesh, cells):
@@ -67,6 +71,14 @@ def _fits(mesh: ReadoutMesh, cells: tuple[int, ...]) -> bool:
     if len(cells) == 1:
         return cells == (mesh.n_voxels,)
     return mesh.is_regular and mesh.shape == cells
+
+
+def _other(cells: tuple[int, ...]) -> str:
+    known = _DATA_SET_1.get(cells[0]) if len(cells) == 1 else None
+    of = f"of CaloChallenge data set 1, {known[0]}: its binning {known[1]}" if known else "a binning FILE.xml"
+    if known:
+        return f"{_words(cells)} are those {of}"
+    return f"no preset has {_words(cells)}; a detector FILE.yaml or {of} describes a mesh"
 
 
 def _words(cells: tuple[int, ...]) -> str:

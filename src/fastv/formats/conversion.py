@@ -28,6 +28,7 @@ from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
 from fastv.showers import BLOCK_ROWS, Showers
+from fastv.storage.guard import check_regular
 from fastv.storage.output import check_free
 
 _BATCH_BYTES = 2**25
@@ -270,14 +271,17 @@ def recognise(path: str | Path) -> Format:
 
 
 def _existing(path: Path) -> Path:
+    """A file that can be read, or a folder.
+
+    Raises:
+        FileFormatError: there is none.
+    """
     try:
-        exists = path.exists()
-    except OSError as error:
-        msg = f"{path}: cannot open: {error.strerror or error}"
-        raise FileFormatError(msg) from error
-    if not exists:
-        msg = f"{path}: no such file"
-        raise FileFormatError(msg)
+        folder = path.is_dir()
+    except OSError:
+        folder = False
+    if not folder:
+        check_regular(path)
     return path
 
 

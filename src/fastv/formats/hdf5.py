@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from fastv.errors import FileFormatError
 from fastv.formats.contract import Item, Layout
 from fastv.formats.note import Note
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import GrowingFile, damage_named, is_column, open_hdf5, spans
 
 _READ_BYTES = 2**25
-_MOST_PACKED = 2000
-"""A compression factor that gzip does not reach even for zeros."""
 
 
 def layout_of(path: Path) -> Layout:
@@ -81,23 +80,11 @@ def find_optional(path: Path, file: h5py.File, *spellings: str) -> h5py.Dataset 
     return dataset
 
 
-def check_filled(path: Path, dataset: h5py.Dataset) -> None:
-    """Check that a data set of showers is not far smaller than its shape implies: a damaged shape may be arbitrary.
-
-    Raises:
-        FileFormatError: the data are too few even for the best compression.
-    """
-    size, stored = dataset.dtype.itemsize * int(np.prod(dataset.shape, dtype=object)), dataset.id.get_storage_size()
-    if size > _MOST_PACKED * (stored + 2**16):
-        msg = f"{path}: damaged: {dataset.name[1:]!r} has the shape {dataset.shape}, but only {stored} bytes of data"
-        raise FileFormatError(msg)
-
-
 def check_column(path: Path, dataset: h5py.Dataset, rows: int) -> None:
-    """Check that a data set has one number per shower, (N,) or (N, 1).
+    """Check that a data set has one number per shower, (N,) or (N, 1), and holds all of them.
 
     Raises:
-        FileFormatError: the data set has another shape, or is not numeric.
+        FileFormatError: the data set has another shape, is not numeric, or was never written.
     """
     if dataset.shape not in ((rows,), (rows, 1)) or dataset.dtype.kind not in "fiu":
         msg = (
@@ -105,6 +92,7 @@ def check_column(path: Path, dataset: h5py.Dataset, rows: int) -> None:
             f"got {dataset.dtype} {dataset.shape}"
         )
         raise FileFormatError(msg)
+    check_stored(path, dataset)
 
 
 def read_column(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
@@ -118,9 +106,16 @@ def read_column(path: Path, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
     return data[:, 0] if data.ndim == 2 and data.shape[1] == 1 else data
 
 
-def extra_columns(file: h5py.File, rows: int, known: set[str]) -> dict[str, h5py.Dataset]:
-    """The other numeric data sets with one row per shower, by name."""
-    return {name: item for name, item in file.items() if name not in known and is_column(item, rows)}
+def extra_columns(path: Path, file: h5py.File, rows: int, known: set[str]) -> dict[str, h5py.Dataset]:
+    """The other numeric data sets with one row per shower, by name.
+
+    Raises:
+        FileFormatError: one of them was never written.
+    """
+    found = {name: item for name, item in file.items() if name not in known and is_column(item, rows)}
+    for item in found.values():
+        check_stored(path, item)
+    return found
 
 
 def grid_batches(path: Path, dataset: h5py.Dataset, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -18,6 +18,7 @@ from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
 from fastv.formats.note import Note, attributes_as_provenance
 from fastv.showers import Showers
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
@@ -65,7 +66,7 @@ class GridReader(Reader):
         if showers.ndim != 4 or showers.dtype.kind not in "fiu":
             msg = f"{path}: {showers.name[1:]!r} must be numbers (N, r, alpha, z), got {showers.dtype} {showers.shape}"
             raise FileFormatError(msg)
-        hdf5.check_filled(path, showers)
+        check_stored(path, showers)
         self._showers = showers
         required = ("energy", "theta", "phi") if angles else ("energy",)
         found = {
@@ -75,7 +76,7 @@ class GridReader(Reader):
         self._columns = {what: dataset for what, dataset in found.items() if dataset is not None}
         for column in self._columns.values():
             hdf5.check_column(path, column, len(self))
-        self._extra = hdf5.extra_columns(file, len(self), _KNOWN)
+        self._extra = hdf5.extra_columns(path, file, len(self), _KNOWN)
         r, alpha, z = (int(cells) for cells in showers.shape[1:])
         note, provenance = Note.of(file.attrs, path), attributes_as_provenance(file.attrs)
         self.describe(asked, note, provenance, shape=(z, alpha, r))

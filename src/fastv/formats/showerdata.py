@@ -33,6 +33,7 @@ from fastv.formats.contract import (
 from fastv.formats.note import NOTE, Note, attributes_as_provenance
 from fastv.formats.pointclouds import voxel_points, voxels_of
 from fastv.showers import Showers
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import damage_named, give_back, open_hdf5, take_space, write_text
 from fastv.storage.output import reserve, written_whole
 
@@ -97,6 +98,7 @@ class _Reader(Reader):
             if dataset.dtype.kind not in kinds or dataset.ndim != dimensions:
                 msg = f"{path}: {name!r} is {dataset.dtype} {dataset.shape}, not as the showerdata library writes it"
                 raise FileFormatError(msg)
+            check_stored(path, dataset)
         if file["shape"].shape != (3,):
             msg = f"{path}: 'shape' must be (showers, points, numbers per point), got shape {file['shape'].shape}"
             raise FileFormatError(msg)
@@ -120,7 +122,7 @@ class _Reader(Reader):
         self.describe(asked, note, attributes_as_provenance(file.attrs))
         self._read_angles()
         known = {*_DATASETS, *_ANGLES}
-        self._extra = [*hdf5.extra_columns(file, rows, known), *(() if self.described else ("shower_ids",))]
+        self._extra = [*hdf5.extra_columns(path, file, rows, known), *(() if self.described else ("shower_ids",))]
         self._has_pdg = bool(np.any(file["pdg"][...] != 0))
         self.not_kept = ("time",) if self._features == 5 else ()
 

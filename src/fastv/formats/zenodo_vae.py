@@ -23,6 +23,7 @@ from fastv.formats import hdf5
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
 from fastv.formats.note import Note, attributes_as_provenance
 from fastv.showers import Showers
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
 from fastv.storage.output import written_whole
 
@@ -91,7 +92,7 @@ class _Reader(Reader):
                 provenance |= attributes_as_provenance(opened.attrs)
                 for name, dataset in sorted(opened.items(), key=lambda item: (len(item[0]), item[0])):
                     self._check(file, opened, name, dataset)
-                    hdf5.check_filled(file, dataset)
+                    check_stored(file, dataset)
                     shapes.setdefault(dataset.shape[1:], f"{name!r} of {file}")
                     self._pieces.append((opened, name, math.radians(part[1]) if part else None))
         if len(shapes) > 1:

@@ -21,6 +21,7 @@ from fastv.errors import FileFormatError
 from fastv.showers.checks import check_voxels
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
+from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
 
 
@@ -91,6 +92,8 @@ class ShowersFile:
                 raise FileFormatError(msg)
         self._rows = rows
         self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
+        for name in ("showers", *self._columns):
+            check_stored(self.path, items[name])
         self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
     @property

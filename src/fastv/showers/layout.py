@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, OutputError
 from fastv.records import first_problem
-from fastv.storage.hdf5 import copy_packed, create_packed
+from fastv.storage.hdf5 import copy_packed, create_packed, write_text
 from fastv.storage.output import hdf5_written, reserve
 
 FORMAT_VERSION = 2
@@ -131,7 +131,7 @@ def write_file(
     with hdf5_written(path) as file:
         for name, data in columns.items():
             _create(file, name, data.shape, data.dtype, gzip_level, block_rows)[...] = data
-        file.attrs["fastv"] = attribute
+        write_text(file, "fastv", attribute)
 
 
 def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int) -> None:
@@ -148,7 +148,8 @@ def join_blocks(blocks: Sequence[Path], path: Path, total: int, block_rows: int)
         OSError: the disk is full or cannot be written.
     """
     with hdf5_written(path) as out, h5py.File(blocks[0], "r") as first:
-        out.attrs["fastv"] = first.attrs["fastv"]
+        text = first.attrs["fastv"]
+        write_text(out, "fastv", text.decode() if isinstance(text, bytes) else text)
         layout = {name: (data.shape[1:], data.dtype) for name, data in first.items()}
         for name, (shape, dtype) in layout.items():
             _create(out, name, (total, *shape), dtype, block_rows=block_rows)

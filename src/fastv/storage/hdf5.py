@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FastVError, FileFormatError
+from fastv.storage.guard import check_contents, check_regular
 from fastv.storage.output import hdf5_written, reserve
 
 SPAN_BYTES = 2**28
@@ -30,12 +31,13 @@ _MARGIN = 2**20
 HDF5_ERRORS = (
     OSError,
     RuntimeError,
-    KeyError,
+    LookupError,
     ValueError,
     TypeError,
     MemoryError,
     OverflowError,
     AttributeError,
+    SystemError,
 )
 """Exceptions that h5py and numpy raise for damaged files."""
 
@@ -63,31 +65,37 @@ def damage_named(path: Path, errors: tuple[type[Exception], ...] = HDF5_ERRORS) 
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
+    """Open an HDF5 file for reading: the only way in which FastV opens one that it did not just write.
+
+    What it holds is checked first, see :mod:`fastv.storage.guard`; afterwards all that h5py reads from the top level
+    comes from this file. Before a data set is read, :func:`fastv.storage.guard.check_stored` checks its size.
 
     Raises:
-        FileFormatError: the file is missing, a folder, truncated, not HDF5, or cannot be read.
+        FileFormatError: the file is missing, not a regular file, truncated, not HDF5, or cannot be read; or it points
+            to other files, or is damaged.
     """
+    check_regular(path)
     try:
-        if not path.exists():
-            msg = f"{path}: no such file"
-            raise FileFormatError(msg)
-        if path.is_dir():
-            msg = f"{path} is a folder, not a showers file"
-            raise FileFormatError(msg)
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except PermissionError as error:
         msg = f"{path}: cannot open: permission denied"
         raise FileFormatError(msg) from error
     except BlockingIOError as error:
         msg = f"{path}: cannot open: another program is writing it"
         raise FileFormatError(msg) from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except HDF5_ERRORS as error:
         reason = "it is truncated or not an HDF5 file"
         if isinstance(error, OSError) and error.errno is not None and error.strerror and "HDF5" not in str(error):
             reason = error.strerror.splitlines()[0]
         msg = f"{path}: cannot open: {reason}"
         raise FileFormatError(msg) from error
+    try:
+        with damage_named(path):
+            check_contents(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def is_column(item: object, rows: int) -> bool:

@@ -202,7 +202,7 @@ def degenerate_named(family: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         msg = (
             f"the showers do not determine the scales of the family {family!r} ({one_line(error, 150)}); "
             "are they all alike? Train on more, and more varied, showers"
