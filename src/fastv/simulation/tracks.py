@@ -117,7 +117,7 @@ def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
         for name in (*_TRACK, "first", *_CORNER):
             data = file.get(name)
             if not isinstance(data, h5py.Dataset):
-                msg = f"{path}: not a file of tracks: it has no data set {name!r}"
+                msg = f"{path}: not a file of tracks: it has no {name!r}"
                 raise FileFormatError(msg)
             columns[name] = _column(path, name, data)
         _check_together(path, columns)
@@ -139,9 +139,8 @@ def _column(path: Path, name: str, data: h5py.Dataset) -> NDArray[Any]:
     width = (3,) if name.endswith("points") else ()
     fits = data.dtype.kind == wanted.kind and (wanted.kind == "S" or data.dtype.itemsize <= wanted.itemsize)
     if not fits or data.shape is None or data.ndim != 1 + len(width) or data.shape[1:] != width:
-        msg = (
-            f"{path}: damaged tracks: {name!r} is {data.dtype} of shape {data.shape}, not {wanted} (N{width and ', 3'})"
-        )
+        came, shape = f"{data.dtype} of shape {data.shape}", "(N, 3)" if width else "(N,)"
+        msg = f"{path}: damaged tracks: {name!r} is {came}, not {wanted} of shape {shape}"
         raise FileFormatError(msg)
     check_stored(path, data)
     column: NDArray[Any] = data[...]
