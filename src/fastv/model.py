@@ -172,8 +172,10 @@ class Model:
         Includes the measured generation time per shower at batch size 1, if known: reports compare it with the times of
         published generators.
         """
-        speed = self.description.measured.get("speed", {}).get("batch 1, one thread", {}).get("ms per shower")
-        measured = {} if speed is None else {"ms_per_shower_batch1": float(speed)}
+        speed: Any = self.description.measured
+        for key in ("speed", "batch 1, one thread", "ms per shower"):
+            speed = speed.get(key) if isinstance(speed, dict) else None
+        measured = {"ms_per_shower_batch1": float(speed)} if isinstance(speed, int | float) else {}
         return {
             "engine": f"FastV {__version__}",
             "model": self.name,

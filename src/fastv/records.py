@@ -47,7 +47,7 @@ def first_problem(error: ValidationError) -> str:
         layers: Input should be greater than 0
     """
     first = error.errors()[0]
-    where = shortened(".".join(str(part) for part in first["loc"]))
+    where = one_line(".".join(str(part) for part in first["loc"]), 100) if first["loc"] else ""
     text = one_line(str(first["msg"]).removeprefix("Value error, "))
     return f"{where}: {text}" if where else text
 

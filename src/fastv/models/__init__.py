@@ -130,7 +130,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        path = shortened(".".join([where, *(str(part) for part in first["loc"])]))
+        path = one_line(".".join([where, *(str(part) for part in first["loc"])]), 100)
         if first["type"] == "extra_forbidden":
             known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
             msg = f"unknown setting {path!r}; known: {known}"
