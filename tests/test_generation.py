@@ -370,12 +370,12 @@ class TestFiles:
     def test_other_energies_with_the_same_mean_are_not_mixed_in(
         self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def interrupted(*_: object) -> NDArray[np.float32]:
+        def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
         energies = np.linspace(1e4, 5e4, 250)
         with monkeypatch.context() as patch:
-            patch.setattr(generation, "_generate_block", interrupted)
+            patch.setattr(writer.ShowersWriter, "finish", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 model.generate_file(tmp_path / "out.h5", energy=energies)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):

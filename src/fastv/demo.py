@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from fastv.evaluation.report.style import png
 from fastv.evaluation.report.table import Table
 from fastv.export import ExportReport, export
 from fastv.model import Model, load
+from fastv.progress import say
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
@@ -48,10 +48,10 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
     Raises:
         OutputError: the folder exists, or cannot be written.
     """
-    output = check_free(output, force=force)
+    output = check_free(output, force=force, kind="demonstration")
     test = sample_path("test")
     names = {"this training": "trained", SHIPPED: "shipped"}
-    with written_whole(output, force=force) as folder:
+    with written_whole(output, force=force, kind="demonstration") as folder:
         folder.mkdir()
         with _stage("training 'fastv' on the shipped showers"):
             trained = train("fastv", [sample_path("train")], folder / "model", settings=SHORT_TRAINING)
@@ -87,10 +87,10 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
 @contextmanager
 def _stage(what: str) -> Iterator[None]:
     """Print on standard error what is being done and how long it took."""
-    print(f"{what} ...", file=sys.stderr, flush=True)
+    say(f"{what} ...")
     started = time.perf_counter()
     yield
-    print(f"    {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    say(f"    {time.perf_counter() - started:.0f} s")
 
 
 def _targets(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
@@ -23,6 +22,7 @@ from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.errors import ModelError, SettingsError
 from fastv.models.contract import Generator
+from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
 
 Asked = float | str | Values | NDArray[np.float64]
@@ -95,7 +95,7 @@ def generate_file(
     with closing(ShowersWriter(output, n, described, resume=resume, force=force)) as writer:
         missing = [writer.rows(block) for block in writer.missing()]
         done = n - sum(rows.stop - rows.start for rows in missing)
-        with tqdm(total=n, initial=done, unit="shower", desc="generating", disable=None) as bar:
+        with Bar(total=n, initial=done, unit="shower", desc="generating") as bar:
             for rows in missing:
                 block = rows.start // BLOCK_ROWS
                 energies = _generate_block(generator, request, rows, block)

@@ -197,7 +197,7 @@ class Model:
         Raises:
             OutputError: the directory exists and ``force`` is false, or the disk is full.
         """
-        with written_whole(path, force=force) as folder:
+        with written_whole(path, force=force, kind="model") as folder:
             folder.mkdir()
             weights = save({name: tensor.contiguous() for name, tensor in self.generator.state_dict().items()})
             (folder / WEIGHTS).write_bytes(weights)

@@ -52,7 +52,7 @@ def find_spec_of(module: str) -> bool:
 @pytest.mark.parametrize(("function", "verb"), cli.functions().items())
 def test_options_are_the_parameters_of_the_function(function: str, verb: str) -> None:
     parameters = parameters_of(function)
-    options = {action.dest for action in cli.command_line()[1][verb]._actions} - {"help", "json"}
+    options = {action.dest for action in cli.command_line()[1][verb]._actions} - {"help", "json", "quiet", "verbose"}
     assert options - ONLY_OPTIONS.get(verb, set()) == parameters - ONLY_IN_PYTHON.get(verb, set())
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,3 +96,140 @@ def test_a_killed_conversion_is_complete(
     assert cli.main([*command, "--force"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
     assert digest(output) == before
+
+
+INTERRUPTED = """
+import os, signal, sys
+number, output = int(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
+from fastv.models.vae import VAE
+from fastv.showers import writer
+from fastv.training.working_folder import WorkingFolder
+from fastv import cli
+
+class Doomed:
+    # Python swallows what is raised in a destructor, as HDF5 does in its callbacks.
+    def __del__(self):
+        os.kill(os.getpid(), number)
+        for _ in range(1000):
+            pass
+
+def then_doomed(owner, name):
+    original = getattr(owner, name)
+    def act(*arguments, **options):
+        result = original(*arguments, **options)
+        Doomed()
+        setattr(owner, name, original)
+        return result
+    setattr(owner, name, act)
+
+then_doomed(writer, "write_showers")
+then_doomed(WorkingFolder, "write")
+sys.exit(cli.main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "number"),
+    [("generate", signal.SIGINT), ("train", signal.SIGTERM), ("convert", signal.SIGINT)],
+)
+def test_a_signal_at_an_unlucky_moment(verb: str, number: int, made: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.h5"
+    command = arguments(verb, made, output)
+    if verb == "convert":
+        command[command.index("par04-h5")] = "fastv"
+    if verb == "generate":
+        command[command.index("20")] = "1200"  # two blocks
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(int(number)), str(output), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 128 + number
+    assert done.stdout == ""
+    assert not output.exists()
+    if verb == "convert":
+        assert done.stderr == "fastv convert: interrupted; nothing was written, the same command starts again\n"
+        assert list(tmp_path.iterdir()) == []
+        return
+    told = f"fastv {verb}: interrupted; finished work is kept, continue with: fastv "
+    assert done.stderr.startswith(told)
+    assert len(done.stderr.splitlines()) == 1
+    words = shlex.split(done.stderr.removeprefix(told))
+    assert words == [*command, "--resume"]
+    assert cli.main(words) == 0
+    assert cli.main(arguments_to(command, output, tmp_path / "whole.h5")) == 0
+    assert digest(output) == digest(tmp_path / "whole.h5")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.h5", "whole.h5"}
+
+
+def arguments_to(command: list[str], output: Path, other: Path) -> list[str]:
+    return [str(other) if word == str(output) else word for word in command]
+
+
+@pytest.mark.parametrize(("verb", "name"), [("generate", ".out.h5.parts"), ("train", ".out.h5.training")])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_is_not_ours_is_never_emptied(
+    verb: str, name: str, linked: bool, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / ("mine" if linked else name)
+    mine.mkdir()
+    (mine / "request.json").write_text("thesis")
+    (mine / "checkpoint.safetensors").write_text("thesis")
+    if linked:
+        (tmp_path / name).symlink_to(mine)
+    command = arguments(verb, made, tmp_path / "out.h5")
+    for more in ([], ["--resume"], ["--force"]):
+        assert cli.main([*command, *more]) == 2
+        told = capsys.readouterr().err
+        assert f"{name} is in the way of out.h5 and is not of FastV; rename or remove it\n" in told
+        assert len(told.splitlines()) == 1
+    assert {path.name for path in mine.iterdir()} == {"request.json", "checkpoint.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {name, mine.name}
+
+
+def test_force_replaces_only_its_own_kind(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(made / "vae", model)
+    before = digest(model)
+    data = str(made / "data.h5")
+    for verb in ("evaluate", "compare"):
+        assert cli.main([verb, data, data, "-o", str(model), "--force"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"fastv {verb}: {model} is a model and is not replaced by a report, even with --force;")
+    shutil.copy(made / "data.h5", tmp_path / "data.h5")
+    assert cli.main(["export", str(model), "-o", str(tmp_path / "data.h5"), "--force"]) == 2
+    assert "data.h5 is an HDF5 file and is not replaced by an ONNX graph" in capsys.readouterr().err
+    assert cli.main(["generate", str(model), "-n", "5", "--energy", "50GeV", "-o", str(model), "--force"]) == 2
+    assert "is a model and is not replaced by a file of showers" in capsys.readouterr().err
+    assert digest(model) == before
+
+
+def test_quiet_and_verbose(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = arguments("train", made, tmp_path / "out")
+    assert cli.main([*command, "--verbose"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("; ")[2].partition(":")[0] for line in told] == ["epoch 0", "epoch 1"]
+    assert cli.main([*command, "--force", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_finished_is_lost() -> None:
+    """The benchmark of kills and of damaged files, at a size that is quick: one family, some damaged files."""
+    script = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+    small = ["--kills", "0", "--families", "autoencoder", "--mutations", "18"]
+    done = subprocess.run(
+        [sys.executable, str(script), *small],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stderr == ""
+    told = json.loads(done.stdout)
+    assert {name: part["wrong"] for name, part in told.items()} == {"kills": [], "events": [], "mutations": []}
+    assert min(told["events"]["of"].values()) > 15
+    assert told["mutations"]["cases"] == 18
+    assert done.returncode == 0

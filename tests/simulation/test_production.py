@@ -28,6 +28,7 @@ from fastv.simulation import production
 from fastv.simulation.data_sets import VARIABLE
 from fastv.simulation.production import default_block_rows, simulate
 from fastv.simulation.tracks import read_tracks
+from fastv.storage.unfinished import UnfinishedFolder
 
 Fake = Callable[..., None]
 
@@ -282,7 +283,11 @@ class TestKills:
             os.killpg(command.pid, signal.SIGINT)
             _, err = command.communicate(timeout=20)
         assert command.returncode == 130
-        assert err.strip().endswith("fastv simulate: interrupted")
+        told = err.strip().splitlines()[-1]
+        assert told.startswith(
+            "fastv simulate: interrupted; finished work is kept, continue with: fastv simulate par04"
+        )
+        assert told.endswith(" --resume")
         assert "Traceback" not in err
         assert none_of(workers)
         fake_geant4()
@@ -378,13 +383,40 @@ class TestResume:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer.ShowersWriter, "_forget", killed)
+            patch.setattr(UnfinishedFolder, "remove", killed)
             with pytest.raises(KeyboardInterrupt):
                 make(half)
         content = half.read_bytes()
         assert make(half).simulated == 0
         assert half.read_bytes() == content
         assert not half.with_name(".a.h5.parts").exists()
+
+    @pytest.mark.parametrize("damage", ["flip", "swap", "request", "request of another", "everything"])
+    def test_damaged_blocks_are_simulated_again(self, damage: str, half: Path, expected: bytes) -> None:
+        parts = half.with_name(".a.h5.parts")
+        first, second, *_ = sorted(parts.glob("0*.h5"))
+        held = first.read_bytes()
+        if damage == "flip":
+            first.write_bytes(held[:3000] + bytes([held[3000] ^ 1]) + held[3001:])
+        elif damage == "swap":
+            first.write_bytes(second.read_bytes())
+            second.write_bytes(held)
+        elif damage == "request":
+            (parts / "request.json").write_text('{"total": 24')
+        elif damage == "request of another":
+            (parts / "request.json").write_text('{"total": 24}\nbeef\n')
+        else:
+            for path in parts.iterdir():
+                path.write_bytes(b"[]")
+            # Whose showers these were, nobody knows.
+            with pytest.raises(OutputError, match=r"request\.json of the interrupted run is damaged, and none of its"):
+                make(half)
+            make(half, force=True)
+            assert half.read_bytes() == expected
+            return
+        made = make(half, resume=True)
+        assert half.read_bytes() == expected
+        assert made.simulated < N
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
     def test_a_real_kill_between_renaming_and_cleaning_up(

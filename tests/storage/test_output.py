@@ -73,7 +73,7 @@ class TestWrittenWhole:
     def test_a_file(self, tmp_path: Path) -> None:
         with written_whole(tmp_path / "a") as temporary:
             temporary.write_text("new")
-            assert names(tmp_path) == {temporary.name}
+            assert names(tmp_path) == {temporary.parent.name}
         assert names(tmp_path) == {"a"}
 
     def test_a_failed_block_leaves_the_old_file(self, tmp_path: Path) -> None:
@@ -99,11 +99,12 @@ class TestWrittenWhole:
         rename = Path.rename
 
         def failing(path: Path, target: Path) -> Path:
-            if path.name.endswith(".part"):
+            if path.name == "new":
                 raise OSError(errno.EIO, "Input/output error")
             return rename(path, target)
 
         monkeypatch.setattr(Path, "rename", failing)
+        monkeypatch.setattr(output, "_exchanged", lambda *_: False)
         with (
             pytest.raises(OutputError, match="Input/output error"),
             written_whole(tmp_path / "out", force=True) as temporary,
@@ -180,3 +181,61 @@ class TestHdf5:
         (tmp_path / "a").touch()
         with pytest.raises(OutputError, match="no space left"), readable_os_errors(tmp_path / "a"):
             reserve(tmp_path / "a", 10)
+
+
+class TestKinds:
+    """``force`` replaces an output by one of its kind only."""
+
+    def test_the_marker_tells_the_kind_of_a_folder(self, tmp_path: Path) -> None:
+        with written_whole(tmp_path / "a", kind="model") as temporary:
+            temporary.mkdir()
+        line = r"a is a model and is not replaced by a report, even with `force=True`; choose another name"
+        with pytest.raises(OutputError, match=line):
+            check_free(tmp_path / "a", force=True, kind="report")
+        assert check_free(tmp_path / "a", force=True, kind="model") == tmp_path / "a"
+
+    @pytest.mark.parametrize(("name", "kind"), [("model.json", "model"), ("report.json", "report")])
+    def test_an_older_marker_is_empty_and_the_content_tells(self, name: str, kind: str, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        for each in (MARKER, name):
+            (tmp_path / "a" / each).touch()
+        check_free(tmp_path / "a", force=True, kind=kind)  # type: ignore[arg-type]
+        with pytest.raises(OutputError, match=f"a is a {kind} and is not replaced by a demonstration"):
+            check_free(tmp_path / "a", force=True, kind="demonstration")
+
+    @pytest.mark.parametrize(
+        ("name", "start", "found", "mine", "other"),
+        [
+            ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file", "showers", "an ONNX graph"),
+            ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file", "showers", "a model"),
+            ("a.root", b"root", "a ROOT file", "showers", "a view"),
+            ("a.onnx", b"\x08\x07", "an ONNX graph", "ONNX graph", "a file of showers"),
+            ("a.png", b"\x89PNG", "a PNG picture", "view", "a file of showers"),
+            ("a.html", b"<!DOCTYPE html>", "a web page", "view", "an ONNX graph"),
+        ],
+    )
+    def test_the_first_bytes_tell_the_kind_of_a_file(
+        self, name: str, start: bytes, found: str, mine: str, other: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / name).write_bytes(start + bytes(20))
+        check_free(tmp_path / name, force=True, kind=mine)  # type: ignore[arg-type]
+        kind = other.removeprefix("a file of ").removeprefix("an ").removeprefix("a ")
+        with pytest.raises(OutputError, match=f"is {found} and is not replaced by {other}, even"):
+            check_free(tmp_path / name, force=True, kind=kind)  # type: ignore[arg-type]
+
+    def test_tracks_are_no_showers(self, tmp_path: Path) -> None:
+        for name, data in {"tracks": "first", "showers": "showers"}.items():
+            with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+                file[data] = [1]
+            check_free(tmp_path / f"{name}.h5", force=True, kind=name)  # type: ignore[arg-type]
+        with pytest.raises(OutputError, match="is a file of tracks and is not replaced by a file of showers"):
+            check_free(tmp_path / "tracks.h5", force=True, kind="showers")
+        with pytest.raises(OutputError, match="is an HDF5 file and is not replaced by a file of tracks"):
+            check_free(tmp_path / "showers.h5", force=True, kind="tracks")
+
+    def test_a_folder_of_the_output_takes_the_place_of_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("unknown")
+        with written_whole(tmp_path / "a", force=True, kind="model") as temporary:
+            temporary.mkdir()
+        assert (tmp_path / "a" / MARKER).read_text() == "model"
+        assert names(tmp_path) == {"a"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -430,25 +431,102 @@ class TestInterrupted:
             small(tmp_path / "other.h5", tmp_path / "model", "training.epochs=3", resume=True)
         small(data, tmp_path / "model", "training.epochs=3", resume=True)
 
-    @pytest.mark.parametrize("content", [b"", b"garbage", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
-    def test_a_damaged_checkpoint_is_named(
+    @pytest.mark.parametrize("content", [b"", b"garbage", b"\x02\x00\x00\x00\x00\x00\x00\x00{}", None])
+    def test_a_damaged_checkpoint_is_not_used(
         self,
-        content: bytes,
+        content: bytes | None,
         data: Path,
         tmp_path: Path,
         interrupt: Callable[[int], None],
         monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        interrupt(1)
+        """The state of the epoch before serves, if there is one."""
+        small(data, tmp_path / "straight", "training.epochs=4")
+        interrupt(3)
         with pytest.raises(KeyboardInterrupt):
-            small(data, tmp_path / "model", "training.epochs=2")
+            small(data, tmp_path / "model", "training.epochs=4")
         monkeypatch.undo()
-        (tmp_path / ".model.training" / "checkpoint.safetensors").write_bytes(content)
+        folder = tmp_path / ".model.training"
+        states = [folder / "checkpoint.safetensors", folder / "previous.safetensors"]
+
+        def damage(path: Path) -> None:
+            held = bytearray(path.read_bytes())
+            held[-10] ^= 1  # a weight
+            path.write_bytes(held if content is None else content)
+
+        shutil.copytree(folder, tmp_path / "kept")
+        for path in states:
+            damage(path)
         with pytest.raises(
-            TrainingError, match="state of the interrupted training is damaged .*`force=True` starts over"
+            TrainingError, match=r"checkpoint\.\w+: the state .* training is damaged .*`force=True` starts over"
         ):
-            small(data, tmp_path / "model", "training.epochs=2", resume=True)
-        small(data, tmp_path / "model", "training.epochs=2", force=True)
+            small(data, tmp_path / "model", "training.epochs=4", resume=True)
+        shutil.copy(tmp_path / "kept" / states[1].name, states[1])
+        small(data, tmp_path / "model", "training.epochs=4", resume=True)
+        assert "is damaged" in capsys.readouterr().err
+        assert_same_weights(tmp_path / "model", tmp_path / "straight")
+        assert without_times(tmp_path / "model") == without_times(tmp_path / "straight")
+
+    def test_the_log_of_an_interrupted_training_is_part_of_its_state(
+        self, data: Path, tmp_path: Path, interrupt: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interrupt(2)
+        with pytest.raises(KeyboardInterrupt):
+            small(data, tmp_path / "model", "training.epochs=3")
+        monkeypatch.undo()
+        (tmp_path / ".model.training" / "training.jsonl").write_text("null")
+        small(data, tmp_path / "model", "training.epochs=3", resume=True)
+        assert [record["epoch"] for record in log_of(tmp_path / "model")] == [0, 1, 2]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
+    @pytest.mark.parametrize("options", [{}, {"resume": True}, {"force": True}])
+    def test_a_second_training_of_the_same_output_is_refused(
+        self, options: dict[str, bool], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint = module._Run._checkpoint
+        refused: list[str] = []
+
+        def meanwhile(self: Any, *arguments: Any) -> None:
+            checkpoint(self, *arguments)
+            with pytest.raises(OutputError) as told:
+                small(data, tmp_path / "model", "training.epochs=2", **options)
+            refused.append(str(told.value))
+
+        monkeypatch.setattr(module._Run, "_checkpoint", meanwhile)
+        small(data, tmp_path / "model", "training.epochs=2")
+        assert refused == [f"{tmp_path / 'model'}: another program is writing it"] * 2
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of file sizes")
+    def test_a_full_disk_is_one_line_and_the_last_state_stays(self, data: Path, tmp_path: Path) -> None:
+        """A limit on file sizes stands for the full disk: the system refuses in the same places."""
+        program = f"""
+import resource, signal, sys
+from fastv import cli
+from fastv.training import loop
+checkpoint = loop._Run._checkpoint
+def limited(self, *arguments):
+    if self.epoch == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    checkpoint(self, *arguments)
+loop._Run._checkpoint = limited
+settings = [word for setting in ("model.hidden=[12]", "training.epochs=3") for word in ("--set", setting)]
+sys.exit(cli.main(["train", "vae", "--data", {str(data)!r}, "-o", "model", *settings, *sys.argv[1:]]))
+"""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (2, "fastv train: cannot write model: File too large\n")
+        names = {path.name for path in (tmp_path / ".model.training").iterdir()}
+        assert names == {".fastv-unfinished", "checkpoint.safetensors", "training.jsonl"}
+        assert len(log_of(tmp_path / ".model.training")) == 2
 
     def test_resume_of_nothing_starts(self, data: Path, tmp_path: Path) -> None:
         small(data, tmp_path / "model", "training.epochs=1", resume=True)

@@ -8,10 +8,14 @@ output, progress to standard error. An error that the user can fix is printed in
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
+from fastv import interruption, progress
 from fastv._version import __version__
 from fastv.cli import (
     bench,
@@ -62,6 +66,10 @@ def command_line() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
+    for choice in verbs.choices.values():
+        amount = choice.add_mutually_exclusive_group()
+        amount.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")
+        amount.add_argument("-v", "--verbose", action="store_true", help="more lines of progress on standard error")
     return parser, verbs.choices
 
 
@@ -72,20 +80,53 @@ def functions() -> dict[str, str]:
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code is 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
+    """Run one verb.
+
+    Returns:
+        The exit code: 0; 2 for an error that the user can fix; 130 after Ctrl-C and 143 after SIGTERM.
+    """
     parser, verbs = command_line()
     if "_ARGCOMPLETE" in os.environ:  # the shell requests completions
         import argcomplete
 
         argcomplete.autocomplete(parser)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except FastVError as error:
+    error: BaseException | None = None
+    with interruption.handled(), progress.amount(options.verbose - options.quiet):
+        try:
+            options.run(options)
+        except (Exception, KeyboardInterrupt) as raised:
+            error = raised
+        # Whatever error an interruption has turned into, it was one.
+        signalled = interruption.received()
+    if signalled is not None or isinstance(error, KeyboardInterrupt):
+        print(
+            f"fastv {options.verb}: interrupted{printable(_how_to_go_on(options, arguments, error))}", file=sys.stderr
+        )
+        return 128 + (signal.SIGINT if signalled is None else signalled)
+    if isinstance(error, FastVError):
         message = verbs[options.verb].translated(str(error), functions())
         print(f"fastv {options.verb}: {printable(message)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"fastv {options.verb}: interrupted", file=sys.stderr)
-        return 130
+    if error is not None:
+        raise error
     return 0
+
+
+def _how_to_go_on(options: argparse.Namespace, arguments: Sequence[str], error: BaseException | None) -> str:
+    """What an interruption has left of the output, and the command that continues."""
+    output = getattr(options, "output", None)
+    if output is None:
+        return ""
+    if error is None:
+        return f" when {output} was complete"
+    if not hasattr(options, "resume"):
+        return "; nothing was written, the same command starts again"
+    # Imported only now, as a command that was interrupted at once has not needed it.
+    from fastv.storage.unfinished import is_left
+
+    if not is_left(output):
+        return "; nothing was finished, the same command starts again"
+    words = [*arguments, *([] if options.resume else ["--resume"])]
+    return f"; finished work is kept, continue with: fastv {shlex.join(words)}"

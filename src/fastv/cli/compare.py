@@ -28,9 +28,9 @@ def add_parser(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the table, and write the report."""
     import json
-    import sys
 
     from fastv.evaluation.ranking import compare_generators, ranking_table
+    from fastv.progress import say
 
     ranking = compare_generators(
         options.reference,
@@ -44,4 +44,4 @@ def run(options: argparse.Namespace) -> None:
     )
     print(json.dumps(ranking.as_dict()) if options.json else ranking_table(ranking).text(), flush=True)
     if options.output:
-        print(f"report: {options.output}/report.html", file=sys.stderr)
+        say(f"report: {options.output}/report.html")

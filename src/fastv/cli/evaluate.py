@@ -48,10 +48,10 @@ def add_parser(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the verdict, and write the report."""
     import json
-    import sys
 
     from fastv.evaluation import evaluate
     from fastv.evaluation.metrics.classifier_records import classifier_settings
+    from fastv.progress import say
 
     evaluation = evaluate(
         options.reference,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         classifiers=None if options.classifiers is None else classifier_settings(options.classifiers),
         mesh=options.mesh,
         quick=options.quick,
-        announce=(lambda words: print(words, file=sys.stderr)) if sys.stderr.isatty() else None,
+        announce=say,
         force=options.force,
     )
     # If a report was written, its modules have been loaded during the evaluation.
@@ -70,4 +70,4 @@ def run(options: argparse.Namespace) -> None:
 
     print(json.dumps(evaluation.as_dict(), allow_nan=False) if options.json else summary_table(evaluation), flush=True)
     if options.output:
-        print(f"report: {options.output}/report.html", file=sys.stderr)
+        say(f"report: {options.output}/report.html")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv.conditions.particles import PDG_NAMES
 from fastv.conditions.units import format_energy
@@ -18,6 +17,7 @@ from fastv.detector.detector import Detector
 from fastv.display.cells import Floats, depth_scale, has_depths, layer_edges, reach
 from fastv.display.outline import Line, axis_lines, circle, mesh_lines, particle_start, stack_lines
 from fastv.errors import SettingsError
+from fastv.progress import Bar
 from fastv.showers import Showers, ShowersFile
 
 COLOURED_SHARE = 0.998
@@ -152,7 +152,7 @@ def mean_panel(
     total = np.zeros(source.mesh.n_voxels)
     thetas: list[NDArray[np.float64]] = []
     particles: dict[str, None] = {}
-    bar = tqdm(total=count, desc="showers", unit="shower", disable=None if progress else True, leave=False)
+    bar = Bar(total=count, desc="showers", unit="shower" if progress else True, leave=False)
     size = max(1, 2**24 // source.mesh.n_voxels)
     with bar:
         for start in range(0, count, size):

@@ -85,7 +85,7 @@ def view(
     if many is not None and (event is not None or tracks is not None):
         msg = "`many` shows the mean of showers; leave out `event` and `tracks`"
         raise SettingsError(msg)
-    output = check_free(output, force=force)
+    output = check_free(output, force=force, kind="view")
     with ShowersFile(source, mesh, parameter="mesh") as file:
         if not len(file):
             msg = f"{source}: the file has no showers"
@@ -104,7 +104,7 @@ def view(
     if as_picture and len(panel.events) > 1:
         msg = f"{output}: a picture shows one shower, {len(rows)} were selected; write a page (FILE.html) or select one"
         raise SettingsError(msg)
-    with written_whole(output, force=force) as temporary:
+    with written_whole(output, force=force, kind="view") as temporary:
         if as_picture:
             picture(panel, camera=camera).savefig(temporary, dpi=_DOTS_PER_INCH, format="png", facecolor="white")
         else:

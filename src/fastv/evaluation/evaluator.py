@@ -88,7 +88,7 @@ def evaluate(
         ['response', 'resolution, std/mean']
     """
     if output is not None:
-        check_free(output, force=force)
+        check_free(output, force=force, kind="report")
     clock = Clock()
     with ExitStack() as stack:
         sources = {"reference": open_sample(reference, mesh, stack), "generated": open_sample(generated, mesh, stack)}

@@ -117,7 +117,7 @@ def compare_generators(
         ('same', 'shifted')
     """
     if output is not None:
-        check_free(output, force=force)
+        check_free(output, force=force, kind="report")
     named = dict(generated) if isinstance(generated, Mapping) else _by_stem(generated)
     if len(named) < 2:
         msg = f"a comparison needs at least two generated samples, there is {len(named)}"
@@ -271,7 +271,7 @@ def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping
 
     title = "Comparison of generators"
     table = ranking_table(ranking)
-    with written_whole(directory, force=force) as temporary:
+    with written_whole(directory, force=force, kind="report") as temporary:
         (temporary / "plots").mkdir(parents=True)
         plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS)
         for plot in plots:

@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
-from tqdm import tqdm
+
+from fastv.progress import Bar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -124,7 +125,7 @@ def each_in_threads(
     """
     count = threads or matrix_threads()
     waiting: deque[Future[Result]] = deque()
-    bar = tqdm(total=total, desc=label, disable=True if total is None else None, leave=False)
+    bar = Bar(total=total, desc=label, disable=total is None, leave=False)
     with ONE_MATRIX_THREAD, ThreadPoolExecutor(count) as pool, bar:
         try:
             for task in tasks:

@@ -105,13 +105,13 @@ def export(
     if contract not in CONTRACTS:
         msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
         raise SettingsError(msg)
-    check_free(output, force=force)
+    check_free(output, force=force, kind="ONNX graph")
     model = (model if isinstance(model, Model) else load(model)).with_options(**(options or {}))
     model.generator.check_export()
     with torch.no_grad():
         graph = _graph(model, CONTRACTS[contract](model.generator).eval())
     _describe(graph, model, contract)
-    with written_whole(output, force=force) as temporary:
+    with written_whole(output, force=force, kind="ONNX graph") as temporary:
         onnx.save(graph, temporary)
         outliers, difference = _check_parity(model, temporary)
         return ExportReport(

@@ -74,7 +74,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
         OutputError: the output exists, or the disk is full.
     """
     with (
-        written_whole(path, force=plan.force) as temporary,
+        written_whole(path, force=plan.force, kind="showers") as temporary,
         growing(temporary, plan.note("calochallenge").texts()) as file,
     ):
         yield _PlainWriter(file)

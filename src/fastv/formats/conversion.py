@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv._version import __version__
 from fastv.conditions.particles import PDG_NAMES, particle_code
@@ -27,6 +26,7 @@ from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError
 from fastv.formats import FORMATS, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
+from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.storage.guard import check_regular
 from fastv.storage.output import check_free
@@ -173,7 +173,7 @@ def convert(
     with _printable_errors():
         return _convert(
             Path(source),
-            check_free(output, force=force),
+            check_free(output, force=force, kind="showers"),
             named(from_format) if from_format else None,
             named(to_format) if to_format else None,
             Asked(mesh, input_scale),
@@ -455,7 +455,7 @@ class _Work:
         with (
             # Values that are NaN or too large for single precision are refused below; no warning is needed.
             np.errstate(invalid="ignore", over="ignore"),
-            tqdm(total=self._plan.total, unit="shower", desc="converting", disable=None) as bar,
+            Bar(total=self._plan.total, unit="shower", desc="converting") as bar,
         ):
             for batch in self._reader.batches(size):
                 write(self._converted(batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from fastv.errors import OutputError, SettingsError
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
 from fastv.showers import Showers, ShowersFile, ShowersWriter, joined
-from fastv.storage.output import check_free, readable_os_errors, written_whole
+from fastv.storage.output import written_whole
 
 
 def recognises(layout: Layout) -> bool:
@@ -84,12 +83,8 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     Raises:
         OutputError: the output exists, a value is not physical, or the disk is full.
     """
-    path = check_free(path, force=plan.force)
-    with readable_os_errors(path):
-        # A conversion is repeated rather than resumed, so its blocks are removed however it ends.
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True)
-    with folder:
-        whole = Path(folder.name) / path.name
+    # A conversion is repeated rather than resumed, so its blocks are removed however it ends.
+    with written_whole(path, force=plan.force, kind="showers") as whole:
         try:
             with closing(ShowersWriter(whole, plan.total, {})) as writer:
                 yield _BlockWriter(writer)
@@ -97,5 +92,3 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
         except OutputError as error:
             # FastV's temporary names would not help the user.
             raise OutputError(str(error).replace(str(whole), str(path))) from error
-        with written_whole(path, force=plan.force, temporary=whole):
-            pass

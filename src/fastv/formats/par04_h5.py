@@ -153,7 +153,7 @@ def written(path: Path, plan: Plan, format_name: str = "par04-h5") -> Iterator[W
     """
     _ = plan.detector.mesh.shape  # raises for an irregular mesh
     with (
-        written_whole(path, force=plan.force) as temporary,
+        written_whole(path, force=plan.force, kind="showers") as temporary,
         growing(temporary, plan.note(format_name).texts()) as file,
     ):
         yield GridWriter(file, plan)

@@ -239,7 +239,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     """
     uproot, awkward = _packages()
     _ = plan.detector.mesh.shape  # raises for an irregular mesh
-    with written_whole(path, force=plan.force) as temporary:
+    with written_whole(path, force=plan.force, kind="showers") as temporary:
         file = uproot.recreate(temporary)
         try:
             file[NOTE] = plan.note("par04-root").text()

@@ -276,7 +276,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
         OutputError: the output exists, or the disk is full.
     """
     library = _library()
-    with written_whole(path, force=plan.force) as temporary:
+    with written_whole(path, force=plan.force, kind="showers") as temporary:
         temporary.touch()
         reserve(temporary, _ROW_BYTES * plan.total + _MARGIN)
         with library.ShowerDataFile(temporary, "w", shape=(plan.total, 0, 4)) as file:

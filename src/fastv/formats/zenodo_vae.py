@@ -208,7 +208,7 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     """
     _ = plan.detector.mesh.shape  # raises for an irregular mesh
     name = _short_name(plan.detector)
-    with written_whole(path, force=plan.force) as temporary:
+    with written_whole(path, force=plan.force, kind="showers") as temporary:
         folder = temporary / name
         folder.mkdir(parents=True)
         with ExitStack() as files:

@@ -132,8 +132,8 @@ class Showers:
         Raises:
             OutputError: the file exists and ``force`` is false, a value is not physical, or the disk is full.
         """
-        check_free(path, force=force)
-        with written_whole(path, force=force) as temporary:
+        check_free(path, force=force, kind="showers")
+        with written_whole(path, force=force, kind="showers") as temporary:
             write_showers(temporary, self, gzip_level=gzip_level)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fastv.errors import FastVError, OutputError, SettingsError
-from fastv.showers.file import ShowersFile
+from fastv import interruption
+from fastv.errors import OutputError, SettingsError
+from fastv.progress import say
 from fastv.showers.layout import BLOCK_ROWS, as_json, join_blocks
 from fastv.showers.record import Showers, write_showers
-from fastv.storage.lock import locked
 from fastv.storage.output import check_free, readable_os_errors, written_whole
+from fastv.storage.unfinished import UnfinishedFolder, is_left, is_ours, resumable
+
+_NOTE, _DONE = "request.json", "done.json"
+"""Notes in the folder of blocks: what was asked for, and which file holds the result."""
 
 
 class ShowersWriter:
@@ -44,6 +47,7 @@ class ShowersWriter:
     Example:
         >>> import tempfile
         >>> from fastv.sample import sample_path
+        >>> from fastv.showers.file import ShowersFile
         >>> path = Path(tempfile.mkdtemp()) / "copy.h5"
         >>> with ShowersFile(sample_path("train")) as file:
         ...     writer = ShowersWriter(path, total=len(file), request={"copy of": file.path.name})
@@ -64,44 +68,81 @@ class ShowersWriter:
         resume: bool = False,
         force: bool = False,
     ) -> None:
-        self._lock: int | None = None
         self.total = total
         self.block_rows = BLOCK_ROWS if block_rows is None else block_rows
         for what, number in {"showers": total, "showers per block": self.block_rows}.items():
             if number < 1:
                 msg = f"the number of {what} must be at least 1, got {number}"
                 raise SettingsError(msg)
-        text = as_json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
-        self._complete = resume and not force and _is_left_complete(Path(path), text)
-        self.path = check_free(path, force=force or self._complete)
+        self._text = as_json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
         self._force = force
-        self._parts = _parts_of(self.path)
-        note = self._parts / "request.json"
-        with readable_os_errors(self.path):
-            found = self._parts.exists()
-            self._parts.mkdir(exist_ok=True)
-            self._lock = locked(self._parts / "lock", self.path)
-            try:
-                if found and not resume:
-                    if not force and note.exists():
-                        msg = (
-                            f"{self.path}: an interrupted run left finished showers; "
-                            "`resume=True` continues, `force=True` starts over"
-                        )
-                        raise OutputError(msg)
-                    self._forget()
-                if not note.exists():
-                    _write_text(note, text)
-                elif note.read_text(encoding="utf-8") != text:
-                    msg = (
-                        f"{self.path}: {self._difference(request)}; "
-                        "repeat them with `resume=True`, or start over with `force=True`"
-                    )
-                    raise OutputError(msg)
-                self._drop_damaged()
-            except BaseException:
-                self.close()
-                raise
+        self._continued = False
+        self._complete = False
+        self._blocks: dict[int, Path] = {}
+        self.path, self._folder = self._opened(Path(path), force=force, resume=resume)
+        try:
+            with readable_os_errors(self.path):
+                self._continue(force=force, resume=resume)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _opened(path: Path, *, force: bool, resume: bool) -> tuple[Path, UnfinishedFolder]:
+        # A run that was killed after its file was complete has both its file and its folder.
+        finished = resume and is_ours(resumable(path, "parts"))
+        path = check_free(path, force=force or finished, kind="showers")
+        with readable_os_errors(path):
+            return path, UnfinishedFolder(resumable(path, "parts"), path)
+
+    def _continue(self, *, force: bool, resume: bool) -> None:
+        """Start over, or find what an interrupted run has finished."""
+        note, left = self._folder.path / _NOTE, self._folder.files()
+        finished = any(path.suffix == ".h5" for path in left)
+        told = _noted(note)
+        if left and not resume:
+            if not force and (finished or note.exists()):
+                msg = (
+                    f"{self.path}: an interrupted run left finished showers; "
+                    "`resume=True` continues, `force=True` starts over"
+                )
+                raise OutputError(msg)
+            self._folder.empty()
+            told = None
+        elif told is not None and told != self._text:
+            msg = f"{self.path}: {self._difference()}; repeat them with `resume=True`, or start over with `force=True`"
+            raise OutputError(msg)
+        elif finished:
+            self._find_blocks()
+            if told is None and not self._blocks:
+                msg = (
+                    f"{self.path}: {note} of the interrupted run is damaged, and none of its showers are those of this "
+                    "one; `force=True` starts over"
+                )
+                raise OutputError(msg)
+        self._complete = resume and not force and told is not None and self._is_complete()
+        check_free(self.path, force=force or self._complete, kind="showers")
+        if told is None:
+            _write_whole(note, f"{self._text}\n{_digest(self._text.encode())}\n")
+        for path in left:
+            if path.exists() and path.name not in (_NOTE, _DONE) and path not in self._blocks.values():
+                path.unlink()
+        self._continued = True
+
+    def _find_blocks(self) -> None:
+        """Find the finished blocks whose checksum is right."""
+        for path in self._folder.path.glob("*.h5"):
+            number, _, digest = path.stem.partition("-")
+            if not number.isdecimal() or not 0 <= int(number) < self.n_blocks:
+                continue
+            if self._checksum(int(number), path) == digest:
+                self._blocks[int(number)] = path
+            else:
+                say(f"{self.path}: block {int(number)} of the interrupted run is damaged and is made again")
+
+    def _is_complete(self) -> bool:
+        """Whether the interrupted run was killed after its file got its name and before its blocks were removed."""
+        return self.path.is_file() and _noted(self._folder.path / _DONE) == _identity(self.path)
 
     @staticmethod
     def left_behind(path: str | Path) -> dict[str, Any] | None:
@@ -111,10 +152,9 @@ class ShowersWriter:
             >>> ShowersWriter.left_behind("never-written.h5") is None
             True
         """
-        try:
-            left = json.loads((_parts_of(Path(path)) / "request.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+        folder = resumable(path, "parts")
+        text = _noted(folder / _NOTE) if is_ours(folder) else None
+        left = None if text is None else json.loads(text)
         return left if isinstance(left, dict) else None
 
     @classmethod
@@ -127,37 +167,14 @@ class ShowersWriter:
         Raises:
             OutputError: the output exists or cannot be written; see :func:`fastv.storage.output.check_free`.
         """
-        return check_free(path, force=force or (resume and cls.left_behind(path) is not None))
+        return check_free(path, force=force or (resume and is_left(path)), kind="showers")
 
-    def _difference(self, request: Mapping[str, Any]) -> str:
+    def _difference(self) -> str:
         left = self.left_behind(self.path) or {}
-        mine = json.loads(as_json({"total": self.total, **request}))
-        if {**left, "block_rows": self.block_rows} == {**mine, "block_rows": self.block_rows}:
+        mine = json.loads(self._text)
+        if {**left, "block_rows": self.block_rows} == mine:
             return f"the interrupted run had blocks of {left['block_rows']} showers, not of {self.block_rows}"
         return "the interrupted run had other settings"
-
-    def _forget(self, keep: Sequence[str] = ("lock",)) -> None:
-        """Remove the files of an interrupted run, except those named ``keep``."""
-        for left in self._parts.iterdir():
-            if left.name not in keep:
-                left.unlink()
-
-    def _drop_damaged(self) -> None:
-        """Remove blocks that a crash of the machine has damaged, and temporary files of a killed run."""
-        for left in self._parts.glob("*.part"):
-            left.unlink()
-        for block in range(self.n_blocks):
-            path = self._block_path(block)
-            if not path.exists():
-                continue
-            rows = self.rows(block)
-            try:
-                with ShowersFile(path) as part:
-                    whole = len(part) == rows.stop - rows.start
-            except FastVError:
-                whole = False
-            if not whole:
-                path.unlink()
 
     @property
     def n_blocks(self) -> int:
@@ -172,10 +189,13 @@ class ShowersWriter:
         """Numbers of the blocks that are not written yet."""
         if self._complete:
             return []
-        return [block for block in range(self.n_blocks) if not self._block_path(block).exists()]
+        return [block for block in range(self.n_blocks) if block not in self._blocks]
 
-    def _block_path(self, block: int) -> Path:
-        return self._parts / f"{block:06d}.h5"
+    def _checksum(self, block: int, path: Path) -> str:
+        """Checksum of a file that holds this block of this request; it is part of the name of the file."""
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        return _digest(f"{block} {content.hexdigest()} {self._text}".encode())
 
     def write_block(self, block: int, showers: Showers) -> None:
         """Write one block.
@@ -189,16 +209,18 @@ class ShowersWriter:
             wanted = f"has {rows.stop - rows.start} showers" if 0 <= block < self.n_blocks else "does not exist"
             msg = f"block {block} {wanted}, got {len(showers)} showers"
             raise ValueError(msg)
-        path = self._block_path(block)
-        temporary = path.with_suffix(".part")
+        temporary = self._folder.path / f"{block:06d}.part"
         try:
             with readable_os_errors(self.path):
                 write_showers(temporary, showers, block_rows=self.block_rows)
-                temporary.replace(path)
+                self._blocks[block] = temporary.replace(
+                    temporary.with_name(f"{block:06d}-{self._checksum(block, temporary)}.h5")
+                )
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+        interruption.check()
 
     def finish(self) -> None:
         """Join the blocks into the final file and remove them.
@@ -209,54 +231,48 @@ class ShowersWriter:
         if missing := self.missing():
             msg = f"{self.path}: {len(missing)} blocks are missing, the first is {missing[0]}"
             raise OutputError(msg)
+        interruption.check()
         if not self._complete:
-            joined = self._parts / "joined.part"
-            with written_whole(self.path, force=self._force, temporary=joined):
-                join_blocks(
-                    [self._block_path(block) for block in range(self.n_blocks)], joined, self.total, self.block_rows
-                )
+            joined = self._folder.path / "joined.part"
+            with written_whole(self.path, force=self._force, kind="showers", temporary=joined):
+                blocks = [self._blocks[block] for block in range(self.n_blocks)]
+                join_blocks(blocks, joined, self.total, self.block_rows)
+                text = _identity(joined)
+                _write_whole(self._folder.path / _DONE, f"{text}\n{_digest(text.encode())}\n")
         with suppress(OSError):
-            # The request is removed last: until then it tells the next run that everything is done.
-            self._forget(keep=("lock", "request.json"))
-            shutil.rmtree(self._parts)
+            # The notes are removed last: until then they tell the next run that everything is done.
+            self._folder.remove(last=(_NOTE, _DONE))
         self.close()
 
     def close(self) -> None:
         """Release the output; finished blocks are kept for a later ``resume``."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _parts_of(path: Path) -> Path:
-    """The folder with the blocks of an output."""
-    path = path.resolve() if path.is_symlink() else path
-    return path.with_name(f".{path.name}.parts")
+        with suppress(OSError):
+            if self._continued and not self._blocks and not self._complete:
+                self._folder.empty()
+        self._continued = False
+        self._folder.close()
 
 
-def _is_left_complete(path: Path, request: str) -> bool:
-    """Whether a run with this request was killed after renaming its file and before removing its blocks."""
-    parts = _parts_of(path)
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _noted(path: Path) -> str | None:
+    """The text of a note, which is followed by its checksum; None if it is missing or damaged."""
     try:
-        if not path.is_file() or (parts / "request.json").read_text(encoding="utf-8") != request:
-            return False
-        # The file may be an older one that the killed run was about to replace: compare the content.
-        with ShowersFile(path) as whole:
-            if len(whole) != json.loads(request)["total"] or (parts / "joined.part").exists():
-                return False
-            left = next(parts.glob("*.h5"), None)
-            if left is None:
-                return True
-            with ShowersFile(left) as block:
-                return whole.provenance == block.provenance and whole.detector == block.detector
-    except (OSError, ValueError, FastVError):
-        return False
+        text, checksum = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    return text if _digest(text.encode()) == checksum else None
 
 
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + f".{os.getpid()}.part")
+def _identity(path: Path) -> str:
+    """What tells a file from an older one of the same name, and stays when it is renamed."""
+    status = path.stat()
+    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

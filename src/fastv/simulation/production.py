@@ -8,7 +8,6 @@ the same command continues from there.
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
@@ -25,6 +24,7 @@ from fastv.conditions.spectra import Spectrum
 from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.detector.detector import Detector
 from fastv.errors import OutputError, SettingsError, SimulationError
+from fastv.progress import say
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
@@ -32,6 +32,7 @@ from fastv.simulation.process import ShowerError
 from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.output import check_free
+from fastv.storage.unfinished import is_left
 
 if TYPE_CHECKING:
     from fastv.simulation.pools import Pool
@@ -229,7 +230,7 @@ def _produce(
 ) -> Production:
     started = time.perf_counter()
     left = ShowersWriter.left_behind(output)
-    if resume and left is None:
+    if resume and not is_left(output):
         msg = f"{output}: there is no interrupted run to continue; leave `resume` out to start one"
         raise OutputError(msg)
     # Checked before a cluster is used; an interrupted run is continued even without `resume`.
@@ -271,8 +272,8 @@ def _replay(
     force: bool,
 ) -> Production:
     started = time.perf_counter()
-    check_free(output, force=force)
-    if tracks is not None and check_free(tracks, force=force).resolve() == Path(output).resolve():
+    check_free(output, force=force, kind="showers")
+    if tracks is not None and check_free(tracks, force=force, kind="tracks").resolve() == Path(output).resolve():
         msg = f"showers and tracks cannot both be written to {output}; choose another name for one of them"
         raise OutputError(msg)
     with closing(_pool(request, 1, scheduler)) as pool:
@@ -304,7 +305,7 @@ def _pool(
         return LocalPool(request, workers or usable_processors(), on_event)
     pool = ClusterPool(request, scheduler)
     if not pool.workers:
-        print(f"{scheduler} has no workers yet; waiting for them", file=sys.stderr)
+        say(f"{scheduler} has no workers yet; waiting for them")
     return pool
 
 

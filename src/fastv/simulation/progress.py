@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from fastv.progress import Bar
 
 
 class Progress:
@@ -27,7 +27,7 @@ class Progress:
         self._energies = energies
         self._missing = np.zeros(len(energies), dtype=bool)
         self._lock = threading.Lock()
-        self._bar: tqdm[Any] | None = None
+        self._bar: Bar | None = None
         self.finished = 0
         self.energy = 0.0
 
@@ -38,14 +38,13 @@ class Progress:
             self._missing[rows] = True
         self._there = len(self._energies) - int(self._missing.sum())
         gev = self._energies / 1e3
-        with tqdm(
+        with Bar(
             desc=self._description(),
             total=gev.sum(),
             initial=gev[~self._missing].sum(),
             unit="GeV",
             smoothing=0,  # blocks differ, so the mean rate predicts the rest better than the latest one
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} GeV [{elapsed}<{remaining}, {rate_fmt}]",
-            disable=None,
         ) as self._bar:
             yield
         self._bar = None

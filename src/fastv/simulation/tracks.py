@@ -99,7 +99,7 @@ class Tracks:
             "detector": detector.model_dump(mode="json"),
             "provenance": dict(provenance),
         }
-        with written_whole(path, force=force) as temporary, hdf5_written(temporary) as file:
+        with written_whole(path, force=force, kind="tracks") as temporary, hdf5_written(temporary) as file:
             for name, column in self.columns.items():
                 file.create_dataset(name, data=column, compression="gzip" if len(column) else None)
             write_text(file, "fastv", json.dumps(note))

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
-import shutil
+import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fastv.errors import OutputError
+from fastv.storage.unfinished import NEW, OLD, UnfinishedFolder, clear_left_over
 
 if TYPE_CHECKING:
     import h5py
 
 MARKER = ".fastv-output"
-"""An empty file in every folder written by :func:`written_whole`; no other folder with content is replaced."""
+"""A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
+
+Kind = Literal["model", "report", "demonstration", "showers", "tracks", "ONNX graph", "view"]
+"""The kinds of output; one is replaced by another of its kind only."""
+
+_NAMED_BY = {"model.json": "model", "report.json": "report"}
+"""Files that tell the kind of a folder whose marker does not."""
+
+_FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
+    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks")),
+    "a ROOT file": (b"root", ("showers",)),
+    "a PNG picture": (b"\x89PNG", ("view",)),
+    "a PDF document": (b"%PDF", ("view",)),
+    "a web page": (b"<!doctype html", ("view",)),
+    "an ONNX graph": (b"\x08", ("ONNX graph",)),
+}
+"""The formats of files that FastV writes: their first bytes, and the kinds of output that are written in them."""
 
 
-def check_free(path: str | Path, *, force: bool) -> Path:
+def check_free(path: str | Path, *, force: bool, kind: Kind | None = None) -> Path:
     """Check that an output can be written: it must not exist, unless ``force``, and its parent folder must.
 
     Even with ``force``, only a regular file, an empty folder, or a folder that FastV wrote can be replaced, never a
-    folder of the user or a device. Symbolic links are followed.
+    folder of the user or a device, and never an output of another kind. Symbolic links are followed. Temporary folders
+    of runs that were killed are cleared.
 
     Args:
         path: the output.
         force: whether an existing output may be replaced.
+        kind: what the output is.
 
     Returns:
         The path to write, with a symbolic link resolved.
@@ -48,6 +67,7 @@ def check_free(path: str | Path, *, force: bool) -> Path:
         if path.name in ("", ".."):
             msg = f"{path} is an existing folder, not a file name; choose a name for the output"
             raise OutputError(msg)
+        clear_left_over(path)
         if path.is_dir():
             _check_replaceable(path, force)
         elif path.exists():
@@ -56,6 +76,8 @@ def check_free(path: str | Path, *, force: bool) -> Path:
                 raise OutputError(msg)
             if not force:
                 raise OutputError(_exists_message(path))
+        if kind is not None and path.exists():
+            _check_kind(path, kind)
         if not path.parent.is_dir():
             reason = "is not a folder" if path.parent.exists() else "does not exist"
             msg = f"{path}: the folder {path.parent} {reason}"
@@ -75,6 +97,54 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         reason = "the current folder is inside it" if ours else "FastV did not write it"
         msg = f"{folder} is a folder and is not replaced because {reason}; choose another name"
         raise OutputError(msg)
+
+
+def _check_kind(path: Path, kind: Kind) -> None:
+    """Refuse to replace an output of another kind; a file that FastV would not write is of no kind."""
+    found = None
+    if path.is_dir():
+        found = _folder_kind(path)
+        if found in (None, kind):
+            return
+    else:
+        with path.open("rb") as file:
+            start = file.read(16).lower()
+        for name, (signature, kinds) in _FORMATS.items():
+            # A single byte means little without the suffix.
+            if start.startswith(signature.lower()) and (len(signature) > 1 or path.suffix.lower() == ".onnx"):
+                found = "tracks" if name == "an HDF5 file" and kind == "showers" and _has_tracks(path) else name
+                if found == name and kind in kinds and not (kind == "tracks" and not _has_tracks(path)):
+                    return
+        if found is None:
+            return
+    what = found if " " in found and found != "ONNX graph" else _with_article(found)
+    msg = (
+        f"{path} is {what} and is not replaced by {_with_article(kind)}, even with `force=True`; "
+        "choose another name, or remove it"
+    )
+    raise OutputError(msg)
+
+
+def _with_article(kind: str) -> str:
+    if kind in ("showers", "tracks"):
+        return f"a file of {kind}"
+    return f"{'an' if kind[0] in 'aeiouO' else 'a'} {kind}"
+
+
+def _folder_kind(folder: Path) -> str | None:
+    marker = folder / MARKER
+    if marker.is_file() and marker.stat().st_size < 100 and (told := marker.read_text(errors="replace").strip()):
+        return told
+    return next((kind for name, kind in _NAMED_BY.items() if (folder / name).exists()), None)
+
+
+def _has_tracks(path: Path) -> bool:
+    """Whether an HDF5 file holds tracks of Geant4 rather than showers."""
+    import h5py
+
+    with suppress(OSError, RuntimeError, ValueError), h5py.File(path, "r") as file:
+        return "first" in file and "showers" not in file
+    return False
 
 
 @contextmanager
@@ -113,16 +183,19 @@ def _reason(error: OSError | RuntimeError, path: Path) -> str:
 
 
 @contextmanager
-def written_whole(path: str | Path, *, force: bool = False, temporary: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to ``path``, and rename it to ``path`` when the block ends without an error.
+def written_whole(
+    path: str | Path, *, force: bool = False, kind: Kind | None = None, temporary: Path | None = None
+) -> Iterator[Path]:
+    """Yield a temporary path on the same disk as ``path``, and rename it to ``path`` when the block ends without error.
 
-    Works for files and folders. An existing output is replaced only at the end. After an error, the temporary output is
-    removed and ``path`` is unchanged.
+    Works for files and folders. An existing output is replaced only at the end, in one step. After an error, the
+    temporary output is removed and ``path`` is unchanged; what a kill leaves is cleared by the next run.
 
     Args:
         path: the output.
         force: replace an existing output, within the limits of :func:`check_free`.
-        temporary: another temporary path, on the same file system.
+        kind: what the output is.
+        temporary: another temporary path, for a file, on the same file system.
 
     Raises:
         OutputError: the output already exists or cannot be written.
@@ -136,40 +209,47 @@ def written_whole(path: str | Path, *, force: bool = False, temporary: Path | No
         >>> (folder / "a.txt").read_text()
         'complete'
     """
-    path = check_free(path, force=force)
-    if temporary is None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with readable_os_errors(path):
-            yield temporary
-            if temporary.is_dir():
-                (temporary / MARKER).touch()
-            else:
-                _flush_to_disk(temporary)
-            if not force:
-                check_free(path, force=False)  # another program may have been faster
-            _rename(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink(missing_ok=True)
-        raise
+    path = check_free(path, force=force, kind=kind)
+    with ExitStack() as stack, readable_os_errors(path):
+        if temporary is None:
+            folder = UnfinishedFolder.temporary(path)
+            stack.callback(_discard, folder)
+            temporary = folder.path / NEW
+        else:
+            stack.callback(_discard, temporary)
+        yield temporary
+        if temporary.is_dir():
+            (temporary / MARKER).write_text(kind or "")
+        flush_to_disk(temporary)
+        # Another program may have been faster, or may have put something else there.
+        check_free(path, force=force, kind=kind)
+        _rename(temporary, path)
 
 
-def _flush_to_disk(path: Path) -> None:
+def _discard(temporary: UnfinishedFolder | Path) -> None:
+    with suppress(OSError):
+        if isinstance(temporary, Path):
+            temporary.unlink(missing_ok=True)
+        else:
+            temporary.remove()
+
+
+def flush_to_disk(path: Path) -> None:
     """Write the content to the disk before the name, so that a crash of the machine cannot leave an empty file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    for each in path.rglob("*") if path.is_dir() else (path,):
+        if each.is_file():
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    if not path.is_dir():
+    if not path.is_dir() and not (path.exists() and temporary.is_dir()):
         temporary.replace(path)
         return
-    # A folder cannot be renamed to a folder with content: move the old one aside first.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    # A folder cannot be renamed to a folder with content: exchange their names, if the system can.
+    if _exchanged(temporary, path):
+        return
+    aside = temporary.with_name(OLD)
     path.rename(aside)
     try:
         temporary.rename(path)
@@ -177,7 +257,18 @@ def _rename(temporary: Path, path: Path) -> None:
         if not path.exists():
             aside.rename(path)
         raise
-    shutil.rmtree(aside)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange the names of two files or folders in one step, as Linux can; whether that was done."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(first.absolute()), os.fsencode(second.absolute())
+    return rename is not None and rename(here, names[0], here, names[1], exchange) == 0
 
 
 @contextmanager
@@ -202,11 +293,13 @@ def hdf5_written(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+    # Not a Python object in place of the file: HDF5 would swallow a Ctrl-C that arrives while it calls its methods.
+    name = f"in-memory-{uuid.uuid4().hex}"  # HDF5 takes two open files of one name for the same
+    with h5py.File(name, "w", driver="core", backing_store=False, block_size=2**20) as file:
         yield file
-    with path.open("wb") as target:
-        target.write(image.getbuffer())
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
 
 
 def reserve(path: Path, size: int) -> None:

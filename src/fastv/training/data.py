@@ -189,8 +189,12 @@ class TrainingData:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the files."""
         self._stack.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from fastv.errors import ModelError, SettingsError
 from fastv.model import Model, load
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator, Student
-from fastv.training.loop import run_training, train
+from fastv.training.loop import is_first, run_training
 from fastv.training.recipe import Recipe, recipe_of
-from fastv.training.working_folder import free_output
+from fastv.training.working_folder import WorkingFolder
 
 
 def distill(
@@ -58,17 +59,18 @@ def distill(
         if number < 1:
             msg = f"the number of {name} must be at least 1, got {number}"
             raise SettingsError(msg)
-    # Refuse an impossible request before any work is done.
-    output = free_output(output, force=force, resume=resume)
     model = load(teacher).with_options(**(options or {}))
     recipe = student_recipe(model, steps, settings)
     files = [data] if isinstance(data, str | Path) else list(data)
-    if files:
-        return train(recipe, files, output, mesh=mesh, teacher=model, resume=resume, force=force)
-    drawn = output.with_name(f".{output.name}.showers.h5")
-    if not (resume and drawn.exists()):
-        _draw(model, drawn, n, recipe.training.seed, resume=resume)
-    return run_training(recipe, [drawn], output, teacher=model, drawn=True, resume=resume, force=force)
+    # Whether the output is free is known before showers are generated.
+    with WorkingFolder(output, force=force, resume=resume, first=is_first(recipe)) as folder:
+        if not files:
+            asked = _asked(model, n, recipe.training.seed)
+            folder.begin()
+            _draw(model, folder, asked, resume=resume)
+        return run_training(
+            recipe, files or [folder.showers], folder, mesh=mesh, teacher=model, resume=resume, force=force
+        )
 
 
 def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -108,9 +110,9 @@ def offers_student(family: type[Generator]) -> bool:
     return family.student is not Generator.student
 
 
-def _draw(teacher: Model, path: Path, n: int, seed: int, *, resume: bool) -> None:
-    """Generate showers with the teacher over its domain: energies log-uniform, angles uniform."""
-    asked: dict[str, Any] = {}
+def _asked(teacher: Model, n: int, seed: int) -> dict[str, Any]:
+    """What showers a teacher generates for its student, over its domain: energies log-uniform, angles uniform."""
+    asked: dict[str, Any] = {"n": n, "seed": seed}
     for name in teacher.generator.condition_names:
         bounds = teacher.domain.bounds(name)
         if bounds is None:
@@ -120,4 +122,16 @@ def _draw(teacher: Model, path: Path, n: int, seed: int, *, resume: bool) -> Non
         values = bounds if bounds[0] < bounds[1] else bounds[:1]
         kind = EnergySpec if CONDITIONS[name].scaling == "logarithm" else AngleSpec
         asked[name] = kind(values, is_range=len(values) == 2)
-    teacher.generate_file(path, n=n, seed=seed, resume=resume, force=not resume, **asked)
+    return asked
+
+
+def _draw(teacher: Model, folder: WorkingFolder, asked: dict[str, Any], *, resume: bool) -> None:
+    """Generate the showers into the working folder, unless an interrupted training has done so."""
+    request = {
+        "teacher": teacher.digest(),
+        "options": json.loads(json.dumps(teacher.options)),
+        **{name: value if isinstance(value, int) else str(value) for name, value in asked.items()},
+    }
+    if not folder.has_showers(request):
+        teacher.generate_file(folder.showers, resume=resume, force=not resume, **asked)
+        folder.note_showers(request)

@@ -12,29 +12,22 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
-from tqdm import tqdm
 
 from fastv._version import __version__
-from fastv.errors import (
-    DomainError,
-    FastVError,
-    GeometryError,
-    SettingsError,
-    TrainingError,
-)
+from fastv.errors import DomainError, FastVError, GeometryError, SettingsError, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Domain, Generator, Objective
-from fastv.storage.output import check_free, written_whole
+from fastv.progress import Bar, detail
+from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData, degenerate_named
 from fastv.training.devices import fabric_of, untrained
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
-from fastv.training.working_folder import CHECKPOINT, LOG, clean_up, free_output, working_folder
+from fastv.training.working_folder import LOG, WorkingFolder
 
 
 def train(
@@ -50,7 +43,8 @@ def train(
 ) -> Model:
     """Train a model and write its directory.
 
-    Until the training is complete, the state after every epoch is saved in ``.<output>.training`` next to the output.
+    Until the training is complete, the state after every epoch is saved in ``.<output>.training`` next to the output,
+    with its checksum and with the state before it; a state that fails the checksum is not used.
     The random numbers of an epoch, including the order of the data, depend on the seed and the epoch only, so a resumed
     training ends with the same weights as an uninterrupted one. The weights with the lowest validation loss are
     written.
@@ -82,32 +76,31 @@ def train(
         msg = "give overrides by name only together with the name of a recipe"
         raise SettingsError(msg)
     files = [data] if isinstance(data, str | Path) else data
-    return run_training(recipe, files, output, mesh=mesh, teacher=teacher, resume=resume, force=force)
+    with WorkingFolder(output, force=force, resume=resume, first=is_first(recipe)) as folder:
+        return run_training(recipe, files, folder, mesh=mesh, teacher=teacher, resume=resume, force=force)
+
+
+def is_first(recipe: Recipe) -> bool:
+    """Whether this is the first process of a training; with one device it is the only one."""
+    return recipe.training.devices == 1 or not getattr(rank_zero_only, "rank", 0)
 
 
 def run_training(
     recipe: Recipe,
     data: Sequence[str | Path],
-    output: str | Path,
+    folder: WorkingFolder,
     *,
     mesh: str | None = None,
     teacher: Model | None = None,
-    drawn: bool = False,
     resume: bool,
     force: bool,
 ) -> Model:
-    """Train by a recipe; arguments as :func:`train`.
-
-    Args:
-        drawn: whether the files of ``data`` were generated for this training only; they are removed when it is
-        complete.
-    """
+    """Train by a recipe in the working folder of an output; other arguments as for :func:`train`."""
     how = recipe.training
-    output = free_output(output, force=force, resume=resume)
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
-        run = _Run(recipe, showers, output, teacher, drawn=drawn, resume=resume, force=force)
+        run = _Run(recipe, showers, folder, teacher, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
         run.loop()
@@ -121,18 +114,17 @@ class _Run:
         self,
         recipe: Recipe,
         data: TrainingData,
-        output: Path,
+        folder: WorkingFolder,
         teacher: Model | None,
         *,
-        drawn: bool,
         resume: bool,
         force: bool,
     ) -> None:
         self.recipe = recipe
         self.how: TrainingSettings = recipe.training
         self.data = data
-        self.output = output
-        self.drawn = drawn
+        self.folder = folder
+        self.output = folder.output
         self.force = force
         self.teacher = teacher
         self.domain = data.domain() if teacher is None else _domain_of(teacher, data)
@@ -155,18 +147,19 @@ class _Run:
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
-        self.folder = working_folder(output, resume=resume)
+        folder.begin()
         self.epoch = 0
+        self.log: list[str] = []
         self.best_epoch = -1
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
         self.average: dict[str, Tensor] = {}
         self.optimizer_state: dict[str, Tensor] = {}
-        if resume and (self.folder / CHECKPOINT).exists():
+        if resume:
             self._restore()
         self.written = resume and not force and self._is_written()
         if not self.written:
-            check_free(output, force=force)
+            check_free(self.output, force=force, kind="model")
 
     def fit(self) -> None:
         """Fit the preprocessing, unless it was copied from a teacher."""
@@ -194,7 +187,7 @@ class _Run:
         board = None
         if how.tensorboard and fabric.is_global_zero:
             board = board_class()(self.output.with_name(f"{self.output.name}-tensorboard"))
-        bar = tqdm(total=epochs * steps, initial=self.epoch * steps, unit="step", desc="training", disable=None)
+        bar = Bar(total=epochs * steps, initial=self.epoch * steps, unit="step", desc="training")
         with bar:
             for epoch in range(self.epoch, epochs):
                 if how.patience is not None and epoch - 1 - self.best_epoch >= how.patience and self.best_epoch >= 0:
@@ -245,7 +238,7 @@ class _Run:
                     "validation": validation,
                     "best": better,
                 }
-                bar.set_postfix(validation=f"{validation['loss']:.2f}", best=f"{self.best_loss:.2f}", refresh=False)
+                bar.finished_one(f"epoch {epoch}: validation {validation['loss']:.4g}, best {self.best_loss:.4g}")
                 if fabric.is_global_zero:
                     self._checkpoint(optimizers, record)
                     to_board(board, record)
@@ -332,35 +325,38 @@ class _Run:
             for optimizer in optimizers:
                 state = optimizer.state.get(parameter, {})
                 tensors |= {f"optimizer.{name}/{key}": torch.as_tensor(value) for key, value in state.items()}
-        progress = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_loss": self.best_loss, **self.request}
-        log = self.folder / LOG
-        lines = log.read_text().splitlines()[: self.epoch - 1] if log.exists() else []
-        with written_whole(log, force=True) as temporary:
-            temporary.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
-        with written_whole(self.folder / CHECKPOINT, force=True) as temporary:
-            # All of the state is in one file, so that a kill leaves either the old checkpoint or the new one.
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, temporary, metadata={"progress": json.dumps(progress)})
+        self.log = [*self.log, json.dumps(record)]
+        progress = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "log": self.log,
+            **self.request,
+        }
+        self.folder.write(tensors, progress)
 
     def _restore(self) -> None:
-        path = self.folder / CHECKPOINT
-        try:
-            with safe_open(path, "pt") as file:
-                progress = json.loads(file.metadata()["progress"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            msg = f"{path}: the state of the interrupted training is damaged ({error}); `force=True` starts over"
-            raise TrainingError(msg) from error
+        state = self.folder.read()
+        if state is None:
+            return
+        tensors, progress = state
         for key, value in self.request.items():
             if progress.get(key) != value:
                 what = {"recipe": "other recipe", "teacher": "another teacher"}.get(key, "other data")
                 msg = f"{self.output}: the interrupted training had {what}; use the same, or `force=True` to start over"
                 raise TrainingError(msg)
-        self.generator.load_state_dict(_under(tensors, "model."))
+        try:
+            self.generator.load_state_dict(_under(tensors, "model."))
+            self.epoch, self.best_epoch, self.best_loss, self.log = (
+                progress[key] for key in ("epoch", "best_epoch", "best_loss", "log")
+            )
+        except (RuntimeError, KeyError) as error:
+            msg = f"{self.output}: the interrupted training was one of another FastV; `force=True` starts over"
+            raise TrainingError(msg) from error
         self.best = _under(tensors, "best.")
         self.average = _under(tensors, "average.")
         self.optimizer_state = _under(tensors, "optimizer.")
-        self.epoch, self.best_epoch, self.best_loss = (progress[key] for key in ("epoch", "best_epoch", "best_loss"))
+        detail(f"{self.output}: the training continues after {self.epoch} epochs")
 
     def _record(self) -> dict[str, Any]:
         """How the model was made, for its description."""
@@ -393,8 +389,10 @@ class _Run:
         model = load(self.output) if self.written else self._best_model()
         if self.fabric.is_global_zero:
             if not self.written:
-                model.save(self.output, force=self.force, files={LOG: (self.folder / LOG).read_bytes()})
-            clean_up(self.folder, self.data.files if self.drawn else ())
+                log = "".join(f"{line}\n" for line in self.log)
+                model.save(self.output, force=self.force, files={LOG: log.encode()})
+            self.data.close()  # showers of a teacher are in the folder
+            self.folder.remove()
         self.fabric.barrier()
         return model
 
@@ -403,6 +401,7 @@ class _Run:
         self.generator.cpu().float().eval()
         if self.teacher is not None:
             self.teacher.generator.cpu().float()
+        _seed(self.how.seed, 1)  # whether the training was resumed must not matter
         with degenerate_named(self.recipe.family):
             self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
         description = ModelDescription(

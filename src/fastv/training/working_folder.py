@@ -2,68 +2,202 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Self
 
-from fastv.errors import OutputError
-from fastv.showers import ShowersFile
-from fastv.storage.output import check_free, readable_os_errors
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fastv.errors import OutputError, TrainingError
+from fastv.progress import say
+from fastv.storage.output import check_free, flush_to_disk, readable_os_errors
+from fastv.storage.unfinished import UnfinishedFolder, is_ours, resumable
 
 LOG = "training.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+"""The state after the last epoch, and the one before it, which serves if the last one is damaged."""
+
+SHOWERS, SHOWERS_NOTE = "showers.h5", "showers.json"
+"""Showers that a teacher generated for its student, and how, with their checksum."""
 
 
-def free_output(output: str | Path, *, force: bool, resume: bool) -> Path:
-    """Refuse an existing output, or an interrupted training that would be lost, before any work is done.
+class WorkingFolder:
+    """The state of an unfinished training, in ``.<output>.training``; only one training at a time uses an output.
 
-    With ``resume`` the output may exist if an interrupted training left its state: it may have been killed after its
-    model was complete. Whether it is the same training is checked when the state is read.
+    An existing output, or an interrupted training that would be lost, is refused before any work is done. With
+    ``resume`` the output may exist if an interrupted training left its state: it may have been killed after its model
+    was complete. Whether it is the same training is checked when the state is read.
 
     Args:
         output: the model directory.
         force: replace an existing output and discard an interrupted training.
         resume: continue an interrupted training.
-
-    Returns:
-        The path to write, with a symbolic link resolved.
+        first: whether this is the first of several processes of one training; the others change nothing.
 
     Raises:
-        OutputError: the output exists, or an interrupted training would be lost.
+        OutputError: the output exists, an interrupted training would be lost, another program is training this output,
+            or the folder is not FastV's.
     """
-    left = (_folder_of(Path(output)) / CHECKPOINT).exists()
-    free = check_free(output, force=force or (resume and left))
-    if left and not (resume or force):
-        msg = f"{output}: there is an interrupted training; `resume=True` continues it, `force=True` starts over"
-        raise OutputError(msg)
-    return free
+
+    def __init__(self, output: str | Path, *, force: bool, resume: bool, first: bool = True) -> None:
+        self._resume = resume
+        self._folder: UnfinishedFolder | None = None
+        self.path = resumable(output, "training")
+        left = is_ours(self.path)
+        self.output = check_free(output, force=force or (resume and left), kind="model")
+        if not first:
+            return
+        with readable_os_errors(self.output):
+            self._folder = UnfinishedFolder(self.path, self.output)
+            try:
+                if self.has_state() and not (resume or force):
+                    msg = (
+                        f"{self.output}: there is an interrupted training; `resume=True` continues it, "
+                        "`force=True` starts over"
+                    )
+                    raise OutputError(msg)
+                if not self.has_state():
+                    # Another training may have finished since.
+                    check_free(output, force=force, kind="model")
+            except BaseException:
+                self.close()
+                raise
+
+    def has_state(self) -> bool:
+        """Whether the folder has the state of a training."""
+        return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
+
+    def begin(self) -> None:
+        """Empty the folder, unless the training is resumed."""
+        if self._folder is not None and not self._resume:
+            with readable_os_errors(self.output):
+                self._folder.empty()
+        self._resume = True
+
+    def write(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Write the state after an epoch, in one file with its checksum; the one before is kept.
+
+        Args:
+            tensors: all tensors of the state.
+            progress: JSON data; ``log`` is the list of the lines of the log, which are also written to a file of their
+                own for those who want to follow.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(progress)
+        content = save(contiguous, metadata={"progress": text, "checksum": _checksum(contiguous, text)})
+        with readable_os_errors(self.output):
+            self._put(LOG, "".join(f"{line}\n" for line in progress["log"]).encode())
+            self._put(CHECKPOINT, content, aside=PREVIOUS)
+
+    def _put(self, name: str, content: bytes, aside: str | None = None) -> None:
+        path, temporary = self.path / name, self.path / f"{name}.part"
+        try:
+            temporary.write_bytes(content)
+            flush_to_disk(temporary)
+            if aside is not None and path.exists():
+                path.replace(path.with_name(aside))
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last state that is whole; None if there is none at all.
+
+        Raises:
+            TrainingError: each state is damaged.
+        """
+        problems: list[str] = []
+        for name in (CHECKPOINT, PREVIOUS):
+            path = self.path / name
+            if not path.exists():
+                continue
+            try:
+                state = _read(path)
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError, MemoryError) as error:
+                problems.append(f"{path}: the state of the interrupted training is damaged ({error})")
+                continue
+            if problems:
+                say(f"{problems[0]}; that of the epoch before is used")
+                if self._folder is not None:
+                    # It must not take the place of the good one.
+                    (self.path / CHECKPOINT).unlink()
+            return state
+        if problems:
+            msg = f"{problems[0]}; `force=True` starts over"
+            raise TrainingError(msg)
+        return None
+
+    @property
+    def showers(self) -> Path:
+        """The file for showers that are generated for this training only."""
+        return self.path / SHOWERS
+
+    def has_showers(self, request: Mapping[str, Any]) -> bool:
+        """Whether an interrupted training has generated all showers of this request; a damaged file is removed."""
+        try:
+            told = json.loads((self.path / SHOWERS_NOTE).read_text())
+            if told == {"request": request, "sha256": _sha256(self.showers)}:
+                return True
+        except (OSError, ValueError, RecursionError):
+            pass
+        self.showers.unlink(missing_ok=True)
+        return False
+
+    def note_showers(self, request: Mapping[str, Any]) -> None:
+        """Note that all showers of a request have been generated."""
+        note = json.dumps({"request": request, "sha256": _sha256(self.showers)})
+        with readable_os_errors(self.output):
+            self._put(SHOWERS_NOTE, note.encode())
+
+    def remove(self) -> None:
+        """Remove the folder; the state last, as it tells the next run that all is done."""
+        if self._folder is not None:
+            with readable_os_errors(self.output):
+                self._folder.remove(last=(CHECKPOINT,))
+
+    def close(self) -> None:
+        """Release the output; the state is kept for a later ``resume``."""
+        if self._folder is not None:
+            self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _folder_of(output: Path) -> Path:
-    output = output.resolve() if output.is_symlink() else output
-    return output.with_name(f".{output.name}.training")
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as file:
+        told = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    if told["checksum"] != _checksum(tensors, told["progress"]):
+        msg = "its checksum is wrong"
+        raise ValueError(msg)
+    return tensors, json.loads(told["progress"])
 
 
-def working_folder(output: Path, *, resume: bool) -> Path:
-    """Create the folder for the state of a training; it is emptied unless ``resume``.
-
-    Raises:
-        OutputError: the folder cannot be created.
-    """
-    folder = _folder_of(output)
-    if folder.exists() and not resume:
-        shutil.rmtree(folder)
-    with readable_os_errors(folder):
-        folder.mkdir(exist_ok=True)
-    return folder
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Checksum of contiguous tensors on the CPU and of the text that is stored with them."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def clean_up(folder: Path, drawn: Sequence[ShowersFile]) -> None:
-    """Remove the working folder and generated showers; the state last, as it tells the next run that all is done."""
-    for file in drawn:
-        file.close()
-        file.path.unlink()
-    for left in folder.iterdir():
-        if left.name != CHECKPOINT:
-            left.unlink()
-    shutil.rmtree(folder)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

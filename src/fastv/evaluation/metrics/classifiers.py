@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from fastv.errors import FileFormatError, SettingsError, TooFewShowersError
 from fastv.evaluation.metrics.classifier_networks import ConvolutionalClassifier, DenseClassifier
@@ -34,6 +32,7 @@ from fastv.evaluation.metrics.classifier_records import (
 )
 from fastv.evaluation.statistics.auc import area_under_curve, chance_of_separation
 from fastv.evaluation.statistics.measured import Measured
+from fastv.progress import Bar
 from fastv.storage.output import written_whole
 
 F32 = NDArray[np.float32]
@@ -102,7 +101,7 @@ def classify(
     done = [] if kept is None else kept.trainings[: settings.trainings]
     samples = torch.from_numpy(a), torch.from_numpy(b)
     total = settings.trainings * settings.epochs
-    with tqdm(total=total, desc=NAMES[kind], unit="epoch", disable=None, leave=False) as bar:
+    with Bar(total=total, desc=NAMES[kind], unit="epoch", leave=False) as bar:
         bar.update(len(done) * settings.epochs)
         for seed in range(settings.seed + len(done), settings.seed + settings.trainings):
             done.append(_train(kind, samples, settings, seed, mesh, device, bar))
@@ -208,7 +207,7 @@ def _train(
     seed: int,
     mesh: tuple[int, int, int] | None,
     device: torch.device,
-    bar: tqdm[NoReturn],
+    bar: Bar,
 ) -> ClassifierTraining:
     started = time.perf_counter()
     train, test, validation = _split(samples, seed, device)

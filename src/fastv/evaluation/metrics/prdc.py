@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from tqdm import tqdm
 
 from fastv.errors import TooFewShowersError
 from fastv.evaluation.statistics.chance import Chance, judge_by_chance, shuffled_labels
 from fastv.evaluation.statistics.measured import Measured, mean
 from fastv.evaluation.threads import each_in_threads
+from fastv.progress import Bar
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -114,7 +113,7 @@ def prdc(
     pool = _Pool(reference, generated)
     lists = _Nearest(n + m, _list_length(n, m, k) if relabellings else k + _SPARE)
     total = math.comb(len(pool.tiles) + 1, 2)
-    with tqdm(total=total, desc="precision and recall", disable=None, leave=False) as bar:
+    with Bar(total=total, desc="precision and recall", leave=False) as bar:
         _fill_own(pool, lists, threads, bar)
         radii = _exact_radii(pool, lists, k, threads)
         times_held, holds = _hold(pool, lists if relabellings else None, radii, threads, bar)
@@ -259,7 +258,7 @@ def _found(lists: _Nearest, rows: slice, others: slice, distances: F32) -> _Foun
     return found
 
 
-def _fill_own(pool: _Pool, lists: _Nearest, threads: int | None, bar: tqdm[NoReturn]) -> None:
+def _fill_own(pool: _Pool, lists: _Nearest, threads: int | None, bar: Bar) -> None:
     """Find the nearest neighbours of every shower in its own sample."""
 
     def work(pair: tuple[slice, slice]) -> _Found:
@@ -315,7 +314,7 @@ class _Balls:
 
 
 def _hold(
-    pool: _Pool, lists: _Nearest | None, radii: F64, threads: int | None, bar: tqdm[NoReturn]
+    pool: _Pool, lists: _Nearest | None, radii: F64, threads: int | None, bar: Bar
 ) -> tuple[I64, NDArray[np.bool_]]:
     """Number of balls of the other sample that contain each shower (P,), and whether its own ball contains any (P,).
 

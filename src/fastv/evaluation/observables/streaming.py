@@ -13,12 +13,12 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fastv.conditions.record import Conditions, checked
 from fastv.conditions.table import CONDITIONS
 from fastv.errors import FileFormatError
 from fastv.evaluation.threads import each_in_threads
+from fastv.progress import Bar
 from fastv.showers import Showers, ShowersFile, joined
 from fastv.showers.checks import first_bad_voxel
 
@@ -147,7 +147,7 @@ class Reading:
                 _refuse_damaged(batch, where)
             return batch, [collector.look(batch) for collector in collectors]
 
-        with tqdm(total=len(self.source), desc=self._label, unit="shower", disable=None, leave=False) as progress:
+        with Bar(total=len(self.source), desc=self._label, unit="shower", leave=False) as progress:
 
             def keep(found: tuple[UncheckedBatch, list[Any]]) -> None:
                 batch, parts = found

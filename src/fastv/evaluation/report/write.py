@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from tqdm import tqdm
 
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.evaluation.observables.observe import Source
@@ -20,6 +19,7 @@ from fastv.evaluation.report.markdown import markdown
 from fastv.evaluation.report.page import Block, DrawnPlot, Section, render
 from fastv.evaluation.report.published import data_set_of, published
 from fastv.evaluation.result import Evaluation
+from fastv.progress import Bar
 from fastv.storage.output import written_whole
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write_report(
     several = isinstance(evaluation, Mapping)
     named = dict(evaluation) if isinstance(evaluation, Mapping) else {"": evaluation}
     data = {name: one.as_dict() for name, one in named.items()}
-    with written_whole(directory, force=force) as temporary:
+    with written_whole(directory, force=force, kind="report") as temporary:
         samples = []
         for name, one in named.items():
             folder = temporary / "plots" / _folder(name)
@@ -141,7 +141,7 @@ def draw_plots(evaluations: Mapping[str, Evaluation], plots: Sequence[Plot] | No
     from fastv.evaluation.report.plots import PLOTS
     from fastv.evaluation.report.style import png
 
-    progress = tqdm(PLOTS if plots is None else plots, desc="plots", unit="plot", disable=None, leave=False)
+    progress = Bar(PLOTS if plots is None else plots, desc="plots", unit="plot", leave=False)
     return [DrawnPlot(each.name, each.title, each.caption, png(each.draw(evaluations)), each.wide) for each in progress]
 
 
