@@ -11,26 +11,26 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
-from torch.nn.modules.module import register_module_module_registration_hook
 
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import FastVError, ModelError, SettingsError
+from fastv.errors import FastVError, ModelError
 from fastv.generation import Asked, Request, generate, generate_file, resolve
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
+from fastv.models.memory import limited
 from fastv.records import first_problem, shortened
 from fastv.showers import Showers
 from fastv.storage.documents import DocumentError, parse_json, read_text
 from fastv.storage.output import written_whole
-from fastv.storage.tensors import TensorLayout, check_layout, layout_of, read_layout, read_tensors
+from fastv.storage.tensors import check_layout, layout_of, read_layout, read_tensors
 
+_SLACK = 2**24
+"""Numbers that a network may have beyond four times those of its weights: tables that follow from its settings."""
 FORMAT_VERSION = 2
 """Version 2 describes the detector's material as a stack; version 1 is still read."""
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
-_MOST_PARTS_PER_TENSOR = 20
-"""Modules per tensor of a network; those of this package have fewer than five."""
 
 
 class ModelDescription(BaseModel):
@@ -289,8 +289,8 @@ def load(name: str | Path) -> Model:
         raise ModelError(msg)
     try:
         came, _ = read_layout(weights)
-        check_layout(came, _expected(path / DESCRIPTION, description, len(came)))
-        # All that follows is as large as the file is.
+        generator = _built(path / DESCRIPTION, description, weights.stat().st_size, len(came))
+        check_layout(came, layout_of(generator.state_dict()))
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != description.weights_sha256:
@@ -305,37 +305,19 @@ def load(name: str | Path) -> Model:
     except (DocumentError, OSError) as error:
         msg = f"{weights}: {error}"
         raise ModelError(msg) from error
-    generator = _built(path / DESCRIPTION, description)
     generator.load_state_dict(state)
     return Model(generator, description, path.absolute().name)
 
 
-def _expected(path: Path, description: ModelDescription, tensors: int) -> dict[str, TensorLayout]:
-    """The layout that the settings imply, without memory for it; a network of far more parts than tensors is refused.
+def _built(path: Path, description: ModelDescription, file_bytes: int, tensors: int) -> Generator:
+    """The untrained generator of a description, if it is not far larger than its weights.
 
     Raises:
-        ModelError: the settings give no network.
+        ModelError: the settings give no network, or one that the weights cannot fill.
     """
-    left = _MOST_PARTS_PER_TENSOR * (tensors + 100)
-
-    def count(*_: object) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            msg = f"the network of the settings has far more parts than the {tensors} tensors in {WEIGHTS}"
-            raise SettingsError(msg)
-
-    counting = register_module_module_registration_hook(count)
     try:
-        with torch.device("meta"):
-            return layout_of(_built(path, description).state_dict())
-    finally:
-        counting.remove()
-
-
-def _built(path: Path, description: ModelDescription) -> Generator:
-    try:
-        return build(description.family, description.settings, description.detector, description.domain)
+        with limited(file_bytes + _SLACK, 2 * tensors + 100):
+            return build(description.family, description.settings, description.detector, description.domain)
     except FastVError as error:
         msg = f"{path}: {error}"
         raise ModelError(msg) from error

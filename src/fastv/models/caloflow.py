@@ -134,7 +134,7 @@ class CaloFlow(Generator):
         )
         self.told = LayerContext(self.n_layers, self.cells, self.scaler.size, s.context)
         # Rings from the inside: of voxel (alpha, r) this is the place in the order.
-        order = torch.arange(self.cells, device="cpu").view(rings, alpha).T.flatten()
+        order = torch.arange(self.cells).view(rings, alpha).T.flatten()
         self.voxels = SplineFlow(
             self.cells,
             s.context,

@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
@@ -96,14 +95,12 @@ class AutoregressiveSpline(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.features, self.side = size, features, side
-        # What follows from the order is computed even if the module is built without memory, on the device 'meta'.
-        order = torch.arange(size, device="cpu") if order is None else order
+        order = torch.arange(size) if order is None else order
         turns = torch.div(order, math.ceil(size / min(passes or size, size)), rounding_mode="floor")
         self.passes = int(turns.max()) + 1
         self.groups = [(turns == turn).nonzero()[:, 0].tolist() for turn in range(self.passes)]
-        self._back = np.argsort([i for group in self.groups for i in group]).tolist()
+        self._back = torch.argsort(torch.tensor([i for group in self.groups for i in group])).tolist()
         # A hidden unit of turn t depends on the numbers of turns up to t; one of turn -1 on the context only.
-        turns = turns.to(torch.get_default_device())
         seen = torch.cat([turns, turns.new_full((context,), -1)])
         layers = []
         for width in hidden:
@@ -205,7 +202,7 @@ class SplineFlow(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.direction = size, direction
-        forwards = torch.arange(size, device="cpu") if order is None else order
+        forwards = torch.arange(size) if order is None else order
         self.steps = nn.ModuleList(
             AutoregressiveSpline(
                 size, context, order=size - 1 - forwards if i % 2 else forwards, side=direction, **options

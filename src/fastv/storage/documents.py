@@ -203,20 +203,18 @@ def _too_deep() -> DocumentError:
 
 def _check(value: Any) -> None:
     """Refuse what Python reads and then fails on: depth, numbers of thousands of digits, half of a surrogate pair."""
-    level = [value]
+    level = [[value]]
     for _ in range(MOST_DEPTH + 1):
         inner: list[Any] = []
         for each in level:
-            if isinstance(each, dict):
-                inner += each.keys()
-                inner += each.values()
-            elif isinstance(each, list | tuple | set):
-                inner += each
-            elif isinstance(each, str):
-                _check_text(each)
-            elif isinstance(each, int) and abs(each) > _LARGEST_INTEGER:
-                msg = "a number in it has more than 100 digits"
-                raise DocumentError(msg)
+            for item in (*each.keys(), *each.values()) if isinstance(each, dict) else each:
+                if isinstance(item, dict | list | tuple | set):
+                    inner.append(item)
+                elif isinstance(item, str):
+                    _check_text(item)
+                elif isinstance(item, int) and abs(item) > _LARGEST_INTEGER:
+                    msg = "a number in it has more than 100 digits"
+                    raise DocumentError(msg)
         if not inner:
             return
         level = inner

@@ -11,6 +11,7 @@ from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.models import constructed
 from fastv.models.contract import Domain, Generator, GeneratorSettings
+from fastv.models.memory import limited
 from fastv.records import one_line
 from fastv.training.recipe import TrainingSettings
 
@@ -64,18 +65,17 @@ def untrained(kind: type[Generator], settings: GeneratorSettings, detector: Dete
     Raises:
         SettingsError: the settings contradict each other or the detector, or ask for more memory than the machine has.
     """
-    # On this device nothing takes memory, and nothing is drawn from the random numbers.
-    with torch.device("meta"):
-        state = constructed(kind, settings, detector, domain).state_dict()
-    needed = _COPIES * sum(tensor.nbytes for tensor in state.values())
     memory = _memory()
-    if memory is not None and needed > memory:
-        msg = (
-            f"the settings ask for a network of {needed / _COPIES / 1e9:.3g} GB; training it takes {needed / 1e9:.3g} "
-            f"GB, and this machine has {memory / 1e9:.3g} GB of memory"
-        )
-        raise SettingsError(msg)
-    return constructed(kind, settings, detector, domain)
+    if memory is None:
+        return constructed(kind, settings, detector, domain)
+    try:
+        with limited(memory // (_COPIES * 4)):
+            return constructed(kind, settings, detector, domain)
+    except SettingsError as error:
+        if "numbers" not in str(error):
+            raise
+        msg = f"{error}, too many to train in the {memory / 1e9:.3g} GB of memory of this machine; take smaller ones"
+        raise SettingsError(msg) from error
 
 
 def _memory() -> int | None:

@@ -256,7 +256,7 @@ class QuantileMap(nn.Module):
         super().__init__()
         inner = torch.linspace(-reach, reach, n_knots)
         knots = torch.cat([inner[:1] - 1.5, inner, inner[-1:] + 1.5])
-        self._one_sigma = [1 + round((score + reach) / (2 * reach) * (n_knots - 1)) for score in (-1.0, 1.0)]
+        self._one_sigma = [int(torch.argmin((knots - score).abs())) for score in (-1.0, 1.0)]
         self.register_buffer("knots", knots, persistent=False)
         self.register_buffer("quantiles", knots.repeat(columns, 1))
 
