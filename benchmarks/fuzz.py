@@ -39,7 +39,8 @@ import numpy as np
 import onnx
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from fastv.bench import bench
 from fastv.detector.detector import Detector
@@ -56,6 +57,7 @@ from fastv.simulation.tracks import Tracks
 from fastv.summary import summarise
 from fastv.training.loop import train
 from fastv.training.recipe import load_recipe
+from fastv.training.working_folder import _checksum
 
 MOST_SECONDS = 10.0
 MOST_BYTES = 10**9
@@ -362,7 +364,8 @@ def mutate_tensors(path: Path, rng: Random) -> None:
     if rng.random() < 0.3 and "__metadata__" in header:
         inside = header["__metadata__"]
         for key in list(inside):
-            inside[key] = mutated_json(inside[key], rng).decode("utf-8", "replace")
+            change = mutated_json if inside[key].startswith("{") else mutated_bytes
+            inside[key] = change(inside[key].encode(), rng).decode("utf-8", "replace")
     else:
         header = mutated_value(header, rng)
     text = json.dumps(header).encode("utf-8", "surrogatepass")
@@ -619,7 +622,14 @@ class _StoppedError(Exception):
 def mutate_checkpoint(folder: Path, rng: Random) -> None:
     """Mutate the state of an interrupted training."""
     states = sorted(folder.rglob("*.safetensors"))
-    mutate_tensors(states[rng.integers(len(states))], rng)
+    path = states[rng.integers(len(states))]
+    mutate_tensors(path, rng)
+    if rng.random() < 0.5:
+        # With the checksum made right, so that the reader gets further.
+        with contextlib.suppress(Exception), safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            progress = file.metadata()["progress"]
+            save_file(tensors, path, {"progress": progress, "checksum": _checksum(tensors, progress)})
 
 
 def _train(folder: Path, *, resume: bool) -> None:
@@ -809,7 +819,9 @@ def _work(
     quiet = os.open(os.devnull, os.O_RDWR)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    sys.stdout = sys.stderr = open(quiet, "w")  # noqa: PTH123, SIM115  (a descriptor, until the process ends)
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # the threads of the parent are not there
     limit = _memory("VmSize") + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for case in cases:
