@@ -626,6 +626,7 @@ def mutate_checkpoint(folder: Path, rng: Random) -> None:
     mutate_tensors(path, rng)
     if rng.random() < 0.5:
         # With the checksum made right, so that the reader gets further.
+        (folder / "forged").touch()
         with contextlib.suppress(Exception), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
             progress = file.metadata()["progress"]
@@ -638,8 +639,10 @@ def _train(folder: Path, *, resume: bool) -> None:
 
 
 def train_on(folder: Path) -> bool:
-    """Resume the training; whether it ends with the weights of an undisturbed one."""
+    """Resume the training; whether it ends with the weights of an undisturbed one, unless its state was forged."""
     _train(folder, resume=True)
+    if (folder / "forged").exists():
+        return True
     with np.load(folder / "expected.npz") as expected:
         weights = load_file(folder / "model" / WEIGHTS)
         return set(expected) == set(weights) and all(np.array_equal(expected[k], v) for k, v in weights.items())

@@ -12,6 +12,45 @@ from torch import Tensor
 from fastv.models.contract import Batch, Generator
 from fastv.showers import Showers
 
+FLOW: dict[str, Any] = {
+    "network": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
+    "layer_hidden": [64],
+    "layer_steps": 2,
+}
+GAME: dict[str, Any] = {
+    "network": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
+    "critic": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
+    "layer_hidden": [32],
+    "layer_critic": [32],
+    "head": [32],
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
+    "caloflow": {
+        "hidden": [24],
+        "features": 4,
+        "layer_transforms": 1,
+        "layer_hidden": [24],
+        "head": 12,
+        "pieces": 4,
+        "context": 16,
+        # Voxels in two groups: one by one they would take a pass each.
+        "passes": 2,
+        "layers_a_step": 10,
+    },
+    "calogan": GAME,
+    "diffusion": {**FLOW, "solver": "heun", "steps": 3},
+    "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
+    "flow-matching": {**FLOW, "steps": 2},
+    "gan": GAME,
+    "library": {"size": 40, "neighbours": 5},
+    "mean-flow": {**FLOW, "steps": 2},
+    "pca": {"components": 20, "density": "kernel", "kernels": 50},
+    "vae": {"hidden": [24, 12], "latent": 4},
+    "wgan": GAME,
+}
+"""Settings that keep the tests quick; a family that is not named here is tested with its defaults."""
+
 
 def assert_same(first: Showers, second: Showers) -> None:
     """Equal detectors and columns, up to the float32 of a file."""

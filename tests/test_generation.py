@@ -136,6 +136,32 @@ class TestMemory:
         energies = np.array([2e3, 5e5, 7e4])
         np.testing.assert_array_equal(model.generate(energy=energies).incident_energies, energies)
 
+    def test_values_of_showers_come_in_any_form(self, model: Model, tmp_path: Path) -> None:
+        energies = np.array([2e3, 5e5, 7e4])
+        expected = model.generate(energy=energies, seed=4)
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["incident_energies"] = energies[:, None]
+            data = file["incident_energies"]
+            forms = [energies[:, None], energies.tolist(), tuple(energies), ["2GeV", 5e5, "70 GeV"], data, data[:]]
+            for form in forms:
+                assert_equal(expected, model.generate(energy=form, seed=4))
+                assert_equal(expected, model.generate(energy=form, n=3, seed=4))
+
+    @pytest.mark.parametrize(
+        ("energy", "n", "words"),
+        [
+            ([1e4, 2e4], 3, "energy has 2 values for 3 showers; give one number or 3, or leave `n` out"),
+            (np.full((2, 2), 1e4), None, "how many showers"),
+            (np.full((2, 2), 1e4), 2, r"energy has the shape \(2, 2\) for 2 showers"),
+            ([], None, "at least 1, got an empty array"),
+            (["1-2GeV"], None, "energy '1-2GeV' in a list must be one value, not a list or a range"),
+            ([{}], None, "energy must be numbers or a text with its unit, got list"),
+        ],
+    )
+    def test_values_that_do_not_fit(self, model: Model, energy: Any, n: int | None, words: str) -> None:
+        with pytest.raises(SettingsError, match=words):
+            model.generate(energy=energy, n=n)
+
     def test_energies_count(self, model: Model) -> None:
         low, high = (model.generate(energy=energy, n=20).energies.sum() for energy in (1e3, 1e6))
         assert high > 100 * low
@@ -208,13 +234,25 @@ class TestLike:
         model.generate(like=tmp_path / "like.h5")
         assert len(opened) == 1
 
-    def test_a_file_of_another_mesh_tells_its_own(self, model: Model, tiny_detector: Detector, tmp_path: Path) -> None:
+    def test_another_detector_is_refused_or_asked_for(
+        self, model: Model, tiny_detector: Detector, tmp_path: Path
+    ) -> None:
         mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
         other = tiny_detector.model_copy(update={"name": "other", "mesh": mesh})
         Showers(np.array([5e4, 6e4]), np.zeros((2, 12), np.float32), other).write(tmp_path / "other.h5")
-        made = model.generate(like=tmp_path / "other.h5")
+        with pytest.raises(DomainError, match="of the detector 'other', but the model generates those of 'tiny'"):
+            model.generate(like=tmp_path / "other.h5")
+        made = model.generate(like=tmp_path / "other.h5", extrapolate=True)
         assert made.incident_energies.tolist() == [5e4, 6e4]
         assert made.detector == tiny_detector
+
+    def test_inclined_showers_are_refused_by_a_model_of_normal_incidence(
+        self, model: Model, make_showers: Callable[..., Showers]
+    ) -> None:
+        inclined = make_showers(3, theta=np.radians([45.0, 80.0, 90.0]))
+        with pytest.raises(DomainError, match="theta = 45 to 90 deg; the model was trained at normal incidence"):
+            model.generate(like=inclined)
+        assert len(model.generate(like=make_showers(3, theta=np.full(3, np.pi / 2)))) == 3
 
     def test_bad_requests(self, model: Model, make_showers: Make, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="give either the conditions .* or `like=...`, not both"):
@@ -242,8 +280,8 @@ class TestRefused:
             ({"energy": -1.0, "n": 5}, r"energy must be finite and above zero, got -1\.0"),
             ({"energy": 0.0, "n": 5}, "above zero"),
             ({"energy": float("nan"), "n": 5}, "energy must be finite"),
-            ({"energy": np.array([5e4, 6e4]), "n": 3}, r"energy has shape \(2,\); give one number or 3"),
-            ({"energy": np.full((3, 1), 5e4), "n": 3}, r"energy has shape \(3, 1\)"),
+            ({"energy": np.array([5e4, 6e4]), "n": 3}, "energy has 2 values for 3 showers; give one number or 3"),
+            ({"energy": np.full((3, 2), 5e4), "n": 3}, r"energy has the shape \(3, 2\)"),
             ({"energy": 5e4, "n": 5, "theta": 1.0}, "not conditional on theta; leave it out"),
             ({"energy": 5e4, "n": 5, "enrgy": 1.0}, "unknown condition 'enrgy'; known: energy, theta, phi"),
             ({"energy": 5e4, "n": 5, "theta": float("nan")}, "theta must be from 0 to 3.142 rad, got nan"),

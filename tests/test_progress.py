@@ -30,9 +30,9 @@ def test_a_line_a_minute(clock: list[float], capsys: pytest.CaptureFixture[str])
     count(clock)
     assert capsys.readouterr() == (
         "",
-        "generating: 3 of 10 shower, 30 %, 1:00, about 2:20 left\n"
-        "generating: 6 of 10 shower, 60 %, 2:00, about 1:20 left\n"
-        "generating: 9 of 10 shower, 90 %, 3:00, about 0:20 left\n",
+        "generating: 3 of 10 showers, 30 %, 1:00, about 2:20 left\n"
+        "generating: 6 of 10 showers, 60 %, 2:00, about 1:20 left\n"
+        "generating: 9 of 10 showers, 90 %, 3:00, about 0:20 left\n",
     )
 
 
@@ -40,7 +40,7 @@ def test_work_of_an_earlier_run_does_not_speed_up_the_rest(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     count(clock, seconds=3600.0, initial=8)
-    assert capsys.readouterr().err.splitlines()[0] == "generating: 9 of 10 shower, 90 %, 1:00:00, about 1:00:00 left"
+    assert capsys.readouterr().err.splitlines()[0] == "generating: 9 of 10 showers, 90 %, 1:00:00, about 1:00:00 left"
 
 
 def test_short_work_says_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,13 +72,13 @@ def test_the_last_result_is_told_with_the_next_line(clock: list[float], capsys: 
         assert capsys.readouterr().err == ""
         clock[0] = 61
         bar.update()
-    assert capsys.readouterr().err == "training: 2 of 4 step, 50 %, 1:01, about 1:01 left; epoch 0: validation 12.5\n"
+    assert capsys.readouterr().err == "training: 2 of 4 steps, 50 %, 1:01, about 1:01 left; epoch 0: validation 12.5\n"
 
 
 def test_iteration_counts(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     for _ in Bar("abc", desc="plots", unit="plot"):
         clock[0] += 70
-    assert capsys.readouterr().err.splitlines()[-1] == "plots: 3 of 3 plot, 100 %, 3:30, about 0:00 left"
+    assert capsys.readouterr().err.splitlines()[-1] == "plots: 3 of 3 plots, 100 %, 3:30, about 0:00 left"
 
 
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:

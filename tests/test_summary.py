@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -209,3 +210,19 @@ def test_an_irregular_mesh(tmp_path: Path) -> None:
     assert (summary.shape, summary.layers, summary.voxels) == (None, 2, 9)
     assert summary.highest_voxel.layer == 1
     assert dict(summary.rows())["threshold"] == "none"
+
+
+def test_incident_energies_in_gev_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:50]
+    replace(showers, incident_energies=showers.incident_energies / 1000).write(tmp_path / "gev.h5")
+    summary = summarise_file(tmp_path / "gev.h5")
+    assert summary.doubt is not None
+    assert "incident energies seem to be in GeV rather than MeV" in summary.doubt
+    print_summary(summary)
+    assert "please check" in capsys.readouterr().out
+    # A shower in a thousand of any size changes nothing, nor do empty ones.
+    showers.energies[0] *= 1e6
+    showers.energies[10:] = 0
+    showers.write(tmp_path / "wild.h5")
+    assert summarise_file(tmp_path / "wild.h5").doubt is None

@@ -49,3 +49,15 @@ class SimulationError(FastVError):
 
 class TooFewShowersError(FastVError):
     """A sample has too few showers for the requested quantity."""
+
+
+class FastVWarning(UserWarning):
+    """Base class of warnings about a user's data, which the command line prints in one line."""
+
+
+class UnitsWarning(FastVWarning):
+    """Energies of a file seem to be in another unit."""
+
+
+class TrainingDataWarning(FastVWarning):
+    """Some showers are left out of a training, or are not rotated."""

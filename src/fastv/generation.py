@@ -6,7 +6,7 @@ the number of the block, so runs are reproducible, even if they were interrupted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,16 @@ from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
 from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
-from fastv.errors import ModelError, SettingsError
-from fastv.models.contract import Generator
+from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
 
-Asked = float | str | Values | NDArray[np.float64]
-"""A requested condition: one number, a text with its unit, fixed values or a range, or an array (N,)."""
+Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
+"""A requested condition: one number, a text with its unit, fixed values or a range, or a value for each shower.
+
+The values of the showers are an array (N,) or (N, 1), a list, or a data set of h5py.
+"""
 
 _BATCH_ROWS = 100
 """Showers per call of the generator: few enough for the processor's cache."""
@@ -120,7 +123,7 @@ def resolve(
 
     Args:
         generator: the generator, whose conditions, domain and detector are used.
-        n: number of showers; may be omitted with an array or with ``like``.
+        n: number of showers; may be omitted with a list, an array or ``like``.
         like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
         seed: seed of drawn conditions and of the noise.
         extrapolate: allow conditions outside the domain.
@@ -154,6 +157,8 @@ def resolve(
     else:
         conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
+    if like is not None:
+        _check_like(generator, conditions, origin["like"], extrapolate=extrapolate)
     # A generator that is not conditional on the particle generates the one it was trained on.
     if "particle" not in needed:
         code = PDG_CODES.get(domain.particles[0]) if len(domain.particles) == 1 else None
@@ -187,6 +192,37 @@ def _like(generator: Generator, like: str | Path | Showers, n: int | None) -> tu
     return conditions[pick], {"like": name, "mean_energy": float(conditions.energy.mean()), "n": len(pick)}
 
 
+def _check_like(generator: Generator, conditions: Conditions, name: str, *, extrapolate: bool) -> None:
+    """Refuse conditions of other showers that the generator would ignore: their labels would be wrong.
+
+    Raises:
+        DomainError: the showers are inclined or of another detector, and those of the generator are not.
+    """
+    if extrapolate:
+        return
+    detectors, theta = conditions.get("detector"), conditions.get("theta")
+    if detectors is not None and (others := detectors[detectors != generator.detector.name]).size:
+        own = generator.detector.name
+        msg = (
+            f"{name}: showers of the detector {str(others[0])!r}, but the model generates those of {own!r}; "
+            "use others, or pass `extrapolate=True` to take their conditions nevertheless"
+        )
+        raise DomainError(msg)
+    if theta is None or "theta" in generator.condition_names:
+        return
+    low, high = generator.domain.theta or (np.pi / 2, np.pi / 2)
+    if theta.min() < low - NORMAL_INCIDENCE or theta.max() > high + NORMAL_INCIDENCE:
+        came = " to ".join(f"{np.degrees(x):.3g}" for x in (theta.min(), theta.max()))
+        knows = (
+            "normal incidence" if low == high == np.pi / 2 else f"{np.degrees(low):.3g} to {np.degrees(high):.3g} deg"
+        )
+        msg = (
+            f"{name}: showers inclined by theta = {came} deg; the model was trained at {knows} and takes no angle; "
+            "use other showers, or pass `extrapolate=True` to take the risk"
+        )
+        raise DomainError(msg)
+
+
 def _drawn(
     given: Mapping[str, Any], n: int | None, seed: int
 ) -> tuple[Conditions, dict[str, Any], dict[str, tuple[float, float]]]:
@@ -194,9 +230,10 @@ def _drawn(
     if "energy" not in given:
         msg = "which energy? give `energy=...` (50GeV, or 1-1000GeV), or `like=...`"
         raise SettingsError(msg)
-    energy = given["energy"]
-    if isinstance(energy, np.ndarray) and energy.ndim == 1 and n is None:
-        n = len(energy)
+    given = {name: _with_values(CONDITIONS[name], asked) for name, asked in given.items()}
+    lengths = [len(asked) for asked in given.values() if isinstance(asked, np.ndarray) and asked.ndim == 1]
+    if n is None and lengths:
+        n = lengths[0]
     if n is None:
         msg = "how many showers? give `n=...`"
         raise SettingsError(msg)
@@ -224,10 +261,40 @@ def _drawn(
     return Conditions.of(**columns), origin, ends
 
 
-def _given(condition: Condition, asked: Any, n: int) -> NDArray[np.float64]:
-    array = np.asarray(asked, dtype=np.float64)
+def _with_values(condition: Condition, asked: Any) -> Any:
+    """Values of showers in any form as an array, of one dimension if they are (N, 1); other requests as they are.
+
+    Raises:
+        SettingsError: a value is no number and no text with a unit.
+    """
+    # A tuple of PDG codes is a request to alternate between them.
+    if isinstance(asked, str | EnergySpec | AngleSpec) or (isinstance(asked, tuple) and condition.dtype == "int32"):
+        return asked
+    try:
+        if isinstance(asked, list | tuple):
+            asked = [_one(condition, each) if isinstance(each, str) else each for each in asked]
+        array = np.asarray(asked, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{condition.name} must be numbers or a text with its unit, got {type(asked).__name__} {asked!r:.60}"
+        raise SettingsError(msg) from error
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _one(condition: Condition, text: str) -> float:
+    """One value from a text."""
+    assert condition.parse is not None  # only such conditions can be asked for
+    found = condition.parse(text)
+    values = found if isinstance(found, tuple) else found.values
+    if len(values) != 1:
+        msg = f"{condition.name} {text!r} in a list must be one value, not a list or a range"
+        raise SettingsError(msg)
+    return float(values[0])
+
+
+def _given(condition: Condition, array: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     if array.ndim > 1 or (array.ndim == 1 and len(array) != n):
-        msg = f"{condition.name} has shape {array.shape}; give one number or {n}"
+        what = f"the shape {array.shape}" if array.ndim > 1 else f"{len(array)} values"
+        msg = f"{condition.name} has {what} for {n} showers; give one number or {n}, or leave `n` out"
         raise SettingsError(msg)
     if not np.isfinite(array).all() or (array < condition.low).any() or (array > condition.high).any():
         msg = f"{condition.name} must be {condition.allowed}, got {array.min()}"

@@ -116,14 +116,14 @@ class Model:
         """Generate showers into memory.
 
         Args:
-            n: number of showers; may be omitted with an array or with ``like``.
+            n: number of showers; may be omitted with a list, an array or ``like``.
             like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
             seed: the same seed gives the same showers.
             extrapolate: allow conditions outside the model's domain.
             options: settings of the family that can be changed after training, such as ``{"steps": 8}``.
-            conditions: ``energy`` in MeV: a number, an array (N,), or a text such as ``"50GeV"``, ``"10,50GeV"`` or
-                ``"1-1000GeV"`` (log-uniform). For models conditional on them, ``theta`` and ``phi`` in rad, or a text
-                such as ``"90deg"`` or ``"60-90deg"``.
+            conditions: ``energy`` in MeV: a number, a list, an array (N,) or (N, 1), or a text such as ``"50GeV"``,
+                ``"10,50GeV"`` or ``"1-1000GeV"`` (log-uniform). For models conditional on them, ``theta`` and ``phi``
+                in rad, or a text such as ``"90deg"`` or ``"60-90deg"``.
 
         Raises:
             SettingsError: conditions are missing or contradict each other, or the family has no such option.

@@ -53,10 +53,10 @@ class Bar(tqdm):  # type: ignore[type-arg]
     Takes the arguments of ``tqdm``. Counting is a safe place for an interruption, see :mod:`fastv.interruption`.
 
     Example:
-        >>> with Bar(total=3, desc="counting", unit="sheep") as bar:
+        >>> with Bar(total=3, desc="counting", unit="event") as bar:
         ...     bar.update(2)
         ...     bar.line()
-        'counting: 2 of 3 sheep, 67 %, 0:00, about 0:00 left'
+        'counting: 2 of 3 events, 67 %, 0:00, about 0:00 left'
     """
 
     def __init__(self, iterable: Any = None, *, disable: bool | None = None, **options: Any) -> None:
@@ -94,11 +94,12 @@ class Bar(tqdm):  # type: ignore[type-arg]
     def line(self) -> str:
         """How far the work is, in one line."""
         what, unit = self._what
+        unit = f"{unit}s" if unit and unit != "GeV" else unit  # tqdm counts in the singular
         what = getattr(self, "desc", None) or what  # a disabled bar of tqdm has none at first
         seconds = time.monotonic() - self._started
-        text = f"{what.removesuffix(': ')}: {self._count:.6g}"
+        text = f"{what.removesuffix(': ')}: {_number(self._count)}"
         if self._all:
-            text += f" of {self._all:.6g} {unit}".rstrip() + f", {100 * self._count / self._all:.0f} %"
+            text += f" of {_number(self._all)} {unit}".rstrip() + f", {100 * self._count / self._all:.0f} %"
         else:
             text += f" {unit}".rstrip()
         text += f", {_clock(seconds)}"
@@ -122,6 +123,10 @@ class Bar(tqdm):  # type: ignore[type-arg]
             for each in self.iterable:
                 yield each
                 self.update()
+
+
+def _number(value: float) -> str:
+    return f"{value:d}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _clock(seconds: float) -> str:

@@ -18,6 +18,7 @@ from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.showers import Showers, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 
 if TYPE_CHECKING:
     from fastv.model import ModelDescription
@@ -76,6 +77,7 @@ class FileSummary:
         incident_min, incident_max: range of the incident energies.
         spectrum: kind of the spectrum of incident energies.
         incident_values: the energies of a discrete spectrum, in increasing order.
+        doubt: what seems to be wrong with the units, or None.
         visible_fraction: total voxel energy divided by the incident energy, over all showers.
         energy_scale: factor by which visible energies were divided.
         sampling_fraction: mean visible energy over incident energy, ``visible_fraction.mean * energy_scale``.
@@ -104,6 +106,7 @@ class FileSummary:
     incident_max: float
     spectrum: Spectrum
     incident_values: tuple[float, ...]
+    doubt: str | None
     visible_fraction: Moments
     energy_scale: float
     sampling_fraction: float
@@ -133,6 +136,7 @@ class FileSummary:
             ("mesh", self.mesh),
             ("showers", f"{self.showers}" + (f", {self.empty_showers} of which empty" if self.empty_showers else "")),
             ("incident energy", self._incident_text()),
+            *([] if self.doubt is None else [("please check", f"{self.doubt}; {HOW_TO_CONVERT}")]),
             (
                 "E_tot / E_inc",
                 f"{self.visible_fraction.mean:.4f}, spread {self.visible_fraction.std:.4f}, "
@@ -209,6 +213,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             raise FileFormatError(msg)
         detector = file.detector
         fraction = _Running()
+        ratios: list[NDArray[np.float64]] = []
         conditions = {name: _Running() for name in _further_conditions()}
         extra: dict[str, _Running] = {}
         particles: dict[int, int] = {}
@@ -219,7 +224,8 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
         for batch in file.batches(max(1, _BATCH_BYTES // (4 * detector.mesh.n_voxels))):
             energies = batch.energies
             totals = energies.sum(axis=1, dtype=np.float64)
-            fraction.add(totals / batch.incident_energies)
+            ratios.append(totals / batch.incident_energies)
+            fraction.add(ratios[-1])
             empty += int(np.count_nonzero(totals == 0))
             filled = int(np.count_nonzero(energies))
             zeros += energies.size - filled
@@ -247,6 +253,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             incident_max=float(file.incident_energies.max()),
             spectrum=kind,
             incident_values=values,
+            doubt=energies_in_doubt(np.concatenate(ratios), detector.energy_scale),
             visible_fraction=fraction.moments(),
             energy_scale=detector.energy_scale,
             sampling_fraction=fraction.mean * detector.energy_scale,

@@ -48,7 +48,7 @@ def test_a_preset_is_found_from_cells_and_hint() -> None:
             "par04-siw",
             (9, 16, 45),
             "mesh",
-            "= 45 x 16 x 9 cells, in the reverse order of axes; the mesh",
+            "= 45 x 16 x 9 cells .name the order of its axes with `axes='layer,alpha,r'`.; the mesh",
         ),
         ("par05", None, "mesh", "unknown detector or mesh 'par05'"),
     ],

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import matplotlib.pyplot as plt
 import pytest
 
@@ -140,6 +141,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 file[slice(*part)].write(folder / name)
     for name in PLAIN:
         fastv.convert(folder / "ours.h5", folder / name, to_format="calochallenge", force=True)
+    with h5py.File(folder / "odd.h5") as plain, h5py.File(folder / "grid.h5", "w") as grid:
+        grid["incident_energies"] = plain["incident_energies"][:] / 1000
+        grid["showers"] = plain["showers"][:].reshape(-1, 45, 16, 9)
     shutil.copytree(model_path("par04-siw"), folder / "my-model")
     return folder
 

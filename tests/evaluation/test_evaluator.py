@@ -23,6 +23,7 @@ from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.observables.streaming import Reading
 from fastv.evaluation.physics.comparisons import compare_physics
 from fastv.evaluation.report import reproduction
+from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
 quick = partial(evaluate, quick=True)
@@ -252,3 +253,13 @@ def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other:
     *_, flag, trainings, device, widths = shlex.split(reproduction.command(replace(evaluation, options=options)))
     assert flag == "--classifiers"
     assert classifier_settings([trainings, device, widths]) == settings
+
+
+def test_incident_energies_in_gev_are_told() -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:300]
+    wrong = replace(showers, incident_energies=showers.incident_energies / 1000)
+    told = evaluate(wrong, wrong, quick=True).warnings
+    assert any(words.startswith("reference: voxel energies add up to 9") for words in told)
+    assert any(words.startswith("generated sample: voxel energies add up to 9") for words in told)
+    assert not any("add up to" in words for words in evaluate(showers, showers, quick=True).warnings)

@@ -78,8 +78,8 @@ class TestWhichFormat:
 
     def test_unknown(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "x.h5", "w") as file:
-            file["layer_0"], file["energy"] = np.zeros((5, 3, 96)), np.zeros((5, 1))
-        refused(FileFormatError, tmp_path / "x.h5", tmp_path / "y.h5", "energy (5, 1), layer_0 (5, 3, 96)", "par04-h5")
+            file["cells"], file["energy"] = np.zeros((5, 3, 96)), np.zeros((5, 1))
+        refused(FileFormatError, tmp_path / "x.h5", tmp_path / "y.h5", "cells (5, 3, 96), energy (5, 1)", "par04-h5")
         (tmp_path / "x.txt").write_text("1 2 3")
         refused(FileFormatError, tmp_path / "x.txt", tmp_path / "y.h5", "neither HDF5 nor ROOT")
         (tmp_path / "empty.h5").touch()
@@ -132,7 +132,7 @@ class TestGrids:
     def test_mesh_of_another_shape(self, par04_h5: Write, tmp_path: Path) -> None:
         words = ("2 x 3 x 4 cells", "the mesh of par04-siw has r x alpha x z = 9 x 16 x 45 cells")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", *words, mesh="par04-siw")
-        words = ("45 x 16 x 9 cells, in the reverse order of axes", "9 x 16 x 45")
+        words = ("45 x 16 x 9 cells (name the order of its axes with `axes='layer,alpha,r'`)", "9 x 16 x 45")
         refused(GeometryError, par04_h5(shape=(2, 45, 16, 9)), tmp_path / "y.h5", *words, mesh="par04-siw")
         refused(GeometryError, par04_h5(), tmp_path / "y.h5", "unknown detector", mesh="par05")
 
@@ -368,7 +368,7 @@ class TestOptions:
             ({"theta": "50,60deg"}, ("`theta` is one angle",)),
             ({"theta": 7.0}, ("`theta` must lie between",)),
             ({"theta": "90deg"}, ("contains theta", "`theta`")),
-            ({"particle": "photon"}, ("unknown particle 'photon'", "gamma")),
+            ({"particle": "photom"}, ("unknown particle 'photom'", "did you mean gamma?")),
         ],
     )
     def test_values(self, ours: Path, tmp_path: Path, options: dict[str, Any], words: tuple[str, ...]) -> None:

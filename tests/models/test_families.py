@@ -20,54 +20,14 @@ from fastv.errors import SettingsError, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
-from fastv.models.fastv import FastV, Response
 from fastv.models.two_stages import TwoStages
 from fastv.models.vae import warmup
 from fastv.showers import Showers
 from fastv.training.loop import train
 from fastv.training.recipe import recipe_of
-from helpers import batch_of, drawn
+from helpers import SMALL, batch_of, drawn
 
 Make = Callable[..., Showers]
-
-FLOW: dict[str, Any] = {
-    "network": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
-    "layer_hidden": [64],
-    "layer_steps": 2,
-}
-GAME: dict[str, Any] = {
-    "network": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
-    "critic": {"kind": "transformer", "width": 16, "blocks": 1, "heads": 2},
-    "layer_hidden": [32],
-    "layer_critic": [32],
-    "head": [32],
-}
-SMALL: dict[str, dict[str, Any]] = {
-    "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
-    "caloflow": {
-        "hidden": [24],
-        "features": 4,
-        "layer_transforms": 1,
-        "layer_hidden": [24],
-        "head": 12,
-        "pieces": 4,
-        "context": 16,
-        # Voxels in two groups: one by one they would take a pass each.
-        "passes": 2,
-        "layers_a_step": 10,
-    },
-    "calogan": GAME,
-    "diffusion": {**FLOW, "solver": "heun", "steps": 3},
-    "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
-    "flow-matching": {**FLOW, "steps": 2},
-    "gan": GAME,
-    "library": {"size": 40, "neighbours": 5},
-    "mean-flow": {**FLOW, "steps": 2},
-    "pca": {"components": 20, "density": "kernel", "kernels": 50},
-    "vae": {"hidden": [24, 12], "latent": 4},
-    "wgan": GAME,
-}
-"""Settings that keep the tests quick; a family that is not named here is tested with its defaults."""
 
 TRAINED = [name for name in FAMILIES if name not in ("library", "pca")]
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -365,34 +325,16 @@ class TestFastV:
         spread = [np.median(np.abs(values - np.median(values)) * root) for values in (visible, real)]
         assert spread[0] == pytest.approx(spread[1], rel=0.3)
 
-    def test_rare_losses_are_found_and_generated(self, real_showers: Showers) -> None:
+    def test_rare_losses_are_generated(self, real_showers: Showers) -> None:
         """3 % of the showers keep half: above 50 GeV no resolution hides it."""
         repeated = real_showers[np.tile(np.arange(len(real_showers)), 10)]
         lost = np.random.default_rng(1).random(len(repeated)) < 0.03
         planted = replace(repeated, energies=np.where(lost[:, None], 0.5, 1.0).astype(np.float32) * repeated.energies)
-        generator = untrained("fastv", planted)
-        assert isinstance(generator, FastV)
         high = planted[planted.incident_energies > 5e4]
-        visible = drawn(generator, high).double().sum(1).numpy() / high.incident_energies
-        # What is kept is exponential, and not half: losses below an eighth of the energy are a fifth of all.
-        share = float((visible < 0.87 * np.median(visible)).mean())
-        mean = float(generator.response.losses.mean)
-        assert mean == pytest.approx(np.log(2), rel=0.4)
-        assert share == pytest.approx(0.03 * np.exp(np.log(0.87) / mean), abs=4 * (0.03 / len(high)) ** 0.5)
-
-    def test_response_is_a_density(self, real_showers: Showers) -> None:
-        """Also with rare losses; what they add near the mean is not smeared by the resolution."""
-        response = Response(1).double()
-        incident = torch.full((20_001, 1), 2e5).double()
-        fraction = torch.from_numpy(real_showers.energies.sum(axis=1) / real_showers.incident_energies)[:, None]
-        response.fit(fraction.double(), torch.from_numpy(real_showers.incident_energies)[:, None])
-        response.losses.probability.fill_(0.05)
-        response.losses.mean.fill_(0.1)
-        lowest = response.scale(torch.full((1, 1), 0.002).double(), incident[:1])
-        y = torch.linspace(float(lowest), 8.0, 20_001).double()[:, None]
-        with torch.no_grad():
-            density = response.log_prob(y, torch.zeros_like(incident), incident).exp()
-        assert float(torch.trapezoid(density, y[:, 0])) == pytest.approx(1.0, abs=2e-3)
+        visible = drawn(untrained("fastv", planted), high).double().sum(1).numpy() / high.incident_energies
+        found = visible < 0.75 * np.median(visible)
+        assert found.mean() == pytest.approx(0.03, abs=4 * (0.03 / len(high)) ** 0.5)
+        assert np.median(visible[found]) == pytest.approx(0.5 * np.median(visible), rel=0.1)
 
     def test_no_shower_has_more_energy_than_physics_allows(self, real_showers: Showers) -> None:
         generator = untrained("fastv", real_showers)

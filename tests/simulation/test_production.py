@@ -460,8 +460,8 @@ class TestRefusals:
             ({"energy": "5GeV-2GeV"}, SettingsError, "of a range must be below the second"),
             ({"energy": "1PeV"}, SettingsError, "unknown unit 'PeV'"),
             ({"energy": "1000TeV"}, SettingsError, "outside the range of Geant4's physics"),
-            ({"energy": "no-such.txt"}, FastVError, "cannot read the energies: No such file"),
-            ({"particle": "electron"}, SettingsError, "unknown particle 'electron'"),
+            ({"energy": "no-such.txt"}, FastVError, "no-such.txt: no such file"),
+            ({"particle": "quark"}, SettingsError, "unknown particle 'quark'"),
             (
                 {"particle": "pi-"},
                 SettingsError,

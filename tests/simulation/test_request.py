@@ -143,7 +143,7 @@ class TestFields:
                 "theta 5deg is outside the acceptance of the barrel stack; allowed is 10deg to 170deg",
             ),
             ({"theta": "180deg"}, "theta 180deg is outside the acceptance of"),
-            ({"particle": "electron"}, "unknown particle 'electron'; known: e-, e+"),
+            ({"particle": "quark"}, "unknown particle 'quark'; known: e-, e+"),
             ({"particle": ()}, "simulation: particle: "),
             ({"seed": -1}, "simulation: seed: "),
             ({"physics": {"cut": 0}}, "simulation: physics.cut: "),

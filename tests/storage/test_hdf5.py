@@ -16,7 +16,15 @@ from fastv.storage.hdf5 import copy_packed, create_packed, damage_named, growing
 def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "folder.h5").mkdir()
-    for name, words in {"text": "truncated or not an HDF5", "folder": "is a folder", "none": "no such file"}.items():
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "ntuple.h5").write_bytes(b"root\0\0\xf6\0")
+    for name, words in {
+        "text": "truncated or not an HDF5",
+        "folder": "is a folder",
+        "none": "no such file",
+        "empty": "it is empty",
+        "ntuple": "it is a ROOT file; ROOT files of Par04 are read by `fastv.convert`",
+    }.items():
         with pytest.raises(FileFormatError, match=rf"{name}\.h5.* {words}"):
             open_hdf5(tmp_path / f"{name}.h5")
 

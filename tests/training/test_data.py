@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import FileFormatError, GeometryError, TrainingError
-from fastv.showers import Conditions, Showers
+from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
+from fastv.sample import sample_path
+from fastv.showers import Conditions, Showers, ShowersFile
 from fastv.training import data as module
 from fastv.training.data import Part, TrainingData
 
@@ -215,3 +217,53 @@ def test_no_files_missing_files_and_plain_files(tmp_path: Path, make_showers: Ma
         file["showers"] = showers.energies
     with pytest.raises(GeometryError, match="does not name its detector; name it with `mesh`"):
         opened([path])
+
+
+class TestEmptyShowersAndOutliers:
+    @pytest.fixture
+    def mixed(self, tmp_path: Path, make_showers: Make, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """100 showers, every third one empty, and one with a million times its incident energy."""
+        monkeypatch.setattr(module, "BLOCK_ROWS", 20)
+        showers = make_showers(100)
+        showers.energies[::3] = 0
+        showers.energies[50] *= 1e6
+        showers.write(tmp_path / "mixed.h5")
+        return tmp_path / "mixed.h5"
+
+    @MEMORIES
+    def test_batches_hold_the_others_only(self, mixed: Path, memory: int) -> None:
+        with opened([mixed], memory=memory) as data:
+            parts = [data.batches(part, 7, numbered) for part in ("training", "validation")]
+            visible = torch.cat([batch.energies.sum(1) / batch.conditions[:, 0] for part in parts for batch in part])
+            assert data.sizes["training"] + data.sizes["validation"] == 65
+            assert data.left_out == {"empty": 34, "outliers": 1}
+            assert data.domain().empty_showers
+        assert 0 < float(visible.min()) < float(visible.max()) < 2
+        assert len(visible) > 55
+
+    def test_the_outlier_is_told(self, mixed: Path) -> None:
+        told = "^1 of 100 showers are left out, .* the first is shower 50$"
+        with opened([mixed]) as data, pytest.warns(TrainingDataWarning, match=told):
+            data.tell_doubts()
+
+    def test_responses_are_those_of_the_training_part_and_tell_the_empty_ones(self, mixed: Path) -> None:
+        with opened([mixed]) as data:
+            conditions, responses = data.responses(numbered)
+            assert len(conditions) == len(responses)
+            assert int((responses > 0).sum()) == data.sizes["training"]
+            assert 0.2 < float((responses == 0).float().mean()) < 0.5
+
+    def test_nothing_to_learn_from(self, tmp_path: Path, make_showers: Make) -> None:
+        make_showers(30, energies=np.zeros((30, 24), np.float32)).write(tmp_path / "empty.h5")
+        with pytest.raises(TrainingError, match="only 0 of 30 showers have energy"):
+            opened([tmp_path / "empty.h5"])
+
+
+def test_incident_energies_in_gev_are_told(tmp_path: Path) -> None:
+    with ShowersFile(sample_path("test")) as file:
+        showers = file[:30]
+    replace(showers, incident_energies=showers.incident_energies / 1000).write(tmp_path / "gev.h5")
+    with pytest.warns(UnitsWarning, match=r"gev\.h5: voxel energies add up to .* in GeV rather than MeV; if so"):
+        TrainingData([tmp_path / "gev.h5"], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()
+    # Right units are no warning, which would be an error here.
+    TrainingData([sample_path("test")], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()

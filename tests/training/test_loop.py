@@ -21,7 +21,7 @@ from fastv._version import __version__
 from fastv.cli.assignments import assignments
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
-from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingError
+from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, load
 from fastv.models.contract import Batch, Objective
 from fastv.models.vae import VAE
@@ -236,20 +236,24 @@ class TestSettings:
         with pytest.raises(SettingsError, match="give overrides by name only"):
             train(recipe, [data], tmp_path / "other", settings={"training.epochs": 2})
 
-    def test_rotations_need_normal_incidence_and_a_regular_mesh(
-        self, make_showers: Make, tiny_detector: Detector, tmp_path: Path
-    ) -> None:
-        make_showers(50, theta=np.linspace(0.5, 1.5, 50)).write(tmp_path / "angles.h5")
-        with pytest.raises(SettingsError, match="training.rotate: rotations are a symmetry at normal incidence only"):
-            small(tmp_path / "angles.h5", tmp_path / "m", "training.rotate=true", "model.conditions=[energy, theta]")
+    def test_symmetries_need_a_regular_mesh(self, make_showers: Make, tiny_detector: Detector, tmp_path: Path) -> None:
         edges = (0.0, 1.0, 2.0)
         blocks = tuple(LayerBlock(layers=1, alpha_cells=cells, r_edges=edges) for cells in (4, 8))
         detector = tiny_detector.model_copy(update={"mesh": ReadoutMesh(blocks=blocks)})
         make_showers(50, detector=detector).write(tmp_path / "irregular.h5")
         with pytest.raises(SettingsError, match="need a mesh whose layers all have the same alpha cells"):
             small(tmp_path / "irregular.h5", tmp_path / "m", "training.mirror=true")
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["angles.h5", "irregular.h5"]
+        assert [path.name for path in tmp_path.iterdir()] == ["irregular.h5"]
         small(tmp_path / "irregular.h5", tmp_path / "m", "training.epochs=1")
+
+    @pytest.mark.parametrize("conditions", ["[energy]", "[energy, theta]"])
+    def test_inclined_showers_are_not_rotated(self, make_showers: Make, tmp_path: Path, conditions: str) -> None:
+        """What the file says decides: the weights are those without rotation, and the user is told."""
+        make_showers(50, theta=np.linspace(0.5, 1.5, 50)).write(tmp_path / "angles.h5")
+        asked = f"model.conditions={conditions}"
+        with pytest.warns(TrainingDataWarning, match="showers are not rotated, because some are inclined"):
+            rotated = small(tmp_path / "angles.h5", tmp_path / "rotated", "training.rotate=true", asked)
+        assert rotated.digest() == small(tmp_path / "angles.h5", tmp_path / "plain", asked).digest()
 
     def test_conditional_training_end_to_end(self, make_showers: Make, tmp_path: Path) -> None:
         rng = np.random.default_rng(1)

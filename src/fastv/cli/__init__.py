@@ -13,7 +13,9 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from fastv import interruption, progress
 from fastv._version import __version__
@@ -35,7 +37,7 @@ from fastv.cli import (
 )
 from fastv.cli.parser import Parser
 from fastv.cli.streams import guarded, printable
-from fastv.errors import FastVError
+from fastv.errors import FastVError, FastVWarning, UnitsWarning
 
 VERBS = (
     demo,
@@ -78,6 +80,21 @@ def functions() -> dict[str, str]:
     return {verb.FUNCTION: verb.__name__.rpartition(".")[2] for verb in VERBS if verb is not models}
 
 
+def _show_in_one_line(prefix: str) -> None:
+    """Print our own warnings in one line to standard error; those of libraries are shown as ever."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, FastVWarning):
+            what = "please check: " if issubclass(category, UnitsWarning) else ""
+            print(f"{prefix}: {what}{printable(str(message))}", file=sys.stderr)
+        else:
+            usual(message, category, *rest, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", FastVWarning)
+
+
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
@@ -93,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     error: BaseException | None = None
-    with interruption.handled(), progress.amount(options.verbose - options.quiet):
+    with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
+        _show_in_one_line(f"fastv {options.verb}")
         try:
             options.run(options)
         except (Exception, KeyboardInterrupt) as raised:

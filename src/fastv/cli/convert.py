@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.formats import FORMATS
+from fastv.formats import FORMATS, READ_ONLY
 
 FUNCTION = "fastv.convert"
 
@@ -16,7 +16,10 @@ def add_parser(verbs: Any) -> None:
         "convert",
         help="convert showers files from and to the formats of other projects",
         description="Convert a showers file from one format to another, with one batch of showers in memory at a time.",
-        epilog="Formats: " + "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()) + ".",
+        epilog="Formats: "
+        + "; ".join(f"{each.name}: {each.title}" for each in (*FORMATS.values(), *READ_ONLY.values()))
+        + ". A ROOT file is read by uproot, which runs code that it makes from descriptions in the file: convert only "
+        "ROOT files that you trust.",
     )
     parser.add_argument("source", metavar="IN", help="file to read; for zenodo-vae a file or a folder")
     parser.add_argument("output", metavar="OUT", help="file to write; for zenodo-vae a folder")
@@ -55,6 +58,15 @@ def add_parser(verbs: Any) -> None:
         "detector, for formats of visible energy",
     )
     parser.add_argument(
+        "--axes",
+        metavar="A",
+        help="order of the axes of a shower in an HDF5 file of another code, as in layer,alpha,r",
+    )
+    parser.add_argument(
+        "--energy-unit", metavar="U", help="unit of the incident energies in IN: MeV (default), GeV, keV or TeV"
+    )
+    parser.add_argument("--voxel-unit", metavar="U", help="unit of the voxel energies in IN, likewise")
+    parser.add_argument(
         "--theta", metavar="T", help="polar angle of all showers, as in 90deg, if IN does not contain it"
     )
     parser.add_argument("--phi", metavar="P", help="azimuthal angle of all showers, likewise")
@@ -63,7 +75,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, translated=parser.translated)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -81,6 +93,9 @@ def run(options: argparse.Namespace) -> None:
         input_scale=options.input_scale,
         output_scale=options.output_scale,
         threshold=options.threshold,
+        axes=options.axes,
+        energy_unit=options.energy_unit,
+        voxel_unit=options.voxel_unit,
         theta=options.theta,
         phi=options.phi,
         particle=options.particle,
@@ -89,4 +104,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result.as_dict()))
     else:
-        print("\n".join(result.lines()))
+        print("\n".join(options.translated(line, {}) for line in result.lines()))

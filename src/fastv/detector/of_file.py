@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from fastv.detector.detector import PRESETS, Detector
@@ -61,10 +62,25 @@ a detector FILE.yaml or a binning FILE.xml describes a mesh)
         raise GeometryError(msg)
     if cells is not None and not _fits(detector.mesh, cells):
         own = (detector.mesh.n_voxels,) if len(cells) == 1 else detector.mesh.shape
-        reason = ", in the reverse order of axes" if len(cells) > 1 and cells[::-1] == own else ""
+        order = axes_that_fit(cells[::-1], detector.mesh)
+        reason = f" (name the order of its axes with `axes='{order}'`)" if order else ""
         msg = f"{path}: a shower has {_words(cells)}{reason}; the mesh of {detector.name} has {_words(own)}"
         raise GeometryError(msg)
     return detector
+
+
+def axes_that_fit(shape: tuple[int, ...], mesh: ReadoutMesh) -> str | None:
+    """An order of axes in which a shower of three axes fits a mesh, or None.
+
+    Example:
+        >>> axes_that_fit((45, 16, 9), PRESETS["par04-siw"].mesh)
+        'layer,alpha,r'
+    """
+    if len(shape) != 3 or not mesh.is_regular:
+        return None
+    sizes = dict(zip(("layer", "alpha", "r"), mesh.shape, strict=True))
+    orders = itertools.permutations(sizes)
+    return next((",".join(axes) for axes in orders if tuple(sizes[axis] for axis in axes) == tuple(shape)), None)
 
 
 def _fits(mesh: ReadoutMesh, cells: tuple[int, ...]) -> bool:
@@ -78,7 +94,10 @@ def _other(cells: tuple[int, ...]) -> str:
     of = f"of CaloChallenge data set 1, {known[0]}: its binning {known[1]}" if known else "a binning FILE.xml"
     if known:
         return f"{_words(cells)} are those {of}"
-    return f"no preset has {_words(cells)}; a detector FILE.yaml or {of} describes a mesh"
+    turned = ((axes_that_fit(cells[::-1], one.mesh), one.name) for one in PRESETS.values())
+    order, name = next(((axes, name) for axes, name in turned if axes), ("", ""))
+    hint = f"; {name} has them in the order `axes='{order}'`" if order else ""
+    return f"no preset has {_words(cells)}{hint}; a detector FILE.yaml or {of} describes a mesh"
 
 
 def _words(cells: tuple[int, ...]) -> str:

@@ -27,6 +27,7 @@ from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
 from fastv.showers import Showers, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.storage.output import check_free, readable_os_errors
 
 MIN_SHOWERS = 100
@@ -334,6 +335,10 @@ def check_comparable(sources: dict[str, Source]) -> None:
 
 def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physics) -> list[str]:
     warnings = []
+    for name, each in (("reference", ref), ("generated sample", gen)):
+        ratios = each.layer_energies.sum(axis=1, dtype=np.float64) / each.incident_energies
+        if doubt := energies_in_doubt(ratios, each.detector.energy_scale):
+            warnings.append(f"{name}: {doubt}; {HOW_TO_CONVERT}")
     energies, expected = gen.incident_energies, ref.incident_energies
     p_value = ks_p_value(energies, expected)
     if p_value < 0.01:

@@ -55,6 +55,11 @@ FORMATS: dict[str, Format] = {
 }
 """All formats by name, in the order in which they are tried when a file is recognised."""
 
+READ_ONLY: dict[str, Format] = {
+    "other-h5": Format("other-h5", "HDF5 of other codes, only read: any axes, one data set a layer, compound", _HDF5)
+}
+"""Formats that are read and not written, tried after all others."""
+
 
 def named(name: str) -> Format:
     """Look up a format by name.
@@ -66,7 +71,8 @@ def named(name: str) -> Format:
         >>> named("par04-root").suffixes
         ('.root',)
     """
-    if name not in FORMATS:
-        msg = f"unknown format {name!r}; known: {', '.join(FORMATS)}"
+    known = {**FORMATS, **READ_ONLY}
+    if name not in known:
+        msg = f"unknown format {name!r}; known: {', '.join(known)}"
         raise SettingsError(msg)
-    return FORMATS[name]
+    return known[name]

@@ -60,10 +60,15 @@ class Asked:
     Attributes:
         mesh: the detector, or its name, see :meth:`fastv.detector.detector.Detector.named`.
         energy_scale: factor by which visible energies were divided.
+        axes: order of the axes of a shower, as in ``layer,alpha,r``.
+        energy_unit, voxel_unit: units of incident energies and of voxel energies; MeV if None.
     """
 
     mesh: Detector | str | None = None
     energy_scale: float | None = None
+    axes: str | None = None
+    energy_unit: str | None = None
+    voxel_unit: str | None = None
 
 
 @dataclass
@@ -104,7 +109,7 @@ class Reader(ABC):
         note: Note | None,
         provenance: Mapping[str, Any],
         *,
-        shape: tuple[int, int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         hint: str = "",
     ) -> None:
         """Set detector, energy scale and provenance, from FastV's note or else from the user and the file.
@@ -113,7 +118,7 @@ class Reader(ABC):
             asked: what the user states.
             note: FastV's note in the file, if there is one.
             provenance: provenance to use without a note.
-            shape: (layer, alpha, r) of the showers in the file, if they are on a grid.
+            shape: (layer, alpha, r) of the showers in the file, if they are on a grid, or (V,).
             hint: part of the detector's name, if the format gives one.
 
         Raises:

@@ -23,15 +23,22 @@ from fastv.conditions.particles import PDG_NAMES, particle_code
 from fastv.conditions.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
-from fastv.formats import FORMATS, Format, named
+from fastv.formats import FORMATS, READ_ONLY, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Showers
+from fastv.showers.checks import energies_in_doubt
 from fastv.storage.guard import check_regular
 from fastv.storage.output import check_free
 
 _BATCH_BYTES = 2**25
+_ANY_AXES = ("calochallenge", "lemurs", "par04-h5")
+"""Formats that other codes write with other orders of axes."""
+_FIXED_UNITS = ("par04-root", "zenodo-vae", "showerdata")
+"""Formats whose writers are single programs, with known units."""
+_MOST_SAMPLED = 8.0
+"""Visible energy in units of what the detector's energy scale promises, beyond which the scale must be wrong."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,12 @@ class Conversion:
         outside_mesh_energy: their fraction of the energy.
         filled: columns that the input lacks, with the value given by the user.
         not_kept: columns that the output cannot store.
+        axes: order of the axes of a shower in the input, if the user named it.
+        energy_unit, voxel_unit: units of incident energies and of voxel energies in the input.
+        doubts: what should be checked: units or energy scales that seem to be wrong.
+        empty: number of showers without any energy.
+        response: median of the total voxel energy over the incident energy in the output, of showers that are not
+            empty; None if all are.
         seconds: time of the conversion.
         bytes: size of the output.
     """
@@ -74,6 +87,12 @@ class Conversion:
     outside_mesh_energy: float
     filled: Mapping[str, float]
     not_kept: tuple[str, ...]
+    axes: str | None
+    energy_unit: str
+    voxel_unit: str
+    doubts: tuple[str, ...]
+    empty: int
+    response: float | None
     seconds: float
     bytes: int
 
@@ -89,6 +108,8 @@ class Conversion:
             f"{self.showers} showers of {self.detector}, {self.mesh}, {self.seconds:.1f} s",
             f"energies: {_scale_text(self.input_scale)} in the input, {_scale_text(self.output_scale)} in the output",
         ]
+        if (self.energy_unit, self.voxel_unit) != ("MeV", "MeV"):
+            lines.append(f"units of the input: incident energies in {self.energy_unit}, voxels in {self.voxel_unit}")
         if self.threshold is not None:
             lines.append(
                 f"threshold {_energy_text(self.threshold)} of visible energy: {self.below_threshold} voxels below it "
@@ -100,6 +121,10 @@ class Conversion:
             )
         if self.filled:
             lines.append("filled in: " + ", ".join(f"{name} {value:.6g}" for name, value in self.filled.items()))
+        typical = "" if self.response is None else f"E_tot / E_inc: median {self.response:.4g}"
+        empty = f"{self.empty} of {self.showers} showers are empty" if self.empty else ""
+        lines.append("; ".join(filter(None, (typical, empty))))
+        lines.extend(f"please check: {doubt}" for doubt in self.doubts)
         if self.not_kept:
             lines.append(f"not kept, because {self.target} cannot store it: {', '.join(self.not_kept)}")
         return lines
@@ -123,6 +148,9 @@ def convert(
     input_scale: float | None = None,
     output_scale: float | None = None,
     threshold: float | str | None = None,
+    axes: str | None = None,
+    energy_unit: str | None = None,
+    voxel_unit: str | None = None,
     theta: float | str | None = None,
     phi: float | str | None = None,
     particle: str | None = None,
@@ -143,6 +171,9 @@ def convert(
             and CaloChallenge the energy scale of the detector.
         threshold: set voxels below this visible energy to zero: MeV, or a text such as ``"0.5keV"``, or ``"none"``. By
             default the threshold of the detector, if the input holds visible energies and was not written by FastV.
+        axes: order of the axes of a shower in an HDF5 file, if it is not that of the format: ``"layer,alpha,r"``.
+        energy_unit: unit of the incident energies in the input: MeV (default), GeV, keV or TeV.
+        voxel_unit: likewise for the voxel energies.
         theta, phi: angles of all showers in rad, or as text such as ``"90deg"``, if the input does not contain them.
         particle: name or PDG code of all particles, if the input does not contain it.
         force: replace an existing output.
@@ -151,7 +182,8 @@ def convert(
         A summary of the conversion.
 
     Raises:
-        FileFormatError: the input is missing, damaged, of an unknown format, or not of the given format.
+        FileFormatError: the input is missing, damaged, of an unknown format, or not of the given format; or its showers
+            have far more energy than came in, and no unit is given.
         GeometryError: the detector is unknown or does not fit, or the output format cannot store its mesh.
         MissingExtraError: a format needs a package that is not installed.
         OutputError: the output exists, its format cannot store the showers, or the disk is full.
@@ -176,7 +208,7 @@ def convert(
             check_free(output, force=force, kind="showers"),
             named(from_format) if from_format else None,
             named(to_format) if to_format else None,
-            Asked(mesh, input_scale),
+            Asked(mesh, input_scale, axes, energy_unit, voxel_unit),
             _Settings.of(threshold, theta, phi, particle, output_scale),
             force=force,
         )
@@ -208,15 +240,19 @@ def _convert(
     _check_apart(source, output)
     _check_scale("input_scale", asked.energy_scale)
     detected = origin is None
-    origin = origin or recognise(source)
+    origin = _with_axes(origin or recognise(source), asked)
+    units = _units(origin, asked)
+    if target is not None and target.name in READ_ONLY:
+        msg = f"{target.name} is only read; choose another format with `to_format`: {', '.join(FORMATS)}"
+        raise SettingsError(msg)
     target = target or _by_suffix(output, origin)
     _check_suffix(output, target)
     with origin.load().read(_existing(source), asked) as reader:
         if not len(reader):
             msg = f"{source}: the file contains no showers"
             raise FileFormatError(msg)
-        plan, applied = _plan(reader, origin, target, settings, force)
-        work = _Work(reader, plan, settings, applied)
+        plan, applied = _plan(reader, origin, target, settings, asked, force)
+        work = _Work(reader, plan, settings, applied, units, asked)
         with target.load().written(output, plan) as write:
             work.run(write)
     return Conversion(
@@ -237,6 +273,12 @@ def _convert(
         outside_mesh_energy=work.share(work.outside_energy),
         filled=settings.columns,
         not_kept=tuple(dict.fromkeys((*reader.not_kept, *work.not_kept))),
+        axes=asked.axes,
+        energy_unit=asked.energy_unit or "MeV",
+        voxel_unit=asked.voxel_unit or "MeV",
+        doubts=work.doubts(),
+        empty=work.empty,
+        response=work.response,
         seconds=round(time.perf_counter() - started, 3),
         bytes=_size(output),
     )
@@ -256,7 +298,7 @@ def recognise(path: str | Path) -> Format:
     layout = _look(_existing(Path(path)))
     if layout.noted in FORMATS:
         return FORMATS[layout.noted]
-    for each in FORMATS.values():
+    for each in (*FORMATS.values(), *READ_ONLY.values()):
         if each.load().recognises(layout):
             return each
     if layout.kind == "folder":
@@ -266,7 +308,7 @@ def recognise(path: str | Path) -> Format:
         found = f"an HDF5 file with {', '.join(described[:12]) or 'no data sets'}"
     else:
         found = "neither HDF5 nor ROOT"
-    msg = f"{path}: unknown format, it is {found}; known: {', '.join(FORMATS)}"
+    msg = f"{path}: unknown format, it is {found}; known: {', '.join({**FORMATS, **READ_ONLY})}"
     raise FileFormatError(msg)
 
 
@@ -308,6 +350,33 @@ def _check_apart(source: Path, output: Path) -> None:
     if overlap:
         msg = f"{output} would replace {source}, which is being read; choose another name for the output"
         raise OutputError(msg)
+
+
+def _with_axes(origin: Format, asked: Asked) -> Format:
+    """The format that reads a file whose axes the user names."""
+    if asked.axes is None or origin.name in READ_ONLY:
+        return origin
+    if origin.name not in _ANY_AXES:
+        msg = f"{origin.name} fixes the order of its axes; leave `axes` out"
+        raise SettingsError(msg)
+    return replace(READ_ONLY["other-h5"], visible=origin.visible)
+
+
+def _units(origin: Format, asked: Asked) -> tuple[float, float]:
+    """Factors to MeV of incident energies and of voxel energies."""
+    factors = []
+    for name in ("energy_unit", "voxel_unit"):
+        unit = getattr(asked, name)
+        if unit is not None and unit not in ENERGY_UNITS:
+            meant = next((one for one in ENERGY_UNITS if one.lower() == str(unit).lower()), None)
+            hint = f"; did you mean {meant}?" if meant else ""
+            msg = f"`{name}` must be one of {', '.join(ENERGY_UNITS)}, got {unit!r}{hint}"
+            raise SettingsError(msg)
+        if unit is not None and origin.name in _FIXED_UNITS:
+            msg = f"{origin.name} fixes its units; leave `{name}` out"
+            raise SettingsError(msg)
+        factors.append(10.0 ** ENERGY_UNITS[unit or "MeV"])
+    return factors[0], factors[1]
 
 
 def _by_suffix(output: Path, origin: Format) -> Format:
@@ -391,7 +460,7 @@ def _threshold(threshold: float | str | None) -> float | None:
 
 
 def _plan(
-    reader: Reader, origin: Format, target: Format, settings: _Settings, force: bool
+    reader: Reader, origin: Format, target: Format, settings: _Settings, asked: Asked, force: bool
 ) -> tuple[Plan, float | None]:
     """The plan for the writer, and the threshold to apply in MeV of visible energy, or None."""
     detector = reader.detector
@@ -413,6 +482,7 @@ def _plan(
         "input_scale": reader.energy_scale,
         "output_scale": scale,
         "threshold": applied,
+        **{name: getattr(asked, name) for name in ("axes", "energy_unit", "voxel_unit") if getattr(asked, name)},
         **({"filled": dict(settings.columns)} if settings.columns else {}),
     }
     provenance = {
@@ -428,9 +498,20 @@ def _plan(
 class _Work:
     """Converts all batches, and counts what is lost; energies in MeV on the energy scale of the output."""
 
-    def __init__(self, reader: Reader, plan: Plan, settings: _Settings, threshold: float | None) -> None:
-        self._reader, self._plan, self._settings = reader, plan, settings
-        self._factor = reader.energy_scale / plan.energy_scale
+    def __init__(
+        self,
+        reader: Reader,
+        plan: Plan,
+        settings: _Settings,
+        threshold: float | None,
+        units: tuple[float, float],
+        asked: Asked,
+    ) -> None:
+        self._reader, self._plan, self._settings, self._asked = reader, plan, settings, asked
+        self._incident_factor = units[0]
+        self._factor = units[1] * reader.energy_scale / plan.energy_scale
+        self._ratios: list[NDArray[np.float64]] = []
+        self.empty = 0
         # A float32 voxel at the threshold itself is not below it.
         self._threshold = np.float32((threshold or 0.0) / plan.energy_scale * (1 - 1e-6))
         self.below = 0
@@ -448,6 +529,43 @@ class _Work:
         total = self._kept_energy + self.below_energy + self.outside_energy
         return energy / total if total > 0 else 0.0
 
+    @property
+    def response(self) -> float | None:
+        """Median of total over incident energy of the showers that are not empty."""
+        ratios = np.concatenate(self._ratios)
+        return float(np.median(ratios[ratios > 0])) if (ratios > 0).any() else None
+
+    def _check_energies(self) -> None:
+        """Refuse showers of other codes with far more energy than came in, unless the user stated a unit.
+
+        Raises:
+            FileFormatError: incident energies seem to be in GeV.
+        """
+        asked, reader = self._asked, self._reader
+        if reader.described or asked.energy_unit is not None or asked.voxel_unit is not None:
+            return
+        doubt = energies_in_doubt(self._ratios[0], self._plan.energy_scale)
+        if doubt is not None:
+            unit = "TeV" if "TeV" in doubt else "GeV"
+            msg = f"{reader.path}: {doubt}; give `energy_unit='{unit}'`, or `energy_unit='MeV'` if they are right"
+            raise FileFormatError(msg)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What the user should check in the output: its units, and the energy scale of the input."""
+        asked, reader = self._asked, self._reader
+        doubt = energies_in_doubt(np.concatenate(self._ratios), self._plan.energy_scale)
+        if doubt is not None:
+            return (doubt,)
+        expected, response = reader.detector.energy_scale, self.response or 0.0
+        known = reader.described or asked.energy_scale is not None or reader.energy_scale != 1.0
+        visible = response * self._plan.energy_scale
+        if known or expected == 1.0 or visible < _MOST_SAMPLED * expected:
+            return ()
+        return (
+            f"{visible:.3g} of the incident energy is visible, but {reader.detector.name} samples about {expected:g}; "
+            f"if the voxel energies of the input were divided by it, give `input_scale={expected:g}`",
+        )
+
     def run(self, write: Writer) -> None:
         """Convert all batches."""
         size = max(1, min(BLOCK_ROWS, _BATCH_BYTES // (4 * self._plan.detector.mesh.n_voxels)))
@@ -458,7 +576,10 @@ class _Work:
             Bar(total=self._plan.total, unit="shower", desc="converting") as bar,
         ):
             for batch in self._reader.batches(size):
-                write(self._converted(batch))
+                converted = self._converted(batch)
+                if not done:
+                    self._check_energies()
+                write(converted)
                 done += len(batch)
                 bar.update(len(batch))
         if done != self._plan.total:
@@ -482,8 +603,13 @@ class _Work:
             msg = f"{self._reader.path}: a voxel energy divided by {scale} is too large for single precision"
             raise FileFormatError(msg)
         self._kept_energy += energy
+        incident = showers.incident_energies * self._incident_factor
+        ratios = energies.sum(axis=1, dtype=np.float64) / incident
+        self._ratios.append(ratios)
+        self.empty += int(np.count_nonzero(ratios == 0))
         return replace(
             showers,
+            incident_energies=incident,
             energies=energies,
             detector=self._plan.detector,
             provenance=self._plan.provenance,

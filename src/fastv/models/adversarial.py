@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
@@ -140,7 +141,7 @@ class Adversarial(Generator):
         self.shape = detector.mesh.shape
         n, size = self.shape[0], self.scaler.size
         self.codes = 1 + n
-        self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
+        self.shower_noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
         context = n + self.layer_view.size + size
         self.generators = nn.ModuleDict(
             {
@@ -200,6 +201,11 @@ class Adversarial(Generator):
             Objective("loss", ("generators.",), every=s.critic_steps, betas=ADAM),
         )
 
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
+
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the codings, the scales of the critics' views, and the linear part of the first stage."""
@@ -214,7 +220,7 @@ class Adversarial(Generator):
 
     def _see_layers(self, layers: Tensor, incident: Tensor) -> Tensor:
         """Layer energies as their critic sees them, (N, 2 L + 4)."""
-        response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident)
+        response = self.layer_coding.encode_response(layers.sum(1, keepdim=True) / incident, incident)
         seen: Tensor = self.layer_view(layers, response)
         return seen
 
@@ -301,7 +307,8 @@ class Adversarial(Generator):
             terms |= self.convergence_terms(stage, *scores)
         conditions = batch.conditions.repeat(2, 1)
         scaled = self.scaler(conditions)
-        showers = self.sample(conditions, torch.randn_like(batch.energies[:1, :1].expand(len(scaled), self.noise.size)))
+        noise = torch.randn_like(batch.energies[:1, :1].expand(len(scaled), self.shower_noise.size))
+        showers = self.draw(conditions, noise)
         true, drawn = (
             self._features(x, c, s)
             for x, c, s in (
@@ -360,7 +367,7 @@ class Adversarial(Generator):
         below = powers(self.scaler(batch.conditions), 3) @ self.score_mean - scores
         return (below / self.score_width).mean(1)
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         layers = self._make_layers(conditions, scaled, noise[:, : self.codes])

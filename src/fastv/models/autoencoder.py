@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings, Shape
@@ -124,7 +125,12 @@ class Autoencoder(Generator):
         self.register_buffer("components", torch.eye(k, self.size))
         self.register_buffer("spread", torch.ones(self.size))
         self.register_buffer("log_residual", torch.zeros(1 + conditions, self.numbers))
-        self.noise = NoiseSpec(normal=k + self.size + self.numbers, uniform=1)
+        self.shower_noise = NoiseSpec(normal=k + self.size + self.numbers, uniform=1)
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
@@ -225,7 +231,7 @@ class Autoencoder(Generator):
         code = self._encode(tokens, scaled)
         return code.flatten(1), self._flat(tokens - self._decode(code, scaled))
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         k = len(self.components)

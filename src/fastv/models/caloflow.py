@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
 from fastv.models.codings.layers import LayerCoding
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
 from fastv.models.networks import MLP
@@ -122,7 +123,7 @@ class CaloFlow(Generator):
         self.cells = alpha * rings
         self.layer_coding = LayerCoding(detector)
         self.voxel_coding = VoxelCoding(detector)
-        self.noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
+        self.shower_noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
         alike: dict[str, Any] = {"direction": s.direction, "pieces": s.pieces, "head": s.head, "features": s.features}
         self.layers = SplineFlow(
             1 + self.n_layers,
@@ -155,6 +156,11 @@ class CaloFlow(Generator):
     def evaluations(self) -> dict[str, int]:
         """Number of passes through each network that are needed to generate a shower."""
         return {"layers": self.layers.passes("data"), "voxels": self.n_layers * self.voxels.passes("data")}
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
@@ -285,7 +291,7 @@ class CaloFlow(Generator):
         volume = volume + torch.where(sums > 0, of_sums, 0.0).sum(1)
         return self.scaler(conditions), layers, codes.detach(), voxels.detach().flatten(2), volume
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         n = self.n_layers

@@ -20,11 +20,15 @@ from torch import Tensor, nn
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.models.codings.response import ResponseCoding
+from fastv.models.empty_showers import EmptyShowers
 from fastv.models.noise import NoiseSpec as NoiseSpec
 from fastv.models.noise import noise_stream as noise_stream
 from fastv.showers import Conditions
 
 Range = tuple[float, float]
+NORMAL_INCIDENCE = 1e-3
+"""Largest deviation of theta from 90 deg, in rad, that counts as normal incidence."""
 
 
 class Domain(BaseModel):
@@ -32,7 +36,7 @@ class Domain(BaseModel):
 
     Ranges include their ends and are in the units of :data:`fastv.conditions.table.CONDITIONS`: energy in MeV, angles
     in rad. The range of an angle is None if it was not recorded. Other conditions of that table are stored under their
-    names.
+    names. ``empty_showers`` tells whether some training showers had no energy above the readout threshold.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -43,6 +47,7 @@ class Domain(BaseModel):
     phi: Range | None = None
     particles: tuple[str, ...] = ()
     detectors: Annotated[tuple[str, ...], Field(min_length=1)]
+    empty_showers: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -94,6 +99,12 @@ class Domain(BaseModel):
         """Whether a condition of the training showers was recorded."""
         return bool(self.choices(name)) if CONDITIONS[name].choices else self.bounds(name) is not None
 
+    @property
+    def inclined(self) -> bool:
+        """Whether there are showers at other angles than normal incidence, theta = 90 deg, which are not symmetric in
+        alpha; showers without a recorded angle are at normal incidence."""
+        return self.theta is not None and max(abs(theta - np.pi / 2) for theta in self.theta) > NORMAL_INCIDENCE
+
     def joined(self, other: Domain) -> Domain:
         """The smallest domain that contains both; only ranges that both have are kept."""
         ranges: dict[str, Range] = {}
@@ -103,7 +114,8 @@ class Domain(BaseModel):
                 ranges[name] = min(mine[0], its[0]), max(mine[1], its[1])
         particles = tuple(sorted({*self.particles, *other.particles}))
         detectors = tuple(dict.fromkeys((*self.detectors, *other.detectors)))
-        return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors})
+        some = self.empty_showers or other.empty_showers
+        return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors, "empty_showers": some})
 
     def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw conditions over the domain.
@@ -230,9 +242,12 @@ class Generator(nn.Module, ABC):
     """A generative model of showers, p(x | c).
 
     A subclass defines ``family`` and ``Settings``, is constructed from settings, detector and domain alone (so that
-    weights can be loaded into it), and implements :meth:`fit`, :meth:`loss` and :meth:`sample`. A family without
-    trained parameters is complete after :meth:`fit`. All layers of the mesh must have the same cells, unless the family
-    sets ``any_mesh``.
+    weights can be loaded into it), sets ``shower_noise``, and implements :meth:`fit`, :meth:`loss` and :meth:`draw`. A
+    family without trained parameters is complete after :meth:`fit`. All layers of the mesh must have the same cells,
+    unless the family sets ``any_mesh``.
+
+    Families deal with showers that have energy only. If the domain has empty showers too, this class learns their
+    probability (:class:`~fastv.models.empty_showers.EmptyShowers`) and draws which showers are empty.
 
     Raises:
         SettingsError: the family or its settings do not support the detector or the domain.
@@ -242,7 +257,7 @@ class Generator(nn.Module, ABC):
     Settings: ClassVar[type[GeneratorSettings]]
     any_mesh: ClassVar[bool] = False
     settings: GeneratorSettings
-    noise: NoiseSpec
+    shower_noise: NoiseSpec
 
     def __init__(self, settings: GeneratorSettings, detector: Detector, domain: Domain) -> None:
         super().__init__()
@@ -258,10 +273,29 @@ class Generator(nn.Module, ABC):
         self.detector = detector
         self.domain = domain
         self.condition_names = settings.conditions
+        self.empty_showers: EmptyShowers | None = None
+        if domain.empty_showers:
+            self.scale_conditions = ConditionScaler(settings.conditions, domain)
+            self.empty_showers = EmptyShowers(self.scale_conditions.size)
 
     @abstractmethod
     def fit(self, batch: Batch) -> None:
         """Fit the preprocessing to a large random part of the training showers. Called once, before training."""
+
+    def fit_empty(self, conditions: Tensor, empty: Tensor) -> None:
+        """Fit the probability of an empty shower, if the domain has any.
+
+        Args:
+            conditions: conditions (N, C) of all training showers, in physical units.
+            empty: which of them are empty, (N,).
+        """
+        if self.empty_showers is not None:
+            self.empty_showers.fit(self.scale_conditions(conditions), empty)
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response, for families that have one, which is fitted to all training showers."""
+        return None
 
     def calibrate(self, batch: Batch) -> None:
         """Adjust generated means to training showers. Called once, after training; by default does nothing."""
@@ -280,8 +314,21 @@ class Generator(nn.Module, ABC):
         return self.loss(batch)
 
     @abstractmethod
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Generate showers with energy, (N, V) in MeV, from conditions (N, C) in physical units and their noise."""
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise of :meth:`sample`: ``shower_noise``, and if there are empty showers one more uniform column."""
+        return NoiseSpec(self.shower_noise.normal, self.shower_noise.uniform + int(self.empty_showers is not None))
+
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Generate voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
+        if self.empty_showers is None:
+            return self.draw(conditions, noise)
+        filled = noise[:, -1:] >= self.empty_showers(self.scale_conditions(conditions))
+        showers: Tensor = self.draw(conditions, noise[:, :-1]) * filled.to(conditions.dtype)
+        return showers
 
     @property
     def evaluations(self) -> dict[str, int]:

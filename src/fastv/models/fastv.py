@@ -11,7 +11,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, ResponseScale, above_threshold
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, above_threshold, without_faint
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
@@ -24,7 +25,7 @@ from fastv.models.likelihoods import (
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
-from fastv.models.rare_losses import RareLosses
+from fastv.models.response import FreeResponse, ResponseShape, response_of
 from fastv.models.splines import normal_log_prob
 from fastv.models.vae import warmup, with_likelihood
 
@@ -37,6 +38,7 @@ class FastVSettings(GeneratorSettings):
         layer_latent: size of the additional latent vector of each layer.
         covariance: of the posteriors of ``profile_latent`` and ``lateral_latent``.
         prior: of ``profile_latent`` and ``lateral_latent``.
+        response: shape of the response's distribution: ``free``, or ``sinh-arcsinh`` for a single peak.
         width: of a layer's token in the decoder.
         depth_blocks, depth_kernel: number and kernel size of the convolutions along the shower axis.
         hidden: width of the dense layers.
@@ -51,6 +53,7 @@ class FastVSettings(GeneratorSettings):
     layer_latent: NonNegativeInt = 2
     covariance: Covariance = "full"
     prior: Prior = "gaussian"
+    response: ResponseShape = "free"
     width: PositiveInt = 48
     depth_blocks: NonNegativeInt = 1
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -70,8 +73,9 @@ class FastV(Generator):
 
         p(x | c) = p(t | c) int p(e | z_p, t, c) p(z_p) dz_p int p(x | z_l, e, t, c) p(z_l) dz_l .
 
-    * p(t | c): t, in units of the stochastic term a/sqrt(E), is sinh-arcsinh normal; a few showers lose a larger part
-      of it (:class:`~fastv.models.rare_losses.RareLosses`).
+    * p(t | c): a free shape, from the quantiles of training showers of the same energy
+      (:class:`~fastv.models.response.FreeResponse`), or a single peak with rare losses
+      (:class:`~fastv.models.response.PeakedResponse`).
     * p(e | z_p, t, c): each layer is empty with some probability, otherwise its standardised logarithm is sinh-arcsinh
       normal; layers are independent given z_p. Sampled layer energies are scaled to add up to t E_inc.
     * p(x | z_l, e, t, c): each voxel is empty with some probability, otherwise the normal score of its energy is skew
@@ -89,7 +93,7 @@ class FastV(Generator):
     distributions rather than taking the decoder's mean, to reproduce sparsity and fluctuations.
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + lateral_latent + L layer_latent
-    normal and 1 + L + V uniform columns).
+    normal and L + V uniform columns, with a single peak 1 + L + V).
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
@@ -108,20 +112,25 @@ class FastV(Generator):
         self.layers, alpha, self.rings = detector.mesh.shape
         self.cells = alpha * self.rings
         conditions = self.scaler.size
-        self.response = Response(conditions)
+        self.response = response_of(settings.response, conditions)
         self.profile = Profile(self.layers, conditions, settings)
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
         own = self.layers * settings.layer_latent
         normal = [1, settings.profile_latent, self.layers, settings.lateral_latent, own]
-        uniform = [1, self.layers, self.layers * self.cells]
-        # Columns of the noise: response, profile, layers, shower, latents of layers; rare loss, filled layers, voxels.
+        uniform = [self.response.uniform, self.layers, self.layers * self.cells]
+        # Columns of the noise: response, profile, layers, shower, latents of layers; response, filled layers, voxels.
         self._columns = normal + uniform
-        self.noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
+        self.shower_noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
     def _split(self, energies: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels (N, L, cells) and layer energies (N, L)."""
         voxels = energies.view(-1, self.layers, self.cells)
         return voxels, voxels.sum(2)
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response, if its shape is free."""
+        return self.response.coding if isinstance(self.response, FreeResponse) else None
 
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers, and the energy scores of voxels."""
@@ -133,22 +142,22 @@ class FastV(Generator):
         self.lateral.fit(voxels)
 
     def _standardised(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Scaled conditions, response, context (both), voxels and layers in MeV, standardised layers."""
+        """Scaled conditions, response t, context (both), voxels and layers in MeV, standardised layers."""
         incident = batch.conditions[:, :1]
         scaled = self.scaler(batch.conditions)
         voxels, layers = self._split(batch.energies)
-        response = self.response.scale(layers.sum(1, keepdim=True) / incident, incident)
-        context = self._context(scaled, response)
-        return scaled, response, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
+        fraction = layers.sum(1, keepdim=True) / incident
+        context = self._context(scaled, fraction, incident)
+        return scaled, fraction, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
 
-    def _context(self, scaled: Tensor, response: Tensor) -> Tensor:
-        """Context of layers and voxels: conditions and response, clipped so that large rare losses look alike."""
-        return torch.cat([scaled, response.clamp(-Response.REACH, Response.REACH)], dim=1)
+    def _context(self, scaled: Tensor, fraction: Tensor, incident: Tensor) -> Tensor:
+        """Context of layers and voxels: conditions and response."""
+        return torch.cat([scaled, self.response.context(fraction, incident)], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats per shower."""
-        scaled, response, context, voxels, layers, profile = self._standardised(batch)
-        terms = {"response": -self.response.log_prob(response, scaled, batch.conditions[:, :1]).mean()}
+        scaled, fraction, context, voxels, layers, profile = self._standardised(batch)
+        terms = {"response": -self.response.log_prob(fraction, scaled, batch.conditions[:, :1]).mean()}
         terms["profile"], terms["profile_kl"] = self.profile.loss(profile, layers > 0, context)
         terms["lateral"], terms["lateral_kl"] = self.lateral.loss(voxels, layers, profile, context)
         weight = self.settings.kl_weight * warmup(batch.epoch, self.settings.kl_warmup_epochs)
@@ -167,11 +176,11 @@ class FastV(Generator):
         as independent variables: it does not use that layers add up to the response and voxels to their layer. So this
         is not a density of voxel energies in MeV; it compares models of this family fitted to the same showers.
         """
-        scaled, response, context, voxels, layers, profile = self._standardised(batch)
+        scaled, fraction, context, voxels, layers, profile = self._standardised(batch)
         of_profile = self.profile.log_weights(profile, layers > 0, context)
         of_voxels = self.lateral.log_weights(voxels, layers, profile, context)
         bounds = importance_bound(of_profile, samples) + importance_bound(of_voxels, samples)
-        return self.response.log_prob(response, scaled, batch.conditions[:, :1]) + bounds
+        return self.response.log_prob(fraction, scaled, batch.conditions[:, :1]) + bounds
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
@@ -179,7 +188,11 @@ class FastV(Generator):
         draws = max(1, 60_000 // len(batch.energies))
         conditions = batch.conditions.repeat(draws, 1)
         scaled = self.scaler(conditions)
-        noise = NoiseSpec(self.noise.normal, uniform=1 + self.layers).draw(len(conditions), seed=0).to(conditions)
+        noise = (
+            NoiseSpec(self.shower_noise.normal, uniform=self.response.uniform + self.layers)
+            .draw(len(conditions), seed=0)
+            .to(conditions)
+        )
         parts = torch.split(noise, self._columns[:-1], dim=1)
         incident = batch.conditions[:, :1]
         true = self._split(batch.energies)[1] / incident
@@ -189,14 +202,14 @@ class FastV(Generator):
             layers, _ = self._sample_layers(conditions, scaled, parts)
             self.profile.scale.calibrate(true, layers.view(draws, *true.shape).mean(0) / incident, u)
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         parts = torch.split(noise, self._columns, dim=1)
         layers, context = self._sample_layers(conditions, scaled, parts)
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
-        voxels = voxels * (layers / voxels.sum(2).clamp(min=1e-9))[:, :, None]
+        voxels = without_faint(voxels, layers[:, :, None], self.detector.threshold)
         return above_threshold(voxels.flatten(1), self.detector.threshold)
 
     def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -204,66 +217,12 @@ class FastV(Generator):
         of_response, of_profile, of_layers, _, _, of_loss, of_filled = noise[:7]
         incident = conditions[:, :1]
         fraction = self.response.sample(of_response, of_loss, scaled, incident)
-        context = self._context(scaled, self.response.scale(fraction, incident))
-        total = fraction * incident
+        context = self._context(scaled, fraction, incident)
+        # A margin, so that rounding does not take the only voxel of a faint shower.
+        total = (fraction * incident).clamp(min=1.0001 * self.detector.threshold)
         profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
-        layers = layers * (total / layers.sum(1, keepdim=True))
-        return above_threshold(layers, self.detector.threshold), context
-
-
-class Response(nn.Module):
-    """p(t | c) of the response t, standardised by the resolution; shapes (N, 1).
-
-    Args:
-        conditions: columns of the scaled conditions.
-    """
-
-    REACH: ClassVar[float] = 8.0
-    """Showers that are further below the mean, in units of the stochastic resolution, have a rare loss."""
-
-    def __init__(self, conditions: int) -> None:
-        super().__init__()
-        self.scale = ResponseScale()
-        self.losses = RareLosses()
-        self.shape = MLP(conditions, (16,), 4)
-        # Start from the fitted Gaussian, to which the network adds a small, smooth correction.
-        for parameter in self.shape[-1].parameters():
-            nn.init.zeros_(parameter)
-
-    @torch.no_grad()
-    def fit(self, fraction: Tensor, incident: Tensor) -> None:
-        """Fit the scale to responses (N, 1) at incident energies (N, 1) in MeV, then the rare losses."""
-        self.scale.fit(fraction, incident)
-        edge = self.scale.fraction(torch.full_like(incident, -self.REACH), incident)
-        self.losses.fit(fraction / self.scale.mean, torch.log(self.scale.mean / edge))
-
-    def _parameters_of(self, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        location, log_scale, skew, log_tail = self.shape(scaled).split(1, dim=1)
-        return location, torch.exp(log_scale), skew, torch.exp(log_tail)
-
-    def log_prob(self, response: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Logarithm of the density of standardised responses (N, 1), in nats, (N,).
-
-        For showers with a rare loss the resolution is neglected: near the mean they are too few to matter, and far
-        from it the resolution is small compared with the loss.
-
-        Args:
-            response: standardised responses (N, 1).
-            scaled: scaled conditions (N, C).
-            incident: incident energies (N, 1), MeV.
-        """
-        # Outliers that are no rare losses must not dominate the fit of the bulk.
-        usual = sinh_arcsinh_log_prob(response.clamp(-self.REACH, self.REACH), *self._parameters_of(scaled))
-        fraction = self.scale.fraction(response, incident).clamp(min=1e-3)
-        loss = torch.log(self.scale.mean / fraction)
-        rare = self.losses.log_prob(loss) + torch.log(self.scale.slope(incident) / fraction)
-        return torch.logaddexp(torch.log1p(-self.losses.probability) + usual, rare)[:, 0]
-
-    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Responses t (N, 1) from normal and uniform noise (N, 1)."""
-        usual = sinh_arcsinh_sample(normal, *self._parameters_of(scaled)).clamp(-self.REACH, self.REACH)
-        return self.scale.fraction(usual, incident) * self.losses.kept(uniform)
+        return without_faint(layers, total, self.detector.threshold), context
 
 
 class Profile(nn.Module):

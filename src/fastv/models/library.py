@@ -38,7 +38,7 @@ class ShowerLibrary(Generator):
 
     Raises:
         SettingsError: there are more neighbours than showers, or rotations with layers of different segmentation or
-            with the condition theta.
+            with inclined showers.
 
     Source: Barberio et al., J. Phys. Conf. Ser. 160 (2009) 012082 (frozen showers in ATLAS).
     """
@@ -60,12 +60,12 @@ class ShowerLibrary(Generator):
         if settings.rotate and not detector.mesh.is_regular:
             msg = "model.rotate needs a mesh whose layers all have the same alpha cells; switch it off"
             raise SettingsError(msg)
-        if settings.rotate and "theta" in settings.conditions:
-            msg = "model.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
+        if settings.rotate and domain.inclined:
+            msg = "model.rotate: rotations are a symmetry at normal incidence only; switch it off for inclined showers"
             raise SettingsError(msg)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.noise = NoiseSpec(normal=0, uniform=2)
+        self.shower_noise = NoiseSpec(normal=0, uniform=2)
         self.register_buffer("showers", torch.zeros(settings.size, detector.mesh.n_voxels))
         # Unused rows are far from every condition.
         self.register_buffer("conditions", torch.full((settings.size, len(settings.conditions)), 1e30))
@@ -89,7 +89,7 @@ class ShowerLibrary(Generator):
         difference: Tensor = (self.scaler(conditions)[:, None] - stored).square().sum(2)
         return difference + 1e6 * empty.to(difference.dtype)
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         nearest = self._distances(conditions).topk(self.settings.neighbours, dim=1, largest=False).indices
         # If the library is not full, unused rows among the neighbours are replaced by the nearest shower.

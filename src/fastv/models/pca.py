@@ -9,6 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from fastv.detector.detector import Detector
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.showers import ShowerCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
@@ -72,7 +73,7 @@ class PCA(Generator):
         self.size = 1 + self.coding.n_layers + detector.mesh.n_voxels
         cubic, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
         k = settings.components
-        self.noise = NoiseSpec(
+        self.shower_noise = NoiseSpec(
             normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
         )
         self.register_buffer("mean", torch.zeros(cubic, self.size))
@@ -86,6 +87,11 @@ class PCA(Generator):
     def _code(self, batch: Batch, scaled: Tensor) -> Tensor:
         layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
         return torch.cat([layers, voxels.flatten(1)], dim=1)
+
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
@@ -116,7 +122,7 @@ class PCA(Generator):
         rest: Tensor = self._code(batch, scaled) - powers(scaled, 3) @ self.mean
         return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         k = self.settings.components

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.preprocessing import LayerScale
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import (
     Batch,
@@ -91,7 +92,7 @@ class TwoStages(Generator):
         n, size = self.shape[0], self.scaler.size
         self.codes = 1 + n
         self.linear = LinearGaussian(self.codes, size)
-        self.noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
+        self.shower_noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
         times = self.flow_class.n_times * TIME_FEATURES
         layers = VectorNetwork(self.codes, settings.layer_hidden, size + times)
         voxels = VoxelNetwork(settings, self.shape, size + 1 + n + times)
@@ -117,6 +118,11 @@ class TwoStages(Generator):
         """Number of evaluations of each network to generate a shower."""
         return {"layers": self.layers.evaluations, "voxels": self.voxels.evaluations}
 
+    @property
+    def response_coding(self) -> ResponseCoding:
+        """The coding of the response."""
+        return self.layer_coding.response
+
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the codings and the linear model of the layers."""
@@ -131,7 +137,7 @@ class TwoStages(Generator):
     def _context(self, layers: Tensor, conditions: Tensor, scaled: Tensor) -> Tensor:
         """Context of the voxels, (N, 2 L + 1 + size): levels, standardised layer energies, response and conditions."""
         incident = conditions[:, :1]
-        response = self.layer_coding.response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
+        response = self.layer_coding.encode_response(layers.sum(1, keepdim=True) / incident, incident).clamp(-8.0, 8.0)
         profile = self.profile(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
         return torch.cat([self.voxel_coding.levels(layers) / 4 - 2, profile, response, scaled], dim=1)
 
@@ -160,7 +166,7 @@ class TwoStages(Generator):
             training=dict(_STUDENT_TRAINING),
         )
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         codes = self.linear(self.layers.trajectory(noise[:, : self.codes], scaled)[-1][1], scaled)

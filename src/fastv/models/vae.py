@@ -76,7 +76,7 @@ class VAE(Generator):
         super().__init__(settings, detector, domain)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain, linear_energy=True)
-        self.noise = NoiseSpec(normal=settings.latent)
+        self.shower_noise = NoiseSpec(normal=settings.latent)
         voxels, conditions = detector.mesh.n_voxels, self.scaler.size
         if settings.network is None:
             self.encoder: nn.Module = _stack(voxels + conditions, settings.hidden)
@@ -152,7 +152,7 @@ class VAE(Generator):
 
         return importance_bound(log_weight, samples)
 
-    def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         logits = self._intensities(self.prior.sample(noise, scaled), scaled)

@@ -84,7 +84,7 @@ class WGAN(Adversarial):
         """Fit as :meth:`Adversarial.fit`, and set the resolution of the constrainer."""
         super().fit(batch)
         if self.constrainer is not None:
-            self.constrainer.fit(self.layer_coding.response.mean, self.layer_coding.response.stochastic)
+            self.constrainer.fit(self.layer_coding.response.scale.mean, self.layer_coding.response.scale.stochastic)
 
     def critic_term(self, real: Tensor, fake: Tensor) -> Tensor:
         """Minus the estimated distance."""

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
 
+_MOST_VISIBLE = 10.0
+"""Visible energy over incident energy that no calorimeter gives: annihilation and fission add far less."""
+_MOST_TOTAL = 100.0
+HOW_TO_CONVERT = "if so, convert the file with the energy unit GeV"
+"""What to do about it, where no option can."""
+
 
 def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
     """Row and voxel of the first energy in (n, V) that is NaN, infinite or negative; None if there is none."""
@@ -38,3 +44,29 @@ def check_voxels(energies: NDArray[np.float32], where: str, showers: Sequence[in
             "voxel energies must be finite and not negative"
         )
         raise FileFormatError(msg)
+
+
+def energies_in_doubt(ratios: NDArray[np.float64], energy_scale: float) -> str | None:
+    """A sentence if showers have far more energy than came in, so that a unit or scale must be wrong.
+
+    The median of the showers that are not empty decides, which a few wild showers do not change.
+
+    Args:
+        ratios: total voxel energy over incident energy (n,).
+        energy_scale: factor by which visible energies were divided.
+
+    Example:
+        >>> energies_in_doubt(np.full(5, 0.9), 0.033)
+        >>> energies_in_doubt(np.full(5, 900.0), 0.033)
+        'voxel energies add up to 900 times the incident energy; incident energies seem to be in GeV rather than MeV'
+    """
+    filled = ratios[np.isfinite(ratios) & (ratios > 0)]
+    if not filled.size:
+        return None
+    typical = float(np.median(filled))
+    if typical <= _MOST_TOTAL and typical * energy_scale <= _MOST_VISIBLE:
+        return None
+    return (
+        f"voxel energies add up to {typical:.3g} times the incident energy; incident energies seem to be in "
+        f"{'TeV' if typical * energy_scale > 1e3 * _MOST_VISIBLE else 'GeV'} rather than MeV"
+    )

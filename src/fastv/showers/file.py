@@ -18,11 +18,14 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.detector.of_file import resolve_detector
 from fastv.errors import FileFormatError
-from fastv.showers.checks import check_voxels
+from fastv.showers.checks import check_voxels, energies_in_doubt
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
 from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
+
+_OTHERS = "files of other projects are read by `fastv.convert`"
+_FIRST_ROWS = 1000
 
 
 class ShowersFile:
@@ -75,11 +78,12 @@ class ShowersFile:
         for name in REQUIRED_COLUMNS:
             if not isinstance(items.get(name), h5py.Dataset):
                 what = "is a group, not a data set" if name in items else "is missing"
-                msg = f"{self.path}: {name!r} {what}; the file contains: {found}"
+                msg = f"{self.path}: {name!r} {what}; the file contains: {found}; {_OTHERS}"
                 raise FileFormatError(msg)
         showers = items["showers"]
         if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":
-            msg = f"{self.path}: 'showers' must be floating-point (N, V), got {showers.dtype} {showers.shape}"
+            got = f"{showers.dtype} {showers.shape}"
+            msg = f"{self.path}: 'showers' must be floating-point (N, V), got {got}; {_OTHERS}"
             raise FileFormatError(msg)
         rows = int(showers.shape[0])
         for name in (condition.column for condition in CONDITIONS.values()):
@@ -224,6 +228,14 @@ class ShowersFile:
         for span in spans(self._dataset("showers"), size, whole_batches=True):
             read = self[span]
             yield from (read[first : first + size] for first in range(0, len(read), size))
+
+    def energies_in_doubt(self) -> str | None:
+        """A sentence if the first showers have far more energy than came in; see :mod:`fastv.showers.checks`."""
+        for incident, energies in self.unchecked(_FIRST_ROWS):
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                ratios = energies.sum(axis=1, dtype=np.float64) / incident
+            return energies_in_doubt(ratios, self.detector.energy_scale)
+        return None
 
     def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
         """Incident energies (n,) and voxel energies (n, V) in MeV as stored, unphysical ones included, in batches.

@@ -84,7 +84,7 @@ def open_hdf5(path: Path) -> h5py.File:
         msg = f"{path}: cannot open: another program is writing it"
         raise FileFormatError(msg) from error
     except HDF5_ERRORS as error:
-        reason = "it is truncated or not an HDF5 file"
+        reason = _what_it_is(path)
         if isinstance(error, OSError) and error.errno is not None and error.strerror and "HDF5" not in str(error):
             reason = error.strerror.splitlines()[0]
         msg = f"{path}: cannot open: {reason}"
@@ -96,6 +96,17 @@ def open_hdf5(path: Path) -> h5py.File:
         file.close()
         raise
     return file
+
+
+def _what_it_is(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        head = b""
+    if head == b"root":
+        return "it is a ROOT file; ROOT files of Par04 are read by `fastv.convert`"
+    return "it is empty" if path.stat().st_size == 0 else "it is truncated or not an HDF5 file"
 
 
 def is_column(item: object, rows: int) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError, GeometryError, TrainingError
+from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
 from fastv.records import one_line
-from fastv.showers import BLOCK_ROWS, Conditions, ShowersFile
+from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
+from fastv.showers.checks import HOW_TO_CONVERT
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
 """Function from conditions to the inputs (N, C) of a model."""
+OUTLIER = 50.0
+"""A shower is an outlier if its response exceeds the 99 % quantile of all by this factor."""
 
 
 class TrainingData:
@@ -29,6 +33,9 @@ class TrainingData:
 
     Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
     fit into ``memory``, and shuffles their showers. If all blocks fit, the files are read only once.
+
+    Batches contain showers with energy only; which are empty is told by :meth:`responses`. Outliers, whose visible
+    energy is absurd for their incident energy, are left out: one of them can spoil scales that are fitted to all.
 
     Args:
         paths: the showers files.
@@ -62,8 +69,6 @@ class TrainingData:
             raise
         validation = np.zeros(total, dtype=bool)
         validation[np.random.default_rng(seed).permutation(total)[:n_validation]] = True
-        ends = np.cumsum([len(file) for file in self.files])[:-1]
-        self._validation = np.split(validation, ends)
         self._blocks = [
             (index, slice(start, min(start + BLOCK_ROWS, len(file))))
             for index, file in enumerate(self.files)
@@ -71,7 +76,63 @@ class TrainingData:
         ]
         self._blocks_in_memory = max(1, memory // (4 * BLOCK_ROWS * self.detector.mesh.n_voxels))
         self._held: dict[Part, tuple[Tensor, Tensor]] = {}
-        self.sizes: dict[Part, int] = {"training": total - n_validation, "validation": n_validation}
+        self._read_before: dict[int, Showers] = {}
+        try:
+            self._response = self._read_responses()
+            self._filled, self._outliers = self._response > 0, outliers(self._response)
+            self._chosen: dict[Part, NDArray[np.bool_]] = {}
+            for part in get_args(Part):
+                of_part = validation if part == "validation" else ~validation
+                self._chosen[part] = of_part & self._filled & ~self._outliers
+            self._training = ~validation & ~self._outliers
+            self.sizes: dict[Part, int] = {part: int(chosen.sum()) for part, chosen in self._chosen.items()}
+            if self.sizes["validation"] < 1 or self.sizes["training"] < 2:
+                msg = (
+                    f"only {int(self._filled.sum())} of {total} showers have energy: too few to train on, with a "
+                    f"validation fraction of {validation_fraction}"
+                )
+                raise TrainingError(msg)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _read_responses(self) -> NDArray[np.float64]:
+        """Visible over incident energy of all showers, (N,); those with energy are kept if all fit into memory."""
+        keep = len(self._blocks) <= self._blocks_in_memory
+        parts = []
+        for number, (index, rows) in enumerate(self._blocks):
+            showers = self.files[index][rows]
+            parts.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
+            if keep:
+                self._read_before[number] = showers[parts[-1] > 0]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Numbers of showers that are not in the batches: ``empty`` ones, and ``outliers``."""
+        return {"empty": int((~self._filled).sum()), "outliers": int(self._outliers.sum())}
+
+    def responses(self, conditions: Inputs) -> tuple[Tensor, Tensor]:
+        """Inputs (N, C) of a model for all training showers, and their visible over incident energy (N,)."""
+        ends = np.cumsum([0, *(len(file) for file in self.files)])
+        columns = [
+            conditions(file.conditions[self._training[start:stop]])
+            for file, start, stop in zip(self.files, ends[:-1], ends[1:], strict=True)
+        ]
+        return torch.cat(columns), torch.from_numpy(self._response[self._training]).float()
+
+    def tell_doubts(self) -> None:
+        """Warn of files whose energies seem to be in another unit, and of outliers."""
+        for file in self.files:
+            if doubt := file.energies_in_doubt():
+                warnings.warn(f"{file.path}: {doubt}; {HOW_TO_CONVERT}", UnitsWarning, stacklevel=2)
+        if (found := np.flatnonzero(self._outliers)).size:
+            which = f", the first is shower {found[0]}" if len(self.files) == 1 else ""
+            msg = (
+                f"{len(found)} of {len(self._outliers)} showers are left out, because their visible energy is more "
+                f"than {OUTLIER:g} times that of nearly all others, relative to the incident energy{which}"
+            )
+            warnings.warn(msg, TrainingDataWarning, stacklevel=2)
 
     def _check_same_readout(self) -> None:
         first = self.files[0].detector
@@ -87,7 +148,7 @@ class TrainingData:
         return self.files[0].detector
 
     def domain(self) -> Domain:
-        """The range of conditions of all files."""
+        """The range of conditions of all files, and whether there are empty showers."""
         domains = []
         for file in self.files:
             if not len(file):
@@ -98,7 +159,7 @@ class TrainingData:
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)
-        return joined
+        return joined.model_copy(update={"empty_showers": not self._filled.all()})
 
     def digest(self) -> str:
         """SHA-256 of the contents of all files, in order."""
@@ -117,14 +178,14 @@ class TrainingData:
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
         if len(self._blocks) <= self._blocks_in_memory:
             energies, columns = self._pool("training", np.arange(len(self._blocks)), conditions)
-            counts = [int((~self._validation[index][rows]).sum()) for index, rows in self._blocks]
+            counts = [int(self._in(block, self._chosen["training"]).sum()) for block in range(len(self._blocks))]
             ends = np.cumsum(counts)
             chosen = np.concatenate([np.arange(ends[block] - counts[block], ends[block]) for block in order])
             pick = torch.from_numpy(chosen[:n])
             return Batch(energies[pick], columns[pick])
         parts: list[tuple[Tensor, Tensor]] = []
         for block in order:
-            parts.append(self._read(self._blocks[block], "training", conditions))
+            parts.append(self._read(block, "training", conditions))
             if sum(len(part[0]) for part in parts) >= n:
                 break
         energies, columns = (torch.cat(tensors)[:n] for tensors in zip(*parts, strict=True))
@@ -173,17 +234,27 @@ class TrainingData:
         whole = len(order) == len(self._blocks)
         # Held data are in file order, so that they do not depend on the epoch in which they were read.
         blocks = sorted(order) if whole else order
-        parts = [self._read(self._blocks[block], part, conditions) for block in blocks]
+        parts = [self._read(block, part, conditions) for block in blocks]
         energies, columns = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         if whole:
             self._held[part] = energies, columns
+            if len(self._held) == len(self.sizes):
+                self._read_before.clear()
         return energies, columns
 
-    def _read(self, block: tuple[int, slice], part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
-        index, rows = block
-        showers = self.files[index][rows]
-        validation = self._validation[index][rows]
-        showers = showers[validation if part == "validation" else ~validation]
+    def _in(self, block: int, of_all: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The values for the showers of a block, from those for all showers."""
+        index, rows = self._blocks[block]
+        start = sum(len(file) for file in self.files[:index])
+        return of_all[start + rows.start : start + rows.stop]
+
+    def _read(self, block: int, part: Part, conditions: Inputs) -> tuple[Tensor, Tensor]:
+        index, rows = self._blocks[block]
+        chosen = self._in(block, self._chosen[part])
+        if block in self._read_before:
+            showers = self._read_before[block][chosen[self._in(block, self._filled)]]
+        else:
+            showers = self.files[index][rows][chosen]
         return torch.from_numpy(showers.energies), conditions(showers.conditions)
 
     def __enter__(self) -> Self:
@@ -212,3 +283,16 @@ def degenerate_named(family: str) -> Iterator[None]:
             "are they all alike? Train on more, and more varied, showers"
         )
         raise TrainingError(msg) from error
+
+
+def outliers(response: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Showers whose response exceeds the 99 % quantile of those with energy by a factor :data:`OUTLIER`, (N,).
+
+    Example:
+        >>> outliers(np.array([0.9, 1.0, 1.1, 0.0] * 100 + [1e6])).sum()
+        np.int64(1)
+    """
+    filled = response[response > 0]
+    if not len(filled):
+        return np.zeros(len(response), dtype=bool)
+    return np.asarray(response > OUTLIER * np.quantile(filled, 0.99, method="lower"))

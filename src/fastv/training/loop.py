@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from fastv._version import __version__
-from fastv.errors import DomainError, FastVError, GeometryError, SettingsError, TrainingError
+from fastv.errors import DomainError, FastVError, GeometryError, SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Domain, Generator, Objective
@@ -26,8 +27,9 @@ from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
 from fastv.training.data import TrainingData, degenerate_named
 from fastv.training.devices import fabric_of, untrained
+from fastv.training.means import Means
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
-from fastv.training.working_folder import LOG, WorkingFolder
+from fastv.training.working_folder import LOG, WorkingFolder, check_state
 
 
 def train(
@@ -100,6 +102,7 @@ def run_training(
     with TrainingData(
         data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
     ) as showers:
+        showers.tell_doubts()
         run = _Run(recipe, showers, folder, teacher, resume=resume, force=force)
         if run.epoch == 0:
             run.fit()
@@ -140,10 +143,11 @@ class _Run:
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = fabric_of(self.how)
-        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=self.how.rotate, mirror=self.how.mirror)
-        if self.how.rotate and "theta" in self.generator.condition_names:
-            msg = "training.rotate: rotations are a symmetry at normal incidence only; switch it off with theta"
-            raise SettingsError(msg)
+        rotate = self.how.rotate and not self.domain.inclined
+        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
+        if self.how.rotate and not rotate:
+            msg = "showers are not rotated, because some are inclined; only their mirror images are used"
+            warnings.warn(msg, TrainingDataWarning, stacklevel=2)
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
@@ -162,13 +166,19 @@ class _Run:
             check_free(self.output, force=force, kind="model")
 
     def fit(self) -> None:
-        """Fit the preprocessing, unless it was copied from a teacher."""
+        """Fit the probability of an empty shower, and the preprocessing unless it was copied from a teacher."""
+        generator = self.generator
+        conditions, responses = self.data.responses(generator.conditions_of)
+        generator.fit_empty(conditions, responses == 0)
         if self.teacher is not None:
             return
         _seed(self.how.seed, 1)
-        batch = self.data.subset(20_000, self.generator.conditions_of, self.how.seed)
         with degenerate_named(self.recipe.family):
-            self.generator.fit(batch)
+            generator.fit(self.data.subset(20_000, generator.conditions_of, self.how.seed))
+            if generator.response_coding is not None:
+                # Responses fluctuate by factors at low energies, so all of them are used.
+                filled = responses > 0
+                generator.response_coding.fit(responses[filled][:, None], conditions[filled, :1])
 
     def loop(self) -> None:
         """Train until the last epoch, or until the validation loss has not improved for ``patience`` epochs."""
@@ -195,7 +205,7 @@ class _Run:
                 started = time.perf_counter()
                 _seed(how.seed, 2 + epoch)
                 module.train()
-                sums, norms = _Means(), _Means()
+                sums, norms = Means(), Means()
                 for step, batch in enumerate(self._batches("training", epoch, fabric) if trained else ()):
                     rate = learning_rate(how, epoch + step / steps)
                     energies = self.symmetry(batch.energies)
@@ -296,7 +306,7 @@ class _Run:
     def _validate(self, module: Any, fabric: Fabric) -> dict[str, float]:
         """Means of all terms over the validation data, with loss weights as after warm-up and always the same noise."""
         module.eval()
-        sums = _Means()
+        sums = Means()
         _seed(self.how.seed, 1)
         with torch.no_grad(), fabric.autocast():
             for batch in self._batches("validation", 0, fabric):
@@ -346,13 +356,16 @@ class _Run:
                 msg = f"{self.output}: the interrupted training had {what}; use the same, or `force=True` to start over"
                 raise TrainingError(msg)
         try:
-            self.generator.load_state_dict(_under(tensors, "model."))
-            self.epoch, self.best_epoch, self.best_loss, self.log = (
-                progress[key] for key in ("epoch", "best_epoch", "best_loss", "log")
+            check_state(tensors, progress, self.generator)
+        except ValueError as error:
+            msg = (
+                f"{self.output}: the interrupted training was one of another FastV ({error}); `force=True` starts over"
             )
-        except (RuntimeError, KeyError) as error:
-            msg = f"{self.output}: the interrupted training was one of another FastV; `force=True` starts over"
             raise TrainingError(msg) from error
+        self.generator.load_state_dict(_under(tensors, "model."))
+        self.epoch, self.best_epoch, self.best_loss, self.log = (
+            progress[key] for key in ("epoch", "best_epoch", "best_loss", "log")
+        )
         self.best = _under(tensors, "best.")
         self.average = _under(tensors, "average.")
         self.optimizer_state = _under(tensors, "optimizer.")
@@ -365,6 +378,7 @@ class _Run:
             "files": [file.path.name for file in self.data.files],
             "data_sha256": self.request["data_sha256"],
             "showers": self.data.sizes,
+            "left_out": self.data.left_out,
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "validation_loss": self.best_loss,
@@ -429,7 +443,7 @@ def _domain_of(teacher: Model, data: TrainingData) -> Domain:
                 f"{outer[0]:g} to {outer[1]:g}; leave out those outside, or learn without `data` from showers it draws"
             )
             raise DomainError(msg)
-    return domain
+    return domain.model_copy(update={"empty_showers": spanned.empty_showers})
 
 
 def _teacher_record(teacher: Model) -> dict[str, Any]:
@@ -456,27 +470,6 @@ def learning_rate(how: TrainingSettings, epoch: float) -> float:
     if how.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(epoch / how.epochs, 1.0)))
     return rate
-
-
-class _Means:
-    """Means of named terms, weighted by the sizes of the batches in which they occur."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, terms: Mapping[str, Tensor], n: int) -> None:
-        for name, term in terms.items():
-            self.sums[name] = (
-                self.sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double().cpu() * n
-            )
-            self.counts[name] = self.counts.get(name, 0) + n
-
-    def means(self, fabric: Fabric) -> dict[str, float]:
-        def total(value: Tensor) -> float:
-            return float(torch.as_tensor(fabric.all_reduce(value, reduce_op="sum")))
-
-        return {name: total(value) / total(torch.tensor(float(self.counts[name]))) for name, value in self.sums.items()}
 
 
 def _seed(seed: int, part: int) -> None:

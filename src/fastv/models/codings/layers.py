@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import QuantileMap, ResponseScale, above_threshold
+from fastv.models.codings.preprocessing import without_faint
+from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 
 
 class LayerCoding(nn.Module):
     r"""Code the L layer energies of a shower as 1 + L numbers: its response, and one score per layer.
 
-    * response: t = E_tot / E_inc, standardised by :class:`~fastv.models.codings.preprocessing.ResponseScale` and then
-      mapped to normal scores.
+    * response: t = E_tot / E_inc as the normal score among showers of the same incident energy, by
+      :class:`~fastv.models.codings.response.ResponseCoding`.
     * layers: coded as if they were the voxels of one large layer, by :class:`~fastv.models.codings.voxels.VoxelCoding`,
       with the incident energy in place of the layer energy. A layer is empty if its code is below an edge that depends
       on the incident energy.
@@ -52,8 +53,7 @@ class LayerCoding(nn.Module):
 
     def __init__(self, detector: Detector, n_levels: int = 33) -> None:
         super().__init__()
-        self.response = ResponseScale()
-        self.quantiles = QuantileMap(1)
+        self.response = ResponseCoding()
         self.shares = VoxelCoding(detector, n_levels, shape=(1, 1, detector.mesh.shape[0]))
 
     @torch.no_grad()
@@ -65,14 +65,12 @@ class LayerCoding(nn.Module):
             incident: incident energies (N, 1), MeV.
             scaled: layer energies (N, L) times the factors that encoding will use; by default ``layers``.
         """
-        fraction = layers.sum(1, keepdim=True) / incident
-        self.response.fit(fraction, incident)
-        self.quantiles.fit(self.response(fraction, incident))
+        self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
         self.shares.fit((layers if scaled is None else scaled)[:, None, None], incident)
 
     def encode_response(self, fraction: Tensor, incident: Tensor) -> Tensor:
         """Codes (N, 1) of the responses t (N, 1) at incident energies (N, 1) in MeV."""
-        code: Tensor = self.quantiles(self.response(fraction, incident))
+        code: Tensor = self.response(fraction, incident)
         return code
 
     def encode_layers(self, scaled: Tensor, incident: Tensor, uniform: Tensor | None = None) -> Tensor:
@@ -101,7 +99,8 @@ class LayerCoding(nn.Module):
 
     def decode(self, codes: Tensor, incident: Tensor) -> Tensor:
         """Layer energies (N, L) in MeV that add up to t E_inc, from codes (N, 1 + L); at least one is not empty."""
-        fraction = self.response.fraction(self.quantiles.inverse(codes[:, :1].clamp(-50.0, 50.0)), incident)
+        fraction = self.response.fraction(codes[:, :1], incident)
         layers = self.shares.energies(codes[:, None, None, 1:], incident)[:, 0]
-        layers = layers * (fraction * incident / layers.sum(1, keepdim=True).clamp(min=1e-9))
-        return above_threshold(layers, self.shares.threshold)
+        # A margin, so that rounding does not take the only voxel of a faint shower.
+        total = (fraction * incident).clamp(min=1.0001 * self.shares.threshold)
+        return without_faint(layers, total, self.shares.threshold)

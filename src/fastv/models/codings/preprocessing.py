@@ -18,6 +18,20 @@ def above_threshold(energies: Tensor, threshold: float) -> Tensor:
     return energies * (energies >= threshold).to(energies.dtype)
 
 
+def without_faint(energies: Tensor, total: Tensor, threshold: float) -> Tensor:
+    """Energies (..., K) scaled to add up to ``total`` (..., 1), without those below the threshold, in MeV.
+
+    The largest is always kept, so that the sum holds; an energy can be below the threshold only if ``total`` is.
+
+    Example:
+        >>> without_faint(torch.tensor([[6.0, 3.0, 1.0]]), torch.tensor([[1.0]]), 0.2).round(decimals=4).tolist()
+        [[0.6667, 0.3333, 0.0]]
+    """
+    scaled = energies * (total / energies.sum(-1, keepdim=True).clamp(min=1e-30))
+    kept = scaled * (scaled >= scaled.amax(-1, keepdim=True).clamp(max=threshold)).to(scaled.dtype)
+    return kept * (total / kept.sum(-1, keepdim=True).clamp(min=1e-30))
+
+
 class EnergyScore(nn.Module):
     r"""Standardise voxel energies over their seven decades: a piecewise linear map of log E with one knot.
 
@@ -212,7 +226,7 @@ class ResponseScale(nn.Module):
         self.mean.copy_(fraction.median())
         spread = (fraction - self.mean).abs() * torch.sqrt(incident / 1000.0)
         # If all responses are equal their spread is 0; the minimum keeps the map invertible.
-        self.stochastic.copy_((1.4826 * spread.median()).clamp(min=1e-4))
+        self.stochastic.copy_((1.4826 * spread.median()).maximum(1e-4 * self.mean.abs()).clamp(min=1e-12))
 
     def forward(self, fraction: Tensor, incident: Tensor) -> Tensor:
         """Standardised responses."""
@@ -278,23 +292,23 @@ class QuantileMap(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Normal scores of values."""
-        return _piecewise(y, self.quantiles, self.knots.expand_as(self.quantiles), 1 / self._outer())
+        return piecewise_linear(y, self.quantiles, self.knots.expand_as(self.quantiles), 1 / self._outer())
 
     def inverse(self, z: Tensor) -> Tensor:
         """Values of normal scores."""
-        return _piecewise(z, self.knots.expand_as(self.quantiles), self.quantiles, self._outer())
+        return piecewise_linear(z, self.knots.expand_as(self.quantiles), self.quantiles, self._outer())
 
     def _outer(self) -> Tensor:
         """Slope dy/dz beyond the extremes, (C,)."""
         return (self.quantiles[:, self._one_sigma[1]] - self.quantiles[:, self._one_sigma[0]]) / 2
 
 
-def _piecewise(x: Tensor, start: Tensor, end: Tensor, outer: Tensor) -> Tensor:
-    """Linear interpolation at x (N, C) from knots ``start`` to ``end``, each (C, K) and increasing.
+def piecewise_linear(x: Tensor, start: Tensor, end: Tensor, outer: Tensor) -> Tensor:
+    """Linear interpolation at x (N, C) from knots ``start`` to ``end``, each (..., K) and increasing along K.
 
-    Beyond the knots the slopes are ``outer`` (C,).
+    All but the last dimension of the knots, and ``outer``, the slopes beyond the knots, broadcast against x.
     """
-    slopes = torch.diff(end, dim=1) / torch.diff(start, dim=1)
-    inside = torch.minimum(torch.maximum(x, start[:, 0]), start[:, -1])
-    pieces = (torch.minimum(inside[:, :, None], start[:, 1:]) - start[:, :-1]).clamp(min=0.0) * slopes
-    return end[:, 0] + pieces.sum(2) + (x - inside) * outer
+    slopes = torch.diff(end, dim=-1) / torch.diff(start, dim=-1)
+    inside = torch.minimum(torch.maximum(x, start[..., 0]), start[..., -1])
+    pieces = (torch.minimum(inside[..., None], start[..., 1:]) - start[..., :-1]).clamp(min=0.0) * slopes
+    return end[..., 0] + pieces.sum(-1) + (x - inside) * outer

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, ResponseScale, above_threshold
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, above_threshold, without_faint
+from fastv.models.codings.response import ResponseCoding
 
 
 class ShowerCoding(nn.Module):
-    r"""Code a shower as its standardised response and layer energies, and the standardised scores of its voxels.
+    r"""Code a shower as normal scores of its response and layer energies, and the standardised scores of its voxels.
 
-    * response: t = E_tot / E_inc, by :class:`~fastv.models.codings.preprocessing.ResponseScale`.
-    * layers: log E_l, by :class:`~fastv.models.codings.preprocessing.LayerScale`. An empty layer is assigned the energy
+    * response: t = E_tot / E_inc, by :class:`~fastv.models.codings.response.ResponseCoding`.
+    * layers: log E_l, by :class:`~fastv.models.codings.preprocessing.LayerScale` and then
+      :class:`~fastv.models.codings.preprocessing.QuantileMap`. An empty layer is assigned the energy
       E_0 exp(-\|n\|) below the readout threshold E_0.
     * voxels: scores s of :class:`~fastv.models.codings.preprocessing.EnergyScore`. An empty voxel is assigned the score
       s_0 - ``gap`` \|n\| below that of the threshold, s_0. The mean of each layer and ring is then subtracted, and the
@@ -59,10 +61,10 @@ class ShowerCoding(nn.Module):
         # A detector without a threshold gets one that is far below any energy of interest.
         self.threshold = detector.threshold or 1e-6
         self.gap = gap
-        self.response = ResponseScale()
+        self.response = ResponseCoding()
         self.layers = LayerScale(self.shape[0])
         self.score = EnergyScore()
-        self.quantiles = QuantileMap(1 + self.shape[0])
+        self.quantiles = QuantileMap(self.shape[0])
         self.register_buffer("location", torch.zeros(self.shape[0], 1, self.shape[2]))
         self.register_buffer("width", torch.ones(self.shape[0], 1, self.shape[2]))
         self.register_buffer("floor", torch.zeros(()))
@@ -111,22 +113,23 @@ class ShowerCoding(nn.Module):
 
     def encode_layers(self, layers: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Codes (N, 1 + L) of layer energies (N, L) in MeV; other arguments as in :meth:`encode`."""
-        codes: Tensor = self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))
-        return codes
+        response = self.response(layers.sum(1, keepdim=True) / incident, incident)
+        return torch.cat(
+            [response, self.quantiles(self._profile(layers, incident, u, torch.randn_like(layers)))], dim=1
+        )
 
     def _profile(self, layers: Tensor, incident: Tensor, u: Tensor, normal: Tensor) -> Tensor:
-        """Standardised response and layer energies (N, 1 + L)."""
-        response = self.response(layers.sum(1, keepdim=True) / incident, incident)
+        """Standardised layer energies (N, L)."""
         empty = self.threshold * torch.exp(-normal.abs() - 1e-4)
-        return torch.cat([response, self.layers(torch.where(layers > 0, layers, empty), incident, u)], dim=1)
+        profile: Tensor = self.layers(torch.where(layers > 0, layers, empty), incident, u)
+        return profile
 
     def decode_layers(self, codes: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Layer energies (N, L) in MeV that add up to t E_inc, from codes (N, 1 + L); at least one is not empty."""
-        profile = self.quantiles.inverse(codes.clamp(-50.0, 50.0))
-        total = self.response.fraction(profile[:, :1], incident) * incident
-        layers = self.layers.energy(profile[:, 1:], incident, u).clamp(max=1e9)
-        layers = layers * (layers >= layers.amax(1, keepdim=True).clamp(max=self.threshold)).to(layers.dtype)
-        return layers * (total / layers.sum(1, keepdim=True).clamp(min=1e-9))
+        total = self.response.fraction(codes[:, :1], incident) * incident
+        layers = self.layers.energy(self.quantiles.inverse(codes[:, 1:].clamp(-50.0, 50.0)), incident, u).clamp(max=1e9)
+        # A margin, so that rounding does not take the only voxel of a faint shower.
+        return without_faint(layers, total.clamp(min=1.0001 * self.threshold), self.threshold)
 
     def decode_voxels(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from codes (N, L, alpha, r), scaled to layer energies (N, L)."""
@@ -135,7 +138,7 @@ class ShowerCoding(nn.Module):
         # The voxel with the highest score is never empty, so that the layer energy can be assigned.
         filled = flat >= torch.minimum(flat.amax(2, keepdim=True), self.floor)
         energies = self.score.energy(flat.clamp(min=-6.0)) * filled.to(flat.dtype)
-        energies = energies * (layers / energies.sum(2).clamp(min=1e-9))[:, :, None]
+        energies = without_faint(energies, layers[:, :, None], self.threshold)
         return above_threshold(energies.flatten(1), self.threshold)
 
     def decode(self, layers: Tensor, voxels: Tensor, incident: Tensor, u: Tensor) -> Tensor:
