@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -819,6 +820,7 @@ def _work(
     cases: Sequence[int], seed: int, found: Sequence[Kind], folder: Path, pipe: multiprocessing.connection.Connection
 ) -> None:
     """Run cases in a worker, and tell the parent what each began and did."""
+    faulthandler.disable()  # the parent tells of a crash
     quiet = os.open(os.devnull, os.O_RDWR)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)

@@ -78,6 +78,7 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
     return {
         "report": str(output / "report" / "report.html"),
         "samples": {name: _targets(evaluation) for name, evaluation in evaluations.items()},
+        "verdicts": {name: _verdict(evaluation) for name, evaluation in evaluations.items()},
         "onnx_outliers": graph.outliers,
         "geant4_ms_per_shower": geant4,
         "fastv_ms_per_shower": {str(row["batch"]): row["ms_per_shower_median"] for row in speed["timings"]},
@@ -96,6 +97,10 @@ def _stage(what: str) -> Iterator[None]:
 def _targets(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The lines of the targets, in numbers."""
     return [line.model_dump(mode="json") for line in evaluation.verdict.targets]
+
+
+def _verdict(evaluation: Evaluation) -> dict[str, str]:
+    return {"status": evaluation.verdict.status, "words": evaluation.verdict.words}
 
 
 def _geant4_milliseconds(path: Path) -> float:

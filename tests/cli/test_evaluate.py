@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fastv.cli import evaluate
+from fastv.cli import evaluate, main
 from fastv.errors import FastVError
 from fastv.evaluation.report import plots
 from fastv.sample import sample_path
@@ -56,3 +57,23 @@ def test_output_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
 def test_missing_file(files: tuple[str, str]) -> None:
     with pytest.raises(FastVError, match="no such file"):
         run(files[0], "nothing.h5")
+
+
+def test_units_are_told_in_one_line_with_exit_code_2(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ShowersFile(files[1]) as file:
+        showers = file[file.incident_energies > 3e3]
+    replace(showers, incident_energies=showers.incident_energies / 1e3).write(tmp_path / "gev.h5")
+    for verb, others in (("evaluate", []), ("compare", [files[1]])):
+        assert main([verb, files[0], *others, str(tmp_path / "gev.h5"), "-o", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "in GeV" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_bins_are_an_option(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    run(*files, "--quick", "--json", "--energy-bins", "1")
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["physics"]["comparisons"]["response"]["differences"]) == 1

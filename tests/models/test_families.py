@@ -20,6 +20,7 @@ from fastv.errors import SettingsError, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
+from fastv.models.fastv import FastV
 from fastv.models.two_stages import TwoStages
 from fastv.models.vae import warmup
 from fastv.showers import Showers
@@ -351,6 +352,8 @@ class TestFastV:
 
     def test_calibration_brings_mean_layer_energies_together(self, real_showers: Showers) -> None:
         generator = untrained("fastv", real_showers)
+        assert isinstance(generator, FastV)
+        generator.profile.scale.mean[0, ::2] += 0.4  # every second layer is off by half
         repeated = real_showers[np.tile(np.arange(200), 20)]
         real = torch.from_numpy(repeated.grid).double().sum((0, 2, 3))
         core = real > 0.01 * real.sum()

@@ -110,10 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     error: BaseException | None = None
-    with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
-        _show_in_one_line(f"fastv {options.verb}")
+    with interruption.handled(), progress.amount(options.verbose - options.quiet):
         try:
-            options.run(options)
+            with warnings.catch_warnings():
+                _show_in_one_line(f"fastv {options.verb}")
+                options.run(options)
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
         # Whatever error an interruption has turned into, it was one.

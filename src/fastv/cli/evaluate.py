@@ -34,6 +34,12 @@ def add_parser(verbs: Any) -> None:
         help="also train the CaloChallenge's classifiers (hours on a CPU); settings such as trainings=2 epochs=10 "
         "shorten this, which the report mentions",
     )
+    parser.add_argument(
+        "--energy-bins",
+        type=int,
+        metavar="N",
+        help="largest number of bins of incident energy (default: up to 10, or one for each of few energies)",
+    )
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument(
         "--mesh",
@@ -61,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
         train=options.train,
         classifiers=None if options.classifiers is None else classifier_settings(options.classifiers),
         mesh=options.mesh,
+        energy_bins=options.energy_bins,
         quick=options.quick,
         announce=say,
         force=options.force,

@@ -29,6 +29,8 @@ from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
+_MOST_UNPHYSICAL = 0.01
+"""Fraction of unphysical showers beyond which a sample comes last; all other quantities are of its other showers."""
 _SIGNIFICANT = 2.0
 """Standard deviations beyond which a generator is significantly worse than the best."""
 
@@ -53,7 +55,8 @@ class Ranking:
 
     Attributes:
         evaluations: evaluations by name, the best first, in the order of the first quantity that all of them have: the
-            FPD of the whole samples, or a later one in a quick comparison or if a sample is too small for FPD.
+            FPD of the whole samples, or a later one in a quick comparison or if a sample is too small for FPD. Samples
+            of which more than 1 % is unphysical come last.
         quantities: for each quantity the entries by name; smaller is better in all of them.
         floor: the quantities of full simulation against itself.
     """
@@ -68,8 +71,8 @@ class Ranking:
         return tuple(self.evaluations)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON data."""
-        return {
+        """All of it as JSON data, with None for values that are not finite."""
+        content = {
             "format_version": 2,
             "fastv_version": __version__,
             "order": list(self.order),
@@ -82,6 +85,8 @@ class Ranking:
             "floor": {quantity: value.model_dump() for quantity, value in self.floor.items()},
             "evaluations": {name: evaluation.as_dict() for name, evaluation in self.evaluations.items()},
         }
+        finite: dict[str, Any] = _finite(content)
+        return finite
 
 
 def compare_generators(
@@ -92,6 +97,7 @@ def compare_generators(
     floor: Sample | None = None,
     train: Sample | None = None,
     mesh: str | Detector | None = None,
+    energy_bins: int | None = None,
     quick: bool = False,
     force: bool = False,
 ) -> Ranking:
@@ -101,10 +107,10 @@ def compare_generators(
         reference: full simulation.
         generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
-        floor, train, mesh, quick, force: see :func:`fastv.evaluation.evaluate`.
+        floor, train, mesh, energy_bins, quick, force: see :func:`fastv.evaluation.evaluate`.
 
     Raises:
-        SettingsError: fewer than two samples, or two of one name.
+        SettingsError: fewer than two samples, or two of one name, or ``energy_bins`` is less than 1.
         FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
 
     Example:
@@ -132,6 +138,7 @@ def compare_generators(
             Reading(others["floor"], label="floor") if "floor" in others else None,
             floor_name=name_of(floor),
             train=others.get("training"),
+            energy_bins=energy_bins,
             quick=quick,
         )
         found: dict[str, Evaluation] = {}
@@ -171,7 +178,7 @@ def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
         best = min(having.values(), key=lambda value: value.value)
         quantities[quantity] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
     leading = next(quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
-    order = sorted(evaluations, key=lambda name: _place(quantities[leading], name))
+    order = sorted(evaluations, key=lambda name: (_useless(evaluations[name]), _place(quantities[leading], name)))
     floors = next(iter(values.values()))
     return Ranking(
         evaluations={name: evaluations[name] for name in order},
@@ -184,6 +191,12 @@ def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
 
 def _place(entries: Mapping[str, Entry], name: str) -> float:
     return entries[name].value.value if name in entries else math.inf
+
+
+def _useless(evaluation: Evaluation) -> bool:
+    """Whether so many showers are unphysical that the quality of the others does not count."""
+    found = evaluation.unphysical
+    return found is not None and found.status == "differs" and found.number > _MOST_UNPHYSICAL * found.showers
 
 
 def _behind(value: Measured, best: Measured) -> float:
@@ -213,6 +226,11 @@ def _quantities(evaluation: Evaluation) -> dict[str, tuple[Measured, Measured | 
     for line in evaluation.verdict.targets:
         if line.value is not None:
             found[f"{line.question}, worst deviation"] = _size(line.value), line.floor and _size(line.floor)
+    if (unphysical := evaluation.unphysical) is not None and unphysical.number:
+        share = unphysical.number / unphysical.showers
+        error = math.sqrt(share * (1 - share) / unphysical.showers)
+        of_reference = unphysical.reference_impossible / max(1, unphysical.reference_showers)
+        found["unphysical showers"] = Measured(value=share, error=error), Measured(value=of_reference, error=0.0)
     line = evaluation.verdict["physics comparisons"]
     if line.value is not None:
         found["physics comparisons that differ"] = line.value, line.floor
@@ -252,6 +270,9 @@ def _notes(ranking: Ranking) -> list[str]:
         notes.append(
             f"The samples differ in size ({told}): distances and separations of the smaller are larger by chance."
         )
+    for name, evaluation in ranking.evaluations.items():
+        if evaluation.unphysical is not None and _useless(evaluation):
+            notes.append(f"{name} comes last: {evaluation.unphysical.words}; everything else is of its other showers.")
     return notes
 
 
@@ -287,7 +308,7 @@ def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping
         )
         (temporary / "report.html").write_text(page, encoding="utf-8")
         (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
-        (temporary / "report.json").write_text(json.dumps(_finite(ranking.as_dict()), indent=1) + "\n")
+        (temporary / "report.json").write_text(json.dumps(ranking.as_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Source]) -> Markup:

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from fastv.evaluation.observables.histograms import histogram
+from fastv.evaluation.observables.histograms import histogram, padded_edges
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, band, ratio_axis
 from fastv.evaluation.result import Evaluation
@@ -83,9 +83,7 @@ def shares(values: NDArray[np.floating], edges: F64) -> tuple[F64, F64]:
 
 def readable_edges(values: Sequence[NDArray[np.floating]], bins: int = 40) -> F64:
     """Edges of readable bins over the central 99.8 % of all samples together."""
-    low, high = np.quantile(np.concatenate(values).astype(np.float64), [0.001, 0.999])
-    margin = 0.1 * (high - low) or 0.5
-    return np.linspace(low - margin, high + margin, bins + 1)
+    return padded_edges(np.concatenate(values), bins)
 
 
 def draw_step(axes: Axes, edges: F64, values: F64, errors: F64, look: Look) -> None:

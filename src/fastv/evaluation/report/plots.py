@@ -21,6 +21,7 @@ from fastv.detector.depth import radiation_lengths_per_mm
 from fastv.evaluation.observables.histograms import PER_LAYER
 from fastv.evaluation.observables.observe import alpha_layers, ring_edges
 from fastv.evaluation.observables.shower_shape import depth_edges, depth_unit
+from fastv.evaluation.physics.condition_bins import energy_range
 from fastv.evaluation.report import maps
 from fastv.evaluation.report.curves import (
     F64,
@@ -134,7 +135,7 @@ def visible_fraction_by_energy(evaluations: Evaluations) -> Figure:
         axes.set_ylim(0, None)
         axes.minorticks_off()
         axes.set_yticks([])
-        axes.set_title(f"{low / 1000:.3g} to {high / 1000:.3g} GeV")
+        axes.set_title(energy_range(low, high))
         if i == 0:
             axes.legend(fontsize=9, loc="upper right")
         if i % columns == 0:

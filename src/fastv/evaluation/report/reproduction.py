@@ -17,7 +17,7 @@ def command(evaluation: Evaluation) -> str:
     if evaluation.trained_on:
         words += ["--train", evaluation.trained_on]
     for name, value in evaluation.options.items():
-        words.append(f"--{name}")
+        words.append(f"--{name.replace('_', '-')}")
         if isinstance(value, Mapping):
             words += [f"{key}={json.dumps(each)}" for key, each in value.items()]
         elif value is not True:
