@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from fastv import model as module
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import ModelError, OutputError, SettingsError
+from fastv.errors import FileFormatError, ModelError, OutputError, SettingsError
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load, read_description, shipped_models
 from fastv.models import FAMILIES, build
 from fastv.models.contract import Domain
 from fastv.models.memory import limited
 from fastv.storage.tensors import layout_of
+from fastv.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +330,8 @@ class TestDescription:
 
     def test_a_name_that_is_too_long(self) -> None:
         assert "no model 'mmm" in refused(Path("m" * 300))
+        with pytest.raises(FileFormatError, match=f"{'m' * 300}: cannot open: File name too long"):
+            summarise("m" * 300)
 
     def test_values_that_nothing_checks_do_not_stop_generation(self, directory: Path) -> None:
         edit_description(directory, lambda content: content.update(measured={"speed": {"batch 1, one thread": 3}}))

@@ -21,7 +21,7 @@ from fastv.models.contract import Domain, Generator
 from fastv.models.memory import limited
 from fastv.records import first_problem, shortened
 from fastv.showers import Showers
-from fastv.storage.documents import DocumentError, parse_json, read_text
+from fastv.storage.documents import DocumentError, is_folder, parse_json, read_text
 from fastv.storage.output import written_whole
 from fastv.storage.tensors import check_layout, layout_of, read_layout, read_tensors
 
@@ -226,11 +226,7 @@ def model_path(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     path = Path(name)
-    try:
-        there = path.is_dir()
-    except OSError:  # such as a name that is too long
-        there = False
-    if not there:
+    if not is_folder(path):
         known = ", ".join(shipped) or "none"
         msg = f"no model {shortened(str(name), 200)!r}: neither a model directory nor a shipped model ({known})"
         raise ModelError(msg)

@@ -51,6 +51,19 @@ def check_regular(path: Path) -> int:
     return status.st_size
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether a path is a folder; a name that no file can have, such as one that is too long, is none.
+
+    Example:
+        >>> is_folder("."), is_folder("n" * 1000)
+        (True, False)
+    """
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file of at most ``most`` bytes.
 
