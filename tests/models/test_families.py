@@ -381,6 +381,37 @@ class TestFastV:
         assert bool(drawn(generator.eval(), showers).isfinite().all())
 
 
+def all_alike(kind: str, make_showers: Make) -> Showers:
+    """Showers that leave some scale undetermined."""
+    showers = make_showers(60)
+    incident, energies = showers.incident_energies, showers.energies
+    if kind == "identical":
+        incident, energies = np.full_like(incident, incident[0]), np.repeat(energies[:1], len(energies), axis=0)
+    elif kind == "one energy":
+        incident, energies = np.full_like(incident, 1e4), energies * (1e4 / incident).astype(np.float32)[:, None]
+    elif kind == "all empty":
+        energies = np.zeros_like(energies)
+    elif kind == "one voxel":
+        energies = np.zeros_like(energies)
+        energies[:, 5] = 0.9 * incident
+    return replace(showers, incident_energies=incident, energies=energies)
+
+
+@pytest.mark.parametrize("kind", ["identical", "one energy", "all empty", "one voxel"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_showers_that_are_all_alike_are_no_obstacle(family: str, kind: str, make_showers: Make) -> None:
+    showers = all_alike(kind, make_showers)
+    generator = build(family, SMALL.get(family, {}), showers.detector, Domain.of(showers.conditions))
+    batch = batch_of(generator, showers)
+    torch.manual_seed(1)
+    generator.fit(batch)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in generator.state_dict().values())
+    assert all(bool(torch.isfinite(term)) for term in generator.validation(batch).values())
+    energies = drawn(generator.eval(), showers)
+    assert bool(torch.isfinite(energies).all())
+    assert bool((energies >= 0).all())
+
+
 class TestShowerLibrary:
     def test_gives_stored_showers_at_their_own_energy(self, real_showers: Showers) -> None:
         generator = untrained("library", real_showers, size=200, neighbours=1)

@@ -284,7 +284,9 @@ class QuantileMap(nn.Module):
         below = position.long().clamp(max=max(0, len(y) - 2))
         above = (below + 1).clamp(max=len(y) - 1)
         quantiles = torch.lerp(ordered[below], ordered[above], (position - below)[:, None])
-        least = 1e-5 * torch.diff(self.knots.double())[:, None] * (quantiles[-1] - quantiles[0]).clamp(min=1e-3)
+        # Relative to the values as well, or float32 would make equal again what is separated here.
+        extent = (quantiles[-1] - quantiles[0]).maximum(0.5 * quantiles.abs().amax(0)).clamp(min=1e-3)
+        least = 1e-5 * torch.diff(self.knots.double())[:, None] * extent
         rise = torch.diff(quantiles, dim=0).maximum(least)
         self.quantiles.copy_(torch.cat([quantiles[:1], quantiles[:1] + rise.cumsum(0)]).T)
 
