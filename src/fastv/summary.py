@@ -343,8 +343,9 @@ def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
         FileFormatError, GeometryError: as for :func:`summarise_file`.
     """
     from fastv.model import shipped_models
+    from fastv.storage.documents import is_folder
 
-    if Path(path).is_dir() or (str(path) in shipped_models() and not Path(path).exists()):
+    if is_folder(path) or (str(path) in shipped_models() and not Path(path).exists()):
         return summarise_model(path)
     return summarise_file(path, mesh)
 

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fastv.detector.detector import Detector
-from fastv.errors import SettingsError
-from fastv.models.contract import Domain, Generator
+from fastv.errors import FastVError, SettingsError
+from fastv.models.contract import Domain, Generator, GeneratorSettings
+from fastv.records import one_line, shortened
 
 _S = TypeVar("_S", bound=BaseModel)
 
@@ -58,15 +59,32 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
         domain: range of conditions.
 
     Raises:
-        SettingsError: an unknown family, or a setting that is unknown or not allowed; the message gives its path.
+        SettingsError: an unknown family, or a setting that is unknown or not allowed (the message gives its path), or
+            sizes for which there is not enough memory.
 
     Example:
         >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
         >>> build("vae", {"latent": 4}, Detector.preset("par04-siw"), domain).noise
         NoiseSpec(normal=4, uniform=0)
     """
-    generator = family_class(family)
-    return generator(validated(generator.Settings, settings, "model"), detector, domain)
+    kind = family_class(family)
+    return constructed(kind, validated(kind.Settings, settings, "model"), detector, domain)
+
+
+def constructed(kind: type[Generator], settings: GeneratorSettings, detector: Detector, domain: Domain) -> Generator:
+    """An untrained generator of a family, from validated settings.
+
+    Raises:
+        SettingsError: the settings contradict each other or the detector, or ask for more memory than there is.
+    """
+    try:
+        return kind(settings, detector, domain)
+    except FastVError:
+        raise
+    # What Python, numpy and PyTorch raise for numbers that are too large to count with or to allocate.
+    except (MemoryError, OverflowError, RuntimeError, TypeError, ValueError, ZeroDivisionError, IndexError) as error:
+        msg = f"the settings of the family {kind.family!r} give no network that can be built ({one_line(error, 150)})"
+        raise SettingsError(msg) from error
 
 
 def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
@@ -112,21 +130,22 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
+        path = one_line(".".join([where, *(str(part) for part in first["loc"])]), 100)
         if first["type"] == "extra_forbidden":
             known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
             msg = f"unknown setting {path!r}; known: {known}"
         elif first["type"] == "value_error":  # our own validators name the settings in their message
-            msg = f"bad setting {path}: {first['ctx']['error']}"
+            msg = f"bad setting {path}: {one_line(first['ctx']['error'])}"
         else:
-            msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
+            msg = f"bad setting {path} = {one_line(shortened(repr(first['input'])))}: {one_line(first['msg'])}"
         raise SettingsError(msg) from error
 
 
 def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
     """The type of the settings nested under a path."""
     for part in path:
-        inner = kind.model_fields[str(part)].annotation
+        field = kind.model_fields.get(str(part))
+        inner = None if field is None else field.annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             break
         kind = inner
