@@ -95,3 +95,21 @@ def test_peaked_response_is_a_density() -> None:
     with torch.no_grad():
         density = response.log_prob(response.scale.fraction(y, incident), torch.zeros_like(incident), incident).exp()
     assert float(torch.trapezoid(density, y[:, 0])) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_peaked_response_is_drawn_with_its_rare_losses() -> None:
+    """Five showers of a hundred keep exp(-l) of their energy, l exponential with mean 0.1."""
+    response = PeakedResponse(1).double()
+    incident = torch.full((20_000, 1), 2e5).double()
+    usual = 0.95 + 0.13 / np.sqrt(200) * torch.randn(2000, 1, generator=torch.manual_seed(1)).double()
+    response.fit(usual, incident[:2000])
+    response.losses.probability.fill_(0.05)
+    response.losses.mean.fill_(0.1)
+    nothing, uniform = torch.zeros_like(incident), torch.rand(20_000, 1, generator=torch.manual_seed(2)).double()
+    with torch.no_grad():
+        drawn = response.sample(nothing, uniform, nothing, incident)
+        without = response.sample(nothing, torch.ones_like(uniform), nothing, incident)
+    assert float(without[0]) == pytest.approx(0.95, rel=0.01)
+    loss = torch.log(without / drawn)[:, 0]
+    assert float((loss > 0).double().mean()) == pytest.approx(0.05, abs=0.005)
+    assert float(loss[loss > 0].mean()) == pytest.approx(0.1, rel=0.1)
