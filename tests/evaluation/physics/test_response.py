@@ -12,6 +12,7 @@ from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.physics.condition_bins import energy_bins
 from fastv.evaluation.physics.response import (
     ResolutionPoint,
+    _over_their_mean,
     central_resolution,
     fit_determined,
     fit_resolution,
@@ -152,3 +153,24 @@ def test_nothing_generated_is_a_response_of_nothing(calorimeter: Callable[..., O
     assert {each.difference.value for each in response(a, nothing, bins).differences} == {-1.0}
     assert resolution_by_energy(a, nothing, bins).skipped
     assert linearity(a, nothing, bins).skipped
+
+
+def test_errors_over_the_mean_of_all_bins_are_the_scatter_of_repeated_experiments() -> None:
+    """A bin moves the mean it is divided by: with few bins its error is a third smaller than without."""
+    values, errors = np.array([0.8, 0.9, 1.0]), np.array([0.03, 0.01, 0.02])
+    drawn = np.random.default_rng(1).normal(values, errors, (20_000, 3))
+    scatter = (drawn / drawn.mean(axis=1, keepdims=True)).std(axis=0)
+    points = [Measured(value=value, error=error) for value, error in zip(values, errors, strict=True)]
+    found = _over_their_mean(points)
+    np.testing.assert_allclose([each.value for each in found], values / 0.9)
+    np.testing.assert_allclose([each.error for each in found], scatter, rtol=0.03)
+
+
+def test_wide_bins_have_means_of_the_inverse_energies_of_their_showers(geant4: Showers) -> None:
+    """Over three decades the mean of 1/E^2 is far from the square of that of 1/E."""
+    sample = observe(geant4)
+    [point] = resolution_points(sample, [np.ones(len(sample), dtype=bool)])
+    gev = geant4.incident_energies / 1000
+    assert point.inverse == pytest.approx(np.mean(1 / gev))
+    assert point.inverse_square == pytest.approx(np.mean(1 / gev**2))
+    assert point.inverse_square > 2 * point.inverse**2

@@ -74,3 +74,11 @@ def test_halves_match_in_energy_and_share_nothing() -> None:
 def test_rounding_of_equal_distances_is_no_pull() -> None:
     found = judge_by_chance(3e-16, np.array([1e-16, 2e-16, 1e-16]), two_sided=False, within_energies=False)
     assert (found.pull, found.p_value, found.spread) == (0.0, 1.0, 0.0)
+
+
+def test_neither_half_gets_the_higher_energy_of_each_pair() -> None:
+    """Of equidistant energies both halves have the same mean exactly."""
+    energies = np.random.default_rng(1).permutation(np.arange(400.0))
+    first, second = matched_halves(energies)
+    assert energies[first].mean() == energies[second].mean()
+    assert not np.intersect1d(first, second).size

@@ -157,3 +157,9 @@ def test_rounding_has_no_width() -> None:
     assert spread(1 + 1e-4 * np.arange(500)).value == pytest.approx(0.0144, rel=0.01)
     outlier = np.append(np.random.default_rng(1).normal(1, 0.1, 500), 1e9)
     assert resolution_68(outlier).value * mean(outlier).value == pytest.approx(0.1, rel=0.15)
+
+
+def test_both_errors_of_a_ratio_count() -> None:
+    found = ratio(Measured(value=2.0, error=0.1), Measured(value=4.0, error=0.4))
+    assert found.value == 0.5
+    assert found.error == pytest.approx(0.5 * np.hypot(0.1 / 2, 0.4 / 4))
