@@ -267,3 +267,17 @@ def test_incident_energies_in_gev_are_told(tmp_path: Path) -> None:
         TrainingData([tmp_path / "gev.h5"], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()
     # Right units are no warning, which would be an error here.
     TrainingData([sample_path("test")], None, validation_fraction=0.2, seed=1, memory=2**30).tell_doubts()
+
+
+def test_responses_are_relative_to_the_incident_energy(tmp_path: Path, make_showers: Make) -> None:
+    showers = make_showers(120)
+    showers.write(tmp_path / "showers.h5")
+    with opened([tmp_path / "showers.h5"]) as data:
+        conditions, responses = data.responses(lambda c: torch.from_numpy(c.energy)[:, None])
+    expected = {
+        round(float(energy), 2): total / energy
+        for energy, total in zip(showers.incident_energies, showers.energies.sum(axis=1, dtype=np.float64), strict=True)
+    }
+    assert len(responses) == 96
+    for energy, response in zip(conditions[:, 0].tolist(), responses.tolist(), strict=True):
+        assert response == pytest.approx(expected[round(energy, 2)], rel=1e-5)

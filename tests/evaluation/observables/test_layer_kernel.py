@@ -13,7 +13,12 @@ import pytest
 from fastv.errors import FileFormatError
 from fastv.evaluation.metrics.features import feature_matrix, feature_names
 from fastv.evaluation.observables import layer_kernel as module
-from fastv.evaluation.observables.layer_kernel import LAYER_OBSERVABLES, centre_and_width, layer_observables
+from fastv.evaluation.observables.layer_kernel import (
+    LAYER_OBSERVABLES,
+    at_or_above,
+    centre_and_width,
+    layer_observables,
+)
 from fastv.evaluation.observables.observe import observe
 from fastv.showers import Showers
 
@@ -106,3 +111,9 @@ def test_alpha_moments_equal_their_definition(make_showers: Callable[..., Shower
     total = np.maximum(slices.sum(axis=2), 1e-30)
     np.testing.assert_allclose(found["cos_alpha"], slices @ np.cos(alpha) / total, atol=1e-6)
     np.testing.assert_allclose(found["sin_alpha"], slices @ np.sin(alpha) / total, atol=1e-6)
+
+
+def test_a_voxel_at_the_threshold_is_a_hit() -> None:
+    energies = np.array([0.0, 0.0149, 0.015, 0.0151], dtype=np.float32)
+    assert at_or_above(energies, 0.015).tolist() == [False, False, True, True]
+    assert at_or_above(energies, 0.0).tolist() == [False, True, True, True]

@@ -109,3 +109,11 @@ def test_histograms_have_the_edges_of_the_reference(geant4: Showers, geant4_othe
     assert first.axes[0] == second.axes[0]
     assert len(first.values()) == 20
     assert first.sum() >= 0.99 * len(a)
+
+
+def test_the_axis_offset_is_the_distance_of_the_centre_of_energy(geant4: Showers) -> None:
+    """Also along y alone."""
+    some = geant4[:20]
+    x, y = (some.energies.astype(np.float64) @ some.mesh.voxel_centres[:, i] for i in (0, 1))
+    expected = np.hypot(x, y) / some.energies.sum(axis=1, dtype=np.float64)
+    np.testing.assert_allclose(quantity("axis offset").of(observe(some)), expected, rtol=1e-3)
