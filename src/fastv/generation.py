@@ -24,6 +24,7 @@ from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
+from fastv.suggestions import unknown
 
 Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
 """A requested condition: one number, a text with its unit, fixed values or a range, or a value for each shower.
@@ -144,9 +145,8 @@ def resolve(
         msg = f"the seed must not be negative, got {seed}"
         raise SettingsError(msg)
     known = [name for name, condition in CONDITIONS.items() if condition.on_request]
-    if unknown := set(asked) - set(known):
-        msg = f"unknown condition {min(unknown)!r}; known: {', '.join(known)}"
-        raise SettingsError(msg)
+    if strange := set(asked) - set(known):
+        raise SettingsError(unknown("condition", min(strange), known))
     given = {name: asked[name] for name in known if asked.get(name) is not None}
     ends: dict[str, tuple[float, float]] = {}
     if like is not None:

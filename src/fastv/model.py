@@ -22,6 +22,7 @@ from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
 from fastv.showers import Showers
 from fastv.storage.output import written_whole
+from fastv.suggestions import did_you_mean
 
 FORMAT_VERSION = 2
 """Version 2 describes the detector's material as a stack; version 1 is still read."""
@@ -222,7 +223,8 @@ def model_path(name: str | Path) -> Path:
     path = Path(name)
     if not path.is_dir():
         known = ", ".join(shipped) or "none"
-        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({known})"
+        hint = did_you_mean(str(name), shipped)
+        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({known}){hint}"
         raise ModelError(msg)
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.cli.assignments import assignments
+from fastv.cli.assignments import assignments, options_by_name
 
 FUNCTION = "fastv.export.export"
 
@@ -27,6 +27,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE.onnx")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
+    parser.settings = options_by_name
 
 
 def run(options: argparse.Namespace) -> None:

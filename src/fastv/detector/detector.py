@@ -16,6 +16,7 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem
+from fastv.suggestions import unknown
 
 _OLD_STACK = ("absorber", "sensitive", "stack_layers", "inner_radius")
 """Fields that describe the stack in files of format version 1: repeated pairs of slabs in a barrel."""
@@ -83,9 +84,8 @@ class Detector(Frozen):
         try:
             return PRESETS[name]
         except KeyError:
-            known = ", ".join(PRESETS)
-            msg = f"unknown detector or mesh {name!r}; known: {known}, a detector FILE.yaml or a binning FILE.xml"
-            raise GeometryError(msg) from None
+            more = ", a detector FILE.yaml or a binning FILE.xml"
+            raise GeometryError(unknown("detector or mesh", name, PRESETS, more)) from None
 
     @classmethod
     def named(cls, name: str) -> Detector:

@@ -23,6 +23,7 @@ from fastv.export.runtime import open_session
 from fastv.model import Model, load
 from fastv.models.contract import Generator, noise_stream
 from fastv.storage.output import check_free, written_whole
+from fastv.suggestions import unknown
 
 PARITY_ROWS = 500
 """Showers on which graph and model are compared."""
@@ -103,8 +104,7 @@ def export(
         ModelError: the graph would be too large, or does not agree with the model; nothing is written.
     """
     if contract not in CONTRACTS:
-        msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("contract", contract, CONTRACTS))
     check_free(output, force=force, kind="ONNX graph")
     model = (model if isinstance(model, Model) else load(model)).with_options(**(options or {}))
     model.generator.check_export()

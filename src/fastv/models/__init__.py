@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.models.contract import Domain, Generator
+from fastv.records import in_words
+from fastv.suggestions import did_you_mean, nearest, unknown
 
 _S = TypeVar("_S", bound=BaseModel)
 
@@ -41,8 +43,7 @@ def family_class(family: str) -> type[Generator]:
         SettingsError: the family is unknown; the message lists the known ones.
     """
     if family not in FAMILIES:
-        msg = f"unknown family {family!r}; known: {', '.join(FAMILIES)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("family", str(family), FAMILIES))
     module, name = FAMILIES[family].split(":")
     generator: type[Generator] = getattr(import_module(module), name)
     return generator
@@ -89,7 +90,8 @@ def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
     for name in options:
         if name not in known:
             has = f"it has: {', '.join(known)}" if known else "it has none"
-            msg = f"the family {generator.family!r} has no option {name!r} at generation; {has}"
+            hint = did_you_mean(name, known) or ";"
+            msg = f"the family {generator.family!r} has no option {name!r} at generation{hint} {has}"
             raise SettingsError(msg)
     settings = validated(type(generator.settings), {**generator.settings.model_dump(), **options}, "option")
     changed = type(generator)(settings, generator.detector, generator.domain)
@@ -103,7 +105,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
     Args:
         kind: type of the settings.
         settings: their values by name.
-        where: first part of the path that an error message gives to a bad value.
+        where: first part of the path that an error message gives to a bad value; may be empty.
 
     Raises:
         SettingsError: a setting is unknown or not allowed.
@@ -112,14 +114,18 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
+        path = ".".join(filter(None, [where, *(str(part) for part in first["loc"])]))
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
-            msg = f"unknown setting {path!r}; known: {known}"
+            known = _section(kind, first["loc"][:-1]).model_fields
+            meant = nearest(str(first["loc"][-1]), known)
+            hint = f"; did you mean {path.rpartition('.')[0]}{'.' if '.' in path else ''}{meant}?" if meant else ";"
+            msg = f"unknown setting {path!r}{hint} known: {', '.join(known)}"
+        elif first["type"] == "missing":
+            msg = f"the setting {path!r} is missing"
         elif first["type"] == "value_error":  # our own validators name the settings in their message
             msg = f"bad setting {path}: {first['ctx']['error']}"
         else:
-            msg = f"bad setting {path} = {first['input']!r}: {first['msg']}"
+            msg = f"bad setting {path} = {first['input']!r}: {in_words(first)}"
         raise SettingsError(msg) from error
 
 

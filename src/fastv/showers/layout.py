@@ -55,7 +55,7 @@ def read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | 
         raise FileFormatError(msg) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
-        msg = f"{path}: format version {version} is newer than this FastV reads ({FORMAT_VERSION}); update fastv-hep"
+        msg = f"{path}: format version {version} is newer than this FastV reads ({FORMAT_VERSION}); install a newer one"
         raise FileFormatError(msg)
     try:
         description = _Description.model_validate(content)

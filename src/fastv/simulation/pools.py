@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastv._version import __version__
 from fastv.errors import FastVError, MissingExtraError, SimulationError
+from fastv.installation import how_to_install
 from fastv.simulation.messages import packed_showers, packed_tracks, unpacked_showers, unpacked_tracks
 from fastv.simulation.process import GeantProcess, ShowerError
 from fastv.simulation.request import SimulationRequest
@@ -152,7 +153,7 @@ class ClusterPool:
         try:
             from distributed import Client
         except ImportError as error:
-            msg = "`scheduler` needs Dask; pip install 'fastv-hep[cluster]'"
+            msg = f"`scheduler` needs Dask; {how_to_install('cluster')}"
             raise MissingExtraError(msg) from error
         # A lost scheduler is reported as an error of FastV, not by a traceback from Dask.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
