@@ -24,6 +24,8 @@ from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
+from fastv.showers.layout import SHOWERS_ENDINGS
+from fastv.storage.output import check_ending
 from fastv.suggestions import unknown
 
 Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
@@ -92,8 +94,10 @@ def generate_file(
 
     Raises:
         ModelError: the generator returned a voxel energy that is negative or not finite.
+        SettingsError: the name of the output does not end in .h5, .hdf5 or .hdf.
         OutputError: the file exists, the interrupted run had different arguments, or the disk is full.
     """
+    check_ending(output, SHOWERS_ENDINGS, "showers")
     conditions, n = request.conditions, len(request.conditions)
     described = {**provenance, "conditions_sha256": conditions.digest()}
     with closing(ShowersWriter(output, n, described, resume=resume, force=force)) as writer:

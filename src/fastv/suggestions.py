@@ -41,11 +41,10 @@ def unknown(what: str, word: str, known: Iterable[str], more: str = "") -> str:
 
     Example:
         >>> unknown("camera", "sid", ["3D", "side", "front"])
-        "unknown camera 'sid'; did you mean side? known: 3D, side, front"
+        "unknown camera 'sid'; known: 3D, side, front; did you mean side?"
     """
     words = list(known)
-    hint = did_you_mean(word, words)
-    return f"unknown {what} {word[:80]!r}{hint or ';'} known: {', '.join(words)}{more}"
+    return f"unknown {what} {word[:80]!r}; known: {', '.join(words)}{more}{did_you_mean(word, words)}"
 
 
 def _plain(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Summaries of showers files and models, as ``fastv info`` prints them."""
+"""Summaries of showers files, models and recipes, as ``fastv info`` prints them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastv.evaluation.statistics.measured import Measured
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.suggestions import did_you_mean
-from fastv.training.commented import all_settings, commented
+from fastv.training.commented import all_settings, commented, yaml_value
 from fastv.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class ModelSummary:
         asked = one.training.get("settings")
         if isinstance(asked, Mapping):
             settings |= {f"training.{name}": value for name, value in asked.items()}
-        table = Table.of_numbers(["setting", "value"], [[name, _words(value)] for name, value in settings.items()])
+        table = Table.of_numbers(["setting", "value"], [[name, yaml_value(value)] for name, value in settings.items()])
         return [*tables, table.text()]
 
 
@@ -408,9 +408,9 @@ def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
     if (name in recipes and not there) or Path(path).suffix.lower() in (".yaml", ".yml"):
         return RecipeSummary(name, load_recipe(name))
     if not there and not Path(path).suffix and len(Path(path).parts) == 1:
-        hint = did_you_mean(name, [*shipped_models(), *recipes]) or ";"
+        hint = did_you_mean(name, [*shipped_models(), *recipes])
         known = f"shipped models {', '.join(shipped_models())}; presets and families {', '.join(recipes)}"
-        msg = f"{name}: no such file{hint} known by name: {known}"
+        msg = f"{name}: no such file; known by name: {known}{hint}"
         raise FileFormatError(msg)
     return summarise_file(path, mesh)
 

@@ -139,7 +139,7 @@ def test_an_unreachable_scheduler(
 def test_without_dask(tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_geant4()
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"`scheduler` needs Dask; pip install 'fastv-hep\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=r"`scheduler` needs Dask; pip install 'dask-jobqueue>="):
         make(tmp_path / "a.h5", scheduler="tcp://127.0.0.1:1")
 
 

@@ -52,7 +52,10 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.model import load
     from fastv.showers import ShowersWriter
+    from fastv.showers.layout import SHOWERS_ENDINGS
+    from fastv.storage.output import check_ending
 
+    check_ending(options.output, SHOWERS_ENDINGS, "showers")
     ShowersWriter.check_free(options.output, force=options.force, resume=options.resume)
     model = load(options.model)
     started = time.perf_counter()

@@ -47,6 +47,8 @@ class Parser(argparse.ArgumentParser):
 
             units = {unit.lower() for unit in (*ENERGY_UNITS, *ANGLE_UNITS, *LENGTH_UNITS)}
             hint = f"; write a number and its unit in one word, as in 50{word}" if word.lower() in units else ""
+            if not hint and any("--data" in action.option_strings for action in self._actions):
+                hint = "; showers files come after --data"
             return f"unexpected argument {unknown[0]!r}{hint}"
         if self.settings is not None:
             known = self.settings(options)

@@ -54,7 +54,7 @@ def add_parser(verbs: Any) -> None:
         "--workers", type=whole, metavar="K", help="processes on this machine (default: one per processor)"
     )
     where.add_argument("--scheduler", metavar="ADDR", help="use the workers of a Dask cluster: tcp://host:8786")
-    parser.add_argument("--event", type=whole, metavar="K", help="simulate only event K, into a file of one shower")
+    parser.add_argument("--event", type=whole, metavar="K", help="simulate only event K of the same command")
     parser.add_argument("--tracks", metavar="FILE", help="with --event, write its tracks (HDF5)")
     parser.add_argument(
         "--tracks-above",

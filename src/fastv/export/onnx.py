@@ -22,7 +22,7 @@ from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
 from fastv.model import Model, load
 from fastv.models.contract import Generator, noise_stream
-from fastv.storage.output import check_free, written_whole
+from fastv.storage.output import check_ending, check_free, written_whole
 from fastv.suggestions import unknown
 
 PARITY_ROWS = 500
@@ -99,12 +99,13 @@ def export(
         force: replace an existing file.
 
     Raises:
-        SettingsError: the contract is unknown, or the family has no such option.
+        SettingsError: the contract is unknown, the output does not end in .onnx, or the family has no such option.
         OutputError: the file exists and ``force`` is false, or the disk is full.
         ModelError: the graph would be too large, or does not agree with the model; nothing is written.
     """
     if contract not in CONTRACTS:
         raise SettingsError(unknown("contract", contract, CONTRACTS))
+    check_ending(output, (".onnx",), "ONNX graphs")
     check_free(output, force=force, kind="ONNX graph")
     model = (model if isinstance(model, Model) else load(model)).with_options(**(options or {}))
     model.generator.check_export()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -90,8 +90,8 @@ def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
     for name in options:
         if name not in known:
             has = f"it has: {', '.join(known)}" if known else "it has none"
-            hint = did_you_mean(name, known) or ";"
-            msg = f"the family {generator.family!r} has no option {name!r} at generation{hint} {has}"
+            hint = did_you_mean(name, known)
+            msg = f"the family {generator.family!r} has no option {name!r} at generation; {has}{hint}"
             raise SettingsError(msg)
     settings = validated(type(generator.settings), {**generator.settings.model_dump(), **options}, "option")
     changed = type(generator)(settings, generator.detector, generator.domain)
@@ -114,12 +114,13 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(filter(None, [where, *(str(part) for part in first["loc"])]))
+        section, loc = _section(kind, first["loc"])
+        path = ".".join([*([where] if where else []), *loc])
         if first["type"] == "extra_forbidden":
-            known = _section(kind, first["loc"][:-1]).model_fields
+            known = section.model_fields
             meant = nearest(str(first["loc"][-1]), known)
-            hint = f"; did you mean {path.rpartition('.')[0]}{'.' if '.' in path else ''}{meant}?" if meant else ";"
-            msg = f"unknown setting {path!r}{hint} known: {', '.join(known)}"
+            hint = f"; did you mean {'.'.join([*path.split('.')[:-1], meant])}?" if meant else ""
+            msg = f"unknown setting {path!r}; known: {', '.join(known)}{hint}"
         elif first["type"] == "missing":
             msg = f"the setting {path!r} is missing"
         elif first["type"] == "value_error":  # our own validators name the settings in their message
@@ -129,11 +130,24 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         raise SettingsError(msg) from error
 
 
-def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """The type of the settings nested under a path."""
-    for part in path:
-        inner = kind.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        kind = inner
-    return kind
+def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The type of the settings in which a path ends, and the path as in a file, without the kinds of a choice."""
+    parts, words = [str(part) for part in path], []
+    while parts:
+        words.append(parts.pop(0))
+        field = kind.model_fields.get(words[-1])
+        inner = _models(field.annotation) if field is not None else []
+        if len(inner) > 1 and parts:  # the validator adds which kind was chosen
+            chosen = parts.pop(0)
+            inner = [each for each in inner if each.model_fields["kind"].default == chosen]
+        if len(inner) != 1 or not parts:
+            return kind, [*words, *parts]
+        kind = inner[0]
+    return kind, words
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The types of settings of which one is allowed."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for each in get_args(annotation) for found in _models(each)]

@@ -22,6 +22,9 @@ FORMAT_VERSION = 2
 """Version 2 describes the detector's material as a stack; version 1 had four fields for it, which are still read."""
 
 
+SHOWERS_ENDINGS = (".h5", ".hdf5", ".hdf")
+"""Endings of the names of showers files, the usual one first."""
+
 BLOCK_ROWS = 1000
 """Showers per block of :class:`ShowersWriter` by default: the unit in which work is done, kept and resumed."""
 

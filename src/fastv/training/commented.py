@@ -20,7 +20,7 @@ from fastv.training.recipe import Recipe
 
 _WIDTH = 96
 _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
-_ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
+_ROLE = re.compile(r":\w+:[^\w\s]~?(?:[\w.]*\.)?(\w+)[^\w\s]")
 
 
 def commented(recipe: Recipe, name: str | None = None) -> str:
@@ -107,12 +107,13 @@ def _section(settings: BaseModel, depth: int, usual: BaseModel | None = None) ->
         nested = isinstance(value, BaseModel)
         comment = _comment(name, known.get(name, ""), field.annotation)
         if default is not PydanticUndefined and default != value and not (nested and type(default) is type(value)):
-            comment += f" (default {_yaml(_plain(default))})"
-        lines += [f"{indent}# {line}" for line in textwrap.wrap(comment, _WIDTH - len(indent))]
+            comment += f" (default\N{NO-BREAK SPACE}{yaml_value(_plain(default))})"
+        wrapped = textwrap.wrap(comment, _WIDTH - len(indent))
+        lines += [f"{indent}# {line}".replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
         if nested:
             lines += [f"{indent}{name}:", *_section(value, depth + 1, default)]
         else:
-            lines.append(f"{indent}{name}: {_yaml(_plain(value))}")
+            lines.append(f"{indent}{name}: {yaml_value(_plain(value))}")
     return lines
 
 
@@ -143,13 +144,13 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
     """A value in one line, such that YAML reads it back: YAML 1.1 takes 1e-05 for text, but not 1.0e-05."""
     if isinstance(value, float):
         text = repr(value)
         return re.sub(r"^(-?\d+)e", r"\1.0e", text)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {yaml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+        return "[" + ", ".join(yaml_value(item) for item in value) + "]"
     return str(yaml.safe_dump(value, default_flow_style=True, width=10_000)).removesuffix("\n").removesuffix("\n...")
