@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=12, help="kills of commands (default 12)")
     parser.add_argument("--verbs", nargs="*", help="commands to kill (default: all that run here)")
     parser.add_argument("--families", nargs="*", default=["vae"], help="families to kill before each event, or all")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only before each N-th event (default 1)")
     parser.add_argument("--mutations", type=int, default=60, help="damaged files (default 60)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -109,7 +110,9 @@ def main() -> None:
         made = prepared(Path(name))
         result = {
             "kills": killed_commands(made, options.kills, options.verbs, options.seed),
-            "events": killed_trainings(made, [*FAMILIES] if options.families == ["all"] else options.families),
+            "events": killed_trainings(
+                made, [*FAMILIES] if options.families == ["all"] else options.families, options.every
+            ),
             "mutations": mutated(made, options.mutations, options.seed),
         }
     print(json.dumps(result, indent=1))
@@ -275,7 +278,7 @@ def resumed(verb: str, made: Path, output: Path, whole: dict[str, Any]) -> str:
     return judged(output, whole)
 
 
-def killed_trainings(made: Path, families: list[str]) -> dict[str, Any]:
+def killed_trainings(made: Path, families: list[str], every: int) -> dict[str, Any]:
     """Kill a training of each family before each of its file-system events, in forks of this process."""
     wrong, counts = [], {}
     data = made / "data.h5"
@@ -287,12 +290,11 @@ def killed_trainings(made: Path, families: list[str]) -> dict[str, Any]:
             code, said = in_process(words)
             assert code == 0, said
             whole = content(output)
-            n = 0
-            while True:
-                n += 1
+            clear(output.parent)
+            numbers = range(1, events_of(words, output) + 1, every)
+            for n in numbers:
                 clear(output.parent)
-                if not dies(words, n, output):
-                    break
+                assert dies(words, n, output)
                 finished = output.exists()
                 code, said = in_process([*words, "--resume"])
                 problem = judged(output, whole)
@@ -300,7 +302,7 @@ def killed_trainings(made: Path, families: list[str]) -> dict[str, Any]:
                     problem = f"exit code {code}: {said}"
                 if problem:
                     wrong.append({"family": family, "event": n, "problem": problem})
-            counts[family] = n - 1
+            counts[family] = len(numbers)
     return {"cases": sum(counts.values()), "of": counts, "wrong": wrong}
 
 
@@ -309,13 +311,24 @@ def clear(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def dies(words: list[str], event: int, output: Path) -> bool:
-    """Whether a fork that runs a command has as many file-system events, before the last of which it is killed."""
+def events_of(words: list[str], output: Path) -> int:
+    """Number of file-system events of a command."""
+    with tempfile.TemporaryFile("w+") as said:
+        dies(words, -1, output, said.fileno())
+        said.seek(0)
+        return int(said.read().split()[-1])
+
+
+def dies(words: list[str], event: int, output: Path, said: int | None = None) -> bool:
+    """Whether a fork that runs a command has as many file-system events, before the last of which it is killed.
+
+    What it says goes to the file ``said``.
+    """
     child = os.fork()
     if child == 0:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
-        os.dup2(null, 2)
+        os.dup2(null if said is None else said, 2)
         sys.argv = ["-c", str(event), "SIGKILL to the parent", str(output.parent), *words]
         try:
             exec(compile(HOOK, "hook", "exec"), {})
@@ -339,10 +352,7 @@ def mutated(made: Path, mutations: int, seed: int) -> dict[str, Any]:
             whole[verb] = content(output)
             clear(output.parent)
             # Late enough that blocks, checkpoints and drawn showers are there.
-            count = 1
-            while dies(words, count, output):
-                count += 1
-                clear(output.parent)
+            count = events_of(words, output)
             clear(output.parent)
             assert dies(words, int(0.7 * count), output)
             left[verb] = output

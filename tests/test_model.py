@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import pickle
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +20,13 @@ from safetensors.torch import load_file, save_file
 from fastv import model as module
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import ModelError, OutputError
+from fastv.errors import FileFormatError, ModelError, OutputError, SettingsError
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load, read_description, shipped_models
-from fastv.models import build
+from fastv.models import FAMILIES, build
 from fastv.models.contract import Domain
+from fastv.models.memory import limited
+from fastv.storage.tensors import layout_of
+from fastv.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +152,19 @@ class TestNames:
         assert load("mine").name == "mine"
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_built_within_the_size_of_its_weights(family: str) -> None:
+    """The limits that a model directory sets leave room for every family, and none for one that is much larger."""
+    domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
+    detector = Detector.preset("par04-siw")
+    state = build(family, {}, detector, domain).state_dict()
+    size = sum(tensor.nbytes for tensor in state.values())
+    with limited(size // 2 + 10**6, 2 * len(state) + 100):
+        assert layout_of(build(family, {}, detector, domain).state_dict()) == layout_of(state)
+    with limited(size // 100), pytest.raises(SettingsError, match="the network of these settings has more than"):
+        build(family, {}, detector, domain)
+
+
 class TestWeights:
     def test_missing(self, directory: Path) -> None:
         (directory / WEIGHTS).unlink()
@@ -180,6 +198,10 @@ class TestWeights:
     def test_further_tensor(self, directory: Path) -> None:
         edit_weights(directory, lambda tensors: tensors.update(more=torch.zeros(1)))
         assert "tensor 'more' is not part of this family" in refused(directory)
+
+    def test_wrong_type(self, directory: Path) -> None:
+        edit_weights(directory, lambda tensors: tensors.update({"intensity.bias": torch.zeros(24, dtype=torch.int8)}))
+        assert "tensor 'intensity.bias' is int8 (24,); the settings require float32 (24,)" in refused(directory)
 
     def test_wrong_shape(self, directory: Path) -> None:
         edit_weights(directory, lambda tensors: tensors.update({"intensity.bias": torch.zeros(3)}))
@@ -269,6 +291,51 @@ class TestDescription:
     def test_settings_that_ask_for_other_weights(self, directory: Path) -> None:
         edit_description(directory, lambda content: content["settings"].update(latent=5))
         assert "the settings require" in refused(directory)
+
+    @pytest.mark.parametrize(
+        ("edit", "message"),
+        [
+            (lambda c: c["settings"].update(hidden=[10**9, 10**9]), "has more than 2.5e+10 numbers"),
+            (lambda c: c["settings"].update(latent=10**15), "has more than 8e+15 numbers"),
+            (lambda c: c["settings"].update(latent=10**30), "has more than 8e+30 numbers"),
+            (lambda c: c["settings"].update(hidden=[1] * 50_000), "has more than 140 tensors"),
+            (lambda c: c["detector"]["mesh"]["blocks"][0].update(layers=10**9), "are too many; a mesh has at most"),
+            (
+                lambda c: c["detector"]["mesh"]["blocks"][0].update(alpha_cells=10**7),
+                "are too many; a mesh has at most",
+            ),
+            (lambda c: c.update(family="fastv", settings={"width": 10**6}), "has more than"),
+        ],
+    )
+    def test_sizes_that_lie_take_no_memory(self, directory: Path, edit: Edit, message: str) -> None:
+        edit_description(directory, edit)
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, hard))
+        try:
+            assert message in refused(directory)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+    def test_deep_json(self, directory: Path) -> None:
+        for depth in (100, 100_000):
+            (directory / DESCRIPTION).write_text('{"format_version": 2, "training": ' + "[" * depth + "]" * depth + "}")
+            assert "nested more than 64 levels deep" in refused(directory)
+
+    def test_a_pipe_is_not_waited_for(self, directory: Path) -> None:
+        for name in (WEIGHTS, DESCRIPTION):
+            (directory / name).unlink()
+            os.mkfifo(directory / name)
+            assert "not a regular file" in refused(directory)
+
+    def test_a_name_that_is_too_long(self) -> None:
+        assert "no model 'mmm" in refused(Path("m" * 300))
+        with pytest.raises(FileFormatError, match=f"{'m' * 300}: cannot open: File name too long"):
+            summarise("m" * 300)
+
+    def test_values_that_nothing_checks_do_not_stop_generation(self, directory: Path) -> None:
+        edit_description(directory, lambda content: content.update(measured={"speed": {"batch 1, one thread": 3}}))
+        assert len(load(directory).generate(energy=1e4, n=1)) == 1
 
     def test_another_mesh_asks_for_other_weights(self, directory: Path) -> None:
         edit_description(directory, lambda content: content["detector"]["mesh"]["blocks"][0].update(layers=2))

@@ -26,7 +26,7 @@ from fastv.training.recipe import load_recipe
         (lambda: load_recipe("vae", {"training.epoch": 3}), "did you mean training.epochs?"),
         (lambda: load_recipe("vae", {"epoch": 3}), "did you mean training.epochs?"),
         (
-            lambda: load_recipe("flow-matching", {"model.network": {"kind": "transformer", "withd": 8}}),
+            lambda: load_recipe("flow-matching", {"model.network": {"kind": "mlp", "hiden": 8}}),
             "did you mean model.network.hidden?",
         ),
         (lambda: family_class("gam"), "did you mean gan?"),

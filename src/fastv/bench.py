@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from fastv._version import __version__
-from fastv.errors import SettingsError
+from fastv.errors import ModelError, SettingsError
 from fastv.export import OnnxGenerator, export
 from fastv.models.contract import Domain, noise_stream
+from fastv.records import first_problem
 
 
 def bench(
@@ -75,7 +77,11 @@ def bench(
 
 def _bench(generator: OnnxGenerator, name: str, batch: Sequence[int], seconds: float) -> dict[str, Any]:
     stream = noise_stream(3)
-    domain = Domain.model_validate(generator.domain)
+    try:
+        domain = Domain.model_validate(generator.domain)
+    except ValidationError as error:
+        msg = f"{name}: the metadata of the graph are damaged: domain: {first_problem(error)}"
+        raise ModelError(msg) from error
     rows = []
     for size in batch:
         times: list[float] = []

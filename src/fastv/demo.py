@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
 from fastv.bench import bench
 from fastv.evaluation import Evaluation, evaluate, shower_gallery, write_report
 from fastv.evaluation.report.page import Block, DrawnPlot
-from fastv.evaluation.report.style import png
+from fastv.evaluation.report.style import grid, paper_style
 from fastv.evaluation.report.table import Table
+from fastv.evaluation.report.write import drawn
 from fastv.export import ExportReport, export
 from fastv.model import Model, load
 from fastv.progress import say
@@ -50,12 +50,13 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
     """
     output = check_free(output, force=force, kind="demonstration")
     test = sample_path("test")
-    names = {"this training": "trained", SHIPPED: "shipped"}
+    # The shipped model first: what the page shows on top is what FastV can do.
+    names = {SHIPPED: "shipped", "this training": "trained"}
     with written_whole(output, force=force, kind="demonstration") as folder:
         folder.mkdir()
         with _stage("training 'fastv' on the shipped showers"):
             trained = train("fastv", [sample_path("train")], folder / "model", settings=SHORT_TRAINING)
-        models = {"this training": trained, SHIPPED: load(SHIPPED)}
+        models = {SHIPPED: load(SHIPPED), "this training": trained}
         with _stage("generating showers at the conditions of the test sample"):
             for name, model in models.items():
                 model.generate_file(folder / f"{names[name]}.h5", like=test, seed=1)
@@ -74,10 +75,20 @@ def demo(output: str | Path, *, force: bool = False) -> dict[str, Any]:
                 ("Speed", _speed_section(speed, geant4)),
                 ("ONNX", _onnx_section(graph)),
             ]
-            write_report(folder / "report", evaluations, sections, title="FastV: demonstration on the shipped sample")
+            with ExitStack() as stack:
+                files = {name: stack.enter_context(ShowersFile(folder / f"{names[name]}.h5")) for name in models}
+                reference = stack.enter_context(ShowersFile(test))
+                write_report(
+                    folder / "report",
+                    evaluations,
+                    sections,
+                    title="FastV: demonstration on the shipped sample",
+                    showers={name: (reference, file) for name, file in files.items()},
+                )
     return {
         "report": str(output / "report" / "report.html"),
         "samples": {name: _targets(evaluation) for name, evaluation in evaluations.items()},
+        "verdicts": {name: _verdict(evaluation) for name, evaluation in evaluations.items()},
         "onnx_outliers": graph.outliers,
         "geant4_ms_per_shower": geant4,
         "fastv_ms_per_shower": {str(row["batch"]): row["ms_per_shower_median"] for row in speed["timings"]},
@@ -98,6 +109,10 @@ def _targets(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [line.model_dump(mode="json") for line in evaluation.verdict.targets]
 
 
+def _verdict(evaluation: Evaluation) -> dict[str, str]:
+    return {"status": evaluation.verdict.status, "words": evaluation.verdict.words}
+
+
 def _geant4_milliseconds(path: Path) -> float:
     """Mean processor time of Geant4 per shower in ms, as recorded in the sample."""
     with ShowersFile(path) as file:
@@ -105,39 +120,41 @@ def _geant4_milliseconds(path: Path) -> float:
 
 
 def _gallery(test: Path, folder: Path) -> DrawnPlot:
-    drawn = DrawnPlot(
+    plot = DrawnPlot(
         "showers",
         "Showers",
         "Geant4 above, generated showers of the same incident energies below.",
-        png(shower_gallery(test, folder / "shipped.h5")),
+        b"",
         wide=True,
     )
-    drawn.write(folder)
-    return drawn
+    plot = drawn(plot, lambda: shower_gallery(test, folder / "shipped.h5"))
+    plot.write(folder)
+    return plot
 
 
 def _training_section(model: Model, log: str) -> list[Block]:
-    from matplotlib.figure import Figure
-
     records = [json.loads(line) for line in log.splitlines()]
-    epochs = [record["epoch"] for record in records]
-
-    def curve(part: str) -> NDArray[np.float64]:
-        return np.array([record[part]["loss"] for record in records])
-
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(epochs, curve("training"), label="training")
-    axes.plot(epochs, curve("validation"), label="validation")
-    axes.axvline(model.description.training["best_epoch"], color="0.6", linestyle=":", label="best")
-    axes.set(xlabel="epoch", ylabel="loss [nats per shower]")
-    axes.legend(frameon=False)
     sizes = model.description.training["showers"]
     words = (
         f"Preset fastv, {len(records)} epochs on {sizes['training']} showers, validated on {sizes['validation']}. "
         "A minute of training only shows that everything works; the shipped model was trained longer on more showers."
     )
-    return [words, DrawnPlot("training", "Training", "Training and validation loss by epoch.", png(figure))]
+    plot = DrawnPlot("training", "Training", "Training and validation loss by epoch.", b"")
+    return [words, drawn(plot, lambda: _losses(records, model.description.training["best_epoch"]))]
+
+
+def _losses(records: list[dict[str, Any]], best_epoch: int) -> Figure:
+    """Loss against epoch."""
+    with paper_style():
+        figure, cells = grid(1, 1, 7.0, 3.8)
+        axes = figure.add_subplot(cells[0])
+        epochs = [record["epoch"] for record in records]
+        for part in ("training", "validation"):
+            axes.plot(epochs, [record[part]["loss"] for record in records], label=part)
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label="best")
+        axes.set(xlabel="epoch", ylabel="loss [nats per shower]")
+        axes.legend()
+    return figure
 
 
 def _speed_section(speed: dict[str, Any], geant4: float) -> Table:

@@ -51,6 +51,10 @@ class TooFewShowersError(FastVError):
     """A sample has too few showers for the requested quantity."""
 
 
+class NotMeasuredError(FastVError):
+    """A quantity is not defined for these samples, since they lack what it needs, or are too extreme for it."""
+
+
 class FastVWarning(UserWarning):
     """Base class of warnings about a user's data, which the command line prints in one line."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -11,19 +10,24 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import ModelError, SettingsError
+from fastv.errors import FastVError, ModelError
 from fastv.generation import Asked, Request, generate, generate_file, resolve
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
+from fastv.models.memory import limited
+from fastv.records import first_problem, shortened
 from fastv.showers import Showers
+from fastv.storage.documents import DocumentError, is_folder, parse_json, read_text
 from fastv.storage.output import written_whole
+from fastv.storage.tensors import check_layout, layout_of, read_layout, read_tensors
 from fastv.suggestions import did_you_mean
 
+_SLACK = 2**24
+"""Numbers that a network may have beyond four times those of its weights: tables that follow from its settings."""
 FORMAT_VERSION = 2
 """Version 2 describes the detector's material as a stack; version 1 is still read."""
 DESCRIPTION = "model.json"
@@ -169,8 +173,10 @@ class Model:
         Includes the measured generation time per shower at batch size 1, if known: reports compare it with the times of
         published generators.
         """
-        speed = self.description.measured.get("speed", {}).get("batch 1, one thread", {}).get("ms per shower")
-        measured = {} if speed is None else {"ms_per_shower_batch1": float(speed)}
+        speed: Any = self.description.measured
+        for key in ("speed", "batch 1, one thread", "ms per shower"):
+            speed = speed.get(key) if isinstance(speed, dict) else None
+        measured = {"ms_per_shower_batch1": float(speed)} if isinstance(speed, int | float) else {}
         return {
             "engine": f"FastV {__version__}",
             "model": self.name,
@@ -221,10 +227,10 @@ def model_path(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     path = Path(name)
-    if not path.is_dir():
+    if not is_folder(path):
         known = ", ".join(shipped) or "none"
         hint = did_you_mean(str(name), shipped)
-        msg = f"no model {str(name)!r}: neither a model directory nor a shipped model ({known}){hint}"
+        msg = f"no model {shortened(str(name), 200)!r}: neither a model directory nor a shipped model ({known}){hint}"
         raise ModelError(msg)
     return path
 
@@ -237,29 +243,29 @@ def read_description(name: str | Path) -> ModelDescription:
     """
     path = model_path(name) / DESCRIPTION
     try:
-        content = json.loads(path.read_text())
-        version = content["format_version"]
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            writer = content.get("code_version", "of another version")
-            msg = (
-                f"{path}: format version {version}, written by FastV {writer}, is newer than this FastV {__version__} "
-                f"reads (1 and {FORMAT_VERSION}); load it with that version or a newer one"
-            )
-            raise ModelError(msg)
-        if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
-            msg = f"{path}: format version {version} is not one that this FastV reads (1 and {FORMAT_VERSION})"
-            raise ModelError(msg)
+        content = parse_json(read_text(path))
+        if not isinstance(content, dict) or "format_version" not in content:
+            msg = "not a model description: it has no 'format_version'"
+            raise DocumentError(msg)
+    except DocumentError as error:
+        msg = f"{path}: cannot read: {error}; a model directory contains {DESCRIPTION} and {WEIGHTS}"
+        raise ModelError(msg) from error
+    version = content["format_version"]
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        writer = shortened(content.get("code_version", "of another version"), 40)
+        msg = (
+            f"{path}: format version {shortened(version, 40)}, written by FastV {writer}, is newer than this FastV "
+            f"{__version__} reads (1 and {FORMAT_VERSION}); load it with that version or a newer one"
+        )
+        raise ModelError(msg)
+    if type(version) is not int or version not in (1, FORMAT_VERSION):
+        came = shortened(version, 40)
+        msg = f"{path}: format version {came} is not one that this FastV reads (1 and {FORMAT_VERSION})"
+        raise ModelError(msg)
+    try:
         return ModelDescription.model_validate({**content, "format_version": FORMAT_VERSION})
-    except OSError as error:
-        msg = f"{path}: cannot read: {error.strerror}; a model directory contains {DESCRIPTION} and {WEIGHTS}"
-        raise ModelError(msg) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        msg = f"{path}: bad value at {where}: {first['msg']}"
-        raise ModelError(msg) from error
-    except (ValueError, TypeError, KeyError) as error:
-        msg = f"{path}: not a valid model description ({error})"
+        msg = f"{path}: bad value at {first_problem(error)}"
         raise ModelError(msg) from error
 
 
@@ -276,41 +282,40 @@ def load(name: str | Path) -> Model:
     path = model_path(name)
     description = read_description(name)
     weights = path / WEIGHTS
-    if not weights.is_file():
+    if not weights.exists():
         msg = f"{weights}: no such file; a model directory contains {DESCRIPTION} and {WEIGHTS}"
         raise ModelError(msg)
     try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        msg = f"{weights}: not a valid safetensors file ({error}); weights are never loaded from any other format"
+        came, _ = read_layout(weights)
+        generator = _built(path / DESCRIPTION, description, weights.stat().st_size, len(came))
+        check_layout(came, layout_of(generator.state_dict()))
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != description.weights_sha256:
+            expected = description.weights_sha256[:12]
+            msg = f"its SHA-256 {digest[:12]}... does not match {expected}... in {DESCRIPTION}"
+            raise DocumentError(msg)
+        state = read_tensors(weights)
+        for tensor, values in state.items():
+            if not bool(torch.isfinite(values).all()):
+                msg = f"tensor {tensor!r} contains NaN or infinite values"
+                raise DocumentError(msg)
+    except (DocumentError, OSError) as error:
+        msg = f"{weights}: {error}"
         raise ModelError(msg) from error
-    if digest != description.weights_sha256:
-        expected = description.weights_sha256
-        msg = f"{weights}: its SHA-256 {digest[:12]}... does not match {expected[:12]}... in {DESCRIPTION}"
-        raise ModelError(msg)
-    try:
-        generator = build(description.family, description.settings, description.detector, description.domain)
-    except SettingsError as error:
-        msg = f"{path / DESCRIPTION}: {error}"
-        raise ModelError(msg) from error
-    _check_tensors(weights, state, generator.state_dict())
     generator.load_state_dict(state)
     return Model(generator, description, path.absolute().name)
 
 
-def _check_tensors(path: Path, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    for name, tensor in expected.items():
-        if name not in state:
-            msg = f"{path}: tensor {name!r} is missing"
-            raise ModelError(msg)
-        if state[name].shape != tensor.shape:
-            came, asked = tuple(state[name].shape), tuple(tensor.shape)
-            msg = f"{path}: tensor {name!r} has shape {came}; the settings require {asked}"
-            raise ModelError(msg)
-        if not bool(torch.isfinite(state[name]).all()):
-            msg = f"{path}: tensor {name!r} contains NaN or infinite values"
-            raise ModelError(msg)
-    if unknown := sorted(set(state) - set(expected)):
-        msg = f"{path}: tensor {unknown[0]!r} is not part of this family"
-        raise ModelError(msg)
+def _built(path: Path, description: ModelDescription, file_bytes: int, tensors: int) -> Generator:
+    """The untrained generator of a description, if it is not far larger than its weights.
+
+    Raises:
+        ModelError: the settings give no network, or one that the weights cannot fill.
+    """
+    try:
+        with limited(file_bytes + _SLACK, 2 * tensors + 100):
+            return build(description.family, description.settings, description.detector, description.domain)
+    except FastVError as error:
+        msg = f"{path}: {error}"
+        raise ModelError(msg) from error

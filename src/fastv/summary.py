@@ -399,10 +399,12 @@ def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
     """
     from fastv.model import shipped_models
     from fastv.models import FAMILIES
+    from fastv.storage.documents import is_folder
     from fastv.training.recipe import load_recipe, preset_names
 
-    name, there = str(path), Path(path).exists()
-    if Path(path).is_dir() or (name in shipped_models() and not there):
+    name = str(path)
+    there = is_folder(path) or _exists(path)
+    if is_folder(path) or (name in shipped_models() and not there):
         return summarise_model(path)
     recipes = [*preset_names(), *(family for family in FAMILIES if family not in preset_names())]
     if (name in recipes and not there) or Path(path).suffix.lower() in (".yaml", ".yml"):
@@ -413,6 +415,14 @@ def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
         msg = f"{name}: no such file; known by name: {known}{hint}"
         raise FileFormatError(msg)
     return summarise_file(path, mesh)
+
+
+def _exists(path: str | Path) -> bool:
+    """Whether there is a file; a name that no file can have is left to the reader, which tells what is wrong."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return True
 
 
 def _words(value: Any) -> str:

@@ -17,10 +17,10 @@ from fastv import cli
 from fastv.conditions.table import CONDITIONS
 
 ONLY_IN_PYTHON = {
-    "evaluate": {"announce", "energy_bins"},
+    "evaluate": {"announce"},
     "train": {"teacher"},
 }
-"""Parameters without an option: results and objects that a shell cannot hand over, and the bins of the plots."""
+"""Parameters without an option: results and objects that a shell cannot hand over."""
 
 ONLY_OPTIONS = {"simulate": {"production_cut"}, "train": {"print_config"}}
 """The production cut is in ``physics``, and a recipe is printed in place of a training."""

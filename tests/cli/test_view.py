@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -109,7 +112,10 @@ def test_refused_outputs(run: Run, data: Path, tmp_path: Path) -> None:
     assert taken.read_text() == "mine"
     assert run(data, "-o", taken, "--force")[0] == 0
     assert taken.read_text().startswith("<!DOCTYPE html>")
-    for name, words in {"page.pdf": "FILE.html or FILE.png", "none/page.html": "does not exist"}.items():
+    for name, words in {
+        "page.gif": "FILE.html, or as a picture to FILE.png, FILE.pdf, FILE.svg",
+        "none/page.html": "does not exist",
+    }.items():
         code, _, err = run(data, "-o", tmp_path / name)
         assert code == 2
         assert words in err
@@ -136,3 +142,24 @@ def test_files_that_cannot_be_shown(run: Run, tmp_path: Path) -> None:
     code, _, err = run(tmp_path / "nowhere.h5", "-o", tmp_path / "none.html")
     assert code == 2
     assert "no such file" in err
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.pdf", b"%PDF"), ("a.SVG", b"<?xml"), ("a.png", b"\x89PNG")])
+def test_picture_in_the_format_of_its_name(run: Run, data: Path, tmp_path: Path, name: str, start: bytes) -> None:
+    code, out, _ = run(data, "-o", tmp_path / name, "--event", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["events"] == [2]
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(start)
+    assert len(content) < 10_000_000
+    if name == "a.SVG":
+        assert content.count(b"<path") > 100  # cells, as shapes that can be edited
+
+
+def test_backend_of_a_notebook_is_no_concern(data: Path, tmp_path: Path) -> None:
+    """A shell inside of a notebook inherits its backend, which need not be installed."""
+    users = {**os.environ, "MPLBACKEND": "backend_of_a_notebook"}
+    command = [sys.executable, "-m", "fastv", "view", str(data), "-o", str(tmp_path / "a.png")]
+    done = subprocess.run(command, env=users, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.png").exists()

@@ -223,7 +223,7 @@ stack:
         [
             ("- 1", "is a mapping"),
             ("", "is a mapping"),
-            ("a: [", "no valid YAML"),
+            ("a: [", "not valid YAML"),
             ("a: !!python/name:os.system", "YAML"),
         ],
     )

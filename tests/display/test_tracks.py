@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from fastv.display import shower_panel, tracks
 from fastv.display.tracks import OTHER_COLOUR, TRACK_COLOURS, clipped_path, load_tracks, track_lines, with_tracks
 from fastv.errors import FileFormatError, GeometryError, SettingsError
 from fastv.showers import Showers, ShowersFile
-from fastv.simulation.tracks import Tracks
+from fastv.simulation.tracks import Tracks, read_tracks
 
 Make = Callable[..., Showers]
 
@@ -120,3 +121,45 @@ def test_tracks_of_something_else(paths: Tracks, make_showers: Make, tmp_path: P
             load_tracks(tmp_path / "s.h5", file)
         with pytest.raises(FileFormatError, match=r"nowhere\.h5"):
             load_tracks(tmp_path / "nowhere.h5", file)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("energy", np.array([b"a"] * 4), r"'energy' is \|S1 of shape \(4,\), not float32 of shape \(N,\)"),
+        ("energy", np.ones((4, 2), dtype=np.float32), "not float32"),
+        ("pdg", np.array([11, 22], dtype=np.int32), "'energy' has 4 rows where 2 are needed"),
+        ("first", np.array([0, 3, 2, 7, 9]), "'first' must rise from 0 to the number of points, 9"),
+        ("first", np.array([0, 3, 5, 7, 2**62]), "'first' must rise"),
+        ("first", np.zeros((3, 3)), "'first' is float64"),
+        ("points", np.full((9, 3), np.nan, dtype=np.float32), "'points' contains NaN or infinite values"),
+        ("times", np.ones(3, dtype=np.float32), "'times' has 3 rows where 9 are needed"),
+        ("fastv", '{"format_version": 9}', "has no format version 1"),
+        ("fastv", "[" * 5000, "nested more than 64 levels"),
+        ("fastv", "{", "the attribute 'fastv' of the tracks is damaged: not valid JSON"),
+    ],
+)
+def test_damaged_tracks(
+    paths: Tracks, make_showers: Make, tmp_path: Path, name: str, values: object, message: str
+) -> None:
+    path = tmp_path / "t.h5"
+    paths.write(path, make_showers(1).detector, 0, {})
+    with h5py.File(path, "r+") as file:
+        if isinstance(values, str):
+            file.attrs[name] = np.bytes_(values)
+        else:
+            del file[name]
+            file[name] = values
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_tracks(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_tracks_of_terabytes_are_not_believed(paths: Tracks, make_showers: Make, tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    paths.write(path, make_showers(1).detector, 0, {})
+    with h5py.File(path, "r+") as file:
+        del file["times"]
+        file.create_dataset("times", (10**12,), np.float32, chunks=(10,))
+    with pytest.raises(FileFormatError, match="'times' claims the shape"):
+        read_tracks(path)

@@ -15,6 +15,7 @@ from fastv.errors import GeometryError, SettingsError
 from fastv.evaluation import Evaluation, evaluate
 from fastv.evaluation.ranking import Ranking, compare_generators, rank, ranking_table
 from fastv.evaluation.report import plots
+from fastv.evaluation.report.table import escaped
 from fastv.showers import Showers
 
 
@@ -83,6 +84,37 @@ def test_names_cannot_inject_into_the_page(geant4: Showers, geant4_other: Shower
     assert page.count("&lt;script&gt;") >= 3
 
 
+def test_report_of_a_comparison_survives_a_broken_plot(
+    geant4: Showers, geant4_other: Showers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(plots.COMPARISON_PLOTS[0], draw=lambda _: 1 / 0)
+    monkeypatch.setattr(plots, "COMPARISON_PLOTS", (first, *plots.COMPARISON_PLOTS[1:]))
+    names = {"$a^$": geant4_other, "_b": geant4_other, "<b>c</b>": geant4_other[:150]}
+    ranking = compare_generators(geant4, names, tmp_path / "r", quick=True, plot_format=["svg"])
+    assert json.loads((tmp_path / "r" / "report.json").read_text()) == ranking.as_dict()
+    assert list(json.loads((tmp_path / "r" / "plots.json").read_text())["not_drawn"]) == [first.name]
+    assert "ZeroDivisionError" in (tmp_path / "r" / "report.html").read_text()
+    assert [path.name for path in (tmp_path / "r" / "plots").iterdir()] == [f"{plots.COMPARISON_PLOTS[1].name}.svg"]
+    assert "<b>" not in (tmp_path / "r" / "report.md").read_text()
+
+
+def test_what_is_not_measured_is_not_ranked(ranking: Ranking) -> None:
+    """Neither best nor behind; and JSON has no NaN."""
+    changed = {}
+    for name, evaluation in ranking.evaluations.items():
+        separations = dict(evaluation.physics.separations)
+        if name != "worst":
+            one = next(iter(separations))
+            separations[one] = separations[one].model_copy(update={"value": np.nan})
+        physics = evaluation.physics.model_copy(update={"separations": separations})
+        changed[name] = replace(evaluation, physics=physics)
+    again = rank(changed)
+    assert set(again.quantities["mean separation power"]) == {"worst"}
+    assert again.order[-1] == "worst"
+    json.dumps(again.as_dict(), allow_nan=False)
+    assert "nan" not in ranking_table(again).text()
+
+
 def test_page_markdown_and_terminal_have_the_same_numbers(
     geant4: Showers, samples: dict[str, Showers], tmp_path: Path
 ) -> None:
@@ -94,7 +126,7 @@ def test_page_markdown_and_terminal_have_the_same_numbers(
         assert line.split("  ")[0] == row[0]
         for cell in row:
             assert f">{escape(cell)}</td>" in page
-            assert cell in text
+            assert escaped(cell) in text
             assert cell in line
 
 

@@ -177,7 +177,7 @@ def test_distances_far_from_chance_are_seen_though_few_labellings_give_no_small_
     [
         (["agrees", "undecided", "differs"], "differs"),
         (["agrees", "undecided", "not judged"], "undecided"),
-        (["agrees", "not judged"], "agrees"),
+        (["agrees", "not judged"], "undecided"),
         (["not judged"], "not judged"),
     ],
 )
@@ -187,3 +187,13 @@ def test_the_worst_status_stands_for_all(statuses: list[Status], expected: str) 
         for i, status in enumerate(statuses)
     ]
     assert overall(lines).status == expected
+
+
+def test_a_target_that_was_not_judged_is_named() -> None:
+    lines = [
+        Line(question="response", kind="target", status="not judged", words="", unit="relative"),
+        Line(question="voxel spectrum", kind="target", status="agrees", words="", unit="relative"),
+    ]
+    assert overall(lines).words.endswith("not everything could be judged: response.")
+    lines[0] = lines[0].model_copy(update={"kind": "metric"})  # FPD needs more showers than a verdict
+    assert overall(lines).status == "agrees"

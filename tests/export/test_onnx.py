@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.bench import bench
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, OutputError
 from fastv.export import OnnxGenerator, export
@@ -154,5 +157,72 @@ def test_an_existing_file_stays(tmp_path: Path) -> None:
 def test_foreign_graphs_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(b"no graph")
-    with pytest.raises(ModelError, match="onnxruntime cannot read it"):
+    with pytest.raises(ModelError, match="other.onnx: cannot read the graph"):
         OnnxGenerator(path)
+
+
+@pytest.fixture(scope="module")
+def graph_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PARITY_ROWS", 10)
+        export(untrained("vae"), path)
+    return path
+
+
+def changed_metadata(graph: onnx.ModelProto, **changes: str | None) -> None:
+    metadata = {entry.key: entry.value for entry in graph.metadata_props} | changes
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {name: value for name, value in metadata.items() if value is not None})
+
+
+def lying_shape(graph: onnx.ModelProto) -> None:
+    graph.graph.initializer[0].dims[0] = 10**12
+
+
+def data_elsewhere(graph: onnx.ModelProto) -> None:
+    tensor = graph.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (partial(changed_metadata, noise_normal=None), "'noise_normal' is missing"),
+        (partial(changed_metadata, noise_normal="5000000000"), "noise_normal must be a number of columns"),
+        (
+            partial(changed_metadata, noise_normal="500000000"),
+            r"the graph has \['N', 4\] for noise; .* 500000000 columns",
+        ),
+        (partial(changed_metadata, noise_normal="\u0664"), "noise_normal must be a number of columns"),
+        (partial(changed_metadata, detector="{}"), "detector: name: is missing"),
+        (partial(changed_metadata, detector="[" * 9999), "nested more than 64 levels"),
+        (partial(changed_metadata, conditions='[{"name": "colour"}]'), "conditions must name some of energy"),
+        (partial(changed_metadata, conditions='[{"name": "energy"}, {"name": "theta"}]'), "range of theta"),
+        (partial(changed_metadata, domain='{"energy": [5, 1]}'), "the range of energy must be two increasing numbers"),
+        (partial(changed_metadata, domain="3"), "domain must give a range"),
+        (lying_shape, "but less data"),
+        (data_elsewhere, "another file, which is not followed"),
+        (lambda graph: graph.graph.node.pop(), "onnxruntime cannot run the graph"),
+        (lambda graph: graph.graph.input.pop(), "where the contract has"),
+    ],
+)
+def test_a_graph_that_lies_is_refused(graph_file: Path, tmp_path: Path, change: Any, message: str) -> None:
+    graph = onnx.load(graph_file)
+    change(graph)
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelError, match=message) as caught:
+        OnnxGenerator(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_domain_that_only_generation_needs_is_checked_there(graph_file: Path, tmp_path: Path) -> None:
+    graph = onnx.load(graph_file)
+    changed_metadata(graph, domain='{"energy": [1000, 2000], "detectors": []}')
+    (tmp_path / "bad.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(ModelError, match="damaged: domain: detectors: Tuple should have at least 1 item"):
+        bench(tmp_path / "bad.onnx", batch=[1], seconds=0)

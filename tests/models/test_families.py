@@ -20,6 +20,7 @@ from fastv.errors import SettingsError, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
+from fastv.models.fastv import FastV
 from fastv.models.two_stages import TwoStages
 from fastv.models.vae import warmup
 from fastv.showers import Showers
@@ -351,6 +352,8 @@ class TestFastV:
 
     def test_calibration_brings_mean_layer_energies_together(self, real_showers: Showers) -> None:
         generator = untrained("fastv", real_showers)
+        assert isinstance(generator, FastV)
+        generator.profile.scale.mean[0, ::2] += 0.4  # every second layer is off by half
         repeated = real_showers[np.tile(np.arange(200), 20)]
         real = torch.from_numpy(repeated.grid).double().sum((0, 2, 3))
         core = real > 0.01 * real.sum()
@@ -376,6 +379,37 @@ class TestFastV:
         generator = untrained("fastv", showers, **settings).train()
         generator.loss(batch_of(generator, showers))["loss"].backward()  # type: ignore[no-untyped-call]
         assert bool(drawn(generator.eval(), showers).isfinite().all())
+
+
+def all_alike(kind: str, make_showers: Make) -> Showers:
+    """Showers that leave some scale undetermined."""
+    showers = make_showers(60)
+    incident, energies = showers.incident_energies, showers.energies
+    if kind == "identical":
+        incident, energies = np.full_like(incident, incident[0]), np.repeat(energies[:1], len(energies), axis=0)
+    elif kind == "one energy":
+        incident, energies = np.full_like(incident, 1e4), energies * (1e4 / incident).astype(np.float32)[:, None]
+    elif kind == "all empty":
+        energies = np.zeros_like(energies)
+    elif kind == "one voxel":
+        energies = np.zeros_like(energies)
+        energies[:, 5] = 0.9 * incident
+    return replace(showers, incident_energies=incident, energies=energies)
+
+
+@pytest.mark.parametrize("kind", ["identical", "one energy", "all empty", "one voxel"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_showers_that_are_all_alike_are_no_obstacle(family: str, kind: str, make_showers: Make) -> None:
+    showers = all_alike(kind, make_showers)
+    generator = build(family, SMALL.get(family, {}), showers.detector, Domain.of(showers.conditions))
+    batch = batch_of(generator, showers)
+    torch.manual_seed(1)
+    generator.fit(batch)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in generator.state_dict().values())
+    assert all(bool(torch.isfinite(term)) for term in generator.validation(batch).values())
+    energies = drawn(generator.eval(), showers)
+    assert bool(torch.isfinite(energies).all())
+    assert bool((energies >= 0).all())
 
 
 class TestShowerLibrary:

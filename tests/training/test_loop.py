@@ -77,6 +77,16 @@ def without_times(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "seconds"} for record in log_of(folder)]
 
 
+def test_scales_that_cannot_be_computed_are_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        torch.linalg.cholesky(torch.zeros(2, 2))
+
+    monkeypatch.setattr(VAE, "fit", failing)
+    with pytest.raises(TrainingError, match=r"the showers do not determine the scales of the family 'vae' \(linalg"):
+        small(data, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 class TestResult:
     def test_model_directory_tells_how_it_was_made(self, data: Path, tmp_path: Path) -> None:
         settings = ("training.epochs=3", "training.seed=7", "training.rotate=true")

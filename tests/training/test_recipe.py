@@ -86,6 +86,13 @@ def test_settings_are_checked_once_and_complete() -> None:
         ("- vae", "a recipe is a mapping with 'family', 'model' and 'training', got list"),
         ("", "a recipe is a mapping .* got NoneType"),
         ("family: [vae", "not valid YAML"),
+        ("family: &a vae\nmodel: {b: *a}", r"aliases such as \*a are not allowed; write the value out"),
+        ("family: vae\nmodel: " + "[" * 400, "nested more than 64 levels deep"),
+        ("family: vae\nfamily: gan", "the key 'family' occurs twice"),
+        ("family: vae\nmodel: {latent: 2020-13-45}", "not valid YAML: month must be in 1..12"),
+        ("family: vae\nmodel: {hidden: [a" + ", a" * 500 + "]}", r"bad setting model.hidden.0 = 'a'"),
+        ("family: vae\nmodel: {latent: [a" + ", a" * 500 + "]}", r"bad setting model.latent = \['a'.*\.\.\.: Input"),
+        ("family: vae\n1: 2", "unknown setting 'recipe.1'|bad setting recipe"),
         ("family: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )

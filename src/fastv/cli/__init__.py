@@ -36,6 +36,7 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
+from fastv.cli.streams import guarded, printable
 from fastv.errors import FastVError, FastVWarning, UnitsWarning
 
 VERBS = (
@@ -89,7 +90,7 @@ def _show_in_one_line(prefix: str) -> None:
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, FastVWarning):
             what = "please check: " if issubclass(category, UnitsWarning) else ""
-            print(f"{prefix}: {what}{message}", file=sys.stderr)
+            print(f"{prefix}: {what}{printable(str(message))}", file=sys.stderr)
         else:
             usual(message, category, *rest, **more)
 
@@ -97,6 +98,7 @@ def _show_in_one_line(prefix: str) -> None:
     warnings.simplefilter("always", FastVWarning)
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -110,24 +112,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
+    # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
     error: BaseException | None = None
-    with interruption.handled(), progress.amount(options.verbose - options.quiet), warnings.catch_warnings():
-        _show_in_one_line(f"fastv {options.verb}")
+    with interruption.handled(), progress.amount(options.verbose - options.quiet):
         try:
-            options.run(options)
-        except BrokenPipeError:
-            # The reader of the output has ended, as in `fastv info FILE | head`: stop quietly.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with warnings.catch_warnings():
+                _show_in_one_line(f"fastv {options.verb}")
+                options.run(options)
         except (Exception, KeyboardInterrupt) as raised:
             error = raised
         # Whatever error an interruption has turned into, it was one.
         signalled = interruption.received()
     if signalled is not None or isinstance(error, KeyboardInterrupt):
-        print(f"fastv {options.verb}: interrupted{_how_to_go_on(options, arguments, error)}", file=sys.stderr)
+        print(
+            f"fastv {options.verb}: interrupted{printable(_how_to_go_on(options, arguments, error))}", file=sys.stderr
+        )
         return 128 + (signal.SIGINT if signalled is None else signalled)
     if isinstance(error, FastVError):
         message = verbs[options.verb].translated(str(error), functions())
-        print(f"fastv {options.verb}: {message}", file=sys.stderr)
+        print(f"fastv {options.verb}: {printable(message)}", file=sys.stderr)
         return 2
     if error is not None:
         raise error

@@ -24,7 +24,7 @@ def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
         >>> assignments(["training.learning_rate=1e-3", "model.hidden=[8, 4]"])
         {'training.learning_rate': 0.001, 'model.hidden': [8, 4]}
     """
-    import yaml
+    from fastv.storage.documents import DocumentError, parse_yaml
 
     settings: dict[str, Any] = {}
     for assignment in texts:
@@ -34,9 +34,9 @@ def assignments(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
             msg = f"{option} takes NAME=VALUE, got {assignment!r}"
             raise SettingsError(msg)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            msg = f"{option} {name}: {text!r} is not a valid YAML value"
+            value = parse_yaml(text)
+        except DocumentError as error:
+            msg = f"{option} {name}: {text[:60]!r} is not a valid YAML value ({error})"
             raise SettingsError(msg) from error
         if isinstance(value, str):
             # YAML 1.1 reads 1e-3 as text, but it is meant as a number.

@@ -18,8 +18,20 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.html, report.json and plots")
     parser.add_argument("--floor", metavar="FILE", help="second sample of full simulation for the floor")
     parser.add_argument("--train", metavar="FILE", help="showers file that all generators were trained on")
+    parser.add_argument(
+        "--energy-bins",
+        type=int,
+        metavar="N",
+        help="largest number of bins of incident energy (default: up to 10, or one for each of few energies)",
+    )
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument("--mesh", metavar="M", help="detector of plain CaloChallenge files, as in 'fastv evaluate'")
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
@@ -39,9 +51,11 @@ def run(options: argparse.Namespace) -> None:
         floor=options.floor,
         train=options.train,
         mesh=options.mesh,
+        energy_bins=options.energy_bins,
         quick=options.quick,
+        plot_format=options.plot_format,
         force=options.force,
     )
-    print(json.dumps(ranking.as_dict()) if options.json else ranking_table(ranking).text(), flush=True)
+    print(json.dumps(ranking.as_dict(), allow_nan=False) if options.json else ranking_table(ranking).text(), flush=True)
     if options.output:
         say(f"report: {options.output}/report.html")

@@ -40,6 +40,9 @@ def run(options: argparse.Namespace) -> None:
     for lines in zip(*samples.values(), strict=True):
         cells = "".join(f"  {words.number(line.value, line.unit)} {line.status:>10}".rjust(38) for line in lines)
         print(f"{lines[0].question:<28}{cells}  {words.floor(lines[0]):>24}")
-    print(f"\nGeant4 {result['geant4_ms_per_shower']:.0f} ms per shower; FastV", end=" ")
+    # The table holds targets only; a verdict may rest on metrics and integrity checks.
+    for name, verdict in result["verdicts"].items():
+        print(f"\n{name}: {verdict['words']}", end="")
+    print(f"\n\nGeant4 {result['geant4_ms_per_shower']:.0f} ms per shower; FastV", end=" ")
     print(", ".join(f"{ms:.3f} ms at batch {batch}" for batch, ms in result["fastv_ms_per_shower"].items()))
     print(f"report: {result['report']}")

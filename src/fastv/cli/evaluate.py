@@ -34,11 +34,23 @@ def add_parser(verbs: Any) -> None:
         help="also train the CaloChallenge's classifiers (hours on a CPU); settings such as trainings=2 epochs=10 "
         "shorten this, which the report mentions",
     )
+    parser.add_argument(
+        "--energy-bins",
+        type=int,
+        metavar="N",
+        help="largest number of bins of incident energy (default: up to 10, or one for each of few energies)",
+    )
     parser.add_argument("--quick", action="store_true", help="only what takes seconds: targets, separations, plots")
     parser.add_argument(
         "--mesh",
         metavar="M",
         help="detector of plain CaloChallenge files: a name such as par04-siw, or a binning FILE.xml[:PARTICLE]",
+    )
+    parser.add_argument(
+        "--plot-format",
+        metavar="F,F",
+        default="png",
+        help="formats of the files in DIR/plots: png, pdf, svg, or several, as in png,pdf (default png)",
     )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
@@ -61,8 +73,10 @@ def run(options: argparse.Namespace) -> None:
         train=options.train,
         classifiers=None if options.classifiers is None else classifier_settings(options.classifiers),
         mesh=options.mesh,
+        energy_bins=options.energy_bins,
         quick=options.quick,
         announce=say,
+        plot_format=options.plot_format,
         force=options.force,
     )
     # If a report was written, its modules have been loaded during the evaluation.

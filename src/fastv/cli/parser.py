@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from fastv.cli.streams import printable
 from fastv.suggestions import did_you_mean, nearest
 
 _REFERENCE = re.compile(r"`(?:(?P<function>fastv(?:\.\w+)+)|(?P<parameter>[a-z]\w*)(?:=(?P<value>[^`]*))?)`")
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line to standard error, and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+        self.exit(2, f"{self.prog}: {printable(message)} (see '{self.prog} --help')\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse like argparse, but unknown arguments are refused by the parser of the verb."""

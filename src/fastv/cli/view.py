@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
         "view",
         help="show showers in 3D: an interactive page that works offline, or a picture",
         description="Show showers of a file in their detector, in 3D: an interactive page (FILE.html) that works "
-        "offline, or a picture (FILE.png).",
+        "offline, or a picture (FILE.png, FILE.pdf, FILE.svg).",
     )
     parser.add_argument("source", metavar="FILE", help="showers file")
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_parser(verbs: Any) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="page FILE.html or picture FILE.png (default: NAME-view.html in the current folder)",
+        help="page FILE.html, or picture FILE.png, .pdf or .svg (default: NAME-view.html in the current folder)",
     )
     parser.add_argument("--force", action="store_true", help="replace the output")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")

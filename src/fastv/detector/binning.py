@@ -9,11 +9,10 @@ from pathlib import Path
 
 from fastv.conditions.particles import code_of
 from fastv.errors import FileFormatError, GeometryError
+from fastv.storage.documents import DocumentError, read_xml
 from fastv.storage.guard import check_regular
 
 _SUFFIX = ".xml"
-_MOST_BYTES = 2**24
-"""Size limit: a binning has a few kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,9 @@ def read_bin(path: Path, choice: str | None) -> tuple[str, ET.Element]:
 def _read(path: Path) -> list[Bin]:
     check_regular(path, "a binning")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            msg = f"{path}: a binning of {path.stat().st_size} bytes is too large; at most {_MOST_BYTES}"
-            raise FileFormatError(msg)
-        root = ET.parse(path).getroot()
-    except OSError as error:
-        msg = f"{path}: cannot read the binning: {error.strerror or error}"
-        raise FileFormatError(msg) from error
-    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: an unknown or wrong encoding
-        msg = f"{path}: no valid XML ({error})"
+        root = read_xml(path)
+    except DocumentError as error:
+        msg = f"{path}: cannot read the binning: {error}"
         raise FileFormatError(msg) from error
     bins = []
     for number, each in enumerate(root.iter("Bin"), start=1):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import PositiveInt, ValidationError, model_validator
 
 from fastv.detector.binning import split_name
@@ -17,6 +16,7 @@ from fastv.detector.quantities import Length, Threshold
 from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem
+from fastv.storage.documents import MOST_YAML_BYTES, DocumentError, parse_yaml, read_text
 from fastv.suggestions import unknown
 
 _OLD_STACK = ("absorber", "sensitive", "stack_layers", "inner_radius")
@@ -143,12 +143,14 @@ class Detector(Frozen):
         """
         path = Path(path)
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            msg = f"{path}: cannot read the detector: {error.strerror or error}"
+            text = read_text(path, MOST_YAML_BYTES)
+        except DocumentError as error:
+            msg = f"{path}: cannot read the detector: {error}"
             raise FileFormatError(msg) from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            msg = f"{path}: no valid YAML ({' '.join(str(error).split())})"
+        try:
+            content = parse_yaml(text)
+        except DocumentError as error:
+            msg = f"{path}: {error}"
             raise FileFormatError(msg) from error
         if not isinstance(content, dict):
             msg = f"{path}: a detector is a mapping with 'mesh' and 'stack', got {type(content).__name__}"

@@ -18,7 +18,11 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from fastv.detector.binning import read_bin
 from fastv.detector.quantities import Edge, Length
 from fastv.errors import FileFormatError, GeometryError
-from fastv.records import Frozen, first_problem
+from fastv.records import Frozen, first_problem, shortened
+
+MOST_LAYERS = 10_000
+MOST_VOXELS = 10_000_000
+"""Limits of a mesh, far above those of any detector: a damaged file must not ask for all memory."""
 
 
 class LayerBlock(Frozen):
@@ -72,6 +76,12 @@ class ReadoutMesh(Frozen):
 
     blocks: Annotated[tuple[LayerBlock, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        if self.n_layers > MOST_LAYERS or self.n_voxels > MOST_VOXELS:
+            raise ValueError(_too_many(self.n_layers, self.n_voxels))
+        return self
+
     @classmethod
     def cylinder(
         cls, *, layers: int, alpha_cells: int, r_cells: int, layer_thickness: float, r_size: float
@@ -93,6 +103,8 @@ class ReadoutMesh(Frozen):
             if isinstance(cells, bool) or not isinstance(cells, int | np.integer) or cells < 1:
                 msg = f"{name} must be a whole number of at least 1, got {cells!r}"
                 raise GeometryError(msg)
+        if layers > MOST_LAYERS or int(layers) * int(alpha_cells) * int(r_cells) > MOST_VOXELS:
+            raise GeometryError(_too_many(int(layers), int(layers) * int(alpha_cells) * int(r_cells)))
         for name, size in {"layer_thickness": layer_thickness, "r_size": r_size}.items():
             if not (np.isfinite(size) and size > 0):
                 msg = f"{name} must be a length above zero in mm, got {size!r}"
@@ -255,6 +267,13 @@ class ReadoutMesh(Frozen):
         x = self.voxel_r * np.cos(self.voxel_alpha)
         y = self.voxel_r * np.sin(self.voxel_alpha)
         return np.stack([x, y, self.layer_z[self.voxel_layer]], axis=1)
+
+
+def _too_many(layers: int, voxels: int) -> str:
+    return (
+        f"{shortened(layers)} layers and {shortened(voxels)} voxels are too many; "
+        f"a mesh has at most {MOST_LAYERS} layers and {MOST_VOXELS} voxels"
+    )
 
 
 def _middles(edges: tuple[float, ...] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,9 @@ from fastv.detector.quantities import Length
 from fastv.errors import GeometryError
 from fastv.records import Frozen
 
+MOST_SLABS = 100_000
+"""Limit of a stack with all repetitions: a damaged file must not ask for all memory."""
+
 
 class Slab(Frozen):
     """One slab of material.
@@ -108,6 +111,9 @@ class Stack(Frozen):
             if getattr(self, name) is not None:
                 msg = f"{name} is not for a {self.shape} stack, which has {' and '.join(needed)}"
                 raise ValueError(msg)
+        if sum(group.repeat * len(group.slabs) for group in self.groups) > MOST_SLABS:
+            msg = f"a stack has at most {MOST_SLABS} slabs, repetitions included"
+            raise ValueError(msg)
         if not any(slab.active for group in self.groups for slab in group.slabs):
             msg = "no slab is active, so nothing would be seen; set active: true for at least one"
             raise ValueError(msg)

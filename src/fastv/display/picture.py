@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastv.display import style
 from fastv.display.camera import CAMERAS, Camera, fitted, on_screen
 from fastv.display.cells import Floats, arc_steps, cell_bounds, cut_open, depth_scale, layer_edges, pieces_of, reach
+from fastv.display.figure import OwnFigure, own_settings
 from fastv.display.outline import Line
 from fastv.display.scene import Event, Panel, check_side_by_side, colour_range
 from fastv.display.ticks import depth_name, depth_ticks, radius_ticks
@@ -71,8 +72,9 @@ def picture(
     opened = direction.opened if opened is None else opened
     width, height = _SCENE_INCHES
     whole = _HEADER_INCHES + height + _FOOTER_INCHES
-    with matplotlib.rc_context({"font.family": "sans-serif", "font.size": 11}):
-        figure = Figure(figsize=(width * len(panels), whole))
+    settings = {"font.size": 11}
+    with own_settings(settings):
+        figure = OwnFigure(settings, figsize=(width * len(panels), whole))
         for i, (panel, shown) in enumerate(zip(panels, events, strict=True)):
             axes = figure.add_axes((i / len(panels), _FOOTER_INCHES / whole, 1 / len(panels), height / whole))
             axes.set_axis_off()

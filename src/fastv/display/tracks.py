@@ -41,7 +41,7 @@ def load_tracks(path: str | Path, file: ShowersFile) -> tuple[Tracks, int]:
     try:
         mesh = Detector.model_validate(note["detector"]).mesh
         event, provenance = int(note["event"]), dict(note["provenance"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         msg = f"{path}: the attribute 'fastv' of the tracks does not give their event and detector"
         raise FileFormatError(msg) from error
     if mesh != file.mesh or not has_depths(mesh):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastv.detector.detector import Detector
 from fastv.display.camera import CAMERAS
+from fastv.display.figure import FORMATS, save
 from fastv.display.page import page
 from fastv.display.picture import picture
 from fastv.display.scene import file_panel, mean_panel, printable
@@ -54,7 +55,8 @@ def view(
 
     Args:
         source: the showers file.
-        output: ``FILE.html`` or ``FILE.png``; by default ``SOURCE-view.html`` in the current folder.
+        output: ``FILE.html``, or a picture ``FILE.png``, ``FILE.pdf`` or ``FILE.svg``; by default ``SOURCE-view.html``
+            in the current folder.
         event: number of a shower from 0, several numbers, or a text such as ``"3"``, ``"0,5,9"`` or ``"0-19"``; by
             default the first 20 showers for a page and the first for a picture.
         many: show the mean energy per voxel of the first ``many`` showers, or of ``"all"``, instead of single ones.
@@ -64,7 +66,7 @@ def view(
         force: replace an existing file.
 
     Raises:
-        SettingsError: there is no such shower, the output is neither HTML nor PNG, or arguments contradict each other.
+        SettingsError: there is no such shower, the output has another ending, or arguments contradict each other.
         OutputError: the output exists, or cannot be written.
         FileFormatError, GeometryError: the file is damaged, its mesh is unknown, or the tracks do not fit it.
 
@@ -76,9 +78,10 @@ def view(
     """
     source = Path(source)
     output = Path(f"{source.stem}-view.html") if output is None else Path(output)
-    as_picture = output.suffix.lower() == ".png"
-    if not as_picture and output.suffix.lower() not in (".html", ".htm"):
-        msg = f"{output}: a view is written to FILE.html or FILE.png"
+    kind = output.suffix[1:].lower()
+    as_picture = kind in FORMATS
+    if not as_picture and kind not in ("html", "htm"):
+        msg = f"{output}: a view is written to FILE.html, or as a picture to FILE.{', FILE.'.join(FORMATS)}"
         raise SettingsError(msg)
     if camera not in CAMERAS:
         raise SettingsError(unknown("camera", camera, CAMERAS))
@@ -106,7 +109,7 @@ def view(
         raise SettingsError(msg)
     with written_whole(output, force=force, kind="view") as temporary:
         if as_picture:
-            picture(panel, camera=camera).savefig(temporary, dpi=_DOTS_PER_INCH, format="png", facecolor="white")
+            save(picture(panel, camera=camera), temporary, picture_format=kind, dpi=_DOTS_PER_INCH)
         else:
             title = f"{printable(source.name)}: {'mean of showers' if many is not None else 'showers'} in 3D"
             temporary.write_text(page(panel, title=title, camera=camera), encoding="utf-8")

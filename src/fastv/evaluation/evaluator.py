@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
+from fastv.display.figure import picture_formats
 from fastv.errors import FileFormatError, GeometryError
 from fastv.evaluation.collected import Collected
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.integrity.checks import check_contents
+from fastv.evaluation.integrity.findings import counted
+from fastv.evaluation.integrity.limits import unphysical
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.physics.condition_bins import energy_range
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
@@ -30,7 +35,11 @@ from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.storage.output import check_free, readable_os_errors
 
+F64 = NDArray[np.float64]
+
 MIN_SHOWERS = 100
+_COMMON = 0.01
+"""Fraction of the showers that samples with common incident energies have in common, at the least."""
 _FIRST_LOOK = 1000
 _MOST_TOGETHER = 20_000
 _MOST_SHOWN = 1000
@@ -50,9 +59,10 @@ def evaluate(
     train: Sample | None = None,
     classifiers: ClassifierSettings | None = None,
     mesh: str | Detector | None = None,
-    energy_bins: int = 10,
+    energy_bins: int | None = None,
     quick: bool = False,
     announce: Callable[[str], None] | None = None,
+    plot_format: str | Sequence[str] = "png",
     force: bool = False,
 ) -> Evaluation:
     """Evaluate a generated sample against full simulation, with the floor for comparison.
@@ -60,27 +70,30 @@ def evaluate(
     Args:
         reference: full simulation on which the generator was not trained, a file or showers in memory.
         generated: the sample to judge, best with the reference's incident energies (``fastv generate --like``).
-        output: folder of the report (``report.html``, ``report.json``, ``report.md``, ``plots/*.png``); by default none
-            is written.
+        output: folder of the report (``report.html``, ``report.json``, ``report.md``, ``plots/``, ``plots.json``); by
+            default none is written.
         floor: a second, independent sample of full simulation, ideally as large as the generated one. By default the
             floor compares two halves of the reference with matched incident energies, and has larger errors.
         train: the showers on which the generator was trained, to find out whether it has memorised them.
         classifiers: settings of the CaloChallenge's neural classifiers; None omits them.
         mesh: detector or name of its preset, for plain CaloChallenge files.
-        energy_bins: largest number of logarithmic bins of incident energy; adjacent bins are merged until each has 100
-            showers.
+        energy_bins: largest number of bins of incident energy, each with at least 100 showers of both samples. By
+            default up to 10 logarithmic ones, or one for each energy if the reference has few.
         quick: only targets, separation powers and plots, which take seconds.
         announce: called with a sentence as soon as a first result is known.
+        plot_format: formats of the plots' files: ``png``, ``pdf``, ``svg``, or several, as in ``"png,pdf"``.
         force: replace an existing report.
 
     Returns:
         All results.
 
     Raises:
-        FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, or the reference
-            or the floor has damaged ones.
+        FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, the reference or
+            the floor has damaged ones, or the samples have no incident energies in common.
         GeometryError: the samples differ in mesh, threshold or energy scale.
+        SettingsError: ``energy_bins`` is less than 1.
         OutputError: the output exists or cannot be written.
+        SettingsError: a format of plots is unknown.
 
     Example:
         >>> from fastv.sample import sample_path
@@ -88,6 +101,7 @@ def evaluate(
         >>> [line.question for line in evaluation.verdict.targets][:2]
         ['response', 'resolution, std/mean']
     """
+    formats = picture_formats(plot_format)
     if output is not None:
         check_free(output, force=force, kind="report")
     clock = Clock()
@@ -111,19 +125,20 @@ def evaluate(
         )
         names = name_of(reference), name_of(generated), name_of(train)
         evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
-        evaluation = replace(evaluation, options=_options(floor, classifiers, quick=quick))
+        evaluation = replace(evaluation, options=_options(floor, classifiers, energy_bins, quick=quick))
         if output is None:
             return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
         from fastv.evaluation.report.write import draw_plots, write_report
 
         # Plots need neither metrics nor checks. Drawing them meanwhile makes an evaluation of 10,000 showers about 4 %
         # faster on two cores; a shorter switch interval of the interpreter gives no further gain.
-        drawing = in_background(partial(draw_plots, {"Generated": evaluation}), "plots")
+        drawing = in_background(partial(draw_plots, {"Generated": evaluation}, formats=formats), "plots")
         if not quick:
             keep = _kept_classifiers(Path(output), classifiers)
             evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
         showers = sources["reference"], shown
-        write_report(output, evaluation, showers=showers, drawn_plots=drawing.result(), force=force)
+        plots = drawing.result()
+        write_report(output, evaluation, showers=showers, drawn_plots=plots, plot_format=formats, force=force)
     return evaluation
 
 
@@ -167,6 +182,7 @@ def _compared(
         physics=physics,
         physics_floor=floor,
         warnings=(*damage, *_warnings(ref, gen, physics, floor)),
+        unphysical=unphysical(gen, ref, damaged=len(generated.damaged)),
         edges=against.edges,
         reference_observables=ref,
         generated_observables=gen,
@@ -249,9 +265,13 @@ def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
     return source[np.setdiff1d(np.arange(len(source)), damaged)[:_MOST_SHOWN]], (warning,)
 
 
-def _options(floor: Sample | None, classifiers: ClassifierSettings | None, *, quick: bool) -> dict[str, Any]:
+def _options(
+    floor: Sample | None, classifiers: ClassifierSettings | None, energy_bins: int | None, *, quick: bool
+) -> dict[str, Any]:
     """The optional arguments of :func:`evaluate` that are needed to reproduce the numbers."""
     options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
+    if energy_bins is not None:
+        options["energy_bins"] = energy_bins
     if classifiers is not None:
         options["classifiers"] = classifiers.model_dump(mode="json", exclude_defaults=True)
     return {**options, "quick": True} if quick else options
@@ -317,7 +337,7 @@ def check_comparable(sources: dict[str, Source]) -> None:
     expected = sources["reference"].detector
     for role, source in sources.items():
         if len(source) < MIN_SHOWERS:
-            msg = f"the {role} sample has {len(source)} showers; at least {MIN_SHOWERS} are needed"
+            msg = f"the {role} sample has {counted(len(source), 'shower')}; at least {MIN_SHOWERS} are needed"
             raise FileFormatError(msg)
         found = source.detector
         if found.mesh != expected.mesh:
@@ -331,6 +351,32 @@ def check_comparable(sources: dict[str, Source]) -> None:
             if not np.isclose(ours, theirs, rtol=1e-6, atol=0):
                 msg = f"the {role} sample has {quantity} {theirs}, the reference {ours}; they must be the same"
                 raise GeometryError(msg)
+        if role not in ("reference", "training"):
+            _check_common_energies(role, source.incident_energies, sources["reference"].incident_energies)
+
+
+def _check_common_energies(role: str, energies: F64, reference: F64) -> None:
+    own, ref = (values[np.isfinite(values) & (values > 0)] for values in (energies, reference))
+    if not len(own) or not len(ref) or max(_inside(own, ref), _inside(ref, own)) >= _COMMON:
+        return
+    msg = (
+        f"the {role} sample has incident energies of {energy_range(own.min(), own.max())}, the reference of "
+        f"{energy_range(ref.min(), ref.max())}; they have no energy in common, so nothing can be compared"
+    )
+    raise FileFormatError(msg + _units_hint(role, own, ref))
+
+
+def _inside(energies: F64, others: F64) -> float:
+    """Fraction of the energies within the range of others."""
+    return float(np.mean((energies >= others.min() * (1 - 1e-6)) & (energies <= others.max() * (1 + 1e-6))))
+
+
+def _units_hint(role: str, energies: F64, reference: F64) -> str:
+    """What it looks like if energies would be those of the reference in another unit; else nothing."""
+    for factor, who in ((1e3, f"the {role} sample"), (1e-3, "the reference")):
+        if _inside(energies, reference) < _inside(factor * energies, reference) > 0.5:
+            return f"; it looks as if {who} is in GeV: energies are in MeV, and `fastv.convert` changes the unit"
+    return ""
 
 
 def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physics) -> list[str]:
@@ -348,7 +394,13 @@ def _warnings(ref: Observables, gen: Observables, physics: Physics, floor: Physi
         )
     outside = np.mean((energies < expected.min() * (1 - 1e-6)) | (energies > expected.max() * (1 + 1e-6)))
     if outside > 0.01:
-        warnings.append(f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies")
+        hint = _units_hint("generated", energies, expected)
+        warnings.append(
+            f"{100 * outside:.0f} % of the generated showers are outside the reference's range of energies{hint}"
+        )
+    for name, sample in (("reference", ref), ("generated sample", gen)):
+        if not sample.total_energy.any():
+            warnings.append(f"every shower of the {name} is empty: no voxel is at or above the readout threshold")
     for name, found in (("", physics), (" of the floor", floor)):
         if notes := found["response"].notes:
             warnings.append(f"bins of incident energy{name} are not judged: {'; '.join(notes)}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.errors import SettingsError
 from fastv.evaluation.collected import Collected, collect
 from fastv.evaluation.integrity.checks import most_compared
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
@@ -20,9 +21,9 @@ from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics, compare_physics
 from fastv.evaluation.statistics.chance import matched_halves
-from fastv.evaluation.verdict import TARGETS
+from fastv.evaluation.verdict import AT_AN_ANGLE, TARGETS
 
-QUICK = {*TARGETS, "ring energies"}
+QUICK = {*TARGETS, *AT_AN_ANGLE, "ring energies"}
 """Comparisons of a quick evaluation: those that targets and plots need."""
 
 
@@ -40,11 +41,12 @@ class ReferenceAndFloor:
         floor_name: name of the second sample.
         train: the showers on which the generators were trained.
         classifiers: settings of the neural classifiers; None omits them.
-        energy_bins: largest number of logarithmic bins of incident energy.
+        energy_bins: largest number of bins of incident energy; None: as many as the samples allow.
         quick: omit metrics and integrity checks, and make only the comparisons in :data:`QUICK`.
 
     Raises:
         FileFormatError: a file or a shower of the reference or the floor is damaged.
+        SettingsError: fewer than one bin of energy.
     """
 
     def __init__(
@@ -55,9 +57,12 @@ class ReferenceAndFloor:
         floor_name: str = "",
         train: Source | None = None,
         classifiers: ClassifierSettings | None = None,
-        energy_bins: int = 10,
+        energy_bins: int | None = None,
         quick: bool = False,
     ) -> None:
+        if energy_bins is not None and energy_bins < 1:
+            msg = f"`energy_bins={energy_bins}`: at least 1, or leave it out for as many as the samples allow"
+            raise SettingsError(msg)
         self.train, self.classifiers, self.quick = train, classifiers, quick
         self.reference = self._collect(reference)
         self.floor = None

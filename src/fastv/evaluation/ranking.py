@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,18 +16,22 @@ from pydantic import BaseModel, ConfigDict
 from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
+from fastv.display.figure import picture_formats
 from fastv.errors import SettingsError
 from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
-from fastv.evaluation.report.write import draw_plots
-from fastv.evaluation.result import Evaluation
+from fastv.evaluation.report.write import draw_plots, shown_in_3d, write_json, write_plots
+from fastv.evaluation.result import Evaluation, finite
 from fastv.evaluation.statistics.measured import Measured
 from fastv.storage.output import check_free, written_whole
 
+_MOST_UNPHYSICAL = 0.01
+"""Fraction of unphysical showers beyond which a sample comes last; all other quantities are of its other showers."""
 _SIGNIFICANT = 2.0
 """Standard deviations beyond which a generator is significantly worse than the best."""
 
@@ -53,7 +56,8 @@ class Ranking:
 
     Attributes:
         evaluations: evaluations by name, the best first, in the order of the first quantity that all of them have: the
-            FPD of the whole samples, or a later one in a quick comparison or if a sample is too small for FPD.
+            FPD of the whole samples, or a later one in a quick comparison or if a sample is too small for FPD. Samples
+            of which more than 1 % is unphysical come last.
         quantities: for each quantity the entries by name; smaller is better in all of them.
         floor: the quantities of full simulation against itself.
     """
@@ -68,7 +72,10 @@ class Ranking:
         return tuple(self.evaluations)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON data."""
+        """All of it as JSON data, with None for values that are not finite."""
+        return dict(finite(self._as_dict()))
+
+    def _as_dict(self) -> dict[str, Any]:
         return {
             "format_version": 2,
             "fastv_version": __version__,
@@ -92,7 +99,9 @@ def compare_generators(
     floor: Sample | None = None,
     train: Sample | None = None,
     mesh: str | Detector | None = None,
+    energy_bins: int | None = None,
     quick: bool = False,
+    plot_format: str | Sequence[str] = "png",
     force: bool = False,
 ) -> Ranking:
     """Evaluate several generated samples against one reference and rank them.
@@ -101,10 +110,10 @@ def compare_generators(
         reference: full simulation.
         generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
-        floor, train, mesh, quick, force: see :func:`fastv.evaluation.evaluate`.
+        floor, train, mesh, energy_bins, quick, plot_format, force: see :func:`fastv.evaluation.evaluate`.
 
     Raises:
-        SettingsError: fewer than two samples, or two of one name.
+        SettingsError: fewer than two samples, two of one name, ``energy_bins`` below 1, or an unknown format of plots.
         FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
 
     Example:
@@ -116,6 +125,7 @@ def compare_generators(
         >>> compare_generators(sample_path("test"), {"shifted": bad, "same": good}, quick=True).order
         ('same', 'shifted')
     """
+    formats = picture_formats(plot_format)
     if output is not None:
         check_free(output, force=force, kind="report")
     named = dict(generated) if isinstance(generated, Mapping) else _by_stem(generated)
@@ -132,6 +142,7 @@ def compare_generators(
             Reading(others["floor"], label="floor") if "floor" in others else None,
             floor_name=name_of(floor),
             train=others.get("training"),
+            energy_bins=energy_bins,
             quick=quick,
         )
         found: dict[str, Evaluation] = {}
@@ -141,7 +152,7 @@ def compare_generators(
             found[name], judged[name] = evaluate_against(against, Reading(sample, label=name), names=names)
         ranking = rank(found)
         if output is not None:
-            _write(Path(output), ranking, ref, judged, force=force)
+            _write(Path(output), ranking, ref, judged, formats, force=force)
     return ranking
 
 
@@ -168,22 +179,36 @@ def rank(evaluations: Mapping[str, Evaluation]) -> Ranking:
     quantities: dict[str, dict[str, Entry]] = {}
     for quantity in dict.fromkeys(quantity for own in values.values() for quantity in own):
         having = {name: own[quantity][0] for name, own in values.items() if quantity in own}
+        having = {name: value for name, value in having.items() if math.isfinite(value.value)}
+        if not having:
+            continue
         best = min(having.values(), key=lambda value: value.value)
         quantities[quantity] = {name: Entry(value=value, behind=_behind(value, best)) for name, value in having.items()}
-    leading = next(quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
-    order = sorted(evaluations, key=lambda name: _place(quantities[leading], name))
+    everywhere = (quantity for quantity, having in quantities.items() if len(having) == len(evaluations))
+    leading = quantities.get(next(everywhere, next(iter(quantities), "")), {})
+    order = sorted(evaluations, key=lambda name: (_useless(evaluations[name]), _place(leading, name)))
     floors = next(iter(values.values()))
     return Ranking(
         evaluations={name: evaluations[name] for name in order},
         quantities={
             quantity: {name: own[name] for name in order if name in own} for quantity, own in quantities.items()
         },
-        floor={quantity: floor for quantity, (_, floor) in floors.items() if floor is not None},
+        floor={
+            quantity: floor
+            for quantity, (_, floor) in floors.items()
+            if floor is not None and math.isfinite(floor.value)
+        },
     )
 
 
 def _place(entries: Mapping[str, Entry], name: str) -> float:
     return entries[name].value.value if name in entries else math.inf
+
+
+def _useless(evaluation: Evaluation) -> bool:
+    """Whether so many showers are unphysical that the quality of the others does not count."""
+    found = evaluation.unphysical
+    return found is not None and found.status == "differs" and found.number > _MOST_UNPHYSICAL * found.showers
 
 
 def _behind(value: Measured, best: Measured) -> float:
@@ -213,6 +238,11 @@ def _quantities(evaluation: Evaluation) -> dict[str, tuple[Measured, Measured | 
     for line in evaluation.verdict.targets:
         if line.value is not None:
             found[f"{line.question}, worst deviation"] = _size(line.value), line.floor and _size(line.floor)
+    if (unphysical := evaluation.unphysical) is not None and unphysical.number:
+        share = unphysical.number / unphysical.showers
+        error = math.sqrt(share * (1 - share) / unphysical.showers)
+        of_reference = unphysical.reference_impossible / max(1, unphysical.reference_showers)
+        found["unphysical showers"] = Measured(value=share, error=error), Measured(value=of_reference, error=0.0)
     line = evaluation.verdict["physics comparisons"]
     if line.value is not None:
         found["physics comparisons that differ"] = line.value, line.floor
@@ -252,6 +282,9 @@ def _notes(ranking: Ranking) -> list[str]:
         notes.append(
             f"The samples differ in size ({told}): distances and separations of the smaller are larger by chance."
         )
+    for name, evaluation in ranking.evaluations.items():
+        if evaluation.unphysical is not None and _useless(evaluation):
+            notes.append(f"{name} comes last: {evaluation.unphysical.words}; everything else is of its other showers.")
     return notes
 
 
@@ -266,28 +299,36 @@ def _value(value: Measured) -> str:
     return f"{value.value:.4g}" if value.error == 0 else f"{value.value:.4g} ± {value.error:.2g}"
 
 
-def _write(directory: Path, ranking: Ranking, reference: Source, judged: Mapping[str, Source], *, force: bool) -> None:
+def _write(
+    directory: Path,
+    ranking: Ranking,
+    reference: Source,
+    judged: Mapping[str, Source],
+    formats: Sequence[str],
+    *,
+    force: bool,
+) -> None:
     from fastv.evaluation.report.plots import COMPARISON_PLOTS
 
     title = "Comparison of generators"
     table = ranking_table(ranking)
     with written_whole(directory, force=force, kind="report") as temporary:
-        (temporary / "plots").mkdir(parents=True)
-        plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS)
-        for plot in plots:
-            plot.write(temporary / "plots")
+        temporary.mkdir()
+        write_json(temporary / "report.json", ranking.as_dict())
+        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
+        plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS, formats=formats)
+        write_plots(temporary / "plots", plots)
+        write_json(temporary / "plots.json", {**header(), **plot_numbers(plots)})
         page = render(
             "comparison.html.j2",
             title=title,
             assets=shared_assets(),
             ranking=table,
-            viewer=_side_by_side(ranking, reference, judged),
+            viewer=shown_in_3d(lambda: _side_by_side(ranking, reference, judged)),
             plots=plots,
             evaluations=ranking.evaluations,
         )
         (temporary / "report.html").write_text(page, encoding="utf-8")
-        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
-        (temporary / "report.json").write_text(json.dumps(_finite(ranking.as_dict()), indent=1) + "\n")
 
 
 def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Source]) -> Markup:
@@ -299,12 +340,3 @@ def _side_by_side(ranking: Ranking, reference: Source, judged: Mapping[str, Sour
         nearest = int(np.argmin(np.abs(np.log(judged[name].incident_energies / energies[row]))))
         panels.append(shower_panel(judged[name][np.array([nearest])], name, names=["median energy"]))
     return fragment(panels)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinities."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

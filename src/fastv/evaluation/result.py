@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fastv._version import __version__
 from fastv.evaluation.integrity.checks import Integrity
+from fastv.evaluation.integrity.limits import Unphysical
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.observables.histograms import Binning
 from fastv.evaluation.observables.observe import Observables
@@ -47,6 +48,7 @@ class Evaluation:
         reference_observables, generated_observables: observables per shower, for plots.
         metrics, metrics_floor: FPD, KPD, PRDC and classifiers; None in a quick evaluation.
         integrity: the integrity checks; None in a quick evaluation.
+        unphysical: numbers of unphysical showers, in every evaluation.
         trained_on: name of the training file, if it was given.
         options: optional arguments of :func:`fastv.evaluate` that are needed to reproduce the numbers.
         seconds: time of each part.
@@ -64,6 +66,7 @@ class Evaluation:
     metrics: Metrics | None = None
     metrics_floor: Metrics | None = None
     integrity: Integrity | None = None
+    unphysical: Unphysical | None = None
     trained_on: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -77,13 +80,15 @@ class Evaluation:
             self.metrics,
             self.metrics_floor,
             self.integrity,
+            unphysical=self.unphysical,
             trained_on=self.trained_on,
         )
 
     @property
     def passed(self) -> bool:
-        """Whether every target is met."""
-        return all(line.status == "agrees" for line in self.verdict.targets)
+        """Whether every target is met, and no shower is unphysical."""
+        met = all(line.status == "agrees" for line in self.verdict.targets)
+        return met and (self.unphysical is None or self.unphysical.status != "differs")
 
     def as_dict(self) -> dict[str, Any]:
         """All results as JSON data, with None for values that are not finite; see ``docs/evaluation.md``."""
@@ -106,5 +111,19 @@ class Evaluation:
             "trained_on": self.trained_on,
             "seconds": dict(self.seconds),
             **({} if self.integrity is None else {"integrity": self.integrity.as_dict()}),
-            **{name: json.loads(record.model_dump_json()) for name, record in records.items() if record is not None},
+            **{name: finite(record.model_dump(mode="json")) for name, record in records.items() if record is not None},
         }
+
+
+def finite(value: Any) -> Any:
+    """JSON data with None for numbers that are not finite, which JSON has not.
+
+    Example:
+        >>> finite({"value": float("nan"), "errors": [1.0, float("inf")]})
+        {'value': None, 'errors': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

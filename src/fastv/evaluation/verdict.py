@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from fastv.evaluation.integrity.checks import Integrity
+from fastv.evaluation.integrity.limits import Unphysical
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.physics.profiles import MIN_SHARE
@@ -29,6 +30,8 @@ TARGETS = {
     SPECTRUM: 0.005,
 }
 """Largest allowed deviations: the first four are relative, sparsity is absolute, the last is a separation power."""
+AT_AN_ANGLE = {"alpha profile": 0.02}
+"""The same for showers that do not enter at normal incidence, absolute."""
 
 _LIKELY = 0.01
 """Chance is accepted as the explanation of p-values above this."""
@@ -91,6 +94,7 @@ def judge(
     metrics_floor: Metrics | None = None,
     integrity: Integrity | None = None,
     *,
+    unphysical: Unphysical | None = None,
     trained_on: str = "",
 ) -> Verdict:
     """Judge a sample by the results of its evaluation.
@@ -100,9 +104,13 @@ def judge(
         physics_floor: full simulation against full simulation.
         metrics, metrics_floor: the same for the metrics, if they were computed.
         integrity: results of the integrity checks, if they were made.
+        unphysical: numbers of unphysical showers, which come before everything else.
         trained_on: name of the training file, if it was given.
     """
-    lines = [_target(name, target, physics, physics_floor) for name, target in TARGETS.items()]
+    made = [name for name, comparison in physics.comparisons.items() if comparison.compared]
+    targets = TARGETS | {name: target for name, target in AT_AN_ANGLE.items() if name in made}
+    lines = [] if unphysical is None else [_unphysical(unphysical)]
+    lines += [_target(name, target, physics, physics_floor) for name, target in targets.items()]
     lines.append(_physics(physics, physics_floor))
     if metrics is not None:
         lines += _metrics(metrics, metrics_floor or Metrics())
@@ -113,6 +121,8 @@ def judge(
 
 def overall(lines: list[Line]) -> Verdict:
     """The verdict with the worst status of all lines, in the order differs, undecided, agrees, not judged.
+
+    A target that could not be judged leaves a sample undecided that would agree otherwise.
 
     Example:
         >>> line = Line(question="response", kind="target", status="differs", words="beyond", unit="relative")
@@ -129,6 +139,12 @@ def overall(lines: list[Line]) -> Verdict:
     elif "undecided" in names:
         found = ", ".join(names["undecided"])
         status, words = "undecided", f"Close to full simulation; small or undecided differences: {found}."
+    elif open_ := [line.question for line in lines if line.kind == "target" and line.status == "not judged"]:
+        if len(names) > 1:
+            status = "undecided"
+            words = (
+                f"No difference from full simulation was found, but not everything could be judged: {', '.join(open_)}."
+            )
     elif "agrees" in names:
         status, words = "agrees", "These samples show no difference from full simulation."
     return Verdict(status=status, words=words, lines=tuple(lines))
@@ -143,7 +159,7 @@ def deviations(physics: Physics, name: str) -> list[Deviation]:
 
     Args:
         physics: the comparisons.
-        name: name of the target, one of :data:`TARGETS`.
+        name: name of the target, one of :data:`TARGETS` and :data:`AT_AN_ANGLE`.
     """
     if name == SPECTRUM:
         spectrum = physics.separations["voxel energy"]
@@ -186,7 +202,12 @@ def _against_target(found: list[Deviation], target: float) -> tuple[Status, str]
     beyond = [deviation for _, deviation in found if abs(deviation.value) > target]
     n, total = len(beyond), len(found)
     if not beyond:
-        return "agrees", "within the target" if total == 1 else f"all {total} within the target"
+        within = "within the target" if total == 1 else f"all {total} within the target"
+        vague = sum(deviation.error > target for _, deviation in found)
+        if vague:
+            of = "its statistical error is" if total == 1 else f"the statistical errors of {vague} are"
+            return "undecided", f"{within}, but {of} larger than the target: more showers are needed"
+        return "agrees", within
     limit = allowance(total)
     # A deviation is infinite if the reference has nothing at its place.
     certain = sum(math.isinf(each.value) or abs(each.value) - target > limit * each.error for each in beyond)
@@ -288,6 +309,19 @@ def distance(question: str, value: Measured, chance: Chance | None, floor: Measu
         value=value,
         p_value=None if chance is None else chance.p_value,
         floor=floor,
+    )
+
+
+def _unphysical(found: Unphysical) -> Line:
+    return Line(
+        question="unphysical showers",
+        kind="integrity",
+        status=found.status,
+        words=found.words,
+        unit="count",
+        value=_count(found.number),
+        compared=found.showers,
+        floor=_count(found.reference_impossible),
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fastv.detector.detector import Detector
 from fastv.errors import ModelError
-from fastv.models.noise import NoiseSpec, noise_stream
+from fastv.export.graph_file import described, read_graph
+from fastv.models.noise import noise_stream
+from fastv.records import one_line
 
 SLICE_ROWS = 50
 """Showers per run of the graph; batches that fit into the processor's cache are faster than larger ones."""
@@ -25,14 +26,25 @@ def open_session(path: str | Path, *, threads: int) -> onnxruntime.InferenceSess
     Raises:
         ModelError: the file is missing or not an ONNX graph.
     """
+    return _session(path, read_graph(Path(path))[0], threads)
+
+
+def _session(path: str | Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
+    with _named(path):
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Turn what onnxruntime raises into one line."""
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        yield
     except Exception as error:  # onnxruntime raises classes of its own that share no public base
-        msg = f"{path}: onnxruntime cannot read it ({str(error).splitlines()[0]})"
+        msg = f"{path}: onnxruntime cannot run the graph ({one_line(error)})"
         raise ModelError(msg) from error
 
 
@@ -47,25 +59,23 @@ class OnnxGenerator:
         threads: number of slices that run at a time.
 
     Raises:
-        ModelError: the file is missing, or not of this contract.
+        ModelError: the file is missing or damaged, or not of this contract, or its metadata do not fit the graph.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
-        self.session = open_session(path, threads=1)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if metadata.get("fastv_contract") != "fastv":
-            msg = f"{path}: the graph is not of contract 'fastv'; write one with `fastv.export.export`"
-            raise ModelError(msg)
-        self.noise = NoiseSpec(int(metadata["noise_normal"]), int(metadata["noise_uniform"]))
-        self.detector = Detector.model_validate_json(metadata["detector"])
-        self.domain: dict[str, Any] = json.loads(metadata["domain"])
-        self.condition_names: list[str] = [each["name"] for each in json.loads(metadata["conditions"])]
+        content, model = read_graph(Path(path))
+        found = described(Path(path), model)
+        self.path = path
+        self.noise, self.detector, self.domain = found.noise, found.detector, found.domain
+        self.condition_names = found.condition_names
+        self.session = _session(path, content, threads=1)
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def run(self, conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Voxel energies (N, V) in MeV from conditions (N, C) in MeV and rad and noise (N, noise size), in one run."""
-        energies: NDArray[np.float32] = self.session.run(None, {"noise": noise, "conditions": conditions})[0]
+        with _named(self.path):
+            energies: NDArray[np.float32] = self.session.run(None, {"noise": noise, "conditions": conditions})[0]
         return energies
 
     def generate(self, conditions: NDArray[np.float32], stream: np.random.Generator) -> NDArray[np.float32]:
@@ -83,11 +93,12 @@ class OnnxGenerator:
             noise = self.noise.draw_from(noise_stream(seed), rows.stop - rows.start)
             part = energies[rows]
             # The output is bound to its place in the result, which avoids a copy.
-            binding = self.session.io_binding()
-            binding.bind_cpu_input("noise", noise)
-            binding.bind_cpu_input("conditions", conditions[rows])
-            binding.bind_output("energies", "cpu", 0, np.float32, part.shape, part.ctypes.data)
-            self.session.run_with_iobinding(binding)
+            with _named(self.path):
+                binding = self.session.io_binding()
+                binding.bind_cpu_input("noise", noise)
+                binding.bind_cpu_input("conditions", conditions[rows])
+                binding.bind_output("energies", "cpu", 0, np.float32, part.shape, part.ctypes.data)
+                self.session.run_with_iobinding(binding)
 
         if self._pool is None:
             for start, seed in zip(starts, seeds, strict=True):

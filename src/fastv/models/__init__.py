@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from fastv.detector.detector import Detector
-from fastv.errors import SettingsError
-from fastv.models.contract import Domain, Generator
-from fastv.records import in_words
+from fastv.errors import FastVError, SettingsError
+from fastv.models.contract import Domain, Generator, GeneratorSettings
+from fastv.records import in_words, one_line, shortened
 from fastv.suggestions import did_you_mean, nearest, unknown
 
 _S = TypeVar("_S", bound=BaseModel)
@@ -59,15 +59,32 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
         domain: range of conditions.
 
     Raises:
-        SettingsError: an unknown family, or a setting that is unknown or not allowed; the message gives its path.
+        SettingsError: an unknown family, or a setting that is unknown or not allowed (the message gives its path), or
+            sizes for which there is not enough memory.
 
     Example:
         >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
         >>> build("vae", {"latent": 4}, Detector.preset("par04-siw"), domain).noise
         NoiseSpec(normal=4, uniform=0)
     """
-    generator = family_class(family)
-    return generator(validated(generator.Settings, settings, "model"), detector, domain)
+    kind = family_class(family)
+    return constructed(kind, validated(kind.Settings, settings, "model"), detector, domain)
+
+
+def constructed(kind: type[Generator], settings: GeneratorSettings, detector: Detector, domain: Domain) -> Generator:
+    """An untrained generator of a family, from validated settings.
+
+    Raises:
+        SettingsError: the settings contradict each other or the detector, or ask for more memory than there is.
+    """
+    try:
+        return kind(settings, detector, domain)
+    except FastVError:
+        raise
+    # What Python, numpy and PyTorch raise for numbers that are too large to count with or to allocate.
+    except (MemoryError, OverflowError, RuntimeError, TypeError, ValueError, ZeroDivisionError, IndexError) as error:
+        msg = f"the settings of the family {kind.family!r} give no network that can be built ({one_line(error, 150)})"
+        raise SettingsError(msg) from error
 
 
 def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
@@ -115,7 +132,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
     except ValidationError as error:
         first = error.errors()[0]
         section, loc = _section(kind, first["loc"])
-        path = ".".join([*([where] if where else []), *loc])
+        path = one_line(".".join([*([where] if where else []), *loc]), 100)
         if first["type"] == "extra_forbidden":
             known = section.model_fields
             meant = nearest(str(first["loc"][-1]), known)
@@ -124,9 +141,9 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         elif first["type"] == "missing":
             msg = f"the setting {path!r} is missing"
         elif first["type"] == "value_error":  # our own validators name the settings in their message
-            msg = f"bad setting {path}: {first['ctx']['error']}"
+            msg = f"bad setting {path}: {one_line(first['ctx']['error'])}"
         else:
-            msg = f"bad setting {path} = {first['input']!r}: {in_words(first)}"
+            msg = f"bad setting {path} = {one_line(shortened(repr(first['input'])))}: {one_line(in_words(first))}"
         raise SettingsError(msg) from error
 
 

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FileFormatError
-from fastv.storage.hdf5 import damage_named, open_hdf5
+from fastv.storage.documents import DocumentError, parse_json
+from fastv.storage.guard import check_stored
+from fastv.storage.hdf5 import damage_named, open_hdf5, write_text
 from fastv.storage.output import hdf5_written, written_whole
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ class Tracks:
         with written_whole(path, force=force, kind="tracks") as temporary, hdf5_written(temporary) as file:
             for name, column in self.columns.items():
                 file.create_dataset(name, data=column, compression="gzip" if len(column) else None)
-            file.attrs["fastv"] = json.dumps(note)
+            write_text(file, "fastv", json.dumps(note))
 
 
 def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
@@ -108,11 +111,53 @@ def read_tracks(path: str | Path) -> tuple[Tracks, dict[str, Any]]:
     Raises:
         FileFormatError: the file is missing, damaged, or holds no tracks.
     """
-    names = (*_TRACK, "first", *_CORNER)
     path = Path(path)
     with open_hdf5(path) as file, damage_named(path):
-        missing = [name for name in names if name not in file]
-        if missing:
-            msg = f"{path}: not a file of tracks: it has no {missing[0]!r}"
+        columns: dict[str, NDArray[Any]] = {}
+        for name in (*_TRACK, "first", *_CORNER):
+            data = file.get(name)
+            if not isinstance(data, h5py.Dataset):
+                msg = f"{path}: not a file of tracks: it has no {name!r}"
+                raise FileFormatError(msg)
+            columns[name] = _column(path, name, data)
+        _check_together(path, columns)
+        text = file.attrs.get("fastv")
+        try:
+            note = parse_json(text if isinstance(text, str | bytes) else "")
+        except DocumentError as error:
+            msg = f"{path}: the attribute 'fastv' of the tracks is damaged: {error}"
+            raise FileFormatError(msg) from error
+        if not isinstance(note, dict) or note.get("format_version") != FORMAT_VERSION:
+            msg = f"{path}: the attribute 'fastv' of the tracks has no format version {FORMAT_VERSION}"
             raise FileFormatError(msg)
-        return Tracks({name: file[name][...] for name in names}), json.loads(file.attrs["fastv"])
+        return Tracks(columns), note
+
+
+def _column(path: Path, name: str, data: h5py.Dataset) -> NDArray[Any]:
+    """One data set as it was written: of the right kind and number of axes, and not larger than what is stored."""
+    wanted = np.dtype({**_TRACK, **_CORNER, "first": np.int64}[name])
+    width = (3,) if name.endswith("points") else ()
+    fits = data.dtype.kind == wanted.kind and (wanted.kind == "S" or data.dtype.itemsize <= wanted.itemsize)
+    if not fits or data.shape is None or data.ndim != 1 + len(width) or data.shape[1:] != width:
+        came, shape = f"{data.dtype} of shape {data.shape}", "(N, 3)" if width else "(N,)"
+        msg = f"{path}: damaged tracks: {name!r} is {came}, not {wanted} of shape {shape}"
+        raise FileFormatError(msg)
+    check_stored(path, data)
+    column: NDArray[Any] = data[...]
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        msg = f"{path}: damaged tracks: {name!r} contains NaN or infinite values"
+        raise FileFormatError(msg)
+    return column
+
+
+def _check_together(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Check that every track has one row in each of its columns, and its points in each of theirs."""
+    tracks, corners = len(columns["pdg"]), len(columns["points"])
+    for name, rows in {**dict.fromkeys(_TRACK, tracks), "first": tracks + 1, **dict.fromkeys(_CORNER, corners)}.items():
+        if len(columns[name]) != rows:
+            msg = f"{path}: damaged tracks: {name!r} has {len(columns[name])} rows where {rows} are needed"
+            raise FileFormatError(msg)
+    first = columns["first"]
+    if first[0] != 0 or first[-1] != corners or np.any(np.diff(first) < 0):
+        msg = f"{path}: damaged tracks: 'first' must rise from 0 to the number of points, {corners}"
+        raise FileFormatError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
+from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT
 
@@ -265,6 +266,23 @@ class TrainingData:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def degenerate_named(family: str) -> Iterator[None]:
+    """Turn the failure of a decomposition into one line: showers that are all alike do not determine a scale.
+
+    Raises:
+        TrainingError: the block raised an error of linear algebra.
+    """
+    try:
+        yield
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        msg = (
+            f"the showers do not determine the scales of the family {family!r} ({one_line(error, 150)}); "
+            "are they all alike? Train on more, and more varied, showers"
+        )
+        raise TrainingError(msg) from error
 
 
 def outliers(response: NDArray[np.float64]) -> NDArray[np.bool_]:

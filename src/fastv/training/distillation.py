@@ -94,7 +94,7 @@ def student_recipe(teacher: Model, steps: int, settings: Mapping[str, Any] | Non
         raise ModelError(msg)
     student: Student = teacher.generator.student(steps)
     trained = teacher.description.training.get("settings", {})
-    symmetries = {name: trained[name] for name in ("rotate", "mirror") if name in trained}
+    symmetries = {name: trained[name] for name in ("rotate", "mirror") if isinstance(trained, dict) and name in trained}
     content = {"family": student.family, "model": student.model, "training": {**symmetries, **student.training}}
     return recipe_of(content, settings)
 

@@ -17,14 +17,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from fastv._version import __version__
-from fastv.errors import (
-    DomainError,
-    FastVError,
-    GeometryError,
-    SettingsError,
-    TrainingDataWarning,
-    TrainingError,
-)
+from fastv.errors import DomainError, FastVError, GeometryError, SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Domain, Generator, Objective
@@ -32,10 +25,11 @@ from fastv.progress import Bar, detail
 from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
 from fastv.training.board import board_class, to_board
-from fastv.training.data import TrainingData
+from fastv.training.data import TrainingData, degenerate_named
+from fastv.training.devices import fabric_of, untrained
 from fastv.training.means import Means
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
-from fastv.training.working_folder import LOG, WorkingFolder
+from fastv.training.working_folder import LOG, WorkingFolder, check_state
 
 
 def train(
@@ -143,12 +137,12 @@ class _Run:
             "teacher": None if teacher is None else {"weights_sha256": teacher.digest(), "options": teacher.options},
         }
         _seed(self.how.seed, 0)
-        self.generator = family_class(recipe.family)(recipe.settings, data.detector, self.domain)
+        self.generator = untrained(family_class(recipe.family), recipe.settings, data.detector, self.domain)
         if teacher is not None:
             self.generator.learn_from(teacher.generator)
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
-        self.fabric = Fabric(accelerator=self.how.accelerator, devices=self.how.devices, precision=self.how.precision)
+        self.fabric = fabric_of(self.how)
         rotate = self.how.rotate and not self.domain.inclined
         self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
         if self.how.rotate and not rotate:
@@ -179,11 +173,12 @@ class _Run:
         if self.teacher is not None:
             return
         _seed(self.how.seed, 1)
-        generator.fit(self.data.subset(20_000, generator.conditions_of, self.how.seed))
-        if generator.response_coding is not None:
-            # Responses fluctuate by factors at low energies, so all of them are used.
-            filled = responses > 0
-            generator.response_coding.fit(responses[filled][:, None], conditions[filled, :1])
+        with degenerate_named(self.recipe.family):
+            generator.fit(self.data.subset(20_000, generator.conditions_of, self.how.seed))
+            if generator.response_coding is not None:
+                # Responses fluctuate by factors at low energies, so all of them are used.
+                filled = responses > 0
+                generator.response_coding.fit(responses[filled][:, None], conditions[filled, :1])
 
     def loop(self) -> None:
         """Train until the last epoch, or until the validation loss has not improved for ``patience`` epochs."""
@@ -361,13 +356,16 @@ class _Run:
                 msg = f"{self.output}: the interrupted training had {what}; use the same, or `force=True` to start over"
                 raise TrainingError(msg)
         try:
-            self.generator.load_state_dict(_under(tensors, "model."))
-            self.epoch, self.best_epoch, self.best_loss, self.log = (
-                progress[key] for key in ("epoch", "best_epoch", "best_loss", "log")
+            check_state(tensors, progress, self.generator)
+        except ValueError as error:
+            msg = (
+                f"{self.output}: the interrupted training was one of another FastV ({error}); `force=True` starts over"
             )
-        except (RuntimeError, KeyError) as error:
-            msg = f"{self.output}: the interrupted training was one of another FastV; `force=True` starts over"
             raise TrainingError(msg) from error
+        self.generator.load_state_dict(_under(tensors, "model."))
+        self.epoch, self.best_epoch, self.best_loss, self.log = (
+            progress[key] for key in ("epoch", "best_epoch", "best_loss", "log")
+        )
         self.best = _under(tensors, "best.")
         self.average = _under(tensors, "average.")
         self.optimizer_state = _under(tensors, "optimizer.")
@@ -418,7 +416,8 @@ class _Run:
         if self.teacher is not None:
             self.teacher.generator.cpu().float()
         _seed(self.how.seed, 1)  # whether the training was resumed must not matter
-        self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
+        with degenerate_named(self.recipe.family):
+            self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,

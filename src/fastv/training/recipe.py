@@ -9,12 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from fastv.errors import SettingsError
 from fastv.models import FAMILIES, family_class, validated
 from fastv.models.contract import GeneratorSettings
+from fastv.records import shortened
+from fastv.storage.documents import MOST_YAML_BYTES, DocumentError, parse_yaml, read_text
 from fastv.suggestions import nearest, unknown
 
 
@@ -130,22 +131,22 @@ def recipe_of(content: dict[str, Any], overrides: Mapping[str, Any] | None = Non
 def _content(name: str) -> dict[str, Any]:
     path = Path(name)
     if name in preset_names():
-        text = files("fastv").joinpath("presets", f"{name}.yaml").read_text()
+        text = files("fastv").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
     elif name in FAMILIES:
         return {"family": name}
     elif path.suffix in (".yaml", ".yml"):
         try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"cannot read the recipe {name}: {getattr(error, 'strerror', None) or error}"
+            text = read_text(path, MOST_YAML_BYTES)
+        except DocumentError as error:
+            msg = f"cannot read the recipe {name}: {error}"
             raise SettingsError(msg) from error
     else:
         known = dict.fromkeys([*preset_names(), *FAMILIES])
         raise SettingsError(unknown("family or preset", name, known, "; or give the path of a .yaml file"))
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        msg = f"{name}: not valid YAML ({' '.join(str(error).split())})"
+        content = parse_yaml(text)
+    except DocumentError as error:
+        msg = f"{name}: {error}"
         raise SettingsError(msg) from error
     if not isinstance(content, dict):
         msg = f"{name}: a recipe is a mapping with 'family', 'model' and 'training', got {type(content).__name__}"
@@ -190,6 +191,6 @@ def _override(content: dict[str, Any], path: str, value: Any) -> None:
     for depth, part in enumerate(parts[:-1], start=1):
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
-            msg = f"recipe.{'.'.join(parts[:depth])} must be a mapping of settings, got {section!r}"
+            msg = f"recipe.{'.'.join(parts[:depth])} must be a mapping of settings, got {shortened(repr(section))}"
             raise SettingsError(msg)
     section[parts[-1]] = value

@@ -13,9 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn import Module
 
 from fastv.errors import OutputError, TrainingError
 from fastv.progress import say
+from fastv.records import shortened
+from fastv.storage.documents import parse_json
 from fastv.storage.output import check_free, flush_to_disk, readable_os_errors
 from fastv.storage.unfinished import UnfinishedFolder, is_ours, resumable
 
@@ -185,7 +188,40 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if told["checksum"] != _checksum(tensors, told["progress"]):
         msg = "its checksum is wrong"
         raise ValueError(msg)
-    return tensors, json.loads(told["progress"])
+    progress = parse_json(told["progress"])
+    if not isinstance(progress, dict):
+        msg = "it tells no progress"
+        raise TypeError(msg)
+    return tensors, progress
+
+
+def check_state(tensors: Mapping[str, Tensor], progress: Mapping[str, Any], module: Module) -> None:
+    """Check that a state is one of this module: all tensors that it is loaded into, of their shapes, and its progress.
+
+    Raises:
+        ValueError: something is missing, or is not as the module needs it.
+    """
+    own = module.state_dict()
+    shapes = {f"{part}{name}": tensor.shape for part in ("model.", "best.") for name, tensor in own.items()}
+    # A training that has not yet had a best epoch has none of its tensors.
+    if not any(name.startswith("best.") for name in tensors):
+        shapes = {name: shape for name, shape in shapes.items() if name.startswith("model.")}
+    missing = sorted(set(shapes) - set(tensors))
+    shapes |= {f"average.{name}": parameter.shape for name, parameter in module.named_parameters()}
+    parameters = {f"optimizer.{name}": parameter.shape for name, parameter in module.named_parameters()}
+    for name, tensor in tensors.items():
+        # Adam keeps a number of steps and averages of the shape of the parameter.
+        owner = parameters.get(name.rpartition("/")[0])
+        fits = tensor.shape == shapes[name] if name in shapes else owner is not None and tensor.shape in (owner, ())
+        if missing or not fits:
+            msg = f"tensor {shortened(missing[0] if missing else name, 60)!r} does not fit"
+            raise ValueError(msg)
+    epoch, best, loss, log = (progress.get(key) for key in ("epoch", "best_epoch", "best_loss", "log"))
+    counted = type(epoch) is int and type(best) is int and -1 <= best < epoch
+    logged = isinstance(log, list) and len(log) == epoch and all(isinstance(line, str) for line in log)
+    if not counted or not logged or not isinstance(loss, int | float):
+        msg = "its progress does not fit"
+        raise ValueError(msg)
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:

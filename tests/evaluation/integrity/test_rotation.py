@@ -9,8 +9,18 @@ import numpy as np
 import pytest
 
 import fastv
+from fastv.detector.stack import Stack
 from fastv.errors import SettingsError
-from fastv.evaluation.integrity.rotation import AlphaHarmonics, alpha_flatness, alpha_harmonics, modulation
+from fastv.evaluation import evaluate
+from fastv.evaluation.integrity.checks import check_integrity
+from fastv.evaluation.integrity.rotation import (
+    AlphaFlatness,
+    AlphaHarmonics,
+    alpha_flatness,
+    alpha_harmonics,
+    modulation,
+)
+from fastv.evaluation.observables.observe import observe
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -147,11 +157,6 @@ def test_irregular_meshes(irregular: Showers) -> None:
 
 
 def test_reasons_to_skip(showers: Showers, reference: AlphaHarmonics) -> None:
-    at_an_angle = alpha_flatness(reference, reference, theta=np.linspace(1.0, 1.5, len(reference)))
-    assert at_an_angle.status == "not judged"
-    assert "at an angle" in at_an_angle.words
-    normal = np.full(len(reference), np.pi / 2)
-    assert alpha_flatness(reference, reference, theta=normal).status == "agrees"
     few = alpha_flatness(alpha_harmonics(showers[:50]), reference)
     assert few.status == "not judged"
     assert few.value is None
@@ -167,3 +172,79 @@ def test_no_alpha_cells() -> None:
     assert alpha_flatness(found, found).status == "not judged"
     with pytest.raises(SettingsError, match="alpha cells"):
         modulation(found)
+
+
+@pytest.fixture(scope="module")
+def inclined(make_showers: Make) -> tuple[Showers, Showers]:
+    """Two samples of showers at 45 to 80 degrees that lean to one side in their first layer, the more the flatter."""
+    samples = []
+    for seed in (1, 2):
+        showers = make_showers(600, seed=seed)
+        theta = np.random.default_rng(seed).uniform(np.radians(45), np.radians(80), 600)
+        grid = showers.grid.copy()
+        alpha = -np.pi + (np.arange(4) + 0.5) * np.pi / 2
+        grid[:, 0] *= (1 - np.cos(theta)[:, None] * np.cos(alpha)).astype(np.float32)[:, :, None]
+        samples.append(replace(showers, energies=grid.reshape(600, -1), theta=theta, phi=np.zeros(600)))
+    return samples[0], samples[1]
+
+
+def symmetric(showers: Showers) -> Showers:
+    """Each shower turned by a random number of cells, its labels kept."""
+    turns = np.random.default_rng(5).integers(4, size=len(showers))
+    grid = np.stack([np.roll(each, turn, axis=1) for each, turn in zip(showers.grid, turns, strict=True)])
+    return replace(showers, energies=grid.reshape(len(grid), -1))
+
+
+def test_at_an_angle_symmetric_showers_differ_from_the_reference(inclined: tuple[Showers, Showers]) -> None:
+    reference, other = inclined
+    for generated, expected in ((other, "agrees"), (symmetric(other), "differs")):
+        found = check_integrity(reference, generated).finding("evenness in alpha")
+        assert found.status == expected, found.words
+        assert "showers at an angle" in found.words
+    assert isinstance(found, AlphaFlatness)
+    assert found.layer == 0
+    assert found.value == pytest.approx(0, abs=0.15)
+    # <cos(alpha)> of 1 - c cos(alpha) in four cells is -c/2.
+    assert found.floor == pytest.approx(-np.cos(reference.theta).mean() / 2, abs=0.15)
+    assert "cosine 1 of layer 0 is" in found.words
+
+
+def test_other_angles_are_an_explanation(inclined: tuple[Showers, Showers]) -> None:
+    reference, other = inclined
+    steeper = replace(symmetric(other), theta=np.full(600, np.radians(85)))
+    found = check_integrity(reference, steeper).finding("evenness in alpha")
+    assert found.status == "undecided"
+    assert "the angles of the samples differ too" in found.words
+
+
+def test_a_quick_evaluation_finds_symmetric_showers_at_an_angle(inclined: tuple[Showers, Showers]) -> None:
+    reference, other = inclined
+    verdict = evaluate(reference, symmetric(other), quick=True).verdict
+    line = verdict["alpha profile"]
+    assert (line.status, line.where, line.target) == ("differs", "layer 0, cos alpha", 0.02)
+    assert line.value is not None
+    assert line.value.value == pytest.approx(np.cos(other.theta).mean() / 2, abs=0.1)
+    assert line.floor is not None
+    assert evaluate(reference, other, quick=True).verdict["alpha profile"].status != "differs"
+    without = evaluate(reference, replace(symmetric(other), theta=None, phi=None), quick=True).verdict
+    assert without["alpha profile"].status == "differs"
+
+
+def test_at_normal_incidence_the_profile_in_alpha_is_left_out(make_showers: Make) -> None:
+    showers = make_showers(200, theta=np.full(200, np.pi / 2), phi=np.zeros(200))
+    found = evaluate(showers, showers, quick=True)
+    assert "alpha profile" not in {line.question for line in found.verdict.targets}
+    assert "no shower is known to enter at an angle" in (found.physics["alpha profile"].skipped or "")
+
+
+def test_normal_incidence_depends_on_the_shape_of_the_detector(make_showers: Make) -> None:
+    """Theta = 0 is along the beam: normal to planes, not to a barrel."""
+    barrel = fastv.Detector.preset("par04-siw")
+    assert barrel.stack is not None
+    stack = Stack(shape="planar", distance=1000.0, groups=barrel.stack.groups)
+    planes = barrel.model_copy(update={"stack": stack})
+    along = observe(make_showers(10, theta=np.zeros(10), phi=np.zeros(10)))
+    assert not along.inclined
+    assert not replace(along, detector=planes).inclined
+    assert replace(along, detector=barrel).inclined
+    assert not observe(make_showers(10)).inclined

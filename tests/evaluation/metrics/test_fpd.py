@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from fastv.errors import TooFewShowersError
+from fastv.errors import NotMeasuredError, TooFewShowersError
 from fastv.evaluation.metrics.features import feature_matrix
-from fastv.evaluation.metrics.fpd import challenge_like_sizes, fpd, frechet_distance, normalised
+from fastv.evaluation.metrics.fpd import barely_filled, challenge_like_sizes, fpd, frechet_distance, normalised
+from fastv.evaluation.metrics.kpd import kpd
 from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.statistics.chance import matched_halves
 from fastv.sample import sample_path
@@ -168,3 +169,44 @@ def test_a_column_of_zeros_is_left_as_it_is() -> None:
     a, b = normalised(np.array([[0.0, 2.0]]), np.array([[5.0, 1.0]]))
     np.testing.assert_array_equal(a, [[0, 1]])
     np.testing.assert_array_equal(b, [[5, 0.5]])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_fit_gets_away_from_its_start(scale: float) -> None:
+    """A column that is zero in the reference is not divided: distances far from 1, where an iterative fit stays put."""
+    rng = np.random.default_rng(0)
+    reference = np.zeros((200, 2))
+    generated = scale * rng.normal(1, 0.1, (200, 2))
+    found = fpd(reference, generated, draws=3, relabellings=0)
+    whole = frechet_distance(np.zeros(2), np.zeros((2, 2)), generated.mean(axis=0), np.cov(generated.T))
+    assert found.fpd.value == pytest.approx(whole, rel=0.02)
+    assert found.fpd.error < 0.02 * whole
+
+
+def test_equal_showers_have_no_distance() -> None:
+    same = np.repeat(np.random.default_rng(0).normal(size=(1, 5)), 100, axis=0)
+    found = fpd(same, same, draws=3, relabellings=10)
+    assert found.fpd.value == pytest.approx(0, abs=1e-12)
+    assert found.chance is not None
+    assert (found.chance.pull, found.chance.p_value) == (0.0, 1.0)
+
+
+def test_one_shower_of_the_reference_does_not_set_the_scale() -> None:
+    rng = np.random.default_rng(0)
+    reference, generated = (np.stack([rng.normal(size=300), np.zeros(300)], axis=1) for _ in range(2))
+    reference[0, 1] = 1e-6
+    generated[::10, 1] = 0.3
+    np.testing.assert_array_equal(barely_filled(reference, generated), [False, True])
+    assert np.abs(normalised(reference, generated)[1]).max() <= 10
+    found = fpd(reference, generated, draws=3, relabellings=0)
+    assert found.note is not None
+    assert "1 columns that the reference hardly fills" in found.note
+
+
+@pytest.mark.parametrize("value", [1e200, np.inf, np.nan])
+def test_what_is_no_number_is_not_measured(value: float) -> None:
+    generated = np.random.default_rng(0).normal(size=(100, 2))
+    generated[3, 0] = value
+    for measure in (fpd, kpd):
+        with pytest.raises(NotMeasuredError, match="is not a number"):
+            measure(np.zeros((100, 2)), generated, relabellings=0)

@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastv.errors import NotMeasuredError
 from fastv.evaluation.floor import ReferenceAndFloor
+from fastv.evaluation.metrics import measure as module
 from fastv.evaluation.metrics.classifier_records import NAMES, ClassifierSettings
 from fastv.evaluation.metrics.measure import Metrics, measure
 from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.observables.streaming import Reading
+from fastv.evaluation.report.words import found as told
+from fastv.evaluation.verdict import _metrics
 from fastv.showers import Showers
 
 
@@ -49,3 +53,19 @@ def test_halves_are_the_floor_of_classifiers_that_see_voxels(geant4: Showers) ->
     assert [each.classifier for each in floor.classifiers] == [NAMES[kind] for kind in ("high", "low", "cnn")]
     assert {each.showers_reference for each in floor.classifiers} == {150}
     assert floor.prdc is not None
+
+
+def test_what_is_not_measured_is_told_and_not_judged(geant4: Showers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def infinite(*_: object, **__: object) -> None:
+        msg = "KPD is not a number"
+        raise NotMeasuredError(msg)
+
+    monkeypatch.setattr(module, "kpd", infinite)
+    few = observe(geant4[:120])
+    found = measure(few, few, chance=False)
+    assert found.kpd is None
+    assert found.skipped["kpd"] == "KPD is not a number"
+    line = next(line for line in _metrics(found, found) if line.question == "KPD")
+    assert (line.status, line.value, line.words) == ("not judged", None, "KPD is not a number")
+    assert told(line) == "not measured"
+    assert found.model_dump(mode="json")["kpd"] is None

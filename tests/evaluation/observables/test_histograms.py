@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from fastv.evaluation.observables.histograms import (
     expected_separation,
     expected_voxel_separation,
     histogram,
+    padded_edges,
     separation_power,
     voxel_spectrum,
 )
@@ -116,3 +119,17 @@ def test_uncalibrated_energies_move_the_range(geant4: Showers) -> None:
 
 def test_one_energy_has_one_bin() -> None:
     assert len(energy_edges(np.full(100, 5e4))) == 2
+
+
+@given(st.floats(-1e6, 1e6), arrays(np.float64, 5, elements=st.floats(-1, 1)), st.floats(0, 1e-6))
+def test_edges_rise_and_hold_what_is_equal_up_to_rounding(value: float, noise: np.ndarray, size: float) -> None:
+    values = value * (1 + size * noise)
+    edges = padded_edges(values, 100)
+    assert (np.diff(edges) > 0).all()
+    assert histogram(values, edges).values().sum() == 5
+
+
+def test_layer_energies_at_the_threshold_have_rising_edges(make_showers: Callable[..., Showers]) -> None:
+    showers = make_showers(100, energies=np.full((100, 24), 5e-4, dtype=np.float32))
+    edges = binning(observe(showers))
+    assert all((np.diff(each) > 0).all() for each in edges.per_layer["layer energy"] if each is not None)

@@ -82,3 +82,27 @@ def test_centre_and_width_of_nothing() -> None:
     centre, width = centre_and_width(np.zeros(2), np.zeros(2), np.zeros(2))
     assert not centre.any()
     assert not width.any()
+
+
+def test_a_single_hit_has_no_width_and_an_even_ring_no_centre(make_showers: Callable[..., Showers]) -> None:
+    """Differences of equal sums leave 1e-7 mm otherwise, by which a metric would divide."""
+    grid = np.zeros((3, 3, 4, 2), dtype=np.float32)
+    grid[0, :, 1, 1] = 123.456, 0.7, 3e-2
+    grid[1] = 0.1
+    grid[2, :, 0, 1], grid[2, :, 2, 1] = 1e5, 0.1  # opposite hits, one of a millionth of the energy
+    found = layer_observables(make_showers(3, energies=grid.reshape(3, -1)))
+    for name in ("width_x", "width_y", "width_r"):
+        np.testing.assert_array_equal(found[name][0], 0.0)
+    for name in ("centre_x", "centre_y", "cos_alpha", "sin_alpha"):
+        np.testing.assert_array_equal(found[name][1], 0.0)
+    np.testing.assert_allclose(found["width_x"][2], 2 * 6.975 * np.sqrt(0.5) * 1e-3, rtol=1e-3)
+
+
+def test_alpha_moments_equal_their_definition(make_showers: Callable[..., Showers]) -> None:
+    showers = make_showers(20)
+    found = layer_observables(showers)
+    alpha = -np.pi + (np.arange(4) + 0.5) * np.pi / 2
+    slices = showers.grid.sum(axis=3).astype(np.float64)
+    total = np.maximum(slices.sum(axis=2), 1e-30)
+    np.testing.assert_allclose(found["cos_alpha"], slices @ np.cos(alpha) / total, atol=1e-6)
+    np.testing.assert_allclose(found["sin_alpha"], slices @ np.sin(alpha) / total, atol=1e-6)

@@ -51,8 +51,9 @@ def names(found: Physics) -> list[str]:
 def test_full_simulation_agrees_with_itself(compare_with: Callable[[Plant], Physics]) -> None:
     found = compare_with(lambda showers: showers)
     assert found.agrees, [each.words for each in found.standing_out]
-    assert len(found.made) == len(found.comparisons)
-    assert {found.status(name) for name in found.comparisons} == {"agrees"}
+    left_out = {name for name, each in found.comparisons.items() if each.p_value is None}
+    assert left_out == {"alpha profile"}  # the showers are at normal incidence
+    assert {found.status(name) for name in found.comparisons.keys() - left_out} == {"agrees"}
     assert Physics.model_validate_json(found.model_dump_json()) == found
 
 

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from fastv.evaluation.observables.observe import Observables, observe
-from fastv.evaluation.physics.condition_bins import angle_bins, energy_bins, not_filled, residuals, stratified
-from fastv.showers import Showers
+from fastv.evaluation.physics.condition_bins import (
+    angle_bins,
+    discrete_energies,
+    energy_bins,
+    not_filled,
+    residuals,
+    stratified,
+)
+from fastv.showers import Conditions, Showers
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +118,47 @@ def test_residuals_of_a_constant_are_zero() -> None:
     z, w = residuals(np.ones(300), np.ones(200), np.geomspace(1, 9, 300), np.geomspace(1, 9, 200))
     assert not z.any()
     assert not w.any()
+
+
+GEV = np.array([1.0, 2.0, 4.0, 50.0, 51.0, 1000.0])
+
+
+@pytest.fixture(scope="module")
+def discrete(make_showers: Callable[..., Showers]) -> Observables:
+    """150 showers at each of six energies, in single precision as from a file."""
+    energies = np.repeat(1e3 * GEV / 3, 150).astype(np.float32).astype(np.float64)
+    return observe(make_showers(900, incident_energies=energies))
+
+
+def test_each_of_few_energies_has_its_bin_at_its_place(discrete: Observables) -> None:
+    exact = replace(discrete, conditions=Conditions.of(energy=np.repeat(1e3 * GEV / 3, 150)))
+    for other in (discrete, exact):
+        bins = energy_bins(discrete, other)
+        assert [each.numbers for each in bins] == [(150, 150)] * 6
+        # Plots draw a bin in its middle on a logarithmic axis.
+        np.testing.assert_allclose([np.sqrt(each.low * each.high) for each in bins], 1e3 * GEV / 3, rtol=1e-6)
+    assert [each.words for each in energy_bins(discrete, discrete)[:2]] == ["333 MeV", "667 MeV"]
+
+
+def test_an_energy_that_the_other_sample_lacks_is_not_filled(discrete: Observables) -> None:
+    bins = energy_bins(discrete, discrete[150:])
+    assert [each.filled for each in bins] == [False] + [True] * 5
+
+
+def test_few_showers_share_bins_that_no_energy_divides(discrete: Observables) -> None:
+    """With 60 showers at each energy no bin would be filled; edges lie between energies."""
+    few = discrete[np.arange(len(discrete)) % 150 < 60]
+    bins = energy_bins(few, few)
+    assert 1 < len(bins) < 6
+    assert all(each.filled for each in bins)
+    assert sum(each.numbers[0] for each in bins) == len(few)
+    edges = np.array([each.high for each in bins])
+    assert np.abs(edges[:, None] / few.incident_energies - 1).min() > 4e-4
+    assert len(energy_bins(discrete, discrete, most=3)) <= 3
+
+
+def test_a_continuous_spectrum_is_not_discrete(sample: Observables) -> None:
+    assert len(discrete_energies(sample.incident_energies)) == 0
+    rng = np.random.default_rng(0)
+    assert len(discrete_energies(rng.normal(1e4, 5, 5000))) == 0  # a beam of 10 GeV with a spread of 0.05 %
+    assert len(energy_bins(sample, sample, most=4)) == 4

@@ -67,6 +67,19 @@ def test_fits_a_phone_and_paper(opened: Any, width: int, media: str) -> None:
         )
         assert wide == []
         assert opened.js("return document.documentElement.scrollWidth") <= width + 1
+        # What chance explains is folded away, and no column of the metrics is hidden.
+        heights = opened.js(
+            "return Object.fromEntries([...document.querySelectorAll('section')]"
+            ".map((e) => [e.querySelector('h2').innerText, e.getBoundingClientRect().height]))"
+        )
+        assert heights["Physics"] < 3000
+        for heading in ("Metrics", "Physics", "Integrity"):
+            hidden = opened.js(
+                "return [...document.querySelectorAll('section')]"
+                f".find((e) => e.querySelector('h2').innerText == '{heading}').querySelector('.scroll')"
+                "?.scrollWidth ?? 0"
+            )
+            assert hidden <= width
     finally:
         opened.call("Emulation.setEmulatedMedia", media="")
         opened.call("Emulation.clearDeviceMetricsOverride")

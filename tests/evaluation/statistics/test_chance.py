@@ -69,3 +69,8 @@ def test_halves_match_in_energy_and_share_nothing() -> None:
     assert abs(np.log(energies[first]).mean() - np.log(energies[second]).mean()) < 0.01
     pairs = np.log(energies[first[:500]]) - np.log(energies[second[:500]])
     assert np.abs(pairs).mean() < 0.02
+
+
+def test_rounding_of_equal_distances_is_no_pull() -> None:
+    found = judge_by_chance(3e-16, np.array([1e-16, 2e-16, 1e-16]), two_sided=False, within_energies=False)
+    assert (found.pull, found.p_value, found.spread) == (0.0, 1.0, 0.0)

@@ -102,3 +102,9 @@ def test_what_is_not_judged_is_shown_and_does_not_count() -> None:
     assert made.worst == made.at("layer 1")
     assert made.p_value == compare("n", "t", "d", entries[:1]).p_value
     assert made.at("layer 3") is None
+
+
+def test_a_difference_of_rounding_has_no_pull() -> None:
+    a, b = Measured(value=21.35, error=0.0), Measured(value=21.35 * (1 + 1e-7), error=1e-12)
+    assert difference("depth", a, b).pull == 0
+    assert difference("depth", a, Measured(value=21.36, error=1e-3)).pull == pytest.approx(10)

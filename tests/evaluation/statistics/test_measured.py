@@ -144,3 +144,16 @@ def test_a_pull_that_is_not_defined_is_no_number() -> None:
     assert np.isnan(pull(Measured(value=np.nan, error=0.1)))
     assert np.isnan(pull(Measured(value=1.0, error=np.nan)))
     assert np.isinf(pull(Measured(value=1.0, error=0.0)))
+
+
+def test_rounding_has_no_width() -> None:
+    """Energies are stored in single precision: what is constant varies by 6e-8."""
+    constant = np.float32(21.35) * (1 + 1e-7 * np.random.default_rng(0).normal(size=500))
+    for estimate in (spread, resolution, resolution_68):
+        assert estimate(constant) == Measured(value=0.0, error=0.0)
+    assert mean(constant).error == quantile(constant, 0.5).error == 0
+    assert all(not each.any() for each in spreads_of_both(constant[:, None], constant[:, None]))
+    # A width of 1e-4 is real, as is the usual one beside an outlier.
+    assert spread(1 + 1e-4 * np.arange(500)).value == pytest.approx(0.0144, rel=0.01)
+    outlier = np.append(np.random.default_rng(1).normal(1, 0.1, 500), 1e9)
+    assert resolution_68(outlier).value * mean(outlier).value == pytest.approx(0.1, rel=0.15)

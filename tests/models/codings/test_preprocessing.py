@@ -235,6 +235,15 @@ class TestResponseScale:
 
 
 class TestQuantileMap:
+    @pytest.mark.parametrize("value", [0.0, -0.1188, 3e4])
+    def test_a_constant_column_stays_invertible(self, value: float) -> None:
+        scores = QuantileMap(1)
+        y = torch.full((50, 1), value)
+        scores.fit(y)
+        assert bool((torch.diff(scores.quantiles) > 0).all())
+        assert bool(torch.isfinite(scores(y)).all())
+        assert torch.allclose(scores.inverse(scores(y)), y, rtol=1e-4)
+
     def test_any_distribution_becomes_normal_and_comes_back(self) -> None:
         generator = torch.Generator().manual_seed(1)
         y = torch.stack(

@@ -33,17 +33,19 @@ from fastv.evaluation.integrity.neighbours import (
     nearest,
 )
 from fastv.evaluation.integrity.novelty import RelativeDistances, copies, data_copying, relative_distances
-from fastv.evaluation.integrity.rotation import AlphaHarmonics, HarmonicsCollector, alpha_flatness
+from fastv.evaluation.integrity.rotation import AlphaHarmonics, Angles, HarmonicsCollector, alpha_flatness
 from fastv.evaluation.integrity.unchecked import ScanCollector, UncheckedScan
 from fastv.evaluation.observables.observe import Observables, ObservablesCollector
 from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBatch
 from fastv.evaluation.statistics.comparison import Status
+from fastv.evaluation.statistics.measured import ks_p_value
 
 MOST_SHOWERS = 10_000
 """Largest number of generated and of reference showers whose neighbours are searched, evenly spread."""
 MOST_WITHOUT_TRAIN = 5_000
 """The same without a training file, when only duplicates and copies of the reference can be found."""
 _SHARED = 0.01
+_LIKELY = 0.01
 _ORDER: tuple[Status, ...] = ("agrees", "not judged", "undecided", "differs")
 
 
@@ -245,11 +247,20 @@ def check_contents(
             generated.harmonics,
             reference.harmonics,
             layer_ids=ref.detector.mesh.layer_ids,
-            theta=generated.observables.theta,
+            angles=_angles(generated.observables, reference.observables),
             seed=seed,
         )
     )
     return Integrity(tuple(findings), to_train, relative_distances(gen_ref, ref_ref) if enough else None)
+
+
+def _angles(generated: Observables, reference: Observables) -> Angles:
+    """At which angles the showers enter."""
+    if not (generated.inclined or reference.inclined):
+        return "normal"
+    a, b = generated.theta, reference.theta
+    alike = a is not None and b is not None and ks_p_value(a, b) > _LIKELY
+    return "alike" if alike else "different"
 
 
 def _check_meshes(reference: Source, generated: Source, train: Source | None) -> None:

@@ -29,6 +29,7 @@ from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.shower_shape import quantity
 from fastv.evaluation.statistics.comparison import Status
+from fastv.evaluation.statistics.measured import ROUNDING
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -156,8 +157,12 @@ def features(sample: Observables, reference: Observables) -> Features:
     columns = []
     for i in range(own.shape[1]):
         rest = ref[:, i] - local_scale(ref_at, ref[:, i], ref_at, "mean")
-        scale = np.maximum(local_scale(ref_at, rest, at, "spread"), 1e-12)
-        columns.append((own[:, i] - local_scale(ref_at, ref[:, i], at, "mean")) / scale)
+        expected = local_scale(ref_at, ref[:, i], at, "mean")
+        difference = own[:, i] - expected
+        rounding = ROUNDING * np.maximum(np.abs(own[:, i]), np.abs(expected))
+        scale = np.maximum(local_scale(ref_at, rest, at, "spread"), np.maximum(rounding, 1e-12))
+        # Of a feature that is constant in the reference, differences of rounding size must not become large.
+        columns.append(np.where(np.abs(difference) > rounding, difference / scale, 0.0))
     # Clipping limits the influence of grossly wrong showers.
     return Features(np.clip(np.stack(columns, axis=1), -20, 20), at)
 
@@ -350,7 +355,8 @@ def dropped_modes(reference: Features, generated: Features, *, seed: int = 0) ->
 def _cells(reference: F64, generated: F64, seed: int) -> tuple[list[Mode], F64]:
     """Cells of the reference with one-sided p-values of a deficit, and two-sided p-values of any difference."""
     n, m = len(reference), len(generated)
-    k = int(np.clip(n // _PER_CELL, 2, _MOST_CELLS))
+    kinds = len(np.unique(reference.round(6), axis=0))
+    k = min(kinds, int(np.clip(n // _PER_CELL, 2, _MOST_CELLS)))
     means = KMeans(k, n_init=1, random_state=seed).fit(reference)
     counts = [np.bincount(means.predict(x), minlength=k) for x in (reference, generated)]
     modes, both = [], []

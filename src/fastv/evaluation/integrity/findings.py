@@ -126,7 +126,9 @@ def local_scale(
     centres = np.array([log_energies[part].mean() for part in parts])
     compute = np.median if statistic == "median" else np.std
     scales = np.array([float(compute(values[part])) for part in parts])
-    return np.asarray(np.interp(at, centres, scales), dtype=np.float64)
+    # Of bins of one energy the first counts.
+    rising = np.concatenate([[True], np.diff(centres) > 1e-9])
+    return np.asarray(np.interp(at, centres[rising], scales[rising]), dtype=np.float64)
 
 
 def energy_in_words(mev: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import fisher_exact, ks_2samp
 
 from fastv.evaluation.integrity.findings import (
@@ -20,7 +21,9 @@ from fastv.evaluation.integrity.findings import (
     skipped,
 )
 from fastv.evaluation.integrity.unchecked import UncheckedScan
+from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.statistics.comparison import Status
+from fastv.evaluation.statistics.measured import ROUNDING
 
 F64 = NDArray[np.float64]
 
@@ -75,6 +78,73 @@ class EnergySums(Finding):
     extreme_incident_energy: float | None = None
     extreme_deviation: float | None = None
     reference_deviations: tuple[float, float] | None = None
+
+
+class Unphysical(BaseModel):
+    """Showers that no detector gives, of all kinds of evaluation.
+
+    ``damaged`` of ``showers`` have voxels that are NaN, infinite or negative; the visible energy of ``impossible`` ones
+    exceeds their incident energy, and of ``reference_impossible`` of ``reference_showers`` of the reference.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    showers: int
+    damaged: int
+    impossible: int
+    reference_showers: int
+    reference_impossible: int
+
+    @property
+    def number(self) -> int:
+        """Number of unphysical showers."""
+        return self.damaged + self.impossible
+
+    @property
+    def status(self) -> Status:
+        """``differs`` if there are any; ``undecided`` if the reference has impossible ones too."""
+        if self.damaged or (self.impossible and not self.reference_impossible):
+            return "differs"
+        return "undecided" if self.impossible else "agrees"
+
+    @property
+    def words(self) -> str:
+        """The numbers of a kind in a sentence."""
+        found = []
+        if self.damaged:
+            found.append(f"{_share(self.damaged, self.showers)} with voxels that are NaN, infinite or negative")
+        if self.impossible:
+            floor = ""
+            if self.reference_impossible:
+                floor = f" (of the reference {_share(self.reference_impossible, self.reference_showers)})"
+            found.append(f"{_share(self.impossible, self.showers)} with more visible than incident energy{floor}")
+        return (
+            "; ".join(found) or "all voxels are finite, none is negative, no shower has more energy than its particle"
+        )
+
+
+def _share(number: int, showers: int) -> str:
+    return f"{counted(number, 'shower')} ({100 * number / max(1, showers):.2g} %)"
+
+
+def unphysical(generated: Observables, reference: Observables, *, damaged: int) -> Unphysical:
+    """Count the unphysical showers of a sample, at any incident energy.
+
+    Args:
+        generated, reference: observables of the undamaged showers.
+        damaged: number of generated showers that are damaged.
+    """
+    impossible = [
+        int((sample.visible_fraction * sample.detector.energy_scale > 1 + ROUNDING).sum())
+        for sample in (generated, reference)
+    ]
+    return Unphysical(
+        showers=len(generated) + damaged,
+        damaged=damaged,
+        impossible=impossible[0],
+        reference_showers=len(reference),
+        reference_impossible=impossible[1],
+    )
 
 
 def damaged_voxels(generated: UncheckedScan, reference: UncheckedScan | None = None) -> DamagedVoxels:
@@ -238,16 +308,19 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
         return EnergySums(**skipped(check, few).model_dump())
     n, m = len(rows), len(ref_log)
     rest = ref_fraction - local_scale(ref_log, ref_fraction, ref_log, "mean")
-    z, z_ref = (
-        (f - local_scale(ref_log, ref_fraction, at, "mean"))
-        / np.maximum(local_scale(ref_log, rest, at, "spread"), 1e-12)
-        for f, at in ((fraction, log_energies), (ref_fraction, ref_log))
-    )
+
+    def deviation(fractions: F64, at: F64) -> F64:
+        expected = local_scale(ref_log, ref_fraction, at, "mean")
+        # Of a response without fluctuations, what is only rounding must not become many standard deviations.
+        smallest = np.maximum(ROUNDING * np.abs(expected), 1e-12)
+        return (fractions - expected) / np.maximum(local_scale(ref_log, rest, at, "spread"), smallest)
+
+    z, z_ref = deviation(fraction, log_energies), deviation(ref_fraction, ref_log)
     low, high = float(z_ref.min()), float(z_ref.max())
     above, below = int((z > high).sum()), int((z < low).sum())
     # Only the upper side: a shower occasionally loses most of its energy in a nuclear reaction, but gains none.
     far = int((z > _FAR * max(high, 1.0)).sum())
-    impossible = int((fraction * generated.detector.energy_scale > bound).sum())
+    impossible = int((fraction * generated.detector.energy_scale > bound * (1 + ROUNDING)).sum())
     p_value = min(1.0, 2 * min(exceedance_p_value(above, n, 1, m), exceedance_p_value(below, n, 1, m)))
     # The most extreme shower relative to the reference's extreme on the same side.
     worst = int(np.argmax(np.where(z > 0, z / max(high, 1e-12), z / min(low, -1e-12))))

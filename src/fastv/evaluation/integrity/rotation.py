@@ -1,4 +1,4 @@
-"""Is the mean energy uniform around the shower axis, as it must be at normal incidence?
+"""Is the mean energy uniform around the shower axis, as it must be at normal incidence? At an angle: as the reference?
 
 The energies e_j in the A alpha cells of a layer have the harmonics c_k = sum_j e_j exp(-2 pi i k j/A), k = 1 ... A/2;
 k = 1 is a shift of the centre and k = 2 an elliptic deformation. They are large in a single shower, but for a
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
@@ -26,6 +26,8 @@ from fastv.evaluation.statistics.comparison import Status
 F64 = NDArray[np.float64]
 C64 = NDArray[np.complex64]
 C128 = NDArray[np.complex128]
+Angles = Literal["normal", "alike", "different"]
+"""At which angles two samples enter: all at normal incidence, or others, alike or different in both samples."""
 
 MIN_SHOWERS = 100
 MEMORY = 2**28
@@ -33,6 +35,8 @@ MEMORY = 2**28
 _TURNS = 1199
 _PER_BIN = 100
 _LIKELY = 0.01
+_OCCUPIED = 0.1
+"""Fraction of the showers of the reference with energy in a layer that the comparison at an angle needs."""
 
 
 @dataclass(frozen=True)
@@ -273,32 +277,36 @@ def alpha_flatness(
     reference: AlphaHarmonics,
     *,
     layer_ids: Sequence[int] | None = None,
-    theta: NDArray[np.floating] | None = None,
+    angles: Angles = "normal",
     seed: int = 0,
 ) -> AlphaFlatness:
     """Test that the mean generated energy is uniform in alpha, in every layer and in their sum.
 
+    Showers at an angle lean to one side: the means of cos(k alpha) and sin(k alpha) in their layers, every shower with
+    the same weight, are compared with those of the reference instead, with errors from the spread between showers, in
+    all layers that have energy in at least a tenth of its showers.
+
     Args:
         generated, reference: harmonics of the samples.
         layer_ids: numbers of all layers in the detector, for the sentence.
-        theta: incident polar angles (N,) of the generated sample in rad. The check is skipped unless all are 90 degrees
-            or all are 0, normal incidence on a barrel or an endcap.
+        angles: whether all showers are at normal incidence.
         seed: seed of the random rotations.
 
     Returns:
         ``differs`` if the energy is not uniform (p below 0.001) and differs from the reference; ``undecided`` if it is
         not uniform but compatible with the reference, if p is between 0.001 and 0.01, or if only the reference is not
-        uniform; ``not judged`` for showers at an angle, meshes without alpha cells, and below 100 showers of a sample.
+        uniform; ``not judged`` for meshes without alpha cells, and below 100 showers of a sample. At an angle:
+        ``differs`` if a harmonic differs from that of the reference (p below 0.001), ``undecided`` if p is below 0.01,
+        or if it differs and the angles of the samples do as well.
     """
     check = "evenness in alpha"
-    if theta is not None and not any(np.all(np.abs(theta - normal) < 0.02) for normal in (0.0, np.pi / 2)):
-        reason = "showers enter at an angle, so the energy need not be uniform in alpha"
-        return AlphaFlatness(**skipped(check, reason).model_dump())
     if generated.cells < 2:
         return AlphaFlatness(**skipped(check, "the mesh has no alpha cells").model_dump())
     if min(len(generated), len(reference)) < MIN_SHOWERS:
         few = f"{MIN_SHOWERS} showers of each sample are needed, there are {len(generated)} and {len(reference)}"
         return AlphaFlatness(**skipped(check, few).model_dump())
+    if angles != "normal":
+        return _as_reference(check, generated, reference, layer_ids, alike=angles == "alike")
     own, ref = modulation(generated, seed=seed), modulation(reference, seed=seed + 1)
     difference = _statistic(own.amplitudes - ref.amplitudes, own.errors**2 + ref.errors**2)
     # Bonferroni over layers and their sum.
@@ -351,3 +359,57 @@ def alpha_flatness(
         layer_p_values=tuple(own.p_values[:-1].tolist()),
         reference_layer_p_values=tuple(ref.p_values[:-1].tolist()),
     )
+
+
+def _as_reference(
+    check: str, generated: AlphaHarmonics, reference: AlphaHarmonics, layer_ids: Sequence[int] | None, *, alike: bool
+) -> AlphaFlatness:
+    """Compare the harmonics of showers at an angle with those of the reference, by their largest difference."""
+    (own, own_error), (ref, ref_error) = _means(generated), _means(reference)
+    judged = (reference.energies > 0).mean(axis=0) > _OCCUPIED
+    errors = np.maximum(np.hypot(own_error, ref_error), 1e-12)
+    pulls = np.where(judged[:, None, None], np.abs(own - ref) / errors, 0.0)
+    # The harmonics of the layers are correlated; Bonferroni's bound holds anyway.
+    tests = int(judged.sum()) * pulls.shape[1] * pulls.shape[2]
+    p_value = min(1.0, 2 * tests * float(norm.sf(pulls.max())))
+    row, part, k = (int(i) for i in np.unravel_index(int(pulls.argmax()), pulls.shape))
+    layer = None
+    where = "the sum over layers"
+    if row < len(generated.layers):
+        index = generated.layers[row]
+        layer = index if layer_ids is None else int(layer_ids[index])
+        where = f"layer {layer}"
+    place = row, part, k
+    size = f"{'sine' if part else 'cosine'} {k + 1} of {where} is {own[place]:.3f} +- {own_error[place]:.2g}, "
+    size += f"in the reference {ref[place]:.3f} +- {ref_error[place]:.2g}"
+    status: Status = "agrees"
+    words = f"showers at an angle: around the axis like the reference (p = {p_value:.2g})"
+    if p_value < SURE:
+        status = "differs" if alike else "undecided"
+        words = f"showers at an angle: around the axis not like the reference: {size}"
+        words += "" if alike else "; the angles of the samples differ too"
+    elif p_value < _LIKELY:
+        status, words = "undecided", f"showers at an angle: possibly not like the reference (p = {p_value:.2g}): {size}"
+    return AlphaFlatness(
+        check=check,
+        status=status,
+        words=words,
+        value=float(own[place]),
+        error=float(own_error[place]),
+        p_value=p_value,
+        floor=float(ref[place]),
+        layer=layer,
+        difference_p_value=p_value,
+    )
+
+
+def _means(sample: AlphaHarmonics) -> tuple[F64, F64]:
+    """Means of cos(k alpha) and sin(k alpha), weighted by energy within each shower, and errors, (L + 1, 2, K) each."""
+    # The first cell begins at -pi, and its centre is half a cell further.
+    k = np.arange(1, sample.harmonics.shape[2] + 1)
+    energies = sample.energies[:, :, None]
+    moments = np.divide(sample.harmonics, energies, out=np.zeros_like(sample.harmonics), where=energies > 0)
+    moments = np.conj(moments) * np.exp(-1j * k * (np.pi - np.pi / sample.cells)).astype(np.complex64)
+    parts = np.stack([moments.real, moments.imag], axis=2)
+    errors = parts.std(axis=0, dtype=np.float64) / np.sqrt(len(sample))
+    return parts.mean(axis=0, dtype=np.float64), errors

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
-from fastv.evaluation.observables.streaming import Reading, Source, UncheckedBatch
+from fastv.evaluation.observables.streaming import TOO_LARGE, Reading, Source, UncheckedBatch
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -82,7 +82,7 @@ class ScanCollector:
         not_finite, negative = np.zeros(len(energies), dtype=np.int64), np.zeros(len(energies), dtype=np.int64)
         if bad.any():
             damaged = energies[bad]
-            finite = np.isfinite(damaged)
+            finite = np.abs(damaged) < TOO_LARGE  # false for NaN
             not_finite[bad] = (~finite).sum(axis=1)
             negative[bad] = (finite & (damaged < 0)).sum(axis=1)
             fine = hit[bad] & finite

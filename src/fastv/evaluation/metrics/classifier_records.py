@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from fastv.errors import SettingsError
 from fastv.evaluation.statistics.measured import Measured
 from fastv.records import first_problem
+from fastv.storage.documents import DocumentError, parse_yaml
 
 Kind = Literal["low", "high", "cnn"]
 
@@ -80,7 +80,11 @@ def classifier_settings(changes: Sequence[str] = ()) -> ClassifierSettings:
         if not sign:
             msg = f"classifiers: {change!r} is not of the form KEY=VALUE, as in trainings=2"
             raise SettingsError(msg)
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = parse_yaml(value)
+        except DocumentError as error:
+            msg = f"classifiers: {change[:60]!r}: {error}"
+            raise SettingsError(msg) from error
     try:
         return ClassifierSettings.model_validate(values)
     except ValidationError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import curve_fit
+from scipy.optimize import OptimizeWarning, curve_fit, nnls
 
-from fastv.errors import TooFewShowersError
+from fastv.errors import NotMeasuredError, TooFewShowersError
 from fastv.evaluation.statistics.chance import Chance, judge_by_chance, shuffled_labels
 from fastv.evaluation.statistics.measured import Measured
 from fastv.evaluation.threads import each_in_threads
@@ -28,6 +30,11 @@ _SHOWERS_PER_COLUMN = 3
 """With much smaller draws, covariances are nearly singular and the distance is no longer linear in 1/N."""
 _WELL_CONDITIONED = 1e-6
 _CHANCE_SHOWERS = 20_000
+_LARGEST = 1e30
+_CONVERGED = 1e-3
+"""A fit has converged if its sum of squares exceeds that of the exact solution by less than this fraction."""
+_BARELY_FILLED = 0.1
+"""A column whose largest value in the reference is below this fraction of the generated one is hardly filled there."""
 
 
 class Fpd(BaseModel):
@@ -58,9 +65,12 @@ class Fpd(BaseModel):
 def normalised(reference: F64, generated: F64) -> tuple[F64, F64]:
     """Both samples (N, F) and (M, F), every column divided by its largest absolute value in the reference.
 
-    A column that is zero throughout the reference is not changed.
+    A column that is zero throughout the reference is not changed. One that the reference hardly fills
+    (:func:`barely_filled`) is divided by a tenth of its largest absolute value in the generated sample instead: one or
+    two showers would otherwise set the scale of everything.
 
-    Source: arXiv:2211.10295 and its implementation, jetnet.
+    Source: arXiv:2211.10295 and its implementation, jetnet, which has no such exception; it does not concern samples
+    of like distributions.
 
     Example:
         >>> a, b = normalised(np.array([[-4.0, 0.0]]), np.array([[2.0, 3.0]]))
@@ -68,8 +78,39 @@ def normalised(reference: F64, generated: F64) -> tuple[F64, F64]:
         ([[-1.0, 0.0]], [[0.5, 3.0]])
     """
     scale = np.abs(reference).max(axis=0)
+    scale = np.where(barely_filled(reference, generated), _BARELY_FILLED * np.abs(generated).max(axis=0), scale)
     scale[scale == 0] = 1
     return reference / scale, generated / scale
+
+
+def barely_filled(reference: F64, generated: F64) -> NDArray[np.bool_]:
+    """Columns (F,) whose largest absolute value in the reference is above 0 and below a tenth of the generated one.
+
+    Example:
+        >>> barely_filled(np.array([[1.0, 1e-3, 0.0]]), np.array([[2.0, 1.0, 1.0]]))
+        array([False,  True, False])
+    """
+    filled = np.abs(reference).max(axis=0)
+    barely: NDArray[np.bool_] = (filled > 0) & (filled < _BARELY_FILLED * np.abs(generated).max(axis=0))
+    return barely
+
+
+def check_features(name: str, *samples: F64) -> None:
+    """Check that normalised features are numbers of which double precision holds the eighth power.
+
+    Args:
+        name: name of the metric, for the message.
+        samples: features (n, F) each.
+
+    Raises:
+        NotMeasuredError: one is NaN, infinite or above 1e30.
+    """
+    # Comparisons with NaN are false.
+    if not all(bool((np.abs(sample) < _LARGEST).all()) for sample in samples):
+        msg = (
+            f"{name} is not a number: a feature is NaN, infinite, or more than {_LARGEST:g} times that of the reference"
+        )
+        raise NotMeasuredError(msg)
 
 
 def frechet_distance(mean_a: F64, covariance_a: F64, mean_b: F64, covariance_b: F64) -> float:
@@ -173,6 +214,7 @@ def fpd(
 
     Raises:
         TooFewShowersError: a sample has at most two showers per column.
+        NotMeasuredError: features are infinite or too large.
 
     Source: Kansal et al., Phys. Rev. D 107 (2023) 076017, arXiv:2211.10295; arXiv:2410.21611 for the sizes.
 
@@ -190,6 +232,7 @@ def fpd(
     # Truncated rather than rounded, as in jetnet.
     batches = (1 / np.linspace(1 / small, 1 / large, _POINTS)).astype(np.int32)
     a, b = normalised(reference, generated)
+    check_features("FPD", a, b)
     # Centring avoids cancellation in the covariances and does not change distances.
     middle = a.mean(axis=0)
     a, b = a - middle, b - middle
@@ -203,16 +246,18 @@ def fpd(
         label="FPD",
     )
     means = np.asarray(distances).reshape(_POINTS, draws).mean(axis=1)
-    (intercept, slope), covariance = curve_fit(_line, 1 / batches, means, bounds=([0, 0], [np.inf, np.inf]))
+    found, slope = _extrapolated(batches, means)
     chance = None
     if relabellings:
         rows = _spaced(n), _spaced(m)
         near = None if energies is None else (energies[0][rows[0]], energies[1][rows[1]])
         chance = _chance(a[rows[0]], b[rows[1]], relabellings, near, seed, threads)
+    barely = int(barely_filled(reference, generated).sum())
     as_in_challenge = (small, large, draws, seed) == (*CHALLENGE_SIZES, _DRAWS, _SEED) and min(n, m) >= 100_000
+    as_in_challenge = as_in_challenge and not barely
     return Fpd(
-        fpd=Measured(value=float(intercept), error=float(np.sqrt(covariance[0, 0]))),
-        slope=float(slope),
+        fpd=found,
+        slope=slope,
         sizes=tuple(batches.tolist()),
         means=tuple(means.tolist()),
         draws=draws,
@@ -220,7 +265,7 @@ def fpd(
         showers_generated=m,
         columns=columns,
         as_in_challenge=as_in_challenge,
-        note=None if as_in_challenge else _note(n, m, small, large),
+        note=None if as_in_challenge else _note(n, m, small, large) + of_barely_filled(barely),
         chance=chance,
     )
 
@@ -230,6 +275,38 @@ def _note(n: int, m: int, small: int, large: int) -> str:
         f"{n} and {m} showers and draws of {small} to {large}; the CaloChallenge uses 100,000 showers and draws of "
         f"{CHALLENGE_SIZES[0]} to {CHALLENGE_SIZES[1]}, so value and floor are larger here than published ones"
     )
+
+
+def of_barely_filled(columns: int) -> str:
+    """What a note says of the columns of :func:`barely_filled`; nothing if there are none."""
+    return f"; {columns} columns that the reference hardly fills are scaled by the generated sample" if columns else ""
+
+
+def _extrapolated(batches: NDArray[np.int32], means: F64) -> tuple[Measured, float]:
+    """Intercept with its error, and slope, of the least-squares line a + b/n with a, b >= 0.
+
+    By jetnet's iterative fit. It starts at a = b = 1 and does not get away from there if distances are far above or
+    below 1; then by the exact solution.
+    """
+    terms = np.stack([np.ones(len(batches)), 1 / batches], axis=1)
+    # Columns of one size: the squares of 1/n are lost beside 1.
+    size = terms.max(axis=0)
+    unit = float(means.max()) or 1.0
+    scaled = terms / size
+    solution, distance = nnls(scaled, means / unit)
+    exact = solution / size * unit
+    variance = distance**2 / (len(batches) - 2) * np.linalg.inv(scaled.T @ scaled)[0, 0] * unit**2
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)
+            fitted, covariance = curve_fit(_line, 1 / batches, means, bounds=([0, 0], [np.inf, np.inf]))
+    except (RuntimeError, ValueError):
+        fitted, covariance = np.full(2, np.inf), np.full((2, 2), np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        excess = float(((terms @ (fitted - exact) / unit) ** 2).sum())
+    if np.isfinite(covariance[0, 0]) and excess <= _CONVERGED * distance**2:
+        exact, variance = fitted, covariance[0, 0]
+    return Measured(value=float(exact[0]), error=math.sqrt(max(0.0, variance))), float(exact[1])
 
 
 def _line(x: F64, intercept: float, slope: float) -> F64:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fastv.errors import TooFewShowersError
-from fastv.evaluation.metrics.fpd import normalised
+from fastv.evaluation.metrics.fpd import barely_filled, check_features, normalised, of_barely_filled
 from fastv.evaluation.statistics.chance import Chance, judge_by_chance, shuffled_labels
 from fastv.evaluation.statistics.measured import Measured
 from fastv.evaluation.threads import each_in_threads
@@ -90,6 +90,7 @@ def kpd(
 
     Raises:
         TooFewShowersError: a sample has fewer than 10 showers.
+        NotMeasuredError: features are infinite or too large.
 
     Source: Kansal et al., Phys. Rev. D 107 (2023) 076017, arXiv:2211.10295; Gretton et al., JMLR 13 (2012) 723;
     arXiv:2410.21611 for the batches.
@@ -106,6 +107,7 @@ def kpd(
         raise TooFewShowersError(msg)
     size = batch or min(CHALLENGE_BATCH, n, m)
     a, b = normalised(reference, generated)
+    check_features("KPD", a, b)
     pool = np.concatenate([a, b])
     drawn = _drawn(n, m, size, seed)
     # Separate batches have fewer pairs than the pooled samples only if the samples are much larger than a batch.
@@ -122,7 +124,8 @@ def kpd(
         near = None if energies is None else (energies[0][rows], energies[1][others])
         chance = _chance(a[rows], b[others], relabellings, near, seed, threads)
     low, high = np.percentile(values, _CENTRAL)
-    as_in_challenge = size == CHALLENGE_BATCH and min(n, m) >= 100_000 and seed == _SEED
+    barely = int(barely_filled(reference, generated).sum())
+    as_in_challenge = size == CHALLENGE_BATCH and min(n, m) >= 100_000 and seed == _SEED and not barely
     note = f"{n} and {m} showers and batches of {size}; the CaloChallenge uses 100,000 and {CHALLENGE_BATCH}"
     return Kpd(
         kpd=Measured(value=float(np.median(values)), error=float(high - low) / 2),
@@ -132,7 +135,7 @@ def kpd(
         showers_generated=m,
         columns=reference.shape[1],
         as_in_challenge=as_in_challenge,
-        note=None if as_in_challenge else note,
+        note=None if as_in_challenge else note + of_barely_filled(barely),
         chance=chance,
     )
 

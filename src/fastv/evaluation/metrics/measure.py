@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fastv.detector.mesh import ReadoutMesh
-from fastv.errors import TooFewShowersError
+from fastv.errors import NotMeasuredError, TooFewShowersError
 from fastv.evaluation.metrics.boosted import BoostedAuc, boosted_auc
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc, ClassifierSettings, Kind
 from fastv.evaluation.metrics.features import feature_matrix, tree_features
@@ -88,7 +88,7 @@ def measure(
     def tried(name: str, make: Callable[[], _R]) -> _R | None:
         try:
             return make()
-        except TooFewShowersError as error:
+        except (TooFewShowersError, NotMeasuredError) as error:
             skipped[name] = str(error)
             return None
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.evaluation.observables.observe import Observables, alpha_layers
+from fastv.evaluation.statistics.measured import beyond_rounding
 
 F64 = NDArray[np.float64]
 
@@ -169,7 +170,7 @@ def binning(reference: Observables) -> Binning:
         }
         for name, values in edges.items():
             per_layer[name].append(values if name not in _ALPHA or layer in with_alpha else None)
-    per_shower = {name: _central_edges(getattr(reference, field)) for name, field in PER_SHOWER.items()}
+    per_shower = {name: padded_edges(getattr(reference, field), 100) for name, field in PER_SHOWER.items()}
     centre_fraction = float(np.median(reference.visible_fraction))
     calibrated = 0.6 < centre_fraction < 1.4 or centre_fraction <= 0
     per_shower["E_tot/E_inc"] = np.linspace(0.5, 1.5, 101) * (1.0 if calibrated else centre_fraction)
@@ -191,16 +192,30 @@ def energy_edges(energies: F64, bins: int = 10) -> F64:
     return edges
 
 
+def padded_edges(values: NDArray[np.floating], bins: int) -> F64:
+    """Edges (bins + 1,) over the central 99.8 % of the values, extended by a tenth on both sides.
+
+    Values that are equal up to rounding (1e-6 of their size) get a range of half their size on both sides, or of 0.5 if
+    they are 0.
+
+    Args:
+        values: (n,), n >= 1, any unit.
+        bins: number of bins, of equal width.
+
+    Example:
+        >>> padded_edges(np.array([21.35, 21.350000000000001]), 2)
+        array([10.675, 21.35 , 32.025])
+    """
+    low, high = np.quantile(np.asarray(values, dtype=np.float64), [0.001, 0.999])
+    width = float(beyond_rounding(high - low, np.array([low, high])))
+    margin = 0.1 * width or 0.5 * max(abs(low), abs(high)) or 0.5
+    return np.linspace(low - margin, high + margin, bins + 1)
+
+
 def _log_edges(low: float, high: float, n: int) -> F64:
     low = low or 1e-7 * high or 1e-3
-    high = high if high > low else 10 * low
+    high = high if high > 1.001 * low else 10 * low
     edges = np.geomspace(low, high, n)
     # Rounding must not put the largest entry out of range.
     edges[0], edges[-1] = low, high
     return edges
-
-
-def _central_edges(values: NDArray[np.floating]) -> F64:
-    low, high = np.quantile(np.asarray(values, dtype=np.float64), [0.001, 0.999])
-    margin = 0.1 * (high - low) or 0.5 * abs(high) or 0.5
-    return np.linspace(low - margin, high + margin, 101)

@@ -7,7 +7,9 @@ stored per shower, so that any subset (an energy bin, a half) is a slice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,10 +28,11 @@ from fastv.showers import Conditions, Showers
 VOXEL_BINS = 49
 HOT_VOXELS = 48
 """Number of voxels whose energies are stored for each shower: those with most energy on average."""
-_TINY = 1e-16
 _KEPT_BYTES = 3 * 2**28
 """Bytes of voxel energies held until the largest one, and with it the binning, is known; beyond, a second pass."""
 _FIRST_SHOWERS = 1000
+_NORMAL = 0.02
+"""rad, showers nearer to normal incidence than this are symmetric."""
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -46,6 +49,8 @@ class Observables:
         centre_x, centre_y, centre_r: centres of energy per layer (N, L); the first two are 0 in layers with one alpha
             cell, which :func:`alpha_layers` leaves out.
         width_x, width_y, width_r: energy-weighted standard deviations per layer (N, L).
+        cos_alpha, sin_alpha: energy-weighted means of the cosine and the sine of alpha per layer (N, L); 0 in layers
+            with one alpha cell.
         sparsity: fraction of voxels below threshold (N, L).
         ring_energies: energy in each ring of :func:`ring_edges`, summed over layers, (N, R).
         radial_mean, radial_width: energy-weighted mean and standard deviation of the radius (N,).
@@ -69,6 +74,8 @@ class Observables:
     width_x: F32
     width_y: F32
     width_r: F32
+    cos_alpha: F32
+    sin_alpha: F32
     sparsity: F32
     ring_energies: F32
     radial_mean: F32
@@ -108,6 +115,19 @@ class Observables:
         return self.conditions.phi
 
     @property
+    def inclined(self) -> bool:
+        """Whether showers are known to enter at an angle, so that they need not be symmetric around their axis.
+
+        Normal incidence is theta = 90 degrees on a barrel and 0 on planes, or, where the detector's stack is unknown,
+        either of them for all showers; within 0.02 rad.
+        """
+        if self.theta is None or not len(self):
+            return False
+        stack = self.detector.stack
+        normal = (0.0, math.pi / 2) if stack is None else (stack.right_angle,)
+        return not any(bool(np.all(np.abs(self.theta - angle) < _NORMAL)) for angle in normal)
+
+    @property
     def total_energy(self) -> F64:
         """E_tot (N,) in MeV, float64."""
         total: F64 = self.layer_energies.sum(axis=1, dtype=np.float64)
@@ -125,19 +145,23 @@ class Observables:
         hits: F64 = np.rint((1 - self.sparsity.astype(np.float64)) * cells).sum(axis=1)
         return hits.astype(np.int64)
 
-    def _depth_moment(self, power: int) -> F64:
-        weights = self.detector.mesh.layer_z**power
-        return (self.layer_energies @ weights) / (self.total_energy + _TINY)
+    @cached_property
+    def _depth_moments(self) -> tuple[F64, F64]:
+        z = self.detector.mesh.layer_z
+        energies = self.layer_energies.astype(np.float64)
+        centre, width = centre_and_width(self.total_energy, energies @ z, energies @ z**2)
+        # In single precision, in which the energies are stored: the depth of a single layer is then one number.
+        return centre.astype(np.float32).astype(np.float64), width
 
     @property
     def longitudinal_mean(self) -> F64:
         """First moment of the depth, sum_l z_l E_l/E_tot (N,), in mm, or in layers if the mesh has no thicknesses."""
-        return self._depth_moment(1)
+        return self._depth_moments[0]
 
     @property
     def longitudinal_width(self) -> F64:
         """Square root of the second central moment of the depth (N,), in the unit of the first moment."""
-        return np.sqrt(np.maximum(0.0, self._depth_moment(2) - self._depth_moment(1) ** 2))
+        return self._depth_moments[1]
 
     @property
     def lateral_mean(self) -> F32:
@@ -178,7 +202,7 @@ def default_voxel_edges(threshold: float, largest: float) -> F64:
         array([1.5e-02, 1.5e+03])
     """
     low = threshold or largest * 1e-7
-    high = largest if largest > low else 10 * low
+    high = largest if largest > 1.001 * low else 10 * low
     edges = np.geomspace(low, high, VOXEL_BINS + 1) if low > 0 else np.geomspace(1e-3, 1e3, VOXEL_BINS + 1)
     return np.asarray(edges, dtype=np.float64)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.detector.mesh import ReadoutMesh
-from fastv.evaluation.observables.histograms import histogram
+from fastv.evaluation.observables.histograms import histogram, padded_edges
 from fastv.evaluation.observables.observe import Observables, ring_edges
 
 F64 = NDArray[np.float64]
@@ -240,7 +240,5 @@ def quantity_histograms(
     """
     of = quantity(name).of
     values = of(reference)
-    low, high = np.quantile(values, [0.001, 0.999])
-    margin = 0.1 * (high - low) or 0.5 * abs(high) or 0.5
-    edges = np.linspace(low - margin, high + margin, bins + 1)
+    edges = padded_edges(values, bins)
     return histogram(values, edges), histogram(of(generated), edges)

@@ -26,6 +26,8 @@ Source = ShowersFile | Showers
 Part = TypeVar("Part")
 
 _BATCH_VOXELS = 6_500_000
+TOO_LARGE = 1e30
+"""MeV, a voxel energy from which on sums in single precision may be infinite; it counts as infinite itself."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,16 @@ class UncheckedBatch:
 
     @cached_property
     def good(self) -> NDArray[np.bool_]:
-        """Mask (n,) of showers with finite, non-negative voxel energies and a finite, positive incident energy."""
+        """Mask (n,) of showers with finite, non-negative voxel energies and a finite, positive incident energy.
+
+        Energies of :data:`TOO_LARGE` and more count as infinite.
+        """
         energies, incident = self.stored.energies, self.stored.incident_energies
         with np.errstate(invalid="ignore"):
             good: NDArray[np.bool_] = np.isfinite(incident) & (incident > 0)
             # Comparisons with NaN are false, so checking the extremes suffices for an undamaged batch.
-            if energies.size and not (energies.min() >= 0 and energies.max() < np.inf):
-                good &= (np.isfinite(energies) & (energies >= 0)).all(axis=1)
+            if energies.size and not (energies.min() >= 0 and energies.max() < TOO_LARGE):
+                good &= ((energies < TOO_LARGE) & (energies >= 0)).all(axis=1)
         return good
 
     @cached_property
@@ -209,9 +214,12 @@ def _refuse_damaged(batch: UncheckedBatch, where: str) -> None:
         return
     start, energies = batch.rows.start, batch.stored.energies
     batch.stored.conditions.check(where, start)
-    if bad := first_bad_voxel(energies):
-        msg = (
-            f"{where}: voxel {bad[1]} of shower {start + bad[0]} is {energies[bad]} MeV; "
-            "voxel energies must be finite and not negative"
-        )
-        raise FileFormatError(msg)
+    bad = first_bad_voxel(energies)
+    if bad is None:
+        row, voxel = np.argwhere(energies >= TOO_LARGE)[0]
+        bad = int(row), int(voxel)
+    msg = (
+        f"{where}: voxel {bad[1]} of shower {start + bad[0]} is {energies[bad]} MeV; "
+        "voxel energies must be finite and not negative"
+    )
+    raise FileFormatError(msg)

@@ -71,7 +71,7 @@ def compare_physics(
     *,
     edges: Binning | None = None,
     only: Collection[str] | None = None,
-    most_energy_bins: int = 10,
+    most_energy_bins: int | None = None,
     seed: int = 0,
     label: str = "physics",
 ) -> Physics:
@@ -84,8 +84,8 @@ def compare_physics(
         reference, generated: observables of (N,) and (M,) showers, the latter from ``observe(..., like=reference)``.
         edges: binning of the separation powers; by default that of the reference.
         only: names of the comparisons to make; by default all.
-        most_energy_bins: largest number of logarithmic bins of incident energy; adjacent bins are merged until each has
-            100 showers.
+        most_energy_bins: largest number of bins of incident energy, see
+            :func:`fastv.evaluation.physics.condition_bins.energy_bins`.
         seed: seed for choosing the showers that are overlaid.
         label: label of the progress bar on standard error.
 
@@ -111,7 +111,7 @@ def compare_physics(
     )
 
 
-def _makers(a: Observables, b: Observables, most: int, seed: int) -> dict[str, Callable[[], Comparison]]:
+def _makers(a: Observables, b: Observables, most: int | None, seed: int) -> dict[str, Callable[[], Comparison]]:
     energies = energy_bins(a, b, most)
     conditions = [*energies, *angle_bins(a, b)]
     return {
@@ -125,6 +125,7 @@ def _makers(a: Observables, b: Observables, most: int, seed: int) -> dict[str, C
         "layer steps": lambda: profiles.layer_steps(a, b, energies),
         "ring energies": lambda: profiles.ring_profile(a, b, energies),
         "sparsity": lambda: profiles.sparsity(a, b, energies),
+        "alpha profile": lambda: profiles.alpha_profile(a, b, energies),
         "shower moments": lambda: profiles.shower_moments(a, b, energies),
         **{
             name: partial(profiles.quantity_by_energy, name, a, b, energies)

@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from fastv.conditions.table import CONDITIONS
 from fastv.evaluation.observables.histograms import energy_edges
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.statistics.measured import beyond_rounding
 
 F64 = NDArray[np.float64]
 
 AT_LEAST = 100
 """Showers of each sample that a bin needs; with fewer, errors of widths are not normally distributed."""
 
+MOST_BINS = 10
+"""Largest number of bins of a continuous spectrum, unless another is asked for."""
+_MOST_DISCRETE = 64
+_SHOWERS_PER_ENERGY = 10
+_SAME_ENERGY = 1e-6
+"""Relative difference of one energy in single and in double precision, generously."""
+_HALF_WIDTH = 5e-4
+"""Relative half width of the bin of a single energy."""
 _EXPECTED = 1.3
 """Mean or expected number of showers in a bin, over the number it needs."""
 
@@ -73,22 +82,63 @@ def energy_range(low: float, high: float) -> str:
 
 
 def energy_bins(
-    reference: Observables, generated: Observables, most: int = 10, at_least: int = AT_LEAST
+    reference: Observables, generated: Observables, most: int | None = None, at_least: int = AT_LEAST
 ) -> list[ConditionBin]:
-    """Logarithmic bins of incident energy over the range of the reference.
+    """Bins of incident energy: one for each energy of a reference with few energies, else logarithmic over its range.
 
-    Their number is such that the smaller sample has 1.3 ``at_least`` showers per bin on average. Adjacent bins are then
-    merged until each has ``at_least`` reference showers, or 1.3 ``at_least`` expected showers of a smaller generated
-    sample with the same spectrum. A bin that lacks generated showers is kept, see :attr:`ConditionBin.filled`.
+    The number of logarithmic bins is such that the smaller sample has 1.3 ``at_least`` showers per bin on average.
+    Adjacent bins are then merged until each has ``at_least`` reference showers, or 1.3 ``at_least`` expected showers of
+    a smaller generated sample with the same spectrum. A bin that lacks generated showers is kept, see
+    :attr:`ConditionBin.filled`.
+
+    Test beams and the CaloChallenge's data set 1 have few energies (:func:`discrete_energies`). If there are more than
+    ``most``, or if not even one has enough showers, neighbours share a bin.
 
     Args:
         reference, generated: observables of (N,) and (M,) showers.
-        most: largest number of bins.
+        most: largest number of bins; by default 10 of a continuous spectrum, and one for each discrete energy.
         at_least: showers of each sample that a bin needs.
     """
-    number = int(np.clip(min(len(reference), len(generated)) / (_EXPECTED * at_least), 1, most))
-    edges = energy_edges(reference.incident_energies, number)
-    return _bins("energy", edges, reference.incident_energies, generated.incident_energies, at_least)
+    a, b = reference.incident_energies, generated.incident_energies
+    own = discrete_energies(a)
+    if len(own) and (most is None or len(own) <= most):
+        bins = [_at_energy(float(energy), a, b) for energy in own]
+        if any(min(each.numbers) >= at_least for each in bins):
+            return bins
+    number = int(np.clip(min(len(a), len(b)) / (_EXPECTED * at_least), 1, MOST_BINS if most is None else most))
+    edges = energy_edges(a, number)
+    if len(own) > 1:
+        # Between energies, never at one: rounding would decide on which side its showers are.
+        between = np.sqrt(own[1:] * own[:-1])
+        nearest = np.abs(np.log(edges[1:-1, None] / between)).argmin(axis=1)
+        edges = np.concatenate(
+            [[own[0] * (1 - _HALF_WIDTH)], np.unique(between[nearest]), [own[-1] * (1 + _HALF_WIDTH)]]
+        )
+    return _bins("energy", edges, a, b, at_least)
+
+
+def discrete_energies(incident_energies: F64) -> F64:
+    """The energies (K,) of a sample that has few of them, increasing; none (0,) of a continuous spectrum.
+
+    A sample has few if they are at most 64, more than 0.1 % apart, with at least ten showers each on average.
+
+    Args:
+        incident_energies: (N,) MeV.
+
+    Example:
+        >>> discrete_energies(np.repeat([1e4, 1e3, 5e4], 20)), discrete_energies(np.geomspace(1, 10, 60))
+        (array([ 1000., 10000., 50000.]), array([], dtype=float64))
+    """
+    values = np.sort(incident_energies)
+    own = values[np.diff(values, prepend=0.0) > _SAME_ENERGY * values]
+    apart = not np.any(own[1:] < own[:-1] * (1 + 2 * _HALF_WIDTH))
+    few = len(own) <= _MOST_DISCRETE and len(values) >= _SHOWERS_PER_ENERGY * len(own)
+    return own if few and apart else own[:0]
+
+
+def _at_energy(energy: float, a: F64, b: F64) -> ConditionBin:
+    low, high = energy / (1 + _HALF_WIDTH), energy * (1 + _HALF_WIDTH)
+    return ConditionBin("energy", low, high, (a >= low) & (a <= high), (b >= low) & (b <= high))
 
 
 def angle_bins(reference: Observables, generated: Observables, most: int = 5) -> list[ConditionBin]:
@@ -209,7 +259,7 @@ def residuals(reference: F64, generated: F64, reference_energies: F64, generated
     rising = np.concatenate([[True], np.diff(centres) > 0])
     means = np.array([both[part].mean() for part in parts])
     deviations = both - np.interp(log_energy, centres[rising], means[rising])
-    spreads = np.array([deviations[part].std() for part in parts])
+    spreads = np.array([float(beyond_rounding(deviations[part].std(), both[part])) for part in parts])
     scale = np.interp(log_energy, centres[rising], spreads[rising])
     z = np.divide(deviations, scale, out=np.zeros_like(deviations), where=scale > 0)
     return z[: len(reference)], z[len(reference) :]

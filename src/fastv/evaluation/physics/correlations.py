@@ -15,7 +15,7 @@ from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.physics.condition_bins import energy_bins
 from fastv.evaluation.physics.profiles import MIN_SHARE
 from fastv.evaluation.statistics.comparison import Comparison, Difference, compare, difference, skipped
-from fastv.evaluation.statistics.measured import Measured
+from fastv.evaluation.statistics.measured import Measured, beyond_rounding
 
 F64 = NDArray[np.float64]
 
@@ -175,7 +175,10 @@ def normal_scores(values: NDArray[np.floating]) -> F64:
         >>> normal_scores(np.array([[1.0], [100.0], [10.0]])).round(2).ravel()
         array([-0.97,  0.97,  0.  ])
     """
-    return np.asarray(norm.ppf((rankdata(values, axis=0) - 0.5) / len(values)), dtype=np.float64)
+    x = np.asarray(values, dtype=np.float64)
+    # The ranks of what is only rounding would be random numbers.
+    x = np.where(beyond_rounding(np.ptp(x, axis=0), x) > 0, x, 0.0)
+    return np.asarray(norm.ppf((rankdata(x, axis=0) - 0.5) / len(x)), dtype=np.float64)
 
 
 def coarse_correlations(reference: Observables, generated: Observables) -> Comparison:
@@ -326,8 +329,8 @@ def _error_of_difference(group: _Pairs) -> F64:
 
 def _standardised(values: NDArray[np.floating]) -> F64:
     x = np.asarray(values, dtype=np.float64)
+    spread = beyond_rounding(x.std(axis=0), x)
     x = x - x.mean(axis=0)
-    spread = x.std(axis=0)
     result: F64 = np.divide(x, spread, out=np.zeros_like(x), where=spread > 0)
     return result
 

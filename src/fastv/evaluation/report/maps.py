@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from fastv.evaluation.observables.observe import Observables, ring_edges
 from fastv.evaluation.physics.correlations import correlations
 from fastv.evaluation.report.curves import F64, Evaluations, looks, samples
+from fastv.evaluation.report.numbers import Curve, note
+from fastv.evaluation.report.style import LABEL_INCHES, new_figure
 
 
 def layer_axis(axes: Axes, ids: Sequence[int]) -> None:
@@ -38,10 +40,16 @@ def average_shower(evaluations: Evaluations) -> Figure:
 
     reference, *generated = (image(sample) for sample in samples(evaluations))
     ratios = [each / np.where(reference > 0, reference, np.nan) for each in generated]
-    top = max(float(reference.max()), 1e-12)
+    top = float(reference.max()) if reference.max() > 0 else 1e-12
     look = {"norm": LogNorm(top * 1e-6, top), "cmap": "viridis"}
     figure, first = _maps(
-        evaluations, edges, [reference, *generated], look, ratios, {"vmin": 0.5, "vmax": 1.5, "cmap": "RdBu_r"}, "ratio"
+        evaluations,
+        edges,
+        [reference, *generated],
+        look,
+        ratios,
+        {"vmin": 0.5, "vmax": 1.5, "cmap": "RdBu_r"},
+        (r"$\langle \mathrm{d}E/\mathrm{d}r\rangle/\langle E_\mathrm{inc}\rangle$ [1/mm]", "ratio"),
     )
     for axes in first:
         axes.set_ylabel("r [mm]")
@@ -60,7 +68,7 @@ def layer_correlations(evaluations: Evaluations) -> Figure:
         look,
         differences,
         {"vmin": -0.2, "vmax": 0.2, "cmap": "PuOr_r"},
-        "difference",
+        ("correlation of layer energies", "difference"),
     )
     for axes in first:
         axes.set_ylabel("layer")
@@ -74,15 +82,15 @@ def _maps(
     look: dict[str, Any],
     deviations: list[F64],
     deviating: dict[str, Any],
-    title: str,
+    titles: tuple[str, str],
 ) -> tuple[Figure, list[Axes]]:
     """Two maps that share a colour bar and one with its own, in a row a generated sample; and the first axes."""
     ids = samples(evaluations)[0].detector.mesh.layer_ids
     layers = layer_edges(len(ids))
     who = looks(evaluations)
     rows = len(deviations)
-    height = 4.4 * rows
-    figure = Figure(figsize=(13.2, height))
+    height = 4.4 * rows + LABEL_INCHES
+    figure = new_figure(13.2, height)
     cells = figure.add_gridspec(
         rows,
         6,
@@ -90,7 +98,7 @@ def _maps(
         left=0.055,
         right=0.955,
         bottom=0.62 / height,
-        top=1 - 0.4 / height,
+        top=1 - (0.4 + LABEL_INCHES) / height,
         wspace=0.07,
         hspace=0.32,
     )
@@ -100,15 +108,16 @@ def _maps(
         left.append(first)
         others = [figure.add_subplot(cells[row, column], sharex=first, sharey=first) for column in (1, 4)]
         others[0].tick_params(labelleft=False)
-        for axes, values, how, name, bar in (
-            (first, images[0], look, who[0].label, None),
-            (others[0], image, look, label.label, 2),
-            (others[1], deviation, deviating, title, 5),
+        for axes, values, how, named, what, bar in (
+            (first, images[0], look, who[0], titles[0], None),
+            (others[0], image, look, label, titles[0], 2),
+            (others[1], deviation, deviating, label, titles[1], 5),
         ):
             drawn = axes.pcolormesh(layers, edges, values.T, **how)
-            axes.set_title(name)
+            axes.set_title(titles[1] if how is deviating else named.label)
             axes.tick_params(which="both", color="#888888")
             layer_axis(axes, ids)
+            note(Curve(axes, named.name, "map", values.T, edges=layers, edges_y=edges, title=what))
             if bar is not None:
                 extend = "both" if how is deviating else "neither"
                 figure.colorbar(drawn, cax=figure.add_subplot(cells[row, bar]), extend=extend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastv._version import __version__
 from fastv.evaluation.report import reproduction, tables
-from fastv.evaluation.report.table import marked
+from fastv.evaluation.report.table import escaped, marked
 from fastv.evaluation.result import Evaluation
 
 
@@ -19,12 +19,13 @@ def markdown(evaluation: Evaluation, title: str) -> str:
         '# A title'
     """
     verdict = evaluation.verdict
-    parts = [f"# {title}", f"{marked(verdict.status)}: **{verdict.words}**"]
+    parts = [f"# {escaped(title)}", f"{marked(verdict.status)}: **{escaped(verdict.words)}**"]
     parts.append(
-        f"Reference: {evaluation.reference.source}, {evaluation.reference.showers} showers. Generated: "
-        f"{evaluation.generated.source}, {evaluation.generated.showers} showers. Floor: {evaluation.floor_samples}."
+        f"Reference: {escaped(evaluation.reference.source)}, {evaluation.reference.showers} showers. Generated: "
+        f"{escaped(evaluation.generated.source)}, {evaluation.generated.showers} showers. "
+        f"Floor: {escaped(evaluation.floor_samples)}."
     )
-    parts += [f"> Warning: {warning}" for warning in evaluation.warnings]
+    parts += [f"> Warning: {escaped(warning)}" for warning in evaluation.warnings]
     parts.append(tables.verdict(verdict).markdown())
     if evaluation.metrics is not None:
         parts += ["## Metrics", tables.metrics(evaluation).markdown()]

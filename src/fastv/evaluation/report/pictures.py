@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError
-from fastv.evaluation.report.style import paper_style
+from fastv.evaluation.report.labels import literal
+from fastv.evaluation.report.style import new_figure, paper_style
 from fastv.showers import Showers, ShowersFile
 
 
@@ -51,7 +52,7 @@ def shower_gallery(
     rows = _pick(reference, generated, energies, mesh)
     detector = rows[0].detector
     with paper_style():
-        figure = Figure(figsize=(4.2 * len(energies), 7.4))
+        figure = new_figure(4.2 * len(energies), 7.4)
         width = 0.97 / len(energies)
         for column in range(len(energies)):
             voxels = [row.energies[column].astype(np.float64) for row in rows]
@@ -61,7 +62,7 @@ def shower_gallery(
                 axes = figure.add_axes((0.01 + column * width, 0.52 - 0.44 * i, width, 0.46), projection="3d")
                 _draw(axes, values, detector, norm)
                 energy = row.incident_energies[column] / 1000
-                axes.set_title(f"{labels[i]}, {energy:.3g} GeV", y=0.93)
+                axes.set_title(f"{literal(labels[i])}, {energy:.3g} GeV", y=0.93)
             bar = figure.add_axes((0.01 + (column + 0.15) * width, 0.065, 0.7 * width, 0.014))
             figure.colorbar(ScalarMappable(norm, "plasma_r"), cax=bar, orientation="horizontal")
             bar.set_xlabel("voxel energy [MeV]", loc="center", fontsize=11, labelpad=1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fastv.detector.depth import radiation_lengths_per_mm
-from fastv.evaluation.observables.histograms import PER_LAYER
+from fastv.evaluation.observables.histograms import PER_LAYER, histogram
 from fastv.evaluation.observables.observe import alpha_layers, ring_edges
 from fastv.evaluation.observables.shower_shape import depth_edges, depth_unit
+from fastv.evaluation.physics.condition_bins import energy_range
 from fastv.evaluation.report import maps
 from fastv.evaluation.report.curves import (
     F64,
@@ -29,15 +30,30 @@ from fastv.evaluation.report.curves import (
     draw_curves,
     draw_deviations,
     draw_step,
+    inside,
     looks,
+    mark_outside,
     of_comparison,
     paired,
     readable_edges,
     samples,
     shares,
+    tell_empty,
+    write_label,
 )
+from fastv.evaluation.report.labels import observable_name, plain
 from fastv.evaluation.report.maps import layer_axis, layer_edges
-from fastv.evaluation.report.style import REFERENCE_COLOUR, TARGET_COLOUR, grid, panels, paper_style, ratio_axis
+from fastv.evaluation.report.numbers import Curve, Role, note
+from fastv.evaluation.report.style import (
+    REFERENCE_COLOUR,
+    TARGET_COLOUR,
+    energy_axis,
+    grid,
+    panels,
+    paper_style,
+    plain_logarithms,
+    ratio_axis,
+)
 from fastv.evaluation.statistics.comparison import Difference
 from fastv.evaluation.verdict import TARGETS
 
@@ -46,35 +62,53 @@ Draw = Callable[[Evaluations], Figure]
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot of the report; ``wide`` ones need the full width of the page."""
+    """One plot of the report; ``wide`` ones need the full width of the page, ``more`` ones are folded away there."""
 
     name: str
     title: str
     caption: str
     draw: Draw
     wide: bool = False
+    more: bool = False
 
 
 def _styled(draw: Draw) -> Draw:
     @wraps(draw)
     def styled(evaluations: Evaluations) -> Figure:
         with paper_style():
-            return draw(evaluations)
+            figure = draw(evaluations)
+            mark_outside(figure)
+            write_label(figure, evaluations)
+            return figure
 
     return styled
 
 
 def _legend(axes: Axes, evaluations: Evaluations, **how: Any) -> None:
-    axes.legend(**({"fontsize": 9} if len(evaluations) > 2 else {}), **how)
+    """A legend in a size that fits into the panel."""
+    figure = axes.get_figure(root=True)
+    width = 0.0 if figure is None else axes.get_position().width * figure.get_size_inches()[0]
+    longest = max(len(plain(look.label)) for look in looks(evaluations))
+    # A character of the font is about 0.6 of its size wide; the lines and margins take half an inch.
+    size = min(9.0 if len(evaluations) > 2 else 11.0, 72 * (width - 0.6) / (0.6 * longest))
+    axes.legend(fontsize=size, **how)
 
 
 def _stepped(
-    evaluations: Evaluations, curves: F64, edges: F64, x: str, y: str, *, log_y: bool = False, top: float = 0.38
+    evaluations: Evaluations,
+    curves: F64,
+    edges: F64,
+    x: str,
+    y: str,
+    *,
+    log_y: bool = False,
+    top: float = 0.1,
+    counts: Sequence[NDArray[Any]] | None = None,
 ) -> tuple[Figure, Axes, Axes]:
     """One plot of stepped curves with ratios: the figure and its two panels."""
     figure, axes = panels(top=top)
     main, lower = axes[0, 0]
-    draw_curves((main, lower), edges, curves, looks(evaluations), log_y=log_y)
+    draw_curves((main, lower), edges, curves, looks(evaluations), log_y=log_y, counts=counts)
     main.set_ylabel(y)
     lower.set_xlabel(x)
     _legend(main, evaluations)
@@ -86,7 +120,8 @@ def _distribution(
 ) -> None:
     """The distributions of one number a shower, the reference's first."""
     edges = readable_edges(values) if edges is None else edges
-    draw_curves(axes, edges, paired(shares(each, edges) for each in values), looks(evaluations))
+    counts = [histogram(each, edges).values() for each in values]
+    draw_curves(axes, edges, paired(map(shares, counts)), looks(evaluations), counts=counts)
     axes[0].set_ylabel("share of showers")
 
 
@@ -112,37 +147,55 @@ def _differences(evaluations: Evaluations, name: str) -> tuple[Difference, ...]:
     return max((each.physics[name].differences for each in evaluations.values()), key=len)
 
 
+def _energy_bins(evaluations: Evaluations) -> list[tuple[float, float, bool]]:
+    """The bins of incident energy in which samples are judged: limits, and whether the upper one is inside.
+
+    Without such a bin, one that holds all showers of the reference.
+    """
+    found = [(each.low, each.high) for each in _differences(evaluations, "response")]
+    limits = [(low, high) for low, high in found if low is not None and high is not None]
+    if not limits:
+        energies = samples(evaluations)[0].incident_energies
+        limits = [(float(energies.min()), float(energies.max()))]
+    lows = {low for low, _ in limits}
+    return [(low, high, high not in lows) for low, high in limits]
+
+
 @_styled
 def visible_fraction_by_energy(evaluations: Evaluations) -> Figure:
     """Distributions of E_tot/E_inc in each bin of incident energy."""
-    bins = [(each.low or 0.0, each.high or 0.0) for each in _differences(evaluations, "response")]
-    columns = min(5, max(1, len(bins)))
-    rows = max(1, -(-len(bins) // columns))
-    figure, cells = grid(rows, columns, 3.0, 2.9, gap=0.3)
+    bins = _energy_bins(evaluations)
+    columns = min(5, len(bins))
+    rows = -(-len(bins) // columns)
+    width = max(3.0, 6.4 / columns)
+    figure, cells = grid(rows, columns, width, 2.9, gap=0.45, top=0.38)
     small = [figure.add_subplot(cells[i]) for i in range(rows * columns)]
-    for i, ((low, high), axes) in enumerate(zip(bins, small, strict=False)):
-        inside = [
-            sample.visible_fraction[(sample.incident_energies >= low) & (sample.incident_energies <= high)]
-            for sample in samples(evaluations)
-        ]
-        if min(len(x) for x in inside) < 2:
-            axes.set_axis_off()
-            continue
-        edges = readable_edges(inside, 20)
-        for values, look in zip(inside, looks(evaluations), strict=True):
-            draw_step(axes, edges, *shares(values, edges), look)
+    for i, ((low, high, last), axes) in enumerate(zip(bins, small, strict=False)):
+        chosen = [sample.visible_fraction[inside(sample, low, high, last=last)] for sample in samples(evaluations)]
+        edges = readable_edges([*chosen, *([np.array([0.5, 1.5])] if not any(map(len, chosen)) else [])], 20)
+        for values, look in zip(chosen, looks(evaluations), strict=True):
+            counts = histogram(values, edges).values()
+            draw_step(axes, edges, *shares(counts), look, counts)
         axes.set_ylim(0, None)
         axes.minorticks_off()
         axes.set_yticks([])
-        axes.set_title(f"{low / 1000:.3g} to {high / 1000:.3g} GeV")
-        if i == 0:
-            axes.legend(fontsize=9, loc="upper right")
+        axes.locator_params(axis="x", nbins=4)
+        axes.set_title(energy_range(low, high))
         if i % columns == 0:
             axes.set_ylabel("share of showers")
         if i >= len(bins) - columns:
             axes.set_xlabel(r"$E_\mathrm{tot}/E_\mathrm{inc}$")
+    _legend_with_room(small[0], evaluations)
     _switch_off(small[len(bins) :])
     return figure
+
+
+def _legend_with_room(axes: Axes, evaluations: Evaluations) -> None:
+    """A legend in a small panel, above its curves."""
+    _, top = axes.get_ylim()
+    lines = len(evaluations) + 1
+    axes.set_ylim(None, top * (1 + 0.13 * lines))
+    axes.legend(fontsize=8, loc="upper right", borderaxespad=0.2, labelspacing=0.25)
 
 
 def _switch_off(unused: Iterable[Axes]) -> None:
@@ -150,79 +203,110 @@ def _switch_off(unused: Iterable[Axes]) -> None:
         axes.set_axis_off()
 
 
+class _Points(NamedTuple):
+    """A comparison in bins of energy as points: its name, their marker, and its words in a legend of several."""
+
+    comparison: str
+    marker: str
+    words: str
+
+
 def _against_energy(
-    evaluations: Evaluations, curves: list[tuple[str, str, str]], label: str, target: float, *, log_y: bool = False
+    evaluations: Evaluations, shown: list[_Points], label: str, target: float, *, log_y: bool = False
 ) -> Figure:
-    """Points of comparisons in bins of energy, as (comparison, marker, name), with ratio and its target."""
+    """Points of comparisons in bins of energy, with their ratios to the reference and the target."""
     figure, axes = panels()
     main, lower = axes[0, 0]
     reference, *others = looks(evaluations)
-    count = len(curves) * len(evaluations)
+    count = len(shown) * len(evaluations)
     # Points beside each other do not cover each other.
     shifts = iter(np.exp(0.12 * ((np.arange(count) + 0.5) / count - 0.5)))
-
-    def points(axes: Axes, where: F64, found: list[tuple[float, float]], marker: str, look: Look, name: str) -> None:
-        values = np.array(found).reshape(-1, 2)
-        face = look.colour if marker == "o" else "white"
-        axes.errorbar(
-            where,
-            values[:, 0],
-            values[:, 1],
-            fmt=marker,
-            color=look.colour,
-            markersize=5,
-            markerfacecolor=face,
-            label=name,
-        )
-
-    def places(found: Iterable[Difference]) -> F64:
-        return np.array([math.sqrt((each.low or 1.0) * (each.high or 1.0)) for each in found]) / 1000
-
     ratios: list[tuple[float, float]] = []
-    for comparison, marker, name in curves:
-        finest = _differences(evaluations, comparison)
+    for each in shown:
+        finest = _differences(evaluations, each.comparison)
         own = [next(shifts) for _ in evaluations]
-        about = places(finest) * np.sqrt(own[0] * own[-1])
-        measured = [(each.reference.value, each.reference.error) for each in finest]
-        points(main, about, measured, marker, reference, f"{reference.label}{name}")
+        first = each is shown[0]
+        measured = [(place.reference.value, place.reference.error) for place in finest]
+        about = math.sqrt(own[0] * own[-1])
+        _draw_points(main, finest, measured, each, reference, "values", about, named=first)
         for evaluation, look, shift in zip(evaluations.values(), others, own, strict=True):
-            found = evaluation.physics[comparison].differences
-            x = places(found) * shift
-            measured = [(each.generated.value, each.generated.error) for each in found]
-            points(main, x, measured, marker, look, f"{look.label}{name}")
-            relative = [(1 + each.difference.value, each.difference.error) for each in found]
-            points(lower, x, relative, marker, look, "")
+            found = evaluation.physics[each.comparison].differences
+            measured = [(place.generated.value, place.generated.error) for place in found]
+            _draw_points(main, found, measured, each, look, "values", shift, named=first)
+            relative = [(1 + place.difference.value, place.difference.error) for place in found]
+            _draw_points(lower, found, relative, each, look, "ratio", shift)
             ratios += relative
-    main.set_xscale("log")
-    if log_y:
+    energy_axis((main, lower), _energy_bins(evaluations))
+    shown_values = [curve.values for curve in figure.curves if curve.role == "values"]
+    positive = np.concatenate(shown_values)
+    positive = positive[np.isfinite(positive) & (positive > 0)]
+    if log_y and positive.size:
         main.set_yscale("log")
         low, high = main.get_ylim()
-        if low > 0:
-            main.set_ylim(low / 1.2 ** len(evaluations), high)  # room for the legend
+        main.set_ylim(max(low, positive.min() / 3) / 1.2 ** len(evaluations), high)  # room for the legend
+        plain_logarithms(main.yaxis)
+    if not positive.size:
+        main.set_ylim(0, 1)
+        tell_empty(main, positive, "no bin of energy could be judged")
     main.set_ylabel(label)
-    _legend(main, evaluations, ncols=len(curves))
+    for each in shown if len(shown) > 1 else []:
+        main.plot([], [], each.marker, color="#888888", markersize=5, mfc=_face(each, "#888888"), label=each.words)
+    _legend(main, evaluations)
     lower.set_xlabel(r"$E_\mathrm{inc}$ [GeV]")
-    if ratios:
-        ratio_axis(lower, *np.transpose(ratios), most=5.0)
+    ratio_axis(lower, *np.array(ratios).reshape(-1, 2).T, most=5.0)
     lower.axhspan(1 - target, 1 + target, color=TARGET_COLOUR, alpha=0.12, linewidth=0)
     low, high = lower.get_ylim()
     lower.set_ylim(min(low, 1 - 1.3 * target), max(high, 1 + 1.3 * target))
     return figure
 
 
+def _draw_points(
+    axes: Axes,
+    places: Sequence[Difference],
+    found: list[tuple[float, float]],
+    points: _Points,
+    look: Look,
+    role: Role,
+    shift: float,
+    *,
+    named: bool = False,
+) -> None:
+    """Values and errors of one sample in bins of energy; what is not a number is left out."""
+    values, errors = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    low, high = np.array([(each.low, each.high) for each in places], dtype=np.float64).reshape(-1, 2).T / 1000
+    at = np.sqrt(low * high) * shift
+    name = f"{look.name}, {plain(points.words)}" if points.words else look.name
+    note(Curve(axes, name, role, values, errors, low=low, high=high, at=at, colour=look.colour))
+    known = np.isfinite(values)
+    axes.errorbar(
+        at[known],
+        values[known],
+        np.where(np.isfinite(errors[known]), errors[known], 0.0),
+        fmt=points.marker,
+        color=look.colour,
+        markersize=5,
+        markerfacecolor=_face(points, look.colour),
+        label=look.label if named else "",
+    )
+
+
+def _face(points: _Points, colour: str) -> str:
+    return colour if points.marker == "o" else "white"
+
+
 @_styled
 def response(evaluations: Evaluations) -> Figure:
     """Mean visible fraction in bins of incident energy, with the target of 1 % in the ratio."""
     label = r"$\langle E_\mathrm{tot}/E_\mathrm{inc}\rangle$"
-    return _against_energy(evaluations, [("response", "o", "")], label, TARGETS["response"])
+    return _against_energy(evaluations, [_Points("response", "o", "")], label, TARGETS["response"])
 
 
 @_styled
 def resolution(evaluations: Evaluations) -> Figure:
     """Resolution of the visible fraction in bins of incident energy, std/mean and the central 68.27 %."""
     curves = [
-        ("resolution, std/mean", "o", ", std/mean"),
-        ("resolution, central 68 %", "s", r", $\sigma_{68}$/mean"),
+        _Points("resolution, std/mean", "o", "std/mean"),
+        _Points("resolution, central 68 %", "s", r"$\sigma_{68}$/mean"),
     ]
     return _against_energy(evaluations, curves, "relative resolution", TARGETS["resolution, std/mean"], log_y=True)
 
@@ -231,36 +315,90 @@ def _times(factor: float) -> Callable[[Any], Any]:
     return lambda values: factor * values
 
 
-@_styled
-def longitudinal_profile(evaluations: Evaluations) -> Figure:
-    """Mean energy per depth over the incident energy, with depth in radiation lengths on top where it is known."""
+@dataclass(frozen=True)
+class _Profile:
+    """A mean profile: its comparison, the attribute of the observables, the edges of its places and its labels."""
+
+    comparison: str
+    energies: str
+    edges: F64
+    x: str
+    y: str
+    per_mm: float | None = None
+
+    def curves(self, evaluations: Evaluations) -> F64:
+        """Over all energies, with the weights of the comparison."""
+        return of_comparison(evaluations, self.comparison, len(self.edges) - 1) / np.diff(self.edges)
+
+    def in_bin(self, evaluations: Evaluations, low: float, high: float, *, last: bool) -> F64:
+        """In a bin of incident energy."""
+        found = []
+        for sample in samples(evaluations):
+            chosen = inside(sample, low, high, last=last)
+            energies = getattr(sample, self.energies)[chosen] / sample.incident_energies[chosen, None]
+            found.append(_mean(energies) if len(energies) else (np.zeros(energies.shape[1]),) * 2)
+        return paired(found) / np.diff(self.edges)
+
+
+def _longitudinal(evaluations: Evaluations) -> _Profile:
     detector = samples(evaluations)[0].detector
     known = depth_unit(detector.mesh) == "mm"
-    per_mm = radiation_lengths_per_mm(detector) if known else None
-    edges = depth_edges(detector.mesh)
-    figure, main, _ = _stepped(
-        evaluations,
-        of_comparison(evaluations, "layer energies", len(edges) - 1) / np.diff(edges),
-        edges,
+    return _Profile(
+        "layer energies",
+        "layer_energies",
+        depth_edges(detector.mesh),
         "depth [mm]" if known else "layer",
         rf"$\langle \mathrm{{d}}E/\mathrm{{d}}z/E_\mathrm{{inc}}\rangle$ [1/{'mm' if known else 'layer'}]",
-        log_y=True,
-        top=0.38 if per_mm is None else 0.7,
+        radiation_lengths_per_mm(detector) if known else None,
     )
-    if per_mm is not None:
-        top = main.secondary_xaxis("top", functions=(_times(per_mm), _times(1 / per_mm)))
-        main.tick_params(top=False, which="both")
-        top.set_xlabel(r"depth [$X_0$]")
-    return figure
 
 
-@_styled
-def lateral_profile(evaluations: Evaluations) -> Figure:
-    """Mean energy per radius, summed over depth, over the incident energy."""
+def _lateral(evaluations: Evaluations) -> _Profile:
     edges = ring_edges(samples(evaluations)[0].detector.mesh)
-    curves = of_comparison(evaluations, "ring energies", len(edges) - 1) / np.diff(edges)
     label = r"$\langle \mathrm{d}E/\mathrm{d}r/E_\mathrm{inc}\rangle$ [1/mm]"
-    return _stepped(evaluations, curves, edges, "r [mm]", label, log_y=True)[0]
+    return _Profile("ring energies", "ring_energies", edges, "r [mm]", label)
+
+
+def _mean_profile(of: Callable[[Evaluations], _Profile], *, log_y: bool) -> Draw:
+    """A mean profile over all energies, with depth in radiation lengths on top where it is known."""
+
+    def draw(evaluations: Evaluations) -> Figure:
+        profile = of(evaluations)
+        top = 0.1 if profile.per_mm is None else 0.6
+        curves = profile.curves(evaluations)
+        figure, main, _ = _stepped(evaluations, curves, profile.edges, profile.x, profile.y, log_y=log_y, top=top)
+        if profile.per_mm is not None:
+            above = main.secondary_xaxis("top", functions=(_times(profile.per_mm), _times(1 / profile.per_mm)))
+            main.tick_params(top=False, which="both")
+            above.set_xlabel(r"depth [$X_0$]")
+        return figure
+
+    return _styled(draw)
+
+
+def _profile_by_energy(of: Callable[[Evaluations], _Profile], *, log_y: bool) -> Draw:
+    """A mean profile in each bin of incident energy."""
+
+    def draw(evaluations: Evaluations) -> Figure:
+        profile, bins = of(evaluations), _energy_bins(evaluations)
+        columns = min(5, len(bins))
+        rows = -(-len(bins) // columns)
+        figure, axes = panels(rows, columns, width=max(4.2, 6.4 / columns), height=3.8, top=0.38)
+        for i, ((low, high, last), (main, lower)) in enumerate(zip(bins, axes.reshape(-1, 2), strict=False)):
+            curves = profile.in_bin(evaluations, low, high, last=last)
+            draw_curves((main, lower), profile.edges, curves, looks(evaluations), log_y=log_y)
+            main.set_title(energy_range(low, high))
+            main.set_ylabel(profile.y if i % columns == 0 else "")
+            lower.set_xlabel(profile.x)
+        _switch_off(axes.reshape(-1, 2)[len(bins) :].ravel())
+        _legend(axes[0, 0, 0], evaluations)
+        return figure
+
+    return _styled(draw)
+
+
+_longitudinal_profile = _mean_profile(_longitudinal, log_y=True)
+_lateral_profile = _mean_profile(_lateral, log_y=True)
 
 
 @_styled
@@ -269,7 +407,8 @@ def voxel_spectrum(evaluations: Evaluations) -> Figure:
     edges = samples(evaluations)[0].voxel_edges
     curves = paired(_mean(sample.voxel_counts) for sample in samples(evaluations)) / np.diff(np.log10(edges))
     label = "voxels per shower and decade"
-    figure, main, _ = _stepped(evaluations, curves, edges, "voxel energy [MeV]", label, log_y=True)
+    counts = [sample.voxel_counts.sum(axis=0) for sample in samples(evaluations)]
+    figure, main, _ = _stepped(evaluations, curves, edges, "voxel energy [MeV]", label, log_y=True, counts=counts)
     main.set_xscale("log")
     return figure
 
@@ -314,12 +453,12 @@ def _moment(name: str) -> Draw:
 def layer_energies(evaluations: Evaluations) -> Figure:
     """Distributions of the energy in six layers, evenly spaced where the shower has its energy."""
     ids = samples(evaluations)[0].detector.mesh.layer_ids
-    energies = of_comparison(evaluations, "layer energies", len(ids))[0, 0, 0]
+    energies = samples(evaluations)[0].layer_energies.mean(axis=0, dtype=np.float64)
     holding = np.flatnonzero(energies > 1e-3 * energies.sum()).tolist() or [0]
     chosen = sorted({holding[round(j)] for j in np.linspace(0, len(holding) - 1, 6)})
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
-    figure, axes = panels(rows, columns, width=4.8, height=4.4)
+    figure, axes = panels(rows, columns, width=4.8, height=4.4, top=0.38)
     binning = next(iter(evaluations.values())).edges.per_layer["layer energy"]
     for layer, (main, lower) in zip(chosen, axes.reshape(-1, 2), strict=False):
         edges = binning[layer]
@@ -355,15 +494,17 @@ def sparsity(evaluations: Evaluations) -> Figure:
     differences = curves[:, 1, 0] - curves[:, 0, 0]
     errors = np.hypot(curves[:, 0, 1], curves[:, 1, 1])
     for own, error, look in zip(differences, errors, who[1:], strict=True):
-        draw_deviations(lower, edges, own, error, look)
+        draw_deviations(lower, edges, own, error, look, "difference")
     lower.axhline(0, color=REFERENCE_COLOUR, linewidth=0.9)
     lower.axhspan(-target, target, color=TARGET_COLOUR, alpha=0.12, linewidth=0)
-    reach = 1.2 * max(1.25 * target, float(np.max(np.abs(differences) + errors)))
+    furthest = np.abs(differences) + errors
+    reach = 1.2 * max(1.25 * target, float(np.max(furthest[np.isfinite(furthest)], initial=0.0)))
     lower.set_ylim(-reach, reach)
     lower.set_ylabel("difference")
     layer_axis(lower, ids)
     main.set_ylabel("mean sparsity")
     main.set_ylim(0, 1.05)
+    tell_empty(main, curves)
     _legend(main, evaluations)
     return figure
 
@@ -402,20 +543,21 @@ def separations(evaluations: Evaluations) -> Figure:
     names = [name for name in PER_LAYER if name in first.physics.separations]
     columns = 4
     rows = -(-len(names) // columns)
-    figure, cells = grid(rows, columns, 3.5, 3.2)
+    figure, cells = grid(rows, columns, 3.5, 3.2, top=0.38)
     small = [figure.add_subplot(cells[i]) for i in range(rows * columns)]
     reference, *others = looks(evaluations)
-    drawn = [(first.physics_floor, reference._replace(label="floor"))]
+    drawn = [(first.physics_floor, reference._replace(label="floor", name="floor"))]
     drawn += [(each.physics, look) for each, look in zip(evaluations.values(), others, strict=True)]
     for name, axes in zip(names, small, strict=False):
         for physics, look in drawn:
             separation = physics.separations[name]
             values = separation.layers or {}
-            axes.plot(
-                list(values), list(values.values()), look.line, color=look.colour, label=look.label, linewidth=1.3
-            )
+            powers = np.array(list(values.values()), dtype=np.float64)
+            axes.plot(list(values), powers, look.line, color=look.colour, label=look.label, linewidth=1.3)
             axes.axhline(separation.expected, color=look.colour, linestyle=":", linewidth=1.0)
-        axes.set_title(name)
+            layer = np.array(list(values), dtype=np.float64)
+            note(Curve(axes, look.name, "values", powers, low=layer, high=layer, colour=look.colour))
+        axes.set_title(observable_name(name))
         axes.set_ylim(0, None)
         axes.set_xlabel("layer")
         axes.minorticks_off()
@@ -436,8 +578,8 @@ PLOTS: tuple[Plot, ...] = (
         "blue: 15 % target.",
         resolution,
     ),
-    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", longitudinal_profile),
-    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", lateral_profile),
+    Plot("longitudinal_profile", "Longitudinal profile", "Mean energy against depth.", _longitudinal_profile),
+    Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", _lateral_profile),
     Plot("voxel_spectrum", "Voxel energies", "Number of voxels per shower against voxel energy.", voxel_spectrum),
     Plot("sparsity", "Sparsity", "Mean fraction of empty voxels per layer; blue: target of 0.02.", sparsity),
     Plot(
@@ -457,6 +599,55 @@ PLOTS: tuple[Plot, ...] = (
         wide=True,
     ),
     Plot(
+        "longitudinal_profile_by_energy",
+        "Longitudinal profile by energy",
+        "Mean energy against depth in the bins of incident energy.",
+        _profile_by_energy(_longitudinal, log_y=True),
+        wide=True,
+        more=True,
+    ),
+    Plot(
+        "lateral_profile_by_energy",
+        "Lateral profile by energy",
+        "Mean energy against radius in the bins of incident energy.",
+        _profile_by_energy(_lateral, log_y=True),
+        wide=True,
+        more=True,
+    ),
+    *(
+        Plot(f"{name}_linear", f"{title}, linear", caption, draw, wide=wide, more=True)
+        for name, title, caption, draw, wide in (
+            (
+                "longitudinal_profile",
+                "Longitudinal profile",
+                "Mean energy against depth.",
+                _mean_profile(_longitudinal, log_y=False),
+                False,
+            ),
+            (
+                "lateral_profile",
+                "Lateral profile",
+                "Mean energy against radius, summed over depth.",
+                _mean_profile(_lateral, log_y=False),
+                False,
+            ),
+            (
+                "longitudinal_profile_by_energy",
+                "Longitudinal profile by energy",
+                "Mean energy against depth in the bins of incident energy.",
+                _profile_by_energy(_longitudinal, log_y=False),
+                True,
+            ),
+            (
+                "lateral_profile_by_energy",
+                "Lateral profile by energy",
+                "Mean energy against radius in the bins of incident energy.",
+                _profile_by_energy(_lateral, log_y=False),
+                True,
+            ),
+        )
+    ),
+    Plot(
         "average_shower",
         "Average shower",
         "Mean energy per mm of radius over the mean incident energy [1/mm], and its ratio.",
@@ -466,7 +657,7 @@ PLOTS: tuple[Plot, ...] = (
     Plot(
         "layer_correlations",
         "Correlations of layer energies",
-        "Pearson correlation of absolute layer energies over the whole sample.",
+        "Pearson correlation of layer energies over the whole sample.",
         _styled(maps.layer_correlations),
         wide=True,
     ),
@@ -480,7 +671,7 @@ PLOTS: tuple[Plot, ...] = (
 )
 """All plots of an evaluation's report in order."""
 COMPARISON_PLOTS: tuple[Plot, ...] = (
-    *(plot for plot in PLOTS if not plot.wide),
+    *(plot for plot in PLOTS if not (plot.wide or plot.more)),
     *(
         Plot(name, title, caption, _moment(name))
         for name, title, caption in (
@@ -489,6 +680,6 @@ COMPARISON_PLOTS: tuple[Plot, ...] = (
             ("lateral_width", "Width of the shower", "Width of the radius of each shower."),
         )
     ),
-    *(plot for plot in PLOTS if plot.wide and plot.draw is not moments),
+    *(plot for plot in PLOTS if (plot.wide or plot.more) and plot.draw is not moments),
 )
 """All plots of a comparison of several samples in order."""

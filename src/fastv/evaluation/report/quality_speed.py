@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fastv.evaluation.report.labels import literal
+from fastv.evaluation.report.numbers import Curve, note
 from fastv.evaluation.report.published import Published
-from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, paper_style
+from fastv.evaluation.report.style import (
+    GENERATED_COLOUR,
+    LABEL_INCHES,
+    REFERENCE_COLOUR,
+    new_figure,
+    paper_style,
+)
 
 PUBLISHED_COLOUR = "#0072b2"
 
@@ -38,9 +49,9 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
         'log'
     """
     with paper_style():
-        figure = Figure(figsize=(8.4, 5.4))
+        figure = new_figure(8.4, 5.4 + LABEL_INCHES)
         # Margins that are known need no layout engine, which would draw the figure twice.
-        axes = figure.add_axes((0.1, 0.13, 0.87, 0.84))
+        axes = figure.add_axes((0.1, 0.125, 0.87, 0.81))
         for each in others:
             if each.geant4 and each.fpd:
                 axes.axhline(each.fpd, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1.2)
@@ -55,6 +66,7 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
             if each.geant4 or each.fpd is None or each.cpu_ms_batch1 is None:
                 continue
             axes.plot(each.cpu_ms_batch1, each.fpd, "o", color=PUBLISHED_COLOUR, markersize=5)
+            _note(axes, each.name, Point(each.fpd, math.nan, each.cpu_ms_batch1))
             axes.annotate(
                 each.name, (each.cpu_ms_batch1, each.fpd), xytext=(4, 3), textcoords="offset points", fontsize=8
             )
@@ -70,11 +82,14 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
                 color=REFERENCE_COLOUR,
             )
         for name, point in own.items():
+            _note(axes, name, point)
+            if not math.isfinite(point.fpd):
+                continue
             level = max(point.fpd, 1e-6)
             if point.milliseconds is None:
                 axes.axhline(level, color=GENERATED_COLOUR, linewidth=1.6)
                 axes.annotate(
-                    f"{name} (time not measured)",
+                    f"{literal(name)} (time not measured)",
                     (0.01, level),
                     xycoords=("axes fraction", "data"),
                     va="bottom",
@@ -86,7 +101,7 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
                 point.milliseconds, level, min(point.error, 0.9 * level), fmt="*", color=GENERATED_COLOUR, markersize=15
             )
             axes.annotate(
-                name,
+                literal(name),
                 (point.milliseconds, level),
                 xytext=(8, 6),
                 textcoords="offset points",
@@ -99,3 +114,8 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
         axes.set_xlabel("time of a shower on a CPU, batch 1 [ms]")
         axes.set_ylabel("FPD")
     return figure
+
+
+def _note(axes: Axes, name: str, point: Point) -> None:
+    time = np.array([math.nan if point.milliseconds is None else point.milliseconds])
+    note(Curve(axes, name, "values", np.array([point.fpd]), np.array([point.error]), low=time, high=time))

@@ -17,12 +17,31 @@ def command(evaluation: Evaluation) -> str:
     if evaluation.trained_on:
         words += ["--train", evaluation.trained_on]
     for name, value in evaluation.options.items():
-        words.append(f"--{name}")
+        words.append(f"--{name.replace('_', '-')}")
         if isinstance(value, Mapping):
             words += [f"{key}={json.dumps(each)}" for key, each in value.items()]
         elif value is not True:
             words.append(str(value))
-    return shlex.join(words)
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line; one with a line break, or bytes that are no text, as bash spells it.
+
+    Example:
+        >>> print(_quoted("a b.h5"), _quoted("a\\n.h5"))
+        'a b.h5' $'a\\n.h5'
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    text = "".join(c if c.isprintable() and c not in "'\\" else _bytes(c) for c in word)
+    return f"$'{text}'"
+
+
+def _bytes(character: str) -> str:
+    if character == "\n":
+        return "\\n"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def versions() -> str:

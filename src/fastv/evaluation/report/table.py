@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from fastv.display.scene import printable
 
 Kind = Literal["text", "number", "status", "words", "code"]
 """Text may be broken into lines, a number not; a status gets its colour, words are small, code is monospaced."""
@@ -39,7 +42,13 @@ class Table:
 
     @classmethod
     def of_numbers(
-        cls, head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1, notes: Sequence[str] = ()
+        cls,
+        head: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        numbers_from: int = 1,
+        notes: Sequence[str] = (),
+        stacked: bool = False,
     ) -> Table:
         """A table whose columns are text at first and numbers from column ``numbers_from`` on.
 
@@ -49,12 +58,12 @@ class Table:
             1      4.2
         """
         columns = [Column(name, "number" if i >= numbers_from else "text") for i, name in enumerate(head)]
-        return cls(columns, list(rows), notes)
+        return cls(columns, list(rows), notes, stacked)
 
     @property
     def lines(self) -> list[list[str]]:
         """The head and the rows, each cell in one line."""
-        return [[" ".join(cell.split("\n")) for cell in row] for row in ([c.name for c in self.columns], *self.rows)]
+        return [[_one_line(cell) for cell in row] for row in ([c.name for c in self.columns], *self.rows)]
 
     def text(self) -> str:
         """The table for a terminal, with its notes."""
@@ -71,12 +80,27 @@ class Table:
             |---|---|
             | x\\|y | 🟢 agrees |
         """
-        head, *rows = [[marked(cell).replace("|", "\\|") for cell in line] for line in self.lines]
+        head, *rows = [[escaped(marked(cell)) for cell in line] for line in self.lines]
         lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
         lines.insert(1, "|---" * len(head) + "|")
-        return "\n\n".join(["\n".join(lines), *self.notes])
+        return "\n\n".join(["\n".join(lines), *map(escaped, self.notes)])
 
 
 def marked(status: str) -> str:
     """A status with its mark in colour; any other text as it is."""
     return f"{_MARKS[status]} {status}" if status in _MARKS else status
+
+
+def _one_line(cell: str) -> str:
+    return printable(" ".join(cell.split("\n")))
+
+
+def escaped(text: str) -> str:
+    """A text, such as a name of a file, that stands in Markdown as it is: without HTML, links or marks.
+
+    Example:
+        >>> print(escaped("<b>a_b</b> *c*|[d](e)"))
+        &lt;b&gt;a_b&lt;/b&gt; \\*c\\*\\|\\[d\\](e)
+    """
+    text = re.sub(r"([\\`*|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.report import words
+from fastv.evaluation.report.labels import observable_name
 from fastv.evaluation.report.table import STATUS, Column, Table
 from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics.chance import Chance
@@ -28,8 +29,8 @@ def verdict(found: Verdict) -> Table:
     return Table(columns, rows, stacked=True)
 
 
-def physics(evaluation: Evaluation) -> Table:
-    """All physics comparisons, those that differ most first."""
+def physics(evaluation: Evaluation, *, agreeing: bool | None = None) -> Table:
+    """All physics comparisons, those that differ most first; or only those that agree, or that do not."""
     found, floor = evaluation.physics, evaluation.physics_floor
     columns = [
         Column("comparison"),
@@ -41,6 +42,8 @@ def physics(evaluation: Evaluation) -> Table:
     ]
     rows = []
     for each in sorted(found.comparisons.values(), key=_pull, reverse=True):
+        if agreeing not in (None, found.status(each.name) == "agrees"):
+            continue
         base = floor[each.name]
         rows.append(
             [
@@ -70,7 +73,8 @@ def metrics(evaluation: Evaluation) -> Table:
     notes = [each.note for each in (found.fpd, found.kpd) if each is not None and each.note]
     notes += [f"{name.upper()}: {reason}" for name, reason in found.skipped.items()]
     head = ["metric", "generated", "whole samples", "by chance", "p", "floor, Geant4 against Geant4"]
-    return Table.of_numbers(head, _metric_rows(found, evaluation.metrics_floor or Metrics()), notes=notes)
+    rows = _metric_rows(found, evaluation.metrics_floor or Metrics())
+    return Table.of_numbers(head, rows, notes=notes, stacked=True)
 
 
 def _metric_rows(found: Metrics, floor: Metrics) -> Iterator[list[str]]:
@@ -151,7 +155,7 @@ def separations(evaluation: Evaluation) -> Table:
         base = evaluation.physics_floor.separations[name]
         worst = "" if separation.worst_layer is None else f"{separation.worst_layer}: {separation.worst_value:.2g}"
         numbers = (separation.value, separation.expected, base.value, base.expected)
-        rows.append([name, *(f"{x:.2g}" for x in numbers), worst])
+        rows.append([observable_name(name), *(f"{x:.2g}" for x in numbers), worst])
     return Table.of_numbers(head, rows)
 
 

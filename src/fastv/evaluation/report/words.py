@@ -33,6 +33,8 @@ def number(value: Measured | None, unit: Unit) -> str:
 
 def measured(value: Measured, factor: float = 1.0) -> str:
     """A value with its error."""
+    if not math.isfinite(value.value):
+        return "not measured"
     return f"{factor * value.value:.4g} ± {factor * value.error:.2g}"
 
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from fastv.display import fragment, shared_assets, shower_panel
+from fastv.display.figure import picture_formats
+from fastv.display.scene import printable
 from fastv.evaluation.observables.observe import Source
 from fastv.evaluation.report import tables
 from fastv.evaluation.report.markdown import markdown
+from fastv.evaluation.report.numbers import header, numbers_of, plot_numbers
 from fastv.evaluation.report.page import Block, DrawnPlot, Section, render
-from fastv.evaluation.report.published import data_set_of, published
+from fastv.evaluation.report.published import DataSet, data_set_of, published
 from fastv.evaluation.result import Evaluation
 from fastv.progress import Bar
 from fastv.storage.output import written_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from fastv.evaluation.report.plots import Plot
 
 Pair = tuple[Source, Source]
@@ -46,11 +53,14 @@ def write_report(
     extra_sections: Iterable[tuple[str, Block | Sequence[Block]]] = (),
     *,
     title: str = "Evaluation of generated showers",
-    showers: Pair | None = None,
+    showers: Pair | Mapping[str, Pair] | None = None,
     drawn_plots: Sequence[DrawnPlot] | None = None,
+    plot_format: str | Sequence[str] = "png",
     force: bool = False,
 ) -> Path:
-    """Write ``report.html``, ``report.json``, ``report.md`` and ``plots/*.png``; the folder appears when complete.
+    """Write ``report.html``, ``report.json``, ``report.md``, ``plots.json`` and ``plots/``; the folder appears whole.
+
+    Numbers are written first. A plot that cannot be drawn is told in its place, with the reason.
 
     Args:
         directory: the folder to make.
@@ -59,14 +69,16 @@ def write_report(
             ``markupsafe.Markup``, tables and plots as :class:`~fastv.evaluation.report.table.Table` and
             :class:`~fastv.evaluation.report.page.DrawnPlot`.
         title: heading of the page.
-        showers: reference and generated sample, to show some of their showers in 3D (with one evaluation).
+        showers: reference and generated sample, to show some of their showers in 3D; of several evaluations by name.
         drawn_plots: what :func:`draw_plots` gave for this evaluation (with one evaluation); drawn here by default.
+        plot_format: formats of the files in ``plots``: ``png``, ``pdf``, ``svg``, or several. The page has PNG always.
         force: replace an existing folder.
 
     Returns:
         The page.
 
     Raises:
+        SettingsError: a format of plots is unknown.
         OutputError: the folder exists, or cannot be written.
 
     Example:
@@ -77,37 +89,54 @@ def write_report(
         >>> page = write_report(Path(tempfile.mkdtemp()) / "report", evaluation)  # doctest: +SKIP
     """
     directory = Path(directory)
+    formats = picture_formats(plot_format)
     several = isinstance(evaluation, Mapping)
     named = dict(evaluation) if isinstance(evaluation, Mapping) else {"": evaluation}
+    pairs = showers if isinstance(showers, Mapping) else {} if showers is None else {"": showers}
     data = {name: one.as_dict() for name, one in named.items()}
+    texts = [markdown(one, f"{title}, {name}" if name else title) for name, one in named.items()]
     with written_whole(directory, force=force, kind="report") as temporary:
+        temporary.mkdir()
+        write_json(temporary / "report.json", data if several else data[""])
+        (temporary / "report.md").write_text("\n".join(texts), encoding="utf-8")
         samples = []
+        folders = _folders(list(named)) if several else {"": ""}
         for name, one in named.items():
-            folder = temporary / "plots" / _folder(name)
-            folder.mkdir(parents=True)
-            plots = draw_plots({name or "Generated": one}) if drawn_plots is None else drawn_plots
-            viewer = None if several or showers is None else _side_by_side(*showers)
-            sample = _Sample(name, one, plots, _among_published(one), viewer)
-            for plot in (*plots, *([sample.among_published] if sample.among_published else [])):
-                plot.write(folder)
+            plots = draw_plots({name or "Generated": one}, formats=formats) if drawn_plots is None else drawn_plots
+            viewer = _side_by_side(*pairs[name]) if name in pairs else None
+            sample = _Sample(name, one, plots, _among_published(one, formats), viewer)
+            write_plots(temporary / "plots" / folders[name], _plots_of(sample))
             samples.append(sample)
-        texts = [markdown(one, f"{title}, {name}" if name else title) for name, one in named.items()]
+        numbers = {sample.name: plot_numbers(_plots_of(sample)) for sample in samples}
+        write_json(temporary / "plots.json", {**header(), **({"samples": numbers} if several else numbers[""])})
         page = render(
             "evaluation.html.j2",
             title=title,
-            assets=shared_assets() if showers is not None else "",
+            assets=shared_assets() if pairs else "",
             samples=samples,
             extra_sections=[
                 Section(heading, [content] if isinstance(content, Block) else content)
                 for heading, content in extra_sections
             ],
         )
-        (temporary / "report.json").write_text(
-            json.dumps(data if several else data[""], indent=1, allow_nan=False) + "\n"
-        )
-        (temporary / "report.md").write_text("\n".join(texts), encoding="utf-8")
         (temporary / "report.html").write_text(page, encoding="utf-8")
     return directory / "report.html"
+
+
+def _plots_of(sample: _Sample) -> list[DrawnPlot]:
+    return [*sample.plots, *([sample.among_published] if sample.among_published else [])]
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write data without NaN and infinities as JSON."""
+    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_plots(folder: Path, plots: Iterable[DrawnPlot]) -> None:
+    """Make a folder with the files of all plots that could be drawn."""
+    folder.mkdir(parents=True)
+    for plot in plots:
+        plot.write(folder)
 
 
 def summary_table(evaluation: Evaluation) -> str:
@@ -122,55 +151,118 @@ def summary_table(evaluation: Evaluation) -> str:
     """
     lines = [
         evaluation.verdict.words,
-        f"reference  {evaluation.reference.source}, {evaluation.reference.showers} showers",
-        f"generated  {evaluation.generated.source}, {evaluation.generated.showers} showers",
-        f"floor      {evaluation.floor_samples}",
+        f"reference  {printable(evaluation.reference.source)}, {evaluation.reference.showers} showers",
+        f"generated  {printable(evaluation.generated.source)}, {evaluation.generated.showers} showers",
+        f"floor      {printable(evaluation.floor_samples)}",
         "",
         tables.verdict(evaluation.verdict).text(),
     ]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in evaluation.warnings)])
+    return "\n".join([*lines, *(f"warning: {printable(warning)}" for warning in evaluation.warnings)])
 
 
-def _folder(name: str) -> str:
-    """A name that is safe as one folder."""
-    return re.sub(r"[^\w.-]+", "_", name).strip(".")
+def _folders(names: Sequence[str]) -> dict[str, str]:
+    """A folder for each name: safe, short, and no two alike.
+
+    Example:
+        >>> _folders(["my model", "my/model", ".."])
+        {'my model': 'my_model', 'my/model': 'my_model-2', '..': 'sample'}
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip(".")[:80] or "sample"
+        tries = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
+        found[name] = next(each for each in tries if each not in found.values())
+    return found
 
 
-def draw_plots(evaluations: Mapping[str, Evaluation], plots: Sequence[Plot] | None = None) -> list[DrawnPlot]:
-    """Draw plots, by default all of an evaluation; they need the physics only, not metrics or integrity checks."""
+def draw_plots(
+    evaluations: Mapping[str, Evaluation],
+    plots: Sequence[Plot] | None = None,
+    *,
+    formats: Sequence[str] = ("png",),
+) -> list[DrawnPlot]:
+    """Draw plots, by default all of an evaluation; they need the physics only, not metrics or integrity checks.
+
+    One that cannot be drawn has its reason as ``failure``.
+    """
     from fastv.evaluation.report.plots import PLOTS
-    from fastv.evaluation.report.style import png
 
     progress = Bar(PLOTS if plots is None else plots, desc="plots", unit="plot", leave=False)
-    return [DrawnPlot(each.name, each.title, each.caption, png(each.draw(evaluations)), each.wide) for each in progress]
+    return [
+        drawn(
+            DrawnPlot(each.name, each.title, each.caption, b"", each.wide, each.more),
+            partial(each.draw, evaluations),
+            formats,
+        )
+        for each in progress
+    ]
 
 
-def _among_published(evaluation: Evaluation) -> DrawnPlot | None:
+def drawn(plot: DrawnPlot, draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> DrawnPlot:
+    """A plot with its picture, files and numbers; or with the reason why it could not be drawn."""
+    from fastv.evaluation.report.style import as_bytes
+
+    try:
+        figure = draw()
+        files = {name: as_bytes(figure, name) for name in dict.fromkeys(("png", *formats))}
+        numbers = numbers_of(figure)
+    except Exception as error:  # whatever it is, the rest of the report must not be lost
+        return replace(plot, failure=_reason(error))
+    return replace(plot, png=files["png"], files={name: files[name] for name in formats}, numbers=numbers)
+
+
+def _reason(error: Exception) -> str:
+    words = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+
+
+def _among_published(evaluation: Evaluation, formats: Sequence[str]) -> DrawnPlot | None:
     """Where the generator stands among all published ones of the same mesh."""
-    from fastv.evaluation.report.quality_speed import Point, quality_speed_plane
-    from fastv.evaluation.report.style import png
-
     data_set = data_set_of(evaluation.reference_observables.detector.mesh.n_voxels)
     if data_set is None or evaluation.metrics is None or evaluation.metrics.fpd is None:
         return None
-    found, floor = evaluation.metrics.fpd, evaluation.metrics_floor
-    milliseconds = evaluation.generated.provenance.get("ms_per_shower_batch1")
-    measured = isinstance(milliseconds, float) and milliseconds > 0
-    own = Point(found.fpd.value, found.fpd.error, milliseconds if measured else None)
-    name = str(evaluation.generated.provenance.get("model") or "generated")
-    base = floor.fpd.fpd.value if floor is not None and floor.fpd is not None else None
-    figure = quality_speed_plane({name: own}, published(data_set), floor=base)
     caption = (
         f"FPD of {evaluation.generated.showers} against {evaluation.reference.showers} showers beside the published "
         f"results on {data_set} (arXiv:2410.21611). They were measured with 100,000 showers a sample, which makes the "
         "value smaller, against the challenge's Geant4 showers, whose response differs from ours, and on other "
         "machines: read the plot in powers of ten, and our point against our floor."
     )
-    return DrawnPlot("plane", "Quality against speed", caption, png(figure), wide=True)
+    plot = DrawnPlot("plane", "Quality against speed", caption, b"", wide=True)
+    return drawn(plot, partial(_plane, evaluation, data_set), formats)
+
+
+def _plane(evaluation: Evaluation, data_set: DataSet) -> Figure:
+    from fastv.evaluation.report.curves import write_label
+    from fastv.evaluation.report.quality_speed import Point, quality_speed_plane
+
+    assert evaluation.metrics is not None
+    assert evaluation.metrics.fpd is not None
+    found, floor = evaluation.metrics.fpd.fpd, evaluation.metrics_floor
+    milliseconds = evaluation.generated.provenance.get("ms_per_shower_batch1")
+    measured = isinstance(milliseconds, float) and milliseconds > 0
+    own = Point(found.value, found.error, milliseconds if measured else None)
+    name = str(evaluation.generated.provenance.get("model") or "generated")
+    base = floor.fpd.fpd.value if floor is not None and floor.fpd is not None else None
+    figure = quality_speed_plane({name: own}, published(data_set), floor=base)
+    write_label(figure, {"generated": evaluation})
+    return figure
 
 
 def _side_by_side(reference: Source, generated: Source) -> Markup:
     """Showers of like energy in 3D, reference and generated beside each other."""
+    return shown_in_3d(lambda: _fragment(reference, generated))
+
+
+def shown_in_3d(draw: Callable[[], Markup]) -> Markup:
+    """A view in 3D, or the reason why there is none."""
+    try:
+        return draw()
+    except Exception as error:  # whatever it is, the rest of the report must not be lost
+        words = Markup('<p class="warning"><b>Could not be drawn.</b> {}</p>')
+        return words.format(printable(_reason(error)))
+
+
+def _fragment(reference: Source, generated: Source) -> Markup:
     energies = reference.incident_energies
     wanted = np.geomspace(energies.min(), energies.max(), 5)[1:]
     others = generated.incident_energies

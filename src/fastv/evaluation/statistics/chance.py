@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 F64 = NDArray[np.float64]
 
+_ROUNDING = 1e-12
+"""Of distances of order 1 and more."""
 _BLOCK = 8
 """Number of showers, adjacent in incident energy, among which labels are shuffled."""
 
@@ -57,6 +59,10 @@ def judge_by_chance(observed: float, relabelled: F64, *, two_sided: bool, within
         0.25
     """
     expected, spread = float(relabelled.mean()), float(relabelled.std(ddof=1))
+    smallest = _ROUNDING * max(1.0, float(np.abs(relabelled).max()), abs(observed))
+    if max(spread, abs(observed - expected)) < smallest:
+        # Distances of equal showers differ by rounding only.
+        relabelled, spread, observed = np.full_like(relabelled, expected), 0.0, expected
     far = np.abs(relabelled - expected) >= abs(observed - expected) if two_sided else relabelled >= observed
     if spread > 0:
         pull: float | None = (observed - expected) / spread

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fastv.evaluation.statistics.measured import Measured, pull, ratio, smallest_of, two_sided
+from fastv.evaluation.statistics.measured import ROUNDING, Measured, pull, ratio, smallest_of, two_sided
 
 Status = Literal["agrees", "undecided", "differs", "not judged"]
 """The outcome of every judgement.
@@ -100,7 +100,7 @@ def difference(
     deviations: float | None = None,
     judged: bool = True,
 ) -> Difference:
-    """Compare one quantity of two samples.
+    """Compare one quantity of two samples. A difference of less than 1e-6 of both values is rounding: its pull is 0.
 
     Args:
         where: the place, in words.
@@ -124,6 +124,8 @@ def difference(
         found = ratio(generated, reference) - 1
     if error is not None:
         found = change = Measured(value=found.value, error=error)
+    if abs(generated.value - reference.value) <= ROUNDING * max(abs(generated.value), abs(reference.value)):
+        change = Measured(value=0.0, error=change.error)
     return Difference(
         where=where,
         reference=reference,

@@ -17,6 +17,11 @@ from scipy.stats import norm
 Floats = NDArray[np.floating]
 
 _LOWER_68, _UPPER_68 = (1 - 0.6827) / 2, (1 + 0.6827) / 2
+ROUNDING = 1e-6
+"""Relative size of what is rounding: energies are stored in single precision, which resolves 6e-8.
+
+A statistical error of this relative size would need 10^12 showers.
+"""
 
 
 class Measured(BaseModel):
@@ -31,6 +36,22 @@ class Measured(BaseModel):
         return Measured(value=self.value - constant, error=self.error)
 
 
+def beyond_rounding(widths: Floats, values: Floats) -> NDArray[np.float64]:
+    """Widths of values, 0 where they are only rounding: at most 1e-6 of the largest absolute value.
+
+    Args:
+        widths: standard deviations, ranges or others of each column (...), in the unit of the values.
+        values: (n, ...).
+
+    Example:
+        >>> values = np.array([[21.35, 1.0], [21.350000000000001, 2.0], [21.35, 3.0]])
+        >>> beyond_rounding(values.std(axis=0), values).round(2)
+        array([0.  , 0.82])
+    """
+    scale = np.abs(values).max(axis=0, initial=0.0)
+    return np.where(widths > ROUNDING * scale, widths, 0.0).astype(np.float64)
+
+
 def mean(values: Floats) -> Measured:
     """Mean and its error s/sqrt(n).
 
@@ -42,11 +63,11 @@ def mean(values: Floats) -> Measured:
         Measured(value=2.0, error=1.0)
     """
     x = np.asarray(values, dtype=np.float64)
-    return Measured(value=float(x.mean()), error=float(x.std(ddof=1) / math.sqrt(len(x))))
+    return Measured(value=float(x.mean()), error=float(beyond_rounding(x.std(ddof=1), x) / math.sqrt(len(x))))
 
 
 def spread(values: Floats) -> Measured:
-    """Standard deviation s and its error, var(s) = (m4 - s^4 (n - 3)/(n - 1))/(4 n s^2).
+    """Standard deviation s and its error, var(s) = (m4 - s^4 (n - 3)/(n - 1))/(4 n s^2); both 0 for equal values.
 
     Args:
         values: (n,), any unit, n >= 4, with fourth central moment m4.
@@ -59,7 +80,7 @@ def spread(values: Floats) -> Measured:
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
-    s = float(x.std(ddof=1))
+    s = float(beyond_rounding(x.std(ddof=1), x))
     if s == 0:
         return Measured(value=0.0, error=0.0)
     m4 = float(((x - x.mean()) ** 4).mean())
@@ -110,7 +131,7 @@ def resolution_68(values: Floats) -> Measured:
     n = len(x)
     centre = mean(x)
     low, high = np.quantile(x, [_LOWER_68, _UPPER_68])
-    width = float(high - low) / 2
+    width = float(beyond_rounding(high - low, np.array([low, high]))) / 2
     # By symmetry both quantiles have the same binomial step.
     step = math.sqrt(_LOWER_68 * (1 - _LOWER_68) / n)
     # A smaller offset would give a noisy estimate of the density.
@@ -189,7 +210,7 @@ def quantile(values: Floats, p: float) -> Measured:
     x = np.asarray(values, dtype=np.float64)
     step = math.sqrt(p * (1 - p) / len(x))
     low, centre, high = np.quantile(x, np.clip([p - step, p, p + step], 0, 1))
-    return Measured(value=float(centre), error=float(high - low) / 2)
+    return Measured(value=float(centre), error=float(beyond_rounding(high - low, np.array([low, high]))) / 2)
 
 
 def pull(difference: Measured) -> float:
@@ -284,7 +305,7 @@ def of_both(estimate: Callable[[Floats], Measured], a: Floats, b: Floats) -> tup
         (1.1, 2.0)
     """
     samples = [np.asarray(each, dtype=np.float64) for each in (a, b)]
-    moments = [(float(x.mean()), float(x.std())) for x in samples]
+    moments = [(float(x.mean()), float(beyond_rounding(x.std(), x))) for x in samples]
     if min(width for _, width in moments) == 0:
         return estimate(samples[0]), estimate(samples[1])
     shape = np.concatenate([(x - centre) / width for x, (centre, width) in zip(samples, moments, strict=True)])
@@ -314,7 +335,7 @@ def spreads_of_both(a: Floats, b: Floats) -> tuple[NDArray[np.float64], ...]:
     """
     samples = [np.asarray(each, dtype=np.float64) for each in (a, b)]
     centred = [x - x.mean(axis=0) for x in samples]
-    widths = [x.std(axis=0) for x in samples]
+    widths = [beyond_rounding(x.std(axis=0), x) for x in samples]
     total = sum(len(x) for x in samples)
     with np.errstate(divide="ignore", invalid="ignore"):
         fourth = sum(((x / w) ** 4).sum(axis=0) for x, w in zip(centred, widths, strict=True)) / total
@@ -323,6 +344,6 @@ def spreads_of_both(a: Floats, b: Floats) -> tuple[NDArray[np.float64], ...]:
     relative = np.where(np.isfinite(relative), relative, math.sqrt(0.5))
     found: list[NDArray[np.float64]] = []
     for x in samples:
-        s = x.std(axis=0, ddof=1)
+        s = beyond_rounding(x.std(axis=0, ddof=1), x)
         found += [s, s * relative / math.sqrt(len(x))]
     return tuple(found)

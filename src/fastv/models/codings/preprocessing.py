@@ -24,8 +24,8 @@ def without_faint(energies: Tensor, total: Tensor, threshold: float) -> Tensor:
     The largest is always kept, so that the sum holds; an energy can be below the threshold only if ``total`` is.
 
     Example:
-        >>> without_faint(torch.tensor([[6.0, 3.0, 1.0]]), torch.tensor([[1.0]]), 0.2).round(decimals=4).tolist()
-        [[0.6667, 0.3333, 0.0]]
+        >>> without_faint(torch.tensor([[6.0, 2.0, 1.0]]), torch.tensor([[1.0]]), 0.2).tolist()
+        [[0.75, 0.25, 0.0]]
     """
     scaled = energies * (total / energies.sum(-1, keepdim=True).clamp(min=1e-30))
     kept = scaled * (scaled >= scaled.amax(-1, keepdim=True).clamp(max=threshold)).to(scaled.dtype)
@@ -284,7 +284,9 @@ class QuantileMap(nn.Module):
         below = position.long().clamp(max=max(0, len(y) - 2))
         above = (below + 1).clamp(max=len(y) - 1)
         quantiles = torch.lerp(ordered[below], ordered[above], (position - below)[:, None])
-        least = 1e-5 * torch.diff(self.knots.double())[:, None] * (quantiles[-1] - quantiles[0]).clamp(min=1e-3)
+        # Relative to the values as well, or float32 would make equal again what is separated here.
+        extent = (quantiles[-1] - quantiles[0]).maximum(0.5 * quantiles.abs().amax(0)).clamp(min=1e-3)
+        least = 1e-5 * torch.diff(self.knots.double())[:, None] * extent
         rise = torch.diff(quantiles, dim=0).maximum(least)
         self.quantiles.copy_(torch.cat([quantiles[:1], quantiles[:1] + rise.cumsum(0)]).T)
 
