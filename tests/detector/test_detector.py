@@ -523,3 +523,17 @@ class TestStack:
         assert hash(again) == hash(self.STACK)
         assert again.model_copy(update={"inner_radius": 400.0}) != self.STACK
         assert again != self.LAYER
+
+
+def test_lengths_and_energies_with_their_units(tmp_path: Path) -> None:
+    text = (
+        "mesh: {layers: 2, alpha_cells: 1, r_cells: 2, layer_thickness: %s, r_size: %s}\nreadout_threshold: %s\n"
+        "stack: {shape: planar, distance: %s, groups: [{slabs: [{material: G4_Si, thickness: %s, active: true}]}]}\n"
+    )
+    (tmp_path / "d.yaml").write_text(text % ("1cm", "5 mm", "0.5keV", "1m", "300um"))
+    with_units = Detector.from_yaml(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text(text % (10, 5, 0.0005, 1000, 0.3))
+    assert with_units == Detector.from_yaml(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text(text % ("1GeV", 5, 0.0005, 1000, 0.3))
+    with pytest.raises(GeometryError, match=r"mesh.layer_thickness: length '1GeV': unknown unit 'GeV'"):
+        Detector.from_yaml(tmp_path / "d.yaml")

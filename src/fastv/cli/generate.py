@@ -23,7 +23,12 @@ def add_parser(verbs: Any) -> None:
         parser.add_argument(f"--{name}", metavar=name[0].upper(), help=CONDITIONS[name].help)
     parser.add_argument("--like", metavar="FILE", help="use the conditions of the showers in FILE, in order")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
-    parser.add_argument("--seed", type=whole, default=0, help="the same seed gives the same showers (default 0)")
+    parser.add_argument(
+        "--seed",
+        type=whole,
+        default=0,
+        help="the same seed and number of showers give the same showers (default 0)",
+    )
     parser.add_argument(
         "--set",
         dest="options",
