@@ -16,6 +16,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
     parser.add_argument("--contract", default="fastv", help="inputs and outputs of the graph; known: fastv (default)")
     parser.add_argument(
+        "--opset",
+        metavar="N",
+        type=int,
+        default=18,
+        help="version of ONNX's operators, 18 (default, for onnxruntime 1.14 and newer) to 21",
+    )
+    parser.add_argument(
         "--set",
         dest="options",
         metavar="KEY=VALUE",
@@ -40,6 +47,7 @@ def run(options: argparse.Namespace) -> None:
         options.model,
         options.output,
         contract=options.contract,
+        opset=options.opset,
         options=assignments(options.options),
         force=options.force,
     )
