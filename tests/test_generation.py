@@ -187,6 +187,21 @@ class TestMemory:
     def test_several_particles_have_no_code(self, tiny_detector: Detector) -> None:
         assert tiny_model(tiny_detector, particles=("e-", "gamma")).generate(energy=5e4, n=2).pdg is None
 
+    @pytest.mark.usefixtures("small_blocks")
+    @pytest.mark.parametrize("energy", ["50GeV", "1-1000GeV"])
+    def test_which_showers_a_longer_run_shares(self, model: Model, energy: str) -> None:
+        """As the documentation says: full blocks are the same in any case."""
+        short, long = (model.generate(energy=energy, n=n, seed=4) for n in (130, 250))
+        assert np.array_equal(short.incident_energies, long.incident_energies[:130])
+        np.testing.assert_allclose(short.energies[:100], long.energies[:100], rtol=1e-4, atol=1e-3)
+
+    @pytest.mark.usefixtures("small_blocks")
+    def test_a_block_that_is_not_full_has_noise_of_its_own(self) -> None:
+        """So -n 30 is not the first 30 of -n 100, for families that draw uniform numbers too."""
+        shipped = load("par04-siw")
+        short, long = (shipped.generate(energy="50GeV", n=n, seed=4).energies.sum(axis=1) for n in (30, 60))
+        assert not np.isclose(short, long[:30]).any()
+
 
 class TestLike:
     def test_conditions_are_those_of_the_file_in_order(self, model: Model, make_showers: Make, tmp_path: Path) -> None:

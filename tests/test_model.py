@@ -268,20 +268,20 @@ class TestDescription:
         ("edit", "message"),
         [
             (lambda c: c.update(family="oracle"), "unknown family 'oracle'; known: autoencoder, "),
-            (lambda c: c.update(family=None), "bad value at family: Input should be a valid string"),
+            (lambda c: c.update(family=None), "bad value at family: must be a valid string"),
             (
                 lambda c: c["settings"].update(latent=-1),
-                "bad setting model.latent = -1: Input should be greater than 0",
+                "bad setting model.latent = -1: must be greater than 0",
             ),
             (lambda c: c["settings"].update(latents=1), "unknown setting 'model.latents'; known: conditions, hidden"),
             (lambda c: c["settings"].update(hidden=[8, "x"]), "bad setting model.hidden.1 = 'x'"),
             (lambda c: c["settings"].update(conditions=["energy", "theta"]), "do not have it"),
             (lambda c: c["domain"].update(energy=[5, 1]), "bad value at domain"),
             (lambda c: c["domain"].update(energy=[0, 1]), "must lie above zero"),
-            (lambda c: c["domain"].pop("detectors"), "bad value at domain.detectors: Field required"),
+            (lambda c: c["domain"].pop("detectors"), "bad value at domain.detectors: is missing"),
             (lambda c: c["detector"]["mesh"]["blocks"][0].update(layers=0), "at detector.mesh.blocks.0.layers"),
-            (lambda c: c.update(surprise=1), "bad value at surprise: Extra inputs are not permitted"),
-            (lambda c: c.pop("detector"), "bad value at detector: Field required"),
+            (lambda c: c.update(surprise=1), "bad value at surprise: nothing of this name is known here"),
+            (lambda c: c.pop("detector"), "bad value at detector: is missing"),
         ],
     )
     def test_a_bad_value_comes_with_its_path(self, directory: Path, edit: Edit, message: str) -> None:

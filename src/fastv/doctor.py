@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from fastv._version import __version__
 from fastv.errors import FastVError, MissingExtraError
+from fastv.installation import packages_of_extras
 from fastv.simulation.data_sets import (
     CONTENTS,
     EM_MODELS,
@@ -24,8 +24,6 @@ from fastv.simulation.data_sets import (
     geant4_version,
 )
 from fastv.simulation.pools import usable_processors
-
-DISTRIBUTION = "fastv-hep"
 
 ELECTROMAGNETIC = "e-, e+, gamma, mu-, mu+, pi0"
 HADRONIC = f"{ELECTROMAGNETIC}, hadrons, ions"
@@ -59,13 +57,11 @@ def extras() -> dict[str, dict[str, str | None]]:
         >>> sorted(extras()["geant4"])
         ['calzone']
     """
-    found: dict[str, dict[str, str | None]] = {}
-    for requirement in importlib.metadata.requires(DISTRIBUTION) or []:
-        match = re.fullmatch(r"([\w.-]+)\s*([^;\[]*);.*extra == ['\"]([\w-]+)['\"].*", requirement)
-        if match is None or match[3] in ("test", "lint", "dev", "all"):
-            continue
-        found.setdefault(match[3], {})[match[1]] = _version(match[1])
-    return found
+    return {
+        extra: {name: _version(name) for name in packages}
+        for extra, packages in packages_of_extras().items()
+        if extra not in ("test", "lint", "dev", "all")
+    }
 
 
 def examine_geant4() -> dict[str, Any]:

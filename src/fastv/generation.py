@@ -24,6 +24,9 @@ from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
+from fastv.showers.layout import SHOWERS_ENDINGS
+from fastv.storage.output import check_ending
+from fastv.suggestions import unknown
 
 Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
 """A requested condition: one number, a text with its unit, fixed values or a range, or a value for each shower.
@@ -91,8 +94,10 @@ def generate_file(
 
     Raises:
         ModelError: the generator returned a voxel energy that is negative or not finite.
+        SettingsError: the name of the output does not end in .h5, .hdf5 or .hdf.
         OutputError: the file exists, the interrupted run had different arguments, or the disk is full.
     """
+    check_ending(output, SHOWERS_ENDINGS, "showers")
     conditions, n = request.conditions, len(request.conditions)
     described = {**provenance, "conditions_sha256": conditions.digest()}
     with closing(ShowersWriter(output, n, described, resume=resume, force=force)) as writer:
@@ -144,9 +149,8 @@ def resolve(
         msg = f"the seed must not be negative, got {seed}"
         raise SettingsError(msg)
     known = [name for name, condition in CONDITIONS.items() if condition.on_request]
-    if unknown := set(asked) - set(known):
-        msg = f"unknown condition {min(unknown)!r}; known: {', '.join(known)}"
-        raise SettingsError(msg)
+    if strange := set(asked) - set(known):
+        raise SettingsError(unknown("condition", min(strange), known))
     given = {name: asked[name] for name in known if asked.get(name) is not None}
     ends: dict[str, tuple[float, float]] = {}
     if like is not None:

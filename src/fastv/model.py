@@ -24,6 +24,7 @@ from fastv.showers import Showers
 from fastv.storage.documents import DocumentError, is_folder, parse_json, read_text
 from fastv.storage.output import written_whole
 from fastv.storage.tensors import check_layout, layout_of, read_layout, read_tensors
+from fastv.suggestions import did_you_mean
 
 _SLACK = 2**24
 """Numbers that a network may have beyond four times those of its weights: tables that follow from its settings."""
@@ -228,7 +229,8 @@ def model_path(name: str | Path) -> Path:
     path = Path(name)
     if not is_folder(path):
         known = ", ".join(shipped) or "none"
-        msg = f"no model {shortened(str(name), 200)!r}: neither a model directory nor a shipped model ({known})"
+        hint = did_you_mean(str(name), shipped)
+        msg = f"no model {shortened(str(name), 200)!r}: neither a model directory nor a shipped model ({known}){hint}"
         raise ModelError(msg)
     return path
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -44,11 +47,11 @@ def first_problem(error: ValidationError) -> str:
         ...     Mesh(layers=0)
         ... except ValidationError as error:
         ...     print(first_problem(error))
-        layers: Input should be greater than 0
+        layers: must be greater than 0
     """
     first = error.errors()[0]
     where = one_line(".".join(str(part) for part in first["loc"]), 100) if first["loc"] else ""
-    text = one_line(str(first["msg"]).removeprefix("Value error, "))
+    text = one_line(in_words(first).removeprefix("Value error, "))
     return f"{where}: {text}" if where else text
 
 
@@ -74,3 +77,44 @@ def one_line(error: object, most: int = 300) -> str:
         'bad value in line 3'
     """
     return shortened(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+_KINDS = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "model": "a mapping",
+    "string": "text",
+    "tuple": "a list",
+}
+
+
+def in_words(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words of a user: a validator speaks of inputs, dictionaries and tags.
+
+    Example:
+        >>> try:
+        ...     Frozen.model_validate({"cells": 3})
+        ... except ValidationError as error:
+        ...     print(in_words(error.errors()[0]))
+        nothing of this name is known here
+    """
+    kind, text = str(error["type"]), str(error["msg"])
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "nothing of this name is known here"
+    if kind == "int_from_float":
+        return "must be a whole number"
+    if kind.startswith("union_tag_"):
+        known = error.get("ctx", {}).get("expected_tags", "its kinds")
+        key = error.get("ctx", {}).get("discriminator", "'kind'")
+        return f"{key} must be one of {known}"
+    first = kind.partition("_")[0]
+    if first in _KINDS and kind.endswith(("_type", "_parsing")):
+        return f"must be {_KINDS[first]}"
+    for before, after in (("Input should be ", "must be "), ("Input should have ", "must have ")):
+        text = text.replace(before, after)
+    return text

@@ -1,4 +1,4 @@
-"""Summaries of showers files and models, as ``fastv info`` prints them."""
+"""Summaries of showers files, models and recipes, as ``fastv info`` prints them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from fastv.conditions.particles import PDG_NAMES
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
+from fastv.evaluation.report.table import Table
+from fastv.evaluation.report.words import number
+from fastv.evaluation.statistics.measured import Measured
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
+from fastv.suggestions import did_you_mean
+from fastv.training.commented import all_settings, commented, yaml_value
+from fastv.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from fastv.model import ModelDescription
@@ -35,6 +42,9 @@ class Summary(Protocol):
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values of the table, in order."""
+
+    def tables(self) -> list[str]:
+        """Tables of more columns, or of many lines, that follow."""
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as JSON data, in MeV, mm and rad."""
@@ -171,6 +181,10 @@ class FileSummary:
         )
         return rows + [(f"made: {name}", " ".join(value.split())) for name, value in provenance]
 
+    def tables(self) -> list[str]:
+        """None."""
+        return []
+
     def _incident_text(self) -> str:
         if self.spectrum == "single energy":
             return _energy(self.incident_min, 6)
@@ -301,7 +315,7 @@ class ModelSummary:
         ]
         for name in _further_conditions():
             if (bounds := domain.bounds(name)) is not None:
-                rows.append((name, f"{bounds[0]:.4g} to {bounds[1]:.4g} {CONDITIONS[name].unit}"))
+                rows.append((name, _range_text(bounds[0], bounds[1], CONDITIONS[name].unit)))
         rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
         rows.append(("parameters", f"{self.parameters:,}"))
         if self.options:
@@ -316,11 +330,43 @@ class ModelSummary:
         ):
             if key in one.training:
                 rows.append((label, _words(one.training[key])))
-        rows.extend((f"measured {name}", _words(value)) for name, value in one.measured.items())
-        rows.append(("settings", _words(one.settings)))
+        rows.extend(
+            (f"measured {name}", _words(value)) for name, value in one.measured.items() if _quality_table(value) is None
+        )
         rows.append(("weights", f"SHA-256 {one.weights_sha256}"))
         rows.append(("made with", f"FastV {one.code_version}"))
         return rows
+
+    def tables(self) -> list[str]:
+        """The measured quality and the recipe, a line a quantity or setting."""
+        one = self.description
+        tables = [text for value in one.measured.values() if (text := _quality_table(value)) is not None]
+        settings = {f"model.{name}": value for name, value in one.settings.items()}
+        asked = one.training.get("settings")
+        if isinstance(asked, Mapping):
+            settings |= {f"training.{name}": value for name, value in asked.items()}
+        table = Table.of_numbers(["setting", "value"], [[name, yaml_value(value)] for name, value in settings.items()])
+        return [*tables, table.text()]
+
+
+@dataclass(frozen=True)
+class RecipeSummary:
+    """A recipe with all its settings."""
+
+    name: str
+    recipe: Recipe
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, with defaults, as JSON data."""
+        return all_settings(self.recipe)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """None: a recipe is shown as YAML."""
+        return []
+
+    def tables(self) -> list[str]:
+        """The recipe as commented YAML."""
+        return [commented(self.recipe, self.name)]
 
 
 def summarise_model(name: str | Path) -> ModelSummary:
@@ -336,18 +382,47 @@ def summarise_model(name: str | Path) -> ModelSummary:
 
 
 def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
-    """Summarise a showers file, a model directory, or a shipped model given by its name.
+    """Summarise a showers file, a model directory, or a shipped model, preset or family given by its name.
+
+    Args:
+        path: a showers file, a model directory, a recipe FILE.yaml, or a name; what exists under the name comes first.
+        mesh: as for :func:`summarise_file`.
 
     Raises:
         ModelError: as for :func:`summarise_model`.
-        FileFormatError, GeometryError: as for :func:`summarise_file`.
+        FileFormatError, GeometryError: as for :func:`summarise_file`; also if nothing has this name.
+        SettingsError: a setting of the recipe is unknown, or a value is not allowed.
+
+    Example:
+        >>> summarise("vae").as_dict()["model"]["latent"]
+        10
     """
     from fastv.model import shipped_models
+    from fastv.models import FAMILIES
     from fastv.storage.documents import is_folder
+    from fastv.training.recipe import load_recipe, preset_names
 
-    if is_folder(path) or (str(path) in shipped_models() and not Path(path).exists()):
+    name = str(path)
+    there = is_folder(path) or _exists(path)
+    if is_folder(path) or (name in shipped_models() and not there):
         return summarise_model(path)
+    recipes = [*preset_names(), *(family for family in FAMILIES if family not in preset_names())]
+    if (name in recipes and not there) or Path(path).suffix.lower() in (".yaml", ".yml"):
+        return RecipeSummary(name, load_recipe(name))
+    if not there and not Path(path).suffix and len(Path(path).parts) == 1:
+        hint = did_you_mean(name, [*shipped_models(), *recipes])
+        known = f"shipped models {', '.join(shipped_models())}; presets and families {', '.join(recipes)}"
+        msg = f"{name}: no such file; known by name: {known}{hint}"
+        raise FileFormatError(msg)
     return summarise_file(path, mesh)
+
+
+def _exists(path: str | Path) -> bool:
+    """Whether there is a file; a name that no file can have is left to the reader, which tells what is wrong."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return True
 
 
 def _words(value: Any) -> str:
@@ -372,10 +447,12 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
         text = json.dumps(_finite(summary.as_dict()), indent=2)
     else:
         rows = summary.rows()
-        width = max(len(label) for label, _ in rows) + 2
+        width = max((len(label) for label, _ in rows), default=0) + 2
         lines = (f"{label:<{width}}{value}" for label, value in rows)
+        blocks = [*(["\n".join(lines)] if rows else []), *summary.tables()]
+        lines = (line for block in blocks for line in [*block.splitlines(), ""])
         # Control characters in a file must not reach the terminal.
-        text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+        text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines).rstrip()
     print(text, flush=True)
 
 
@@ -467,12 +544,41 @@ def _energy(energy: float, digits: int) -> str:
 
 
 def _condition_text(values: Moments, unit: str) -> str:
+    return _range_text(values.min, values.max, unit)
+
+
+def _range_text(least: float, most: float, unit: str) -> str:
+    """A range of a condition; angles in degrees, and in rad as files and Python have them."""
     if unit != "rad":
-        return f"{values.min:.5g} to {values.max:.5g} {unit}"
-    low, high = math.degrees(values.min), math.degrees(values.max)
+        return f"{least:.5g} to {most:.5g} {unit}"
+    low, high = math.degrees(least), math.degrees(most)
     if math.isclose(low, high, abs_tol=1e-4):
-        return f"{low:.5g} deg ({values.min:.5g} rad)"
-    return f"{low:.5g} to {high:.5g} deg ({values.min:.5g} to {values.max:.5g} rad)"
+        return f"{low:.5g} deg ({least:.5g} rad)"
+    return f"{low:.5g} to {high:.5g} deg ({least:.5g} to {most:.5g} rad)"
+
+
+def _quality_table(quality: Any) -> str | None:
+    """Measured quality as a table, or None if this is something else; a model's description may hold anything."""
+    if not isinstance(quality, Mapping) or not quality:
+        return None
+    rows = []
+    for name, line in quality.items():
+        if not isinstance(line, Mapping) or not {"status", "value", "target"} <= set(line):
+            return None
+        unit = line.get("unit", "")
+        target = line["target"]
+        if unit == "relative" and isinstance(target, int | float):
+            target = f"{100 * target:g} %"
+        found = [_measured_text(line.get(each), unit) for each in ("value", "floor")]
+        rows.append([str(name), found[0], _words(target), found[1], str(line["status"]), str(line.get("where", ""))])
+    return Table.of_numbers(["quality", "worst value", "target", "Geant4 floor", "status", "where"], rows).text()
+
+
+def _measured_text(value: Any, unit: Any) -> str:
+    try:
+        return number(Measured.model_validate(value), unit)
+    except ValidationError:
+        return _words(value)
 
 
 def _size(n: int) -> str:

@@ -66,7 +66,7 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
         ([], "fastv: the following arguments are required: VERB (see 'fastv --help')"),
         (["evalute"], "fastv: unknown verb 'evalute'; did you mean evaluate? (see 'fastv --help')"),
         (["zzz"], "fastv: unknown verb 'zzz' (see 'fastv --help')"),
-        (["info"], "fastv info: the following arguments are required: FILE|MODEL (see 'fastv info --help')"),
+        (["info"], "fastv info: the following arguments are required: FILE|NAME (see 'fastv info --help')"),
         (
             ["info", "a", "--mseh=b"],
             "fastv info: unknown option --mseh; did you mean --mesh? (see 'fastv info --help')",
@@ -75,7 +75,8 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
         (["info", "a", "b"], "fastv info: unexpected argument 'b' (see 'fastv info --help')"),
         (
             ["bench", "m", "--threads", "two"],
-            "fastv bench: argument --threads: invalid int value: 'two' (see 'fastv bench --help')",
+            "fastv bench: argument --threads: a whole number is needed, as in 1000, not 'two' "
+            "(see 'fastv bench --help')",
         ),
     ],
 )

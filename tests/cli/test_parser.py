@@ -22,8 +22,8 @@ ONLY_IN_PYTHON = {
 }
 """Parameters without an option: results and objects that a shell cannot hand over."""
 
-ONLY_OPTIONS = {"simulate": {"production_cut"}}
-"""Options that are part of a parameter: the production cut is in ``physics``."""
+ONLY_OPTIONS = {"simulate": {"production_cut"}, "train": {"print_config"}}
+"""The production cut is in ``physics``, and a recipe is printed in place of a training."""
 
 
 def parameters_of(function: str) -> set[str]:

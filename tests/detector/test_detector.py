@@ -195,20 +195,20 @@ stack:
         ("old", "new", "problem"),
         [
             ("G4_Pb", "G4_PB", "stack.groups.1.slabs.0.material: unknown material 'G4_PB'; did you mean G4_Pb?"),
-            ("thickness: 4,", "thickness: -4,", "stack.groups.1.slabs.1.thickness: Input should be greater than 0"),
-            ("thickness: 4,", "thickness: .inf,", "stack.groups.1.slabs.1.thickness: Input should be a finite number"),
+            ("thickness: 4,", "thickness: -4,", "stack.groups.1.slabs.1.thickness: must be greater than 0"),
+            ("thickness: 4,", "thickness: .inf,", "stack.groups.1.slabs.1.thickness: must be a finite number"),
             (", active: true", "", "stack: no slab is active"),
             ("distance: 1000", "inner_radius: 1000", "stack: a planar stack needs distance in mm"),
             ("half_width", "half_length", "stack: half_length is not for a planar stack"),
-            ("shape: planar", "shape: spherical", "stack.shape: Input should be 'barrel' or 'planar'"),
+            ("shape: planar", "shape: spherical", "stack.shape: must be 'barrel' or 'planar'"),
             ("repeat: 20", "repeat: 0", "stack.groups.1.repeat: "),
             ("repeat: 20", "repeat: 100000000", "stack.groups.1.repeat: "),
-            ("repeat:", "repeats:", "stack.groups.1.repeats: Extra inputs are not permitted"),
-            ("layers: 20", "layers: 0", "mesh.layers: Input should be greater than 0"),
-            ("layers: 20", "layer: 20", "mesh.layers: Field required"),
+            ("repeat:", "repeats:", "stack.groups.1.repeats: nothing of this name is known here"),
+            ("layers: 20", "layers: 0", "mesh.layers: must be greater than 0"),
+            ("layers: 20", "layer: 20", "mesh.layers: is missing"),
             ("r_size: 5", "r_size: 1e-12", "mesh: r_edges must increase"),
-            ("energy_scale: 0.13", "energy_scale: 0", "energy_scale: Input should be greater than 0"),
-            ("energy_scale: 0.13", "energy_skale: 0.13", "energy_skale: Extra inputs are not permitted"),
+            ("energy_scale: 0.13", "energy_scale: 0", "energy_scale: must be greater than 0"),
+            ("energy_scale: 0.13", "energy_skale: 0.13", "energy_skale: nothing of this name is known here"),
         ],
     )
     def test_the_path_to_the_bad_value(self, tmp_path: Path, old: str, new: str, problem: str) -> None:
@@ -523,3 +523,17 @@ class TestStack:
         assert hash(again) == hash(self.STACK)
         assert again.model_copy(update={"inner_radius": 400.0}) != self.STACK
         assert again != self.LAYER
+
+
+def test_lengths_and_energies_with_their_units(tmp_path: Path) -> None:
+    text = (
+        "mesh: {layers: 2, alpha_cells: 1, r_cells: 2, layer_thickness: %s, r_size: %s}\nreadout_threshold: %s\n"
+        "stack: {shape: planar, distance: %s, groups: [{slabs: [{material: G4_Si, thickness: %s, active: true}]}]}\n"
+    )
+    (tmp_path / "d.yaml").write_text(text % ("1cm", "5 mm", "0.5keV", "1m", "300um"))
+    with_units = Detector.from_yaml(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text(text % (10, 5, 0.0005, 1000, 0.3))
+    assert with_units == Detector.from_yaml(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text(text % ("1GeV", 5, 0.0005, 1000, 0.3))
+    with pytest.raises(GeometryError, match=r"mesh.layer_thickness: length '1GeV': unknown unit 'GeV'"):
+        Detector.from_yaml(tmp_path / "d.yaml")

@@ -28,6 +28,7 @@ from fastv.errors import (
 )
 from fastv.formats import FORMATS, conversion, named
 from fastv.formats.conversion import convert, recognise
+from fastv.installation import how_to_install
 from fastv.showers import Showers
 
 uproot = pytest.importorskip("uproot")
@@ -402,7 +403,7 @@ class TestOptions:
         for package in packages:
             with monkeypatch.context() as patch:
                 patch.setitem(sys.modules, package, None)
-                words = (name, f"pip install 'fastv-hep[{extra}]'")
+                words = (name, how_to_install(extra))
                 refused(MissingExtraError, ours, tmp_path / f"y{suffix}", *words, to_format=name)
                 refused(MissingExtraError, tmp_path / f"foreign{suffix}", tmp_path / "y.h5", *words)
 

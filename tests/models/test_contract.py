@@ -184,7 +184,7 @@ class TestSettings:
             build(family, {"hiden": 3}, tiny_detector, domain())
 
     def test_a_bad_value_comes_with_its_path(self, tiny_detector: Detector) -> None:
-        with pytest.raises(SettingsError, match=r"^bad setting model\.hidden\.1 = -2: Input should be greater than 0$"):
+        with pytest.raises(SettingsError, match=r"^bad setting model\.hidden\.1 = -2: must be greater than 0$"):
             build("vae", {"hidden": [3, -2]}, tiny_detector, domain())
         with pytest.raises(SettingsError, match=r"model\.kl_warmup_epochs"):
             build("vae", {"kl_warmup_epochs": math.inf}, tiny_detector, domain())

@@ -278,7 +278,7 @@ class TestDamage:
         [
             (lambda c: {**c, "format_version": 3}, "format version 3 is newer than this FastV reads"),
             (lambda c: {**c, "format_version": 0}, "at format_version: "),
-            (lambda c: {k: v for k, v in c.items() if k != "format_version"}, "at format_version: Field required"),
+            (lambda c: {k: v for k, v in c.items() if k != "format_version"}, "at format_version: is missing"),
             (lambda c: {**c, "provenance": 3}, "at provenance: "),
             (lambda c: {**c, "colour": 3}, "at colour: "),
             (lambda c: {**c, "detector": {**c["detector"], "energy_scale": -1}}, "at detector.energy_scale: "),

@@ -139,7 +139,7 @@ def test_an_unreachable_scheduler(
 def test_without_dask(tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_geant4()
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"`scheduler` needs Dask; pip install 'fastv-hep\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=r"`scheduler` needs Dask; pip install 'dask-jobqueue>="):
         make(tmp_path / "a.h5", scheduler="tcp://127.0.0.1:1")
 
 
@@ -164,3 +164,9 @@ def test_the_worked_examples(batch_system: str, tmp_path: Path) -> None:
     assert "--nthreads 1 " in done.stdout
     assert "--lifetime 7h30m" in done.stdout
     assert re.search(r"^scale \{'jobs': 100\}\ntcp://", done.stdout, re.MULTILINE)
+
+
+def test_a_scheduler_that_asks_for_a_certificate() -> None:
+    request = SimulationRequest.model_validate({"detector": "par04-siw", "energy": "1GeV"})
+    with pytest.raises(SimulationError, match="asks for a certificate, and none is set: set DASK"):
+        pools.ClusterPool(request, "tls://127.0.0.1:1")

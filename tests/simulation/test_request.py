@@ -147,11 +147,11 @@ class TestFields:
             ({"particle": ()}, "simulation: particle: "),
             ({"seed": -1}, "simulation: seed: "),
             ({"physics": {"cut": 0}}, "simulation: physics.cut: "),
-            ({"physics": {"cuts": 1}}, "simulation: physics.cuts: Extra inputs"),
+            ({"physics": {"cuts": 1}}, "simulation: physics.cuts: nothing of this name"),
             ({"position_spread": -1}, "simulation: position_spread: "),
             ({"position_spread": 81}, "a position spread of 81 mm would start particles inside the stack"),
             ({"theta": [1, 2]}, "simulation: theta: "),
-            ({"energi": 3}, "simulation: energi: Extra inputs"),
+            ({"energi": 3}, "simulation: energi: nothing of this name"),
         ],
     )
     def test_bad_values(self, fields: dict[str, object], problem: str) -> None:

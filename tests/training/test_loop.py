@@ -267,7 +267,7 @@ class TestSettings:
 
     @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
     def test_a_missing_extra_is_named_before_the_training(self, data: Path, tmp_path: Path) -> None:
-        with pytest.raises(MissingExtraError, match=r"tensorboard is not installed; pip install 'fastv-hep\[tens"):
+        with pytest.raises(MissingExtraError, match=r"tensorboard is not installed; pip install 'tens"):
             small(data, tmp_path / "model", "training.tensorboard=true")
         assert not list(tmp_path.iterdir())
 

@@ -62,12 +62,15 @@ def command_line() -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(
         prog="fastv",
         description="Generative fast simulation of particle showers: from full simulation to a model inside Geant4.",
-        epilog="'fastv VERB --help' lists the options of a verb. Energies are in MeV, lengths in mm, angles in rad.",
+        epilog="'fastv help VERB' lists the options of a verb. Energies are in MeV, lengths in mm, angles in rad.",
     )
     parser.add_argument("--version", action="version", version=f"fastv {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
+    asked = verbs.add_parser("help", help="list the verbs, or the options of one: fastv help VERB")
+    asked.add_argument("about", metavar="VERB", nargs="?", choices=list(verbs.choices), help="the verb")
+    asked.set_defaults(run=lambda options: verbs.choices.get(options.about, parser).print_help())
     for choice in verbs.choices.values():
         amount = choice.add_mutually_exclusive_group()
         amount.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")

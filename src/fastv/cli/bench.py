@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.cli.assignments import assignments
+from fastv.cli.assignments import assignments, options_by_name
+from fastv.cli.parser import whole
 
 FUNCTION = "fastv.bench.bench"
 
@@ -15,7 +16,7 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser("bench", help="measure the speed of generation in onnxruntime")
     parser.add_argument("model", metavar="MODEL|FILE.onnx", help="model directory, shipped model, or exported graph")
     parser.add_argument("--batch", metavar="N,N", default="1,100,1000", help="batch sizes (default 1,100,1000)")
-    parser.add_argument("--threads", type=int, default=1, help="threads used for one batch (default 1)")
+    parser.add_argument("--threads", type=whole, default=1, help="threads used for one batch (default 1)")
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="how many seconds to measure each batch size (default 3)"
     )
@@ -29,6 +30,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
+    parser.settings = options_by_name
 
 
 def run(options: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.cli.assignments import assignments
+from fastv.cli.assignments import assignments, settings_by_name
+from fastv.cli.parser import whole
 
 FUNCTION = "fastv.training.distillation.distill"
 
@@ -23,11 +24,11 @@ def add_parser(verbs: Any) -> None:
         help="showers files to train on; by default the teacher generates them",
     )
     parser.add_argument(
-        "--steps", type=int, default=1, help="network evaluations per shower of the student (default 1)"
+        "--steps", type=whole, default=1, help="network evaluations per shower of the student (default 1)"
     )
     parser.add_argument(
         "-n",
-        type=int,
+        type=whole,
         default=10_000,
         metavar="N",
         help="showers that the teacher generates, without --data (default 10000)",
@@ -53,6 +54,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace MODEL_DIR, or discard an interrupted training")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
+    parser.settings = settings_by_name
 
 
 def run(options: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from fastv.doctor import examine
+    from fastv.installation import how_to_install
 
     found = examine()
     if options.json:
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     for extra, packages in found["extras"].items():
         missing = [name for name, version in packages.items() if version is None]
         there = ", ".join(f"{name} {version}" for name, version in packages.items() if version is not None)
-        wanted = f"missing: {', '.join(missing)}; pip install 'fastv-hep[{extra}]'" if missing else ""
+        wanted = f"missing: {', '.join(missing)}; {how_to_install(extra)}" if missing else ""
         rows[f"[{extra}]"] = "; ".join(filter(None, (there, wanted)))
     _print_geant4(rows, found["geant4"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.cli.assignments import assignments
+from fastv.cli.assignments import assignments, options_by_name
 
 FUNCTION = "fastv.export.export"
 
@@ -15,6 +15,13 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser("export", help="export a model as ONNX, and check the graph against the model")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
     parser.add_argument("--contract", default="fastv", help="inputs and outputs of the graph; known: fastv (default)")
+    parser.add_argument(
+        "--opset",
+        metavar="N",
+        type=int,
+        default=18,
+        help="version of ONNX's operators, 18 (default, for onnxruntime 1.14 and newer) to 21",
+    )
     parser.add_argument(
         "--set",
         dest="options",
@@ -27,6 +34,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE.onnx")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
+    parser.settings = options_by_name
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,6 +47,7 @@ def run(options: argparse.Namespace) -> None:
         options.model,
         options.output,
         contract=options.contract,
+        opset=options.opset,
         options=assignments(options.options),
         force=options.force,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastv.cli.assignments import assignments
+from fastv.cli.assignments import assignments, options_by_name
+from fastv.cli.parser import whole
 from fastv.conditions.table import CONDITIONS
 
 FUNCTION = "fastv.Model.generate_file"
@@ -16,13 +17,18 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser("generate", help="generate showers with a model into a file")
     parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
     parser.add_argument(
-        "-n", type=int, metavar="N", help="number of showers (with --like, by default as many as in FILE)"
+        "-n", type=whole, metavar="N", help="number of showers (with --like, by default as many as in FILE)"
     )
     for name in _asked():
         parser.add_argument(f"--{name}", metavar=name[0].upper(), help=CONDITIONS[name].help)
     parser.add_argument("--like", metavar="FILE", help="use the conditions of the showers in FILE, in order")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
+    parser.add_argument(
+        "--seed",
+        type=whole,
+        default=0,
+        help="the same seed and number of showers give the same showers (default 0)",
+    )
     parser.add_argument(
         "--set",
         dest="options",
@@ -36,6 +42,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE, or discard an interrupted run")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
+    parser.settings = options_by_name
 
 
 def _asked() -> list[str]:
@@ -50,7 +57,10 @@ def run(options: argparse.Namespace) -> None:
 
     from fastv.model import load
     from fastv.showers import ShowersWriter
+    from fastv.showers.layout import SHOWERS_ENDINGS
+    from fastv.storage.output import check_ending
 
+    check_ending(options.output, SHOWERS_ENDINGS, "showers")
     ShowersWriter.check_free(options.output, force=options.force, resume=options.resume)
     model = load(options.model)
     started = time.perf_counter()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fastv.cli.parser import whole
+
 if TYPE_CHECKING:
     from fastv.simulation.request import PhysicsSettings
 
@@ -20,7 +22,7 @@ def add_parser(verbs: Any) -> None:
         "continues an interrupted run. 'fastv doctor' checks whether Geant4 and its data sets are installed.",
     )
     parser.add_argument("detector", metavar="DETECTOR", help="a preset such as par04-siw, or FILE.yaml")
-    parser.add_argument("-n", type=int, metavar="N", help="number of showers")
+    parser.add_argument("-n", type=whole, metavar="N", help="number of showers")
     parser.add_argument(
         "--energy",
         metavar="E",
@@ -45,14 +47,14 @@ def add_parser(verbs: Any) -> None:
         help="physics models: standard (default), or standard+FTFP_BERT for hadrons",
     )
     parser.add_argument("--production-cut", metavar="L", default="1mm", help="Geant4's production cut (default 1mm)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same showers (default 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="the same seed gives the same showers (default 0)")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="showers file to write")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=int, metavar="K", help="processes on this machine (default: one per processor)"
+        "--workers", type=whole, metavar="K", help="processes on this machine (default: one per processor)"
     )
     where.add_argument("--scheduler", metavar="ADDR", help="use the workers of a Dask cluster: tcp://host:8786")
-    parser.add_argument("--event", type=int, metavar="K", help="simulate only event K, into a file of one shower")
+    parser.add_argument("--event", type=whole, metavar="K", help="simulate only event K of the same command")
     parser.add_argument("--tracks", metavar="FILE", help="with --event, write its tracks (HDF5)")
     parser.add_argument(
         "--tracks-above",
@@ -63,7 +65,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--block",
         dest="block_rows",
-        type=int,
+        type=whole,
         metavar="N",
         help="showers per block, the unit in which work is saved (default: about half a minute of work)",
     )

@@ -6,16 +6,18 @@ Lengths are in mm, energies in MeV.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import PositiveInt, ValidationError, model_validator
 
 from fastv.detector.binning import split_name
 from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.quantities import Length, Threshold
 from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, PositiveFloat, first_problem
 from fastv.storage.documents import MOST_YAML_BYTES, DocumentError, parse_yaml, read_text
+from fastv.suggestions import unknown
 
 _OLD_STACK = ("absorber", "sensitive", "stack_layers", "inner_radius")
 """Fields that describe the stack in files of format version 1: repeated pairs of slabs in a barrel."""
@@ -43,7 +45,7 @@ class Detector(Frozen):
     description: str = ""
     mesh: ReadoutMesh
     energy_scale: PositiveFloat = 1.0
-    readout_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    readout_threshold: Threshold = 0.0
     stack: Stack | None = None
 
     @model_validator(mode="before")
@@ -83,9 +85,8 @@ class Detector(Frozen):
         try:
             return PRESETS[name]
         except KeyError:
-            known = ", ".join(PRESETS)
-            msg = f"unknown detector or mesh {name!r}; known: {known}, a detector FILE.yaml or a binning FILE.xml"
-            raise GeometryError(msg) from None
+            more = ", a detector FILE.yaml or a binning FILE.xml"
+            raise GeometryError(unknown("detector or mesh", name, PRESETS, more)) from None
 
     @classmethod
     def named(cls, name: str) -> Detector:
@@ -174,8 +175,8 @@ class _Cylinder(Frozen):
     layers: PositiveInt
     alpha_cells: PositiveInt
     r_cells: PositiveInt
-    layer_thickness: PositiveFloat
-    r_size: PositiveFloat
+    layer_thickness: Length
+    r_size: Length
 
     def build(self) -> ReadoutMesh:
         return ReadoutMesh.cylinder(**self.model_dump())

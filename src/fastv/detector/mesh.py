@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from fastv.detector.binning import read_bin
+from fastv.detector.quantities import Edge, Length
 from fastv.errors import FileFormatError, GeometryError
-from fastv.records import Frozen, PositiveFloat, first_problem, shortened
+from fastv.records import Frozen, first_problem, shortened
 
 MOST_LAYERS = 10_000
 MOST_VOXELS = 10_000_000
@@ -41,8 +42,8 @@ class LayerBlock(Frozen):
 
     layers: PositiveInt
     alpha_cells: PositiveInt
-    r_edges: Annotated[tuple[float, ...], Field(min_length=2)]
-    thickness: PositiveFloat | None = None
+    r_edges: Annotated[tuple[Edge, ...], Field(min_length=2)]
+    thickness: Length | None = None
     first_id: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from fastv.detector.materials import Material, material
+from fastv.detector.quantities import Length
 from fastv.errors import GeometryError
-from fastv.records import Frozen, PositiveFloat
+from fastv.records import Frozen
 
 MOST_SLABS = 100_000
 """Limit of a stack with all repetitions: a damaged file must not ask for all memory."""
@@ -35,7 +36,7 @@ class Slab(Frozen):
     """
 
     material: str
-    thickness: PositiveFloat
+    thickness: Length
     active: bool = False
 
     @field_validator("material")
@@ -93,10 +94,10 @@ class Stack(Frozen):
 
     shape: Literal["barrel", "planar"]
     groups: Annotated[tuple[SlabGroup, ...], Field(min_length=1)]
-    inner_radius: PositiveFloat | None = None
-    distance: PositiveFloat | None = None
-    half_length: PositiveFloat | None = None
-    half_width: PositiveFloat | None = None
+    inner_radius: Length | None = None
+    distance: Length | None = None
+    half_length: Length | None = None
+    half_width: Length | None = None
 
     @model_validator(mode="after")
     def _fits_its_shape(self) -> Self:

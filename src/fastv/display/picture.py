@@ -23,6 +23,7 @@ from fastv.display.outline import Line
 from fastv.display.scene import Event, Panel, check_side_by_side, colour_range
 from fastv.display.ticks import depth_name, depth_ticks, radius_ticks
 from fastv.errors import SettingsError
+from fastv.suggestions import unknown
 
 _TEXT = "#222222"
 _SCENE_INCHES = (7.6, 4.7)
@@ -61,8 +62,7 @@ def picture(
     panels = [panels] if isinstance(panels, Panel) else list(panels)
     check_side_by_side(panels)
     if camera not in CAMERAS:
-        msg = f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("camera", camera, CAMERAS))
     if not 0 <= event < len(panels[0].events):
         msg = f"no event {event} in this view; it has {len(panels[0].events)}"
         raise SettingsError(msg)

@@ -17,6 +17,7 @@ from fastv.display.tracks import load_tracks, with_tracks
 from fastv.errors import SettingsError
 from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
+from fastv.suggestions import unknown
 
 MOST_EVENTS = 20
 """Maximum number of showers in a page, and the default number."""
@@ -83,8 +84,7 @@ def view(
         msg = f"{output}: a view is written to FILE.html, or as a picture to FILE.{', FILE.'.join(FORMATS)}"
         raise SettingsError(msg)
     if camera not in CAMERAS:
-        msg = f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("camera", camera, CAMERAS))
     if many is not None and (event is not None or tracks is not None):
         msg = "`many` shows the mean of showers; leave out `event` and `tracks`"
         raise SettingsError(msg)

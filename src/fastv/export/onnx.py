@@ -22,8 +22,11 @@ from fastv.errors import ModelError, SettingsError
 from fastv.export.runtime import open_session
 from fastv.model import Model, load
 from fastv.models.contract import Generator, noise_stream
-from fastv.storage.output import check_free, written_whole
+from fastv.storage.output import check_ending, check_free, written_whole
+from fastv.suggestions import unknown
 
+OPSETS = range(18, 22)
+"""Versions of ONNX's operators that graphs can be written in. Version 18 runs in onnxruntime 1.14 and newer."""
 PARITY_ROWS = 500
 """Showers on which graph and model are compared."""
 RELATIVE_TOLERANCE = 1e-3
@@ -81,6 +84,7 @@ def export(
     output: str | Path,
     *,
     contract: str = "fastv",
+    opset: int = OPSETS[0],
     options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> ExportReport:
@@ -94,22 +98,30 @@ def export(
         model: a model, its directory, or the name of a shipped one.
         output: the ONNX file.
         contract: name of a contract in :data:`CONTRACTS`.
+        opset: version of ONNX's operators, one of :data:`OPSETS`; the lowest runs in the oldest runtimes.
         options: settings of the family that may be chosen at generation, such as ``{"steps": 8}``.
         force: replace an existing file.
 
     Raises:
-        SettingsError: the contract is unknown, or the family has no such option.
+        raise SettingsError(unknown("contract", contract, CONTRACTS))
+    if opset not in OPSETS:
+        msg = f"`opset` must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}"
+        raise SettingsError(msg)
+    check_ending(output, (".onnx",), "ONNX graphs")
         OutputError: the file exists and ``force`` is false, or the disk is full.
         ModelError: the graph would be too large, or does not agree with the model; nothing is written.
     """
     if contract not in CONTRACTS:
-        msg = f"unknown contract {contract!r}; known: {', '.join(CONTRACTS)}"
+        raise SettingsError(unknown("contract", contract, CONTRACTS))
+    if opset not in OPSETS:
+        msg = f"`opset` must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}"
         raise SettingsError(msg)
+    check_ending(output, (".onnx",), "ONNX graphs")
     check_free(output, force=force, kind="ONNX graph")
     model = (model if isinstance(model, Model) else load(model)).with_options(**(options or {}))
     model.generator.check_export()
     with torch.no_grad():
-        graph = _graph(model, CONTRACTS[contract](model.generator).eval())
+        graph = _graph(model, CONTRACTS[contract](model.generator).eval(), opset)
     _describe(graph, model, contract)
     with written_whole(output, force=force, kind="ONNX graph") as temporary:
         onnx.save(graph, temporary)
@@ -126,7 +138,7 @@ def export(
         )
 
 
-def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
+def _graph(model: Model, module: nn.Module, opset: int) -> onnx.ModelProto:
     generator = model.generator
     # Two rows, because a dimension of size one would become a constant.
     noise = generator.noise.draw(2, seed=0)
@@ -138,6 +150,7 @@ def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
             input_names=["noise", "conditions"],
             output_names=["energies"],
             dynamic_shapes={"noise": {0: rows}, "conditions": {0: rows}},
+            opset_version=opset,
             dynamo=True,
             verbose=False,
         )
@@ -145,6 +158,8 @@ def _graph(model: Model, module: nn.Module) -> onnx.ModelProto:
         msg = "PyTorch returned no ONNX program"
         raise ModelError(msg)
     proto: onnx.ModelProto = program.model_proto
+    # The oldest file format that has these operators, for old runtimes.
+    proto.ir_version = onnx.helper.find_min_ir_version_for(list(proto.opset_import))
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     return proto

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from fastv.errors import SettingsError
+from fastv.suggestions import unknown
 
 if TYPE_CHECKING:
     from fastv.formats.contract import FormatModule
@@ -73,6 +74,5 @@ def named(name: str) -> Format:
     """
     known = {**FORMATS, **READ_ONLY}
     if name not in known:
-        msg = f"unknown format {name!r}; known: {', '.join(known)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("format", name, known))
     return known[name]

@@ -22,6 +22,7 @@ from fastv.detector.detector import Detector
 from fastv.detector.of_file import resolve_detector
 from fastv.errors import MissingExtraError, SettingsError
 from fastv.formats.note import Note
+from fastv.installation import how_to_install
 from fastv.showers import Showers
 from fastv.showers.checks import check_voxels
 
@@ -258,12 +259,12 @@ def needs_extra(what: str, packages: str, extra: str) -> Iterator[None]:
         >>> with needs_extra("par04-root", "uproot and awkward", "root"):
         ...     import no_such_package
         Traceback (most recent call last):
-        fastv.errors.MissingExtraError: par04-root needs uproot and awkward; pip install 'fastv-hep[root]'
+        fastv.errors.MissingExtraError: par04-root needs uproot and awkward; pip install 'awkward>=2.6' 'uproot>=5.3'
     """
     try:
         yield
     except ImportError as error:
-        msg = f"{what} needs {packages}; pip install 'fastv-hep[{extra}]'"
+        msg = f"{what} needs {packages}; {how_to_install(extra)}"
         raise MissingExtraError(msg) from error
 
 

@@ -389,6 +389,9 @@ def _by_suffix(output: Path, origin: Format) -> Format:
         return ours
     choice = ", ".join(each.name for each in fitting or FORMATS.values() if each != origin)
     what = f"several formats have the suffix {suffix!r}" if fitting else f"no format has the suffix {suffix!r}"
+    if not fitting:
+        endings = dict.fromkeys(ending for each in FORMATS.values() for ending in each.suffixes)
+        what += f"; known endings are {', '.join(endings)}"
     msg = f"{output}: {what}; choose one with `to_format`: {choice}"
     raise SettingsError(msg)
 

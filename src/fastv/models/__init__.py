@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from fastv.detector.detector import Detector
 from fastv.errors import FastVError, SettingsError
 from fastv.models.contract import Domain, Generator, GeneratorSettings
-from fastv.records import one_line, shortened
+from fastv.records import in_words, one_line, shortened
+from fastv.suggestions import did_you_mean, nearest, unknown
 
 _S = TypeVar("_S", bound=BaseModel)
 
@@ -42,8 +43,7 @@ def family_class(family: str) -> type[Generator]:
         SettingsError: the family is unknown; the message lists the known ones.
     """
     if family not in FAMILIES:
-        msg = f"unknown family {family!r}; known: {', '.join(FAMILIES)}"
-        raise SettingsError(msg)
+        raise SettingsError(unknown("family", str(family), FAMILIES))
     module, name = FAMILIES[family].split(":")
     generator: type[Generator] = getattr(import_module(module), name)
     return generator
@@ -107,7 +107,8 @@ def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
     for name in options:
         if name not in known:
             has = f"it has: {', '.join(known)}" if known else "it has none"
-            msg = f"the family {generator.family!r} has no option {name!r} at generation; {has}"
+            hint = did_you_mean(name, known)
+            msg = f"the family {generator.family!r} has no option {name!r} at generation; {has}{hint}"
             raise SettingsError(msg)
     settings = validated(type(generator.settings), {**generator.settings.model_dump(), **options}, "option")
     changed = type(generator)(settings, generator.detector, generator.domain)
@@ -121,7 +122,7 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
     Args:
         kind: type of the settings.
         settings: their values by name.
-        where: first part of the path that an error message gives to a bad value.
+        where: first part of the path that an error message gives to a bad value; may be empty.
 
     Raises:
         SettingsError: a setting is unknown or not allowed.
@@ -130,23 +131,40 @@ def validated(kind: type[_S], settings: dict[str, Any], where: str) -> _S:
         return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        path = one_line(".".join([where, *(str(part) for part in first["loc"])]), 100)
+        section, loc = _section(kind, first["loc"])
+        path = one_line(".".join([*([where] if where else []), *loc]), 100)
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_section(kind, first["loc"][:-1]).model_fields)
-            msg = f"unknown setting {path!r}; known: {known}"
+            known = section.model_fields
+            meant = nearest(str(first["loc"][-1]), known)
+            hint = f"; did you mean {'.'.join([*path.split('.')[:-1], meant])}?" if meant else ""
+            msg = f"unknown setting {path!r}; known: {', '.join(known)}{hint}"
+        elif first["type"] == "missing":
+            msg = f"the setting {path!r} is missing"
         elif first["type"] == "value_error":  # our own validators name the settings in their message
             msg = f"bad setting {path}: {one_line(first['ctx']['error'])}"
         else:
-            msg = f"bad setting {path} = {one_line(shortened(repr(first['input'])))}: {one_line(first['msg'])}"
+            msg = f"bad setting {path} = {one_line(shortened(repr(first['input'])))}: {one_line(in_words(first))}"
         raise SettingsError(msg) from error
 
 
-def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """The type of the settings nested under a path."""
-    for part in path:
-        field = kind.model_fields.get(str(part))
-        inner = None if field is None else field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        kind = inner
-    return kind
+def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The type of the settings in which a path ends, and the path as in a file, without the kinds of a choice."""
+    parts, words = [str(part) for part in path], []
+    while parts:
+        words.append(parts.pop(0))
+        field = kind.model_fields.get(words[-1])
+        inner = _models(field.annotation) if field is not None else []
+        if len(inner) > 1 and parts:  # the validator adds which kind was chosen
+            chosen = parts.pop(0)
+            inner = [each for each in inner if each.model_fields["kind"].default == chosen]
+        if len(inner) != 1 or not parts:
+            return kind, [*words, *parts]
+        kind = inner[0]
+    return kind, words
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The types of settings of which one is allowed."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for each in get_args(annotation) for found in _models(each)]

@@ -31,8 +31,10 @@ class AutoencoderSettings(GeneratorSettings):
             same weights for all; a grid network, given by its ``kind`` and settings, codes the whole shower.
         code: size of the code, for each layer if ``layerwise``.
         hidden: widths of the encoder, mirrored in the decoder; with a grid network, the first is the width behind it.
-        regulariser, strength, sparsity, corruption: the penalty, its weight and its parameters, see
-            :class:`Autoencoder`.
+        regulariser: the penalty on the code.
+        strength: weight of the penalty.
+        sparsity: mean activation of the code that ``kl`` aims at.
+        corruption: standard deviation of the noise that ``denoising`` adds, in units of the spread of each number.
         density_components: number of principal components of the code that the mixture describes.
         density_parts: number of Gaussians in the mixture.
     """

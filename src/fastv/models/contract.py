@@ -218,6 +218,9 @@ class GeneratorSettings(BaseModel):
     """Base class of the settings of a family, with the settings that all families share. Unknown keys are errors.
 
     ``at_generation`` names the settings that can be changed after training.
+
+    Attributes:
+        conditions: conditions of a shower that the model takes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -45,7 +45,9 @@ class FastVSettings(GeneratorSettings):
         encoder_width: of a layer's token in the encoder.
         network: grid network that corrects the decoder's output for all voxels; by default none.
         dropout: in the encoders.
-        kl_weight, kl_warmup_epochs, importance_samples: see :class:`~fastv.models.vae.VAESettings`.
+        kl_weight: weight of the KL divergence, the beta of a beta-VAE.
+        kl_warmup_epochs: epochs over which the weight increases from 0.
+        importance_samples: draws for the ``log_likelihood`` in the validation; 0 for none.
     """
 
     profile_latent: PositiveInt = 16

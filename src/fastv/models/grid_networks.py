@@ -25,7 +25,12 @@ class _Settings(BaseModel):
 
 
 class MLPSettings(_Settings):
-    """Dense layers of widths ``hidden`` over all voxels."""
+    """Dense layers over all voxels.
+
+    Attributes:
+        kind: the network.
+        hidden: widths of the dense layers.
+    """
 
     kind: Literal["mlp"] = "mlp"
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512, 512)
@@ -35,6 +40,7 @@ class TransformerSettings(_Settings):
     """A transformer with the layers of the detector as tokens.
 
     Attributes:
+        kind: the network.
         width: of a token; a multiple of ``heads``.
         blocks: number of blocks, each attention and a dense part.
         heads: of the attention.
@@ -59,6 +65,7 @@ class ConvolutionSettings(_Settings):
     """Cylindrical convolutions.
 
     Attributes:
+        kind: the network.
         channels: of the hidden grids.
         blocks: number of residual blocks.
         kernel: size in layers, alpha cells and r cells.

@@ -22,6 +22,9 @@ FORMAT_VERSION = 2
 """Version 2 describes the detector's material as a stack; version 1 had four fields for it, which are still read."""
 
 
+SHOWERS_ENDINGS = (".h5", ".hdf5", ".hdf")
+"""Endings of the names of showers files, the usual one first."""
+
 BLOCK_ROWS = 1000
 """Showers per block of :class:`ShowersWriter` by default: the unit in which work is done, kept and resumed."""
 
@@ -55,7 +58,7 @@ def read_attribute(path: Path, file: h5py.File) -> tuple[int | None, Detector | 
         raise FileFormatError(msg) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
-        msg = f"{path}: format version {version} is newer than this FastV reads ({FORMAT_VERSION}); update fastv-hep"
+        msg = f"{path}: format version {version} is newer than this FastV reads ({FORMAT_VERSION}); install a newer one"
         raise FileFormatError(msg)
     try:
         description = _Description.model_validate(content)

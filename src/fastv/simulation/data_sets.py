@@ -21,6 +21,8 @@ from typing import Literal
 
 from fastv.conditions.particles import PDG_NAMES
 from fastv.errors import MissingExtraError, SettingsError, SimulationError
+from fastv.installation import how_to_install
+from fastv.suggestions import nearest, unknown
 
 State = Literal["complete", "partial", "empty", "missing"]
 
@@ -260,7 +262,10 @@ class DataSets:
             raise SimulationError(msg)
         chosen = list(dict.fromkeys(name for name, _ in lacking))
         others = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-        msg = f"physics {physics}: {lacking[0][1]}{others}; get it with: {self.download_command(chosen)}"
+        able = [name for name in EM_MODELS if not self.lacking(name)]
+        able += [f"standard+{name}" for name in HADRON_MODELS if not self.lacking("standard", name)]
+        runs = f"; what runs here: {', '.join(able)}" if able else ""
+        msg = f"physics {physics}: {lacking[0][1]}{others}; get it with: {self.download_command(chosen)}{runs}"
         raise SimulationError(msg)
 
     def _hadron_hint(self) -> str:
@@ -314,7 +319,7 @@ def geant4_version() -> tuple[str, str]:
         import calzone
     except ImportError as error:
         reason = "" if isinstance(error, ModuleNotFoundError) and error.name == "calzone" else f" ({error})"
-        msg = f"full simulation needs calzone{reason}; install it with: pip install 'fastv-hep[geant4]'"
+        msg = f"full simulation needs calzone{reason}; {how_to_install('geant4')}"
         raise MissingExtraError(msg) from error
     return str(calzone.GEANT4_VERSION), str(calzone.VERSION)
 
@@ -362,8 +367,10 @@ def _needs(models: Mapping[str, tuple[_Need, ...]], name: str, what: str) -> tup
     try:
         return models[name]
     except KeyError:
-        msg = f"unknown {what} {name!r}; known: {', '.join(models)}"
-        raise SettingsError(msg) from None
+        hint = ""
+        if what == "electromagnetic model" and (had := nearest(name, HADRON_MODELS)) is not None:
+            hint = f"; {had} is a hadronic model: write standard+{had}"
+        raise SettingsError(unknown(what, name, models, hint)) from None
 
 
 def _absence(data_set: DataSet) -> str:

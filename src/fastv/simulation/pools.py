@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastv._version import __version__
 from fastv.errors import FastVError, MissingExtraError, SimulationError
+from fastv.installation import how_to_install
 from fastv.simulation.messages import packed_showers, packed_tracks, unpacked_showers, unpacked_tracks
 from fastv.simulation.process import GeantProcess, ShowerError
 from fastv.simulation.request import SimulationRequest
@@ -144,16 +145,24 @@ class ClusterPool:
         address: address of the scheduler, such as ``tcp://host:8786``.
 
     Raises:
-        SimulationError: the scheduler does not answer.
+        SimulationError: the scheduler does not answer, or asks for a certificate that is not set.
         MissingExtraError: Dask is not installed.
     """
 
     def __init__(self, request: SimulationRequest, address: str) -> None:
         try:
             from distributed import Client
+            from distributed.security import Security
         except ImportError as error:
-            msg = "`scheduler` needs Dask; pip install 'fastv-hep[cluster]'"
+            msg = f"`scheduler` needs Dask; {how_to_install('cluster')}"
             raise MissingExtraError(msg) from error
+        how = cast(Any, Security)().get_connection_args("client")
+        if address.startswith("tls://") and how.get("ssl_context") is None:
+            msg = (
+                f"{address} asks for a certificate, and none is set: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, and "
+                "..._TLS__CLIENT__KEY and ..._TLS__CLIENT__CERT, as for the scheduler"
+            )
+            raise SimulationError(msg)
         # A lost scheduler is reported as an error of FastV, not by a traceback from Dask.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:

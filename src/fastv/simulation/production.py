@@ -26,12 +26,13 @@ from fastv.detector.detector import Detector
 from fastv.errors import OutputError, SettingsError, SimulationError
 from fastv.progress import say
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
+from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
 from fastv.simulation.process import ShowerError
 from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
-from fastv.storage.output import check_free
+from fastv.storage.output import check_ending, check_free
 from fastv.storage.unfinished import is_left
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def simulate(
         output: the showers file; finished blocks are kept next to it until it is complete.
         energy: energies in MeV, or a text such as ``"50GeV"``, ``"10,50GeV"``, ``"1-1000GeV"`` (log-uniform),
             ``"power-2:1-100GeV"`` or the name of a file with energies.
-        n: number of showers; not with ``event``.
+        n: number of showers; with ``event`` it only limits the number of the event.
         particle: names or PDG codes; several are taken in turn.
         theta, phi: direction in rad, or a text such as ``"60-90deg"``; by default perpendicular to the slabs.
         position_spread: standard deviation of the starting point in each transverse direction, in mm.
@@ -153,8 +154,9 @@ def simulate(
         }
     )
     _check_arguments(n, workers, scheduler, block_rows)
-    single = {"n": n, "workers": workers, "block_rows": block_rows, "resume": resume or None}
-    _check_event(event, tracks, tracks_above, [name for name, value in single.items() if value is not None])
+    check_ending(output, SHOWERS_ENDINGS, "showers")
+    single = {"workers": workers, "block_rows": block_rows, "resume": resume or None}
+    _check_event(event, n, tracks, tracks_above, [name for name, value in single.items() if value is not None])
     if scheduler is None:
         DataSets(geant4_version()[0]).check(request.physics.em_model, request.physics.had_model, request.particle)
     if event is not None:
@@ -183,10 +185,12 @@ def _check_arguments(n: int | None, workers: int | None, scheduler: str | None, 
         raise SettingsError(msg)
 
 
-def _check_event(event: int | None, tracks: str | Path | None, above: float, others: Sequence[str]) -> None:
+def _check_event(
+    event: int | None, n: int | None, tracks: str | Path | None, above: float, others: Sequence[str]
+) -> None:
     """Check the arguments for a single event; ``others`` are given arguments that do not apply to it."""
     if event is None:
-        if "n" not in others:
+        if n is None:
             msg = "how many showers? give `n=...`, or `event=...` for a single one"
             raise SettingsError(msg)
         if tracks is not None:
@@ -194,6 +198,9 @@ def _check_event(event: int | None, tracks: str | Path | None, above: float, oth
             raise SettingsError(msg)
     elif not 0 <= event <= _LAST_EVENT:
         msg = f"events are numbered from 0 to 2**62, got {event}"
+        raise SettingsError(msg)
+    elif n is not None and event >= n:
+        msg = f"no event {event} among the {n} showers of this command; they are numbered from 0 to {n - 1}"
         raise SettingsError(msg)
     elif others:
         msg = f"`event` simulates a single event; leave out {', '.join(f'`{name}`' for name in others)}"

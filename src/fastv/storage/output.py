@@ -6,12 +6,12 @@ import errno
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fastv.errors import OutputError
+from fastv.errors import OutputError, SettingsError
 from fastv.storage.unfinished import NEW, OLD, UnfinishedFolder, clear_left_over
 
 if TYPE_CHECKING:
@@ -312,3 +312,26 @@ def reserve(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         if allocate is not None and size > 0:
             allocate(file.fileno(), 0, size)
+
+
+def check_ending(path: str | Path, endings: Sequence[str], what: str) -> None:
+    """Refuse a name whose ending says something else than what is written.
+
+    Args:
+        path: the file to be written.
+        endings: the endings that are known, the usual one first.
+        what: what is written, in the plural.
+
+    Raises:
+        SettingsError: the name has another ending, or none.
+
+    Example:
+        >>> check_ending("showers.root", (".h5", ".hdf5"), "showers")
+        Traceback (most recent call last):
+        fastv.errors.SettingsError: showers.root: showers are written to a file that ends in .h5 or .hdf5, as showers.h5
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        allowed = " or ".join(endings)
+        msg = f"{path}: {what} are written to a file that ends in {allowed}, as {path.stem}{endings[0]}"
+        raise SettingsError(msg)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastv.errors import MissingExtraError
+from fastv.installation import how_to_install
 
 
 def board_class() -> Any:
@@ -17,7 +18,7 @@ def board_class() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        msg = "tensorboard is not installed; pip install 'fastv-hep[tensorboard]'"
+        msg = f"tensorboard is not installed; {how_to_install('tensorboard')}"
         raise MissingExtraError(msg) from error
     return SummaryWriter
 

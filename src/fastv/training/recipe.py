@@ -16,17 +16,32 @@ from fastv.models import FAMILIES, family_class, validated
 from fastv.models.contract import GeneratorSettings
 from fastv.records import shortened
 from fastv.storage.documents import MOST_YAML_BYTES, DocumentError, parse_yaml, read_text
+from fastv.suggestions import nearest, unknown
 
 
 class TrainingSettings(BaseModel):
     """Settings of a training; unknown keys are errors.
 
-    ``learning_rate`` rises linearly over ``warmup_epochs`` and then stays (``constant``) or falls to zero at ``epochs``
-    (``cosine``). The training stops after ``patience`` epochs without a better validation loss. ``rotate`` rotates each
-    training shower by a random number of alpha cells, a symmetry at normal incidence; ``mirror`` reflects half of them,
-    a symmetry at any theta. ``average`` is the decay per step of a moving average of the weights; if set, the averaged
-    weights are validated and saved. ``memory`` is the size in MiB of the voxel energies held in memory; larger data
-    are streamed.
+    Attributes:
+        seed: the same seed gives the same weights on the same machine.
+        epochs: passes over the training showers.
+        batch_size: showers in each step.
+        optimizer: algorithm that changes the weights.
+        learning_rate: size of the steps.
+        weight_decay: decay of the weights in units of the learning rate.
+        schedule: the learning rate stays (``constant``) or falls to zero at the last epoch (``cosine``).
+        warmup_epochs: epochs over which the learning rate rises linearly from zero.
+        gradient_clip: largest norm of the gradient; larger ones are scaled down. ``null`` for no limit.
+        average: decay per step of a moving average of the weights, which is then validated and saved.
+        validation_fraction: fraction of the showers that are not trained on and choose the best epoch.
+        patience: stop after this many epochs without a better validation loss; ``null`` never stops early.
+        rotate: rotate each training shower by a random number of alpha cells, a symmetry at normal incidence.
+        mirror: reflect half of the training showers, a symmetry at any theta.
+        memory: size in MiB of the voxel energies held in memory; larger data are streamed.
+        precision: floating-point numbers of the training; ``mixed`` ones need a GPU to be faster.
+        accelerator: where to train; ``auto`` takes a GPU if there is one.
+        devices: number of GPUs or processes.
+        tensorboard: also write the losses for TensorBoard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -106,7 +121,8 @@ def recipe_of(content: dict[str, Any], overrides: Mapping[str, Any] | None = Non
     content = deepcopy(content)
     for path, value in (overrides or {}).items():
         _override(content, path, value)
-    recipe = validated(Recipe, content, "recipe")
+    _check_sections(content)
+    recipe = validated(Recipe, content, "")
     # Validate the settings of the family now, before any data are read.
     _ = recipe.settings
     return recipe
@@ -125,9 +141,8 @@ def _content(name: str) -> dict[str, Any]:
             msg = f"cannot read the recipe {name}: {error}"
             raise SettingsError(msg) from error
     else:
-        known = ", ".join(dict.fromkeys([*preset_names(), *FAMILIES]))
-        msg = f"unknown family or preset {shortened(name)!r}; known: {known}; or give the path of a .yaml file"
-        raise SettingsError(msg)
+        known = dict.fromkeys([*preset_names(), *FAMILIES])
+        raise SettingsError(unknown("family or preset", name, known, "; or give the path of a .yaml file"))
     try:
         content = parse_yaml(text)
     except DocumentError as error:
@@ -139,11 +154,38 @@ def _content(name: str) -> dict[str, Any]:
     return content
 
 
+def _check_sections(content: Mapping[str, Any]) -> None:
+    """Say what is wrong with the outermost keys of a recipe in words that help more than those of the validator.
+
+    Raises:
+        SettingsError: 'family' is missing, a section is no mapping, or a key belongs into a section or is unknown.
+    """
+    for key in map(str, content):
+        if key in Recipe.model_fields:
+            continue
+        msg = f"unknown key {key!r} in the recipe; a recipe has family, model and training"
+        if key in TrainingSettings.model_fields:
+            msg = f"{key!r} is a setting of the training: write it under 'training', as training.{key}"
+        elif meant := nearest(key, Recipe.model_fields):
+            msg = f"unknown key {key!r} in the recipe; did you mean {meant}? A recipe has family, model and training"
+        raise SettingsError(msg)
+    if "family" not in content:
+        msg = f"the recipe does not name its family, as in 'family: fastv'; known: {', '.join(FAMILIES)}"
+        raise SettingsError(msg)
+    for key in ("model", "training"):
+        if key in content and not isinstance(content[key], Mapping):
+            came = repr(content[key])[:80]
+            msg = f"{key!r} in the recipe must be a mapping of settings, as in '{key}: {{NAME: VALUE}}', got {came}"
+            raise SettingsError(msg)
+
+
 def _override(content: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
     nested = parts[0] == "model" and len(parts) > 2 and all(parts)
     if not (nested or len(parts) == 2) or parts[0] not in ("model", "training"):
-        msg = f"the path of a setting is model.NAME or training.NAME, got {path!r}"
+        meant = nearest(parts[-1], TrainingSettings.model_fields)
+        hint = f"; did you mean training.{meant}?" if meant else ""
+        msg = f"the path of a setting is model.NAME or training.NAME, got {path!r}{hint}"
         raise SettingsError(msg)
     section = content
     for depth, part in enumerate(parts[:-1], start=1):
