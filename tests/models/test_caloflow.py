@@ -289,3 +289,21 @@ def test_refuses_an_irregular_mesh() -> None:
     detector = Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
     with pytest.raises(SettingsError, match="'caloflow' needs a mesh whose layers all have the same cells"):
         build("caloflow", {}, detector, Domain(energy=(1e3, 1e6), detectors=("irregular",)))
+
+
+def test_a_density_per_mev_counts_the_change_of_volume(make_showers: Make) -> None:
+    """The density of the codes is that of energies only with the determinant of the coding."""
+    showers = make_showers(20)
+    generator = fitted(showers)
+    batch = batch_of(generator, showers)
+    torch.manual_seed(1)
+    whole = generator.log_prob(batch)
+    encode = generator._encode_with_volume
+    torch.manual_seed(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator, "_encode_with_volume", lambda given: (*encode(given)[:-1], torch.zeros(len(showers))))
+        of_codes = generator.log_prob(batch)
+    torch.manual_seed(1)
+    volume = encode(batch)[-1]
+    assert float(volume.detach().abs().min()) > 1
+    torch.testing.assert_close(whole - of_codes, volume, rtol=1e-3, atol=1e-2)
