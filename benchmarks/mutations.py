@@ -199,9 +199,9 @@ MUTATIONS = [
     *_of(
         "models/response.py",
         f"{MODELS}/test_response.py",
-        ("torch.log(slope) - 0.5 * n.square()", "-0.5 * n.square()"),
-        ("outer * change[:, :1] - below", "outer * change[:, :1]"),
-        ("knots, quantiles[:, None], outer)", "knots, self.coding.table(incident)[:, None], outer)"),
+        ("log_slope + torch.log(self.coding.slope(fraction, incident))", "log_slope"),
+        ("log_slope + torch.log(self.coding.slope(", "torch.log(self.coding.slope("),
+        ("spline_inverse(self._spline(scaled), normal)", "normal"),
         ("torch.log1p(-self.losses.probability) + usual", "usual"),
         ("* self.losses.kept(uniform)", ""),
     ),
@@ -213,6 +213,7 @@ MUTATIONS = [
         ("near = y[away.topk(count, largest=False).indices]", "near = y[away.topk(count).indices]"),
         ("low : low + 1]) / 2", "low : low + 1])"),
         ("(1 - (place - numbers).abs()).clamp", "(1 - (place - numbers - 1).abs()).clamp"),
+        ("(self.scale(fraction, incident) >= rows)", "(self.scale(fraction, incident) < rows)"),
     ),
     *_of(
         "models/codings/preprocessing.py",

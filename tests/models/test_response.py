@@ -42,17 +42,17 @@ def test_two_humps_are_drawn_at_every_energy(free: FreeResponse, energy: float) 
 
 
 def test_free_response_is_a_density_and_its_sampling_follows_it(free: FreeResponse) -> None:
-    """Also where the network has changed the quantiles."""
+    """Also where the network has changed the shape."""
     torch.manual_seed(1)
-    torch.nn.init.normal_(free.change[-1].weight, std=0.2)
-    scaled = torch.full((100_001, 1), 0.7).double()
+    torch.nn.init.normal_(free.network[-1].weight, std=0.1)
+    scaled = torch.full((400_001, 1), 0.7).double()
     incident = torch.full_like(scaled, 2e4)
     # Some of the changed density lies below zero, where a drawn response is zero.
     fraction = torch.linspace(-2, 4, len(scaled)).double()[:, None]
     y = free.coding.scale(fraction, incident)
     with torch.no_grad():
         density = free.log_prob(fraction, scaled, incident).exp()
-        normal = torch.randn(100_001, 1).double()
+        normal = torch.randn(400_001, 1).double()
         drawn = free.coding.scale(free.sample(normal, normal[:, :0], scaled, incident), incident)
     cumulative = torch.cumulative_trapezoid(density, y[:, 0])
     assert float(cumulative[-1]) == pytest.approx(1.0, abs=2e-3)
@@ -68,18 +68,23 @@ def test_training_finds_a_condition_that_the_table_does_not_have(free: FreeRespo
     particle = (torch.arange(4000) % 2).double()[:, None]
     fraction = fraction * (1 - particle / 3)
     free.fit(fraction, incident)
-    optimizer = torch.optim.Adam(free.change.parameters(), lr=0.02)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(free.network.parameters(), lr=0.01)
+    losses = []
+    for _ in range(200):
         optimizer.zero_grad()
         loss = -free.log_prob(fraction, particle, incident).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        losses.append(loss.detach())
+    # Gradients with respect to quantiles of a table would make the likelihood worse.
+    assert min(losses) < losses[0] - 0.1
+    assert losses[-1] < min(losses) + 0.01
     with torch.no_grad():
         normal = torch.randn(4000, 1).double()
         means = [
             float(free.sample(normal, normal[:, :0], torch.full_like(incident, p), incident).mean()) for p in (0.0, 1.0)
         ]
-    assert means[1] / means[0] == pytest.approx(2 / 3, rel=0.1)
+    assert means[1] / means[0] == pytest.approx(2 / 3, rel=0.05)
 
 
 def test_peaked_response_is_a_density() -> None:

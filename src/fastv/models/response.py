@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fastv.models.codings.preprocessing import ResponseScale, piecewise_linear
+from fastv.models.codings.preprocessing import ResponseScale
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.likelihoods import sinh_arcsinh_log_prob, sinh_arcsinh_sample
 from fastv.models.networks import MLP
 from fastv.models.rare_losses import RareLosses
+from fastv.models.splines import normal_log_prob, spline, spline_inverse
 
 ResponseShape = Literal["free", "sinh-arcsinh"]
 
@@ -23,17 +23,18 @@ def response_of(shape: ResponseShape, conditions: int) -> FreeResponse | PeakedR
 
 
 class FreeResponse(nn.Module):
-    r"""p(t | c) of any shape: the quantiles of training showers near the incident energy, changed by a network.
+    r"""p(t | c) of any shape: that of training showers of the same energy, changed by a flow of the conditions.
 
-    Let q_k(E) be the quantiles of the standardised response y at scores n_k, as tabulated by
-    :class:`~fastv.models.codings.response.ResponseCoding`, and w(E) half its central 68 % interval. A network of the
-    conditions c gives d_k(c), and
+    Let z(t, E) be the normal score of the response among training showers near the incident energy
+    (:class:`~fastv.models.codings.response.ResponseCoding`). A monotonic rational-quadratic spline S, whose parameters
+    are the output of a network of the conditions c, maps z to standard normal noise n = S(z; c), so
 
-        y(n | c) = piecewise linear in n between  y_0 = q_0 + w d_0(c)  at the median,
-        y_(k+1) - y_k = (q_(k+1) - q_k) exp(d_k(c)) ,    n standard normal.
+        log p(y | c) = log N(n) + log dS/dz + log dz/dy ,
 
-    With d = 0, which training starts from, the response has the shape of the training showers at every energy; the
-    network learns how it depends on the other conditions, and corrects the interpolation in energy.
+    y the standardised response. With S the identity, from which training starts, the response has the shape of the
+    training showers at every energy; the flow learns how it depends on the other conditions, and corrects the
+    interpolation in energy. The table itself is not trained: the density is not continuous at its quantiles, so that
+    gradients with respect to them are wrong.
 
     Shapes: t, E_inc and scores (N, 1).
 
@@ -52,17 +53,19 @@ class FreeResponse(nn.Module):
 
     uniform: ClassVar[int] = 0
     """Columns of uniform noise."""
+    PIECES: ClassVar[int] = 12
+    """Pieces of the spline."""
 
     def __init__(self, conditions: int) -> None:
         super().__init__()
         self.coding = ResponseCoding()
-        self.change = MLP(conditions, (32,), len(self.coding.knots))
-        for parameter in self.change[-1].parameters():
+        self.network = MLP(conditions, (32,), 3 * self.PIECES - 1)
+        for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def fit(self, fraction: Tensor, incident: Tensor) -> None:
-        """Fit the quantiles to responses (N, 1) at incident energies (N, 1) in MeV."""
+        """Fit the coding to responses (N, 1) at incident energies (N, 1) in MeV."""
         self.coding.fit(fraction, incident)
 
     def context(self, fraction: Tensor, incident: Tensor) -> Tensor:
@@ -70,17 +73,9 @@ class FreeResponse(nn.Module):
         score: Tensor = self.coding(fraction, incident)
         return score.clamp(-6.0, 6.0)
 
-    def _quantiles(self, scaled: Tensor, incident: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantiles (N, K) of y, and the slope beyond the extremes (N, 1)."""
-        rows = self.coding.table(incident)
-        outer = self.coding.outer(rows)
-        change = self.change(scaled).clamp(-4.0, 4.0)
-        rise = torch.diff(rows, dim=1) * torch.exp(change[:, 1:])
-        half = rise.shape[1] // 2
-        below = rise[:, :half].sum(1, keepdim=True)
-        first = rows[:, half : half + 1] + outer * change[:, :1] - below
-        quantiles = torch.cat([first, first + rise.cumsum(1)], dim=1)
-        return quantiles, self.coding.outer(quantiles)
+    def _spline(self, scaled: Tensor) -> Any:
+        # In half precision the pieces of the spline would not add up.
+        return spline(self.network(scaled).to(scaled.dtype)[:, None])
 
     def log_prob(self, fraction: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
         """Logarithm of the density of the standardised response y, in nats, (N,).
@@ -90,21 +85,14 @@ class FreeResponse(nn.Module):
             scaled: scaled conditions (N, C).
             incident: incident energies (N, 1), MeV.
         """
-        y = self.coding.scale(fraction, incident)
-        quantiles, outer = self._quantiles(scaled, incident)
-        slopes = torch.diff(self.coding.knots) / torch.diff(quantiles, dim=1)
-        slopes = torch.cat([1 / outer, slopes, 1 / outer], dim=1)
-        slope = slopes.gather(1, (y >= quantiles).sum(1, keepdim=True))
-        n = piecewise_linear(y, quantiles[:, None], self.coding.knots, 1 / outer)
-        log_prob: Tensor = torch.log(slope) - 0.5 * n.square() - 0.5 * math.log(2 * math.pi)
-        return log_prob[:, 0]
+        n, log_slope = self._spline(scaled).call_and_ladj(self.coding(fraction, incident))
+        log_prob: Tensor = log_slope + torch.log(self.coding.slope(fraction, incident))
+        return normal_log_prob(n) + log_prob[:, 0]
 
     def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
         """Responses t (N, 1) from normal noise (N, 1); there is no ``uniform`` noise, (N, 0)."""
         del uniform
-        quantiles, outer = self._quantiles(scaled, incident)
-        y = piecewise_linear(normal, self.coding.knots, quantiles[:, None], outer)
-        return self.coding.scale.fraction(y, incident)
+        return self.coding.fraction(spline_inverse(self._spline(scaled), normal), incident)
 
 
 class PeakedResponse(nn.Module):

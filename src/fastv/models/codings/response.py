@@ -105,6 +105,13 @@ class ResponseCoding(nn.Module):
         rows = self.table(incident)
         return piecewise_linear(self.scale(fraction, incident), rows[:, None], self.knots, 1 / self.outer(rows))
 
+    def slope(self, fraction: Tensor, incident: Tensor) -> Tensor:
+        """dz/dy at responses."""
+        rows = self.table(incident)
+        outer = 1 / self.outer(rows)
+        slopes = torch.cat([outer, torch.diff(self.knots) / torch.diff(rows, dim=1), outer], dim=1)
+        return slopes.gather(1, (self.scale(fraction, incident) >= rows).sum(1, keepdim=True))
+
     def fraction(self, z: Tensor, incident: Tensor) -> Tensor:
         """Responses of normal scores, at least zero; scores beyond +-6 are clipped."""
         rows = self.table(incident)
