@@ -77,8 +77,7 @@ def test_training_finds_a_condition_that_the_table_does_not_have(free: FreeRespo
         optimizer.step()
         losses.append(loss.detach())
     # Gradients with respect to quantiles of a table would make the likelihood worse.
-    assert min(losses) < losses[0] - 0.1
-    assert losses[-1] < min(losses) + 0.01
+    assert losses[-1] < losses[0] - 0.5
     with torch.no_grad():
         normal = torch.randn(4000, 1).double()
         means = [
