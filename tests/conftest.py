@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,11 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import FastVError
 from fastv.showers import Showers
+
+# In the background of a shell these signals are ignored, which the commands under test would inherit.
+for _signal in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
+    if _signal is not None and signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
 
 pytest_plugins = ["browser"]
 

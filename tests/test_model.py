@@ -268,7 +268,7 @@ class TestDescription:
         ("edit", "message"),
         [
             (lambda c: c.update(family="oracle"), "unknown family 'oracle'; known: autoencoder, "),
-            (lambda c: c.update(family=None), "bad value at family: must be a valid string"),
+            (lambda c: c.update(family=None), "bad value at family: must be text"),
             (
                 lambda c: c["settings"].update(latent=-1),
                 "bad setting model.latent = -1: must be greater than 0",

@@ -450,7 +450,7 @@ class TestRefusals:
             ({"workers": 0}, SettingsError, "the number of workers must be at least 1, got 0"),
             ({"block_rows": 0}, SettingsError, "the number of showers per block must be at least 1"),
             ({"scheduler": "tcp://a:1"}, SettingsError, "`workers` is for this machine, `scheduler` for a cluster"),
-            ({"event": 3}, SettingsError, "`event` simulates a single event; leave out `n`, `workers`, `block_rows`"),
+            ({"event": 3}, SettingsError, "`event` simulates a single event; leave out `workers`, `block_rows`"),
             ({"n": 10**9}, SettingsError, "the number of showers must be at most 100000000"),
             ({"workers": 10**6}, SettingsError, "the number of workers must be at most 1000"),
             ({"event": -1, "n": None}, SettingsError, "numbered from 0 to .*, got -1"),
