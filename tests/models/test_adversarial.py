@@ -25,7 +25,7 @@ from fastv.models.wgan import WGAN
 from fastv.showers import Showers
 from fastv.training.data import TrainingData
 from fastv.training.loop import train
-from helpers import batch_of
+from helpers import batch_of, drawn
 
 Make = Callable[..., Showers]
 
@@ -153,6 +153,18 @@ class TestBeginning:
         for part in (u[:, 0] < -0.5, u[:, 0] > 0.5):
             torch.testing.assert_close(drawn[part].mean(0), codes[part].mean(0), atol=0.1, rtol=0)
             torch.testing.assert_close(torch.cov(drawn[part].T), torch.cov(codes[part].T), atol=0.15, rtol=0.1)
+
+    @pytest.mark.parametrize("family", ["gan", "wgan", "calogan"])
+    def test_the_game_does_not_move_the_response(self, family: str, coarse_showers: Showers) -> None:
+        """Layers change with the network of the generator, their sum does not."""
+        generator = build(family, SMALL, coarse_showers.detector, Domain.of(coarse_showers.conditions))
+        generator.fit(batch_of(generator, coarse_showers))
+        before = drawn(generator.eval(), coarse_showers)
+        torch.nn.init.normal_(generator.generators["layers"].network[-1].weight)  # type: ignore[index, union-attr]
+        after = drawn(generator, coarse_showers)
+        layers = [made.view(len(made), coarse_showers.detector.mesh.shape[0], -1).sum(2) for made in (before, after)]
+        assert float(((layers[1] - layers[0]).abs().sum(1) / layers[0].sum(1)).mean()) > 0.1
+        torch.testing.assert_close(layers[1].sum(1), layers[0].sum(1), rtol=1e-3, atol=0.1)
 
     def test_voxels_begin_with_the_right_occupancy(self, coarse_showers: Showers) -> None:
         generator = made("gan", coarse_showers).eval()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -96,12 +97,12 @@ class Adversarial(Generator):
     given the scaled conditions u; the second the codes x of the voxels,
     :class:`~fastv.models.codings.voxels.VoxelCoding`, given the layer energies e. With standard normal noise n,
 
-        y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) .
+        y = m(u) + s(u) R(u) n + F(R n, u) ,    x = n exp(b(n, e, u)) + a(n, e, u) ,
 
-    Training starts with F = a = b = 0. The first stage is then a linear regression of the codes with correlated
-    Gaussian residuals (:class:`~fastv.models.linear.LinearGaussian`), and the second gives each voxel the right
-    spectrum and occupancy, independently of all others. Generators thus start from a linear model, and critics judge
-    the remaining differences.
+    where F is zero for the response. Training starts with F = a = b = 0. The first stage is then a linear regression of
+    the codes with correlated Gaussian residuals (:class:`~fastv.models.linear.LinearGaussian`), and the second gives
+    each voxel the right spectrum and occupancy, independently of all others. Generators thus start from a linear model,
+    and critics judge the remaining differences.
 
     Each stage has its critic: that of the layers sees layer energies and conditions, that of the voxels sees voxels,
     layer energies and conditions. The second stage is trained with *true* layer energies, so that it does not learn
@@ -376,22 +377,24 @@ class Adversarial(Generator):
 
 
 class LayerGenerator(LinearGaussian):
-    """Codes of response and layers: a linear model with correlated residuals, plus a network.
+    """Codes of response and layers: a linear model with correlated residuals, plus a network for the layers.
+
+    The network has no part in the response, whose code the linear model makes nearly standard normal at all conditions:
+    a game of two networks does not keep means, and every other energy of the shower is scaled to the response.
 
     Shapes: noise (N, codes), scaled conditions (N, C), the energy first -> (N, codes).
     """
 
     def __init__(self, codes: int, hidden: tuple[int, ...], conditions: int) -> None:
         super().__init__(codes, conditions)
-        self.network = MLP(codes + conditions, hidden, codes)
+        self.network = MLP(codes + conditions, hidden, codes - 1)
         for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, noise: Tensor, scaled: Tensor) -> Tensor:
         """Codes from noise and conditions or context."""
         unit = self.correlated(noise, scaled)
-        out: Tensor = self.stretched(unit, scaled) + self.network(torch.cat([unit, scaled], dim=1))
-        return out
+        return self.stretched(unit, scaled) + F.pad(self.network(torch.cat([unit, scaled], dim=1)), (1, 0))
 
 
 class VoxelGenerator(nn.Module):
