@@ -5,7 +5,7 @@
     fastv train fastv --data train.h5 -o model
     python benchmarks/low_energies.py model --test test.h5 --train train.h5
 
-Prints JSON. Each model generates one shower for each of the test file. Errors are statistical, of both samples, and
+Prints JSON. Each model generates ``--repeat`` showers for each of the test file. Errors are statistical, of both samples, and
 ``floor`` is the first half of the test file against the second.
 """
 
@@ -34,9 +34,10 @@ def read(path: str) -> Sample:
         return file.incident_energies, np.concatenate(visible) / file.incident_energies
 
 
-def generate(name: str, incident: NDArray[np.float64]) -> Sample:
-    """Incident energies and responses (N,) of generated showers."""
+def generate(name: str, incident: NDArray[np.float64], repeat: int) -> Sample:
+    """Incident energies and responses (N,) of generated showers, ``repeat`` for each energy."""
     model = fastv.load(name)
+    incident = np.tile(incident, repeat)
     visible = [
         model.generate(energy=incident[start : start + BATCH], seed=start).energies.sum(axis=1, dtype=np.float64)
         for start in range(0, len(incident), BATCH)
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--test", required=True)
     parser.add_argument("--train", required=True, help="the training showers, for their largest response")
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--bins", type=int, default=5)
     options = parser.parse_args()
     test, largest = read(options.test), read(options.train)[1].max()
@@ -82,7 +84,7 @@ def main() -> None:
     floor = compare((test[0][:half], test[1][:half]), (test[0][half:], test[1][half:]), edges)
     result: dict[str, Any] = {"test": options.test, "showers": len(test[0]), "floor": floor, "models": {}}
     for name in options.models:
-        made = generate(name, test[0])
+        made = generate(name, test[0], options.repeat)
         rows = compare(test, made, edges)
         result["models"][name] = {
             "bins": rows,
