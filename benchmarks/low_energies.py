@@ -5,8 +5,8 @@
     fastv train fastv --data train.h5 -o model
     python benchmarks/low_energies.py model --test test.h5 --train train.h5
 
-Prints JSON. Each model generates ``--repeat`` showers for each of the test file. Errors are statistical, of both samples, and
-``floor`` is the first half of the test file against the second.
+Prints JSON. Each model generates ``--repeat`` showers for each of the test file. Errors are statistical, of both
+samples, and ``floor`` is the first half of the test file against the second.
 """
 
 from __future__ import annotations
