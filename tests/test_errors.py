@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastv import cli
+from fastv.errors import FastVError, ModelError, TrainingError
 
 SOURCE = Path(__file__).parents[1] / "src" / "fastv"
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "cli" not in path.relative_to(SOURCE).parts]
@@ -66,3 +67,9 @@ def test_every_reference_is_one_that_the_command_line_knows() -> None:
     for name, reference in references:
         known = reference in cli.functions() or reference.partition("=")[0] in parameters
         assert known, f"{name}: {reference}"
+
+
+@pytest.mark.parametrize("kind", [FastVError, ModelError, TrainingError])
+def test_a_message_is_one_line_whatever_it_quotes(kind: type[FastVError]) -> None:
+    """A file may hold any text where a name or a digest is expected."""
+    assert str(kind("unknown 'a\nb\x1b[1m\u2028'; known: ±, é")) == "unknown 'a\\nb\\x1b[1m\\u2028'; known: ±, é"

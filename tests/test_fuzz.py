@@ -79,7 +79,7 @@ def test_a_case_is_a_function_of_its_number(fuzz: ModuleType, good: Any, tmp_pat
     ("code", "status"),
     [
         ("raise FileFormatError('one line')", "refused"),
-        ("raise FileFormatError('two\\nlines')", "two lines"),
+        ("error = FileFormatError(); error.args = ('two\\nlines',); raise error", "two lines"),
         ("{}['key']", "exception"),
         ("bytearray(3 * 10**9)", "memory"),
         ("np.ones(130_000_000)", "memory"),

@@ -7,8 +7,28 @@ replaces them by ``--mesh``, ``--force``, ``--mesh par04-siw``, ``-n N`` and ``f
 """
 
 
+def printable(text: str) -> str:
+    """A text in which nothing controls a terminal: names of files and texts of others may hold escape sequences.
+
+    Example:
+        >>> printable("a\\x1b[2Jb\\nc")
+        'a\\\\x1b[2Jb\\\\nc'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class FastVError(Exception):
-    """Base class of errors that a user can fix. The command line prints them in one line and exits with code 2."""
+    r"""Base class of errors that a user can fix. The command line prints them in one line and exits with code 2.
+
+    A message may quote what a file holds: its line breaks and other control characters become escapes.
+
+    Example:
+        >>> print(FastVError("unknown model 'a\nb'"))
+        unknown model 'a\nb'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class GeometryError(FastVError):

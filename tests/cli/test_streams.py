@@ -13,7 +13,7 @@ import pytest
 
 from fastv import cli
 from fastv.cli import streams
-from fastv.cli.streams import printable
+from fastv.errors import printable
 
 FULL = Path("/dev/full")
 

@@ -36,8 +36,8 @@ from fastv.cli import (
     view,
 )
 from fastv.cli.parser import Parser
-from fastv.cli.streams import guarded, printable
-from fastv.errors import FastVError, FastVWarning, UnitsWarning
+from fastv.cli.streams import guarded
+from fastv.errors import FastVError, FastVWarning, UnitsWarning, printable
 
 VERBS = (
     demo,

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from fastv.cli.streams import printable
+from fastv.errors import printable
 from fastv.suggestions import did_you_mean, nearest
 
 _REFERENCE = re.compile(r"`(?:(?P<function>fastv(?:\.\w+)+)|(?P<parameter>[a-z]\w*)(?:=(?P<value>[^`]*))?)`")

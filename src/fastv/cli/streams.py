@@ -15,16 +15,6 @@ from typing import Any, TextIO
 _IN_ASCII = {"±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "µ": "u", "μ": "u", "é": "e", "…": "..."}
 
 
-def printable(text: str) -> str:
-    """A text in which nothing controls a terminal: names of files and texts of others may hold escape sequences.
-
-    Example:
-        >>> printable("a\\x1b[2Jb\\nc")
-        'a\\\\x1b[2Jb\\\\nc'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Run a command line so that whatever its output is connected to, its work is done or it fails in one line.
 
