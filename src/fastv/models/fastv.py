@@ -218,8 +218,8 @@ class FastV(Generator):
         """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
         of_response, of_profile, of_layers, _, _, of_loss, of_filled = noise[:7]
         incident = conditions[:, :1]
-        fraction = self.response.sample(of_response, of_loss, scaled, incident)
-        context = self._context(scaled, fraction, incident)
+        fraction, seen = self.response.sample(of_response, of_loss, scaled, incident)
+        context = torch.cat([scaled, seen], dim=1)
         # A margin, so that rounding does not take the only voxel of a faint shower.
         total = (fraction * incident).clamp(min=1.0001 * self.detector.threshold)
         profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)

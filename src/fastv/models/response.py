@@ -46,7 +46,7 @@ class FreeResponse(nn.Module):
         >>> response = FreeResponse(1)
         >>> response.fit(0.9 + 0.03 * torch.randn(1000, 1, generator=torch.manual_seed(1)), incident)
         >>> with torch.no_grad():
-        ...     drawn = response.sample(torch.randn(1000, 1), torch.empty(1000, 0), scaled, incident)
+        ...     drawn, _ = response.sample(torch.randn(1000, 1), torch.empty(1000, 0), scaled, incident)
         >>> round(float(drawn.mean()), 2)
         0.9
     """
@@ -59,8 +59,8 @@ class FreeResponse(nn.Module):
     def __init__(self, conditions: int) -> None:
         super().__init__()
         self.coding = ResponseCoding()
-        self.network = MLP(conditions, (32,), 3 * self.PIECES - 1)
-        for parameter in self.network[-1].parameters():
+        self.flow = MLP(conditions, (32,), 3 * self.PIECES - 1)
+        for parameter in self.flow[-1].parameters():
             nn.init.zeros_(parameter)
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class FreeResponse(nn.Module):
 
     def _spline(self, scaled: Tensor) -> Any:
         # In half precision the pieces of the spline would not add up.
-        return spline(self.network(scaled).to(scaled.dtype)[:, None])
+        return spline(self.flow(scaled).to(scaled.dtype)[:, None])
 
     def log_prob(self, fraction: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
         """Logarithm of the density of the standardised response y, in nats, (N,).
@@ -89,10 +89,12 @@ class FreeResponse(nn.Module):
         log_prob: Tensor = log_slope + torch.log(self.coding.slope(fraction, incident))
         return normal_log_prob(n) + log_prob[:, 0]
 
-    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Responses t (N, 1) from normal noise (N, 1); there is no ``uniform`` noise, (N, 0)."""
+    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> tuple[Tensor, Tensor]:
+        """Responses t and their :meth:`context`, (N, 1), from normal noise (N, 1); there is no ``uniform`` noise."""
         del uniform
-        return self.coding.fraction(spline_inverse(self._spline(scaled), normal), incident)
+        score = spline_inverse(self._spline(scaled), normal)
+        # Not from t: where many training showers are alike, the score of t is steep, and rounding would be amplified.
+        return self.coding.fraction(score, incident), score.clamp(-6.0, 6.0)
 
 
 class PeakedResponse(nn.Module):
@@ -154,7 +156,8 @@ class PeakedResponse(nn.Module):
         rare = self.losses.log_prob(loss) + torch.log(self.scale.slope(incident) / fraction)
         return torch.logaddexp(torch.log1p(-self.losses.probability) + usual, rare)[:, 0]
 
-    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Responses t (N, 1) from normal and uniform noise (N, 1)."""
+    def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> tuple[Tensor, Tensor]:
+        """Responses t and their :meth:`context`, (N, 1), from normal and uniform noise (N, 1)."""
         usual = sinh_arcsinh_sample(normal, *self._parameters_of(scaled)).clamp(-self.REACH, self.REACH)
-        return self.scale.fraction(usual, incident) * self.losses.kept(uniform)
+        fraction = self.scale.fraction(usual, incident) * self.losses.kept(uniform)
+        return fraction, self.context(fraction, incident)
