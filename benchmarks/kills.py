@@ -203,7 +203,8 @@ def killed_commands(made: Path, kills: int, verbs: list[str] | None, seed: int) 
         event = rng.randint(1, events[verb]) if rng.random() < 0.5 else 0
         with folder_for(verb) as output:
             code, said, children = killed(command(verb, made, output), way, event, rng.random() * seconds[verb], output)
-            problem = "" if code in (0, WAYS[way], -signal.SIGTERM) else f"exit code {code} after {way}"
+            # A signal may come before the command has its handlers, or after it has ended.
+            problem = "" if code in (0, WAYS[way], 128 - WAYS[way]) else f"exit code {code} after {way}"
             problem = (
                 problem or ("children live on" if children else "") or ("traceback" if "Traceback" in said else "")
             )
