@@ -17,7 +17,7 @@ from fastv.conditions.particles import PDG_NAMES
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError
+from fastv.errors import FileFormatError, printable
 from fastv.evaluation.report.table import Table
 from fastv.evaluation.report.words import number
 from fastv.evaluation.statistics.measured import Measured
@@ -452,7 +452,7 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
         blocks = [*(["\n".join(lines)] if rows else []), *summary.tables()]
         lines = (line for block in blocks for line in [*block.splitlines(), ""])
         # Control characters in a file must not reach the terminal.
-        text = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines).rstrip()
+        text = "\n".join(map(printable, lines)).rstrip()
     print(text, flush=True)
 
 

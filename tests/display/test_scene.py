@@ -41,7 +41,7 @@ def test_particle_and_angle_of_each_shower(make_showers: Make) -> None:
 def test_text_of_a_file_stays_text(make_showers: Make) -> None:
     nasty = make_showers(1, provenance={"particle": "e-\x1b[2J\n" + 100 * "x", "direction": 5})
     heading = shower_panel(nasty).events[0].heading
-    assert heading.startswith("e-?[2J?xxx")
+    assert heading.startswith(r"e-\x1b[2J\nxxx")
     assert len(heading) < 60
     assert heading.isprintable()
 

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + (signal.SIGINT if signalled is None else signalled)
     if isinstance(error, FastVError):
         message = verbs[options.verb].translated(str(error), functions())
-        print(f"fastv {options.verb}: {printable(message)}", file=sys.stderr)
+        print(f"fastv {options.verb}: {message}", file=sys.stderr)
         return 2
     if error is not None:
         raise error

@@ -16,7 +16,7 @@ from fastv.conditions.units import format_energy
 from fastv.detector.detector import Detector
 from fastv.display.cells import Floats, depth_scale, has_depths, layer_edges, reach
 from fastv.display.outline import Line, axis_lines, circle, mesh_lines, particle_start, stack_lines
-from fastv.errors import SettingsError
+from fastv.errors import SettingsError, printable
 from fastv.progress import Bar
 from fastv.showers import Showers, ShowersFile
 
@@ -271,16 +271,6 @@ def check_side_by_side(panels: Sequence[Panel]) -> None:
         found = " and ".join(str(len(panel.events)) for panel in panels) or "none"
         msg = f"the panels of a view need the same number of showers; they have {found}"
         raise SettingsError(msg)
-
-
-def printable(text: str) -> str:
-    """Replace characters in a text from a file that are not printable and might control a terminal or break a line.
-
-    Example:
-        >>> printable("e-\\x1b[2J")
-        'e-?[2J'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _first_of_each(pdg: NDArray[np.int32] | None) -> list[int]:

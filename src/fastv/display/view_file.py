@@ -12,9 +12,9 @@ from fastv.display.camera import CAMERAS
 from fastv.display.figure import FORMATS, save
 from fastv.display.page import page
 from fastv.display.picture import picture
-from fastv.display.scene import file_panel, mean_panel, printable
+from fastv.display.scene import file_panel, mean_panel
 from fastv.display.tracks import load_tracks, with_tracks
-from fastv.errors import SettingsError
+from fastv.errors import SettingsError, printable
 from fastv.showers import ShowersFile
 from fastv.storage.output import check_free, written_whole
 from fastv.suggestions import unknown

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from fastv._version import __version__
 from fastv.conditions.particles import PDG_NAMES, particle_code
 from fastv.conditions.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
 from fastv.detector.detector import Detector
-from fastv.errors import FastVError, FileFormatError, GeometryError, OutputError, SettingsError
+from fastv.errors import FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.formats import FORMATS, READ_ONLY, Format, named
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer, scaled
 from fastv.formats.hdf5 import layout_of
@@ -202,28 +201,15 @@ def convert(
         >>> convert(folder / "par04.h5", folder / "back.h5").source
         'par04-h5'
     """
-    with _printable_errors():
-        return _convert(
-            Path(source),
-            check_free(output, force=force, kind="showers"),
-            named(from_format) if from_format else None,
-            named(to_format) if to_format else None,
-            Asked(mesh, input_scale, axes, energy_unit, voxel_unit),
-            _Settings.of(threshold, theta, phi, particle, output_scale),
-            force=force,
-        )
-
-
-@contextmanager
-def _printable_errors() -> Iterator[None]:
-    """Replace control characters in messages, which may quote a damaged file."""
-    try:
-        yield
-    except FastVError as error:
-        text = str(error)
-        if text.isprintable():
-            raise
-        raise type(error)("".join(c if c.isprintable() else "?" for c in text)) from error
+    return _convert(
+        Path(source),
+        check_free(output, force=force, kind="showers"),
+        named(from_format) if from_format else None,
+        named(to_format) if to_format else None,
+        Asked(mesh, input_scale, axes, energy_unit, voxel_unit),
+        _Settings.of(threshold, theta, phi, particle, output_scale),
+        force=force,
+    )
 
 
 def _convert(

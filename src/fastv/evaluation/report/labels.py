@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-from fastv.display.scene import printable
+from fastv.errors import printable
 
 _SYMBOLS = {
     "e-": r"$e^-$",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fastv._version import __version__
-from fastv.display.scene import printable
+from fastv.errors import printable
 from fastv.evaluation.report import reproduction, tables
 from fastv.evaluation.report.labels import typeset
 from fastv.evaluation.report.table import Table

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fastv.display.scene import printable
+from fastv.errors import printable
 
 Kind = Literal["text", "number", "status", "words", "code"]
 """Text may be broken into lines, a number not; a status gets its colour, words are small, code is monospaced."""

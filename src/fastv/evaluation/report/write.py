@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.display.figure import picture_formats
-from fastv.display.scene import printable
+from fastv.errors import printable
 from fastv.evaluation.observables.observe import Source
 from fastv.evaluation.report import tables
 from fastv.evaluation.report.markdown import markdown
