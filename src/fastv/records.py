@@ -1,7 +1,8 @@
-"""Base class of frozen records, and one-line messages for invalid ones."""
+"""Base class of frozen records, one-line messages for invalid ones, and numbers for JSON."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -77,6 +78,20 @@ def one_line(error: object, most: int = 300) -> str:
         'bad value in line 3'
     """
     return shortened(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+def finite(value: Any) -> Any:
+    """JSON data with None for numbers that are not finite, which JSON has not.
+
+    Example:
+        >>> finite({"value": float("nan"), "errors": [1.0, float("inf")]})
+        {'value': None, 'errors': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _KINDS = {

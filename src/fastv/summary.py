@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -21,6 +21,7 @@ from fastv.errors import FileFormatError, printable
 from fastv.evaluation.report.table import Table
 from fastv.evaluation.report.words import number
 from fastv.evaluation.statistics.measured import Measured
+from fastv.records import finite
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.suggestions import did_you_mean
@@ -444,7 +445,7 @@ def print_summary(summary: Summary, *, as_json: bool = False) -> None:
         ...
     """
     if as_json:
-        text = json.dumps(_finite(summary.as_dict()), indent=2)
+        text = json.dumps(finite(summary.as_dict()), indent=2)
     else:
         rows = summary.rows()
         width = max((len(label) for label, _ in rows), default=0) + 2
@@ -526,17 +527,6 @@ def _ks_distance(rising: NDArray[np.float64]) -> float:
     expected = (rising - rising[0]) / span
     steps = np.arange(len(rising) + 1) / len(rising)
     return float(np.maximum(np.abs(steps[1:] - expected), np.abs(steps[:-1] - expected)).max())
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _energy(energy: float, digits: int) -> str:

@@ -26,8 +26,9 @@ from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
 from fastv.evaluation.report.write import draw_plots, shown_in_3d, write_json, write_plots
-from fastv.evaluation.result import Evaluation, finite
+from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics.measured import Measured
+from fastv.records import finite
 from fastv.storage.output import check_free, written_whole
 
 _MOST_UNPHYSICAL = 0.01

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from fastv.evaluation.observables.histograms import Binning
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.verdict import Verdict, judge
+from fastv.records import finite
 
 
 class SampleInfo(BaseModel):
@@ -113,17 +113,3 @@ class Evaluation:
             **({} if self.integrity is None else {"integrity": self.integrity.as_dict()}),
             **{name: finite(record.model_dump(mode="json")) for name, record in records.items() if record is not None},
         }
-
-
-def finite(value: Any) -> Any:
-    """JSON data with None for numbers that are not finite, which JSON has not.
-
-    Example:
-        >>> finite({"value": float("nan"), "errors": [1.0, float("inf")]})
-        {'value': None, 'errors': [1.0, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
