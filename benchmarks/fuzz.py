@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py                       # 5000 cases
     python benchmarks/fuzz.py --cases 50000
     python benchmarks/fuzz.py --kinds onnx,tracks
-    python benchmarks/fuzz.py --case 1234 --keep /tmp/case    # one case again, its input kept
+    python benchmarks/fuzz.py --case 1234 --keep case    # one case again, its input kept
 
 A case is a function of the seed and of its number: a kind of file, a good file of that kind, one or several mutations
 of its bytes or of what they mean, and the reader that users call. A reader may read the file or refuse it with a

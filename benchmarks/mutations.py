@@ -122,7 +122,7 @@ MUTATIONS = [
         ("loss + weight * (terms", "loss - weight * (terms"),
         ("scaled[:, :1]) * filled.to(profile.dtype)", "scaled[:, :1])"),
         ("for _ in range(3):", "for _ in range(0):"),
-        ("without_faint(voxels, layers[:, :, None]", "without_faint(voxels, layers.roll(1, 1)[:, :, None]"),
+        ("zero_suppressed(voxels, layers[:, :, None]", "zero_suppressed(voxels, layers.roll(1, 1)[:, :, None]"),
         ("(occupancy - log_prob).sum(1)", "(occupancy + log_prob).sum(1)"),
         ("torch.where(filled, sinh_arcsinh_log_prob(profile, *shape), 0.0)", "sinh_arcsinh_log_prob(profile, *shape)"),
     ),

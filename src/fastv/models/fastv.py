@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, above_threshold, without_faint
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, above_threshold, zero_suppressed
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
@@ -211,7 +211,7 @@ class FastV(Generator):
         layers, context = self._sample_layers(conditions, scaled, parts)
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
-        voxels = without_faint(voxels, layers[:, :, None], self.detector.threshold)
+        voxels = zero_suppressed(voxels, layers[:, :, None], self.detector.threshold)
         return above_threshold(voxels.flatten(1), self.detector.threshold)
 
     def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -224,7 +224,7 @@ class FastV(Generator):
         total = (fraction * incident).clamp(min=1.0001 * self.detector.threshold)
         profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
-        return without_faint(layers, total, self.detector.threshold), context
+        return zero_suppressed(layers, total, self.detector.threshold), context
 
 
 class Profile(nn.Module):

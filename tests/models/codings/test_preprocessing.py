@@ -14,7 +14,7 @@ from fastv.models.codings.preprocessing import (
     QuantileMap,
     ResponseScale,
     above_threshold,
-    without_faint,
+    zero_suppressed,
 )
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
@@ -278,7 +278,7 @@ class TestFaint:
     def test_what_remains_adds_up_to_the_total_and_is_above_the_threshold(self) -> None:
         energies = torch.rand(200, 30, generator=torch.manual_seed(1)).double() ** 4
         total = torch.linspace(1.0, 50.0, 200).double()[:, None]
-        kept = without_faint(energies, total, 0.1)
+        kept = zero_suppressed(energies, total, 0.1)
         torch.testing.assert_close(kept.sum(1, keepdim=True), total)
         scaled = energies * total / energies.sum(1, keepdim=True)
         assert torch.equal(kept > 0, scaled >= 0.1)
@@ -289,12 +289,12 @@ class TestFaint:
         )
 
     def test_the_largest_takes_all_of_a_total_below_the_threshold(self) -> None:
-        kept = without_faint(torch.tensor([[3.0, 5.0, 2.0]]), torch.tensor([[0.05]]), 0.1)
+        kept = zero_suppressed(torch.tensor([[3.0, 5.0, 2.0]]), torch.tensor([[0.05]]), 0.1)
         torch.testing.assert_close(kept, torch.tensor([[0.0, 0.05, 0.0]]))
 
     def test_nothing_stays_nothing(self) -> None:
-        assert not without_faint(torch.tensor([[3.0, 5.0]]), torch.zeros(1, 1), 0.1).any()
-        assert not without_faint(torch.zeros(1, 2), torch.zeros(1, 1), 0.1).any()
+        assert not zero_suppressed(torch.tensor([[3.0, 5.0]]), torch.zeros(1, 1), 0.1).any()
+        assert not zero_suppressed(torch.zeros(1, 2), torch.zeros(1, 1), 0.1).any()
 
     def test_an_energy_at_the_threshold_is_kept(self) -> None:
         energies = torch.tensor([0.0, 0.0999, 0.1, 0.1001, 5.0])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import without_faint
+from fastv.models.codings.preprocessing import zero_suppressed
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 
@@ -103,4 +103,4 @@ class LayerCoding(nn.Module):
         layers = self.shares.energies(codes[:, None, None, 1:], incident)[:, 0]
         # A margin, so that rounding does not take the only voxel of a faint shower.
         total = (fraction * incident).clamp(min=1.0001 * self.shares.threshold)
-        return without_faint(layers, total, self.shares.threshold)
+        return zero_suppressed(layers, total, self.shares.threshold)

@@ -18,13 +18,13 @@ def above_threshold(energies: Tensor, threshold: float) -> Tensor:
     return energies * (energies >= threshold).to(energies.dtype)
 
 
-def without_faint(energies: Tensor, total: Tensor, threshold: float) -> Tensor:
-    """Energies (..., K) scaled to add up to ``total`` (..., 1), without those below the threshold, in MeV.
+def zero_suppressed(energies: Tensor, total: Tensor, threshold: float) -> Tensor:
+    """Energies (..., K) after zero suppression: none below the threshold, and with the sum ``total`` (..., 1), in MeV.
 
     The largest is always kept, so that the sum holds; an energy can be below the threshold only if ``total`` is.
 
     Example:
-        >>> without_faint(torch.tensor([[6.0, 2.0, 1.0]]), torch.tensor([[1.0]]), 0.2).tolist()
+        >>> zero_suppressed(torch.tensor([[6.0, 2.0, 1.0]]), torch.tensor([[1.0]]), 0.2).tolist()
         [[0.75, 0.25, 0.0]]
     """
     scaled = energies * (total / energies.sum(-1, keepdim=True).clamp(min=1e-30))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, above_threshold, without_faint
+from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, above_threshold, zero_suppressed
 from fastv.models.codings.response import ResponseCoding
 
 
@@ -129,7 +129,7 @@ class ShowerCoding(nn.Module):
         total = self.response.fraction(codes[:, :1], incident) * incident
         layers = self.layers.energy(self.quantiles.inverse(codes[:, 1:].clamp(-50.0, 50.0)), incident, u).clamp(max=1e9)
         # A margin, so that rounding does not take the only voxel of a faint shower.
-        return without_faint(layers, total.clamp(min=1.0001 * self.threshold), self.threshold)
+        return zero_suppressed(layers, total.clamp(min=1.0001 * self.threshold), self.threshold)
 
     def decode_voxels(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from codes (N, L, alpha, r), scaled to layer energies (N, L)."""
@@ -138,7 +138,7 @@ class ShowerCoding(nn.Module):
         # The voxel with the highest score is never empty, so that the layer energy can be assigned.
         filled = flat >= torch.minimum(flat.amax(2, keepdim=True), self.floor)
         energies = self.score.energy(flat.clamp(min=-6.0)) * filled.to(flat.dtype)
-        energies = without_faint(energies, layers[:, :, None], self.threshold)
+        energies = zero_suppressed(energies, layers[:, :, None], self.threshold)
         return above_threshold(energies.flatten(1), self.threshold)
 
     def decode(self, layers: Tensor, voxels: Tensor, incident: Tensor, u: Tensor) -> Tensor:

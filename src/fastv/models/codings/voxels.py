@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, above_threshold, without_faint
+from fastv.models.codings.preprocessing import EnergyScore, above_threshold, zero_suppressed
 
 _TAIL_REACH = 2.0
 _N_PIECES = 16
@@ -180,7 +180,7 @@ class VoxelCoding(nn.Module):
 
     def scaled(self, energies: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, L, alpha r) scaled to layer energies (N, L) and cut at the threshold; (N, V), MeV."""
-        energies = without_faint(energies, layers[:, :, None], self.threshold)
+        energies = zero_suppressed(energies, layers[:, :, None], self.threshold)
         return above_threshold(energies.flatten(1), self.threshold)
 
 
