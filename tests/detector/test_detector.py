@@ -434,12 +434,12 @@ class TestBinningXml:
         assert "\n" not in str(raised.value)
 
     def test_missing_file_and_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(FileFormatError, match="no such file"):
+        with pytest.raises(FileFormatError, match="cannot read the binning: No such file"):
             ReadoutMesh.from_binning_xml(tmp_path / "none.xml")
-        with pytest.raises(FileFormatError, match="is a folder, not a binning"):
+        with pytest.raises(FileFormatError, match="it is a folder, not a regular file"):
             ReadoutMesh.from_binning_xml(tmp_path)
         os.mkfifo(tmp_path / "pipe.xml")
-        with pytest.raises(FileFormatError, match="is a pipe, not a binning"):
+        with pytest.raises(FileFormatError, match="it is a pipe, not a regular file"):
             Detector.named(str(tmp_path / "pipe.xml"))
 
     @given(st.binary(max_size=60), st.integers(0, 400))

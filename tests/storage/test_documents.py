@@ -45,7 +45,7 @@ class TestFiles:
     def test_what_is_no_text_file(self, tmp_path: Path) -> None:
         (tmp_path / "bytes").write_bytes(b"ab\xff")
         assert "no text in UTF-8 (invalid start byte at byte 2)" in reason(read_text, tmp_path / "bytes")
-        assert reason(read_text, tmp_path) == "it is a folder"
+        assert reason(read_text, tmp_path) == "it is a folder, not a regular file"
         assert "No such file" in reason(read_text, tmp_path / "none")
         assert "too long" in reason(read_text, tmp_path / ("n" * 300)).lower()
 

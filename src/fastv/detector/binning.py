@@ -10,7 +10,6 @@ from pathlib import Path
 from fastv.conditions.particles import code_of
 from fastv.errors import FileFormatError, GeometryError
 from fastv.storage.documents import DocumentError, read_xml
-from fastv.storage.guard import check_regular
 
 _SUFFIX = ".xml"
 
@@ -81,7 +80,6 @@ def read_bin(path: Path, choice: str | None) -> tuple[str, ET.Element]:
 
 
 def _read(path: Path) -> list[Bin]:
-    check_regular(path, "a binning")
     try:
         root = read_xml(path)
     except DocumentError as error:

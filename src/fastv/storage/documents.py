@@ -8,6 +8,7 @@ numbers of thousands of digits, text that cannot be encoded.
 from __future__ import annotations
 
 import json
+import os
 import stat
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -30,6 +31,22 @@ class DocumentError(ValueError):
     """A document cannot be read; the text is the reason, in one line and without the name of the file."""
 
 
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+
+def other_than_regular(status: os.stat_result) -> str | None:
+    """What a path is, such as ``a folder``; None for a regular file, which can be read from its start to its end."""
+    if stat.S_ISREG(status.st_mode):
+        return None
+    return next((kind for test, kind in _KINDS.items() if test(status.st_mode)), "something else")
+
+
 def check_regular(path: Path) -> int:
     """The size in bytes of a regular file. A named pipe or a device could be read without end.
 
@@ -42,11 +59,8 @@ def check_regular(path: Path) -> int:
         raise DocumentError(error.strerror or str(error)) from error
     except ValueError as error:  # a null character in the name
         raise DocumentError(one_line(error)) from error
-    if stat.S_ISDIR(status.st_mode):
-        msg = "it is a folder"
-        raise DocumentError(msg)
-    if not stat.S_ISREG(status.st_mode):
-        msg = "it is a pipe or a device, not a regular file"
+    if (other := other_than_regular(status)) is not None:
+        msg = f"it is {other}, not a regular file"
         raise DocumentError(msg)
     return status.st_size
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import h5py
 
 from fastv.errors import FileFormatError
+from fastv.records import one_line
+from fastv.storage.documents import other_than_regular
 
 _MOST_PACKED = 2000
 """A compression factor that gzip does not reach even for zeros."""
@@ -29,14 +30,6 @@ _HEAP = b"GCOL\x01\x00\x00\x00"
 """Start of a collection of the global heap, which holds texts and lists of variable length."""
 _HEAP_HEADER, _HEAP_SMALLEST = 16, 4096
 _PIECE = 2**24
-
-_KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 def check_regular(path: Path, what: str = "a showers file") -> None:
@@ -50,16 +43,15 @@ def check_regular(path: Path, what: str = "a showers file") -> None:
         FileFormatError: there is no such file, or it is a folder, a pipe, a socket or a device.
     """
     try:
-        mode = path.stat().st_mode
+        other = other_than_regular(path.stat())
     except FileNotFoundError as error:
         msg = f"{path}: no such file" + (f" (it links to {path.readlink()})" if path.is_symlink() else "")
         raise FileFormatError(msg) from error
     except (OSError, ValueError) as error:
         msg = f"{path}: cannot open: {getattr(error, 'strerror', None) or error}"
         raise FileFormatError(msg) from error
-    if not stat.S_ISREG(mode):
-        kind = next((kind for test, kind in _KINDS.items() if test(mode)), "something else")
-        msg = f"{path} is {kind}, not {what}"
+    if other is not None:
+        msg = f"{path} is {other}, not {what}"
         raise FileFormatError(msg)
 
 
@@ -89,12 +81,8 @@ def check_contents(path: Path, file: h5py.File) -> None:
                 except FileFormatError:
                     raise
                 except Exception as error:
-                    msg = f"{path}: the attribute {name!r} cannot be read ({_first_line(error)})"
+                    msg = f"{path}: the attribute {name!r} cannot be read ({one_line(error)})"
                     raise FileFormatError(msg) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _names(path: Path, root: h5py.h5g.GroupID) -> Iterator[str]:

@@ -317,13 +317,8 @@ def alpha_flatness(
     row = int(own.p_values.argmin()) if own.p_value < _LIKELY else len(generated.layers)
     pulls = np.abs(values[row]) / np.maximum(errors[row], 1e-300)
     cell = int(pulls.argmax())
-    layer = None
-    where = "of the sum over layers"
-    if row < len(generated.layers):
-        index = generated.layers[row]
-        layer = index if layer_ids is None else int(layer_ids[index])
-        where = f"of layer {layer}"
-    size = f"alpha slice {cell} {where} has {100 * abs(values[row, cell]):.2g} +- {100 * errors[row, cell]:.2g} % "
+    layer, where = _named(row, generated, layer_ids)
+    size = f"alpha slice {cell} of {where} has {100 * abs(values[row, cell]):.2g} +- {100 * errors[row, cell]:.2g} % "
     size += "more" if values[row, cell] > 0 else "less"
     status: Status = "agrees"
     words = f"uniform in alpha within statistics (p = {own.p_value:.2g})"
@@ -361,6 +356,15 @@ def alpha_flatness(
     )
 
 
+def _named(row: int, sample: AlphaHarmonics, layer_ids: Sequence[int] | None) -> tuple[int | None, str]:
+    """Number and name of the layer of a row; None for the last row, the sum over layers."""
+    if row == len(sample.layers):
+        return None, "the sum over layers"
+    index = sample.layers[row]
+    layer = index if layer_ids is None else int(layer_ids[index])
+    return layer, f"layer {layer}"
+
+
 def _as_reference(
     check: str, generated: AlphaHarmonics, reference: AlphaHarmonics, layer_ids: Sequence[int] | None, *, alike: bool
 ) -> AlphaFlatness:
@@ -373,12 +377,7 @@ def _as_reference(
     tests = int(judged.sum()) * pulls.shape[1] * pulls.shape[2]
     p_value = min(1.0, 2 * tests * float(norm.sf(pulls.max())))
     row, part, k = (int(i) for i in np.unravel_index(int(pulls.argmax()), pulls.shape))
-    layer = None
-    where = "the sum over layers"
-    if row < len(generated.layers):
-        index = generated.layers[row]
-        layer = index if layer_ids is None else int(layer_ids[index])
-        where = f"layer {layer}"
+    layer, where = _named(row, generated, layer_ids)
     place = row, part, k
     size = f"{'sine' if part else 'cosine'} {k + 1} of {where} is {own[place]:.3f} +- {own_error[place]:.2g}, "
     size += f"in the reference {ref[place]:.3f} +- {ref_error[place]:.2g}"
