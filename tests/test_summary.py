@@ -14,6 +14,7 @@ import pytest
 from fastv import summary as module
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
+from fastv.records import finite
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.summary import FileSummary, print_summary, summarise_file
@@ -118,7 +119,7 @@ class TestCounts:
         summary = summarise(extra=extra)
         assert summary.extra["late"].mean == 0.5
         assert "vertex" not in summary.extra
-        assert json.loads(json.dumps(module._finite(summary.as_dict())))["extra"]["infinite"]["mean"] is None
+        assert json.loads(json.dumps(finite(summary.as_dict())))["extra"]["infinite"]["mean"] is None
 
 
 class TestSpectrum:

@@ -45,7 +45,7 @@ def test_a_plain_file_with_its_mesh(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["plain.h5"], "does not name its detector; name it with --mesh (no preset has 24 voxels; a detector"),
         (["plain.h5", "--mesh", "par05"], "known: par04-siw, par04-siw-fine"),
         (["plain.h5", "--mesh", "par04-siw"], "a shower has 24 voxels; the mesh of par04-siw has 6480 voxels"),
-        (["plain.h5", "--mesh", "none.xml"], "none.xml: no such file"),
+        (["plain.h5", "--mesh", "none.xml"], "none.xml: cannot read the binning: No such file"),
         (["text.h5"], "truncated or not an HDF5 file"),
     ],
 )

@@ -50,7 +50,7 @@ def literal(name: str, most: int = 28) -> str:
 
     Example:
         >>> literal("a$b"), literal("_x\\ny")
-        ('a\\\\$b', ' _x?y')
+        ('a\\\\$b', ' _x\\\\ny')
     """
     font = _font()
     shown = "".join(c if font.get_char_index(ord(c)) else "?" for c in shortened(printable(name), most))
