@@ -39,6 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "layers_a_step": 10,
     },
     "calogan": GAME,
+    "cascade": {"width": 8, "hidden": 16, "layer_hidden": 16, "halvings": 1},
     "diffusion": {**FLOW, "solver": "heun", "steps": 3},
     "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
     "flow-matching": {**FLOW, "steps": 2},

@@ -23,6 +23,7 @@ FAMILIES: dict[str, str] = {
     "autoencoder": "fastv.models.autoencoder:Autoencoder",
     "caloflow": "fastv.models.caloflow:CaloFlow",
     "calogan": "fastv.models.calogan:CaloGAN",
+    "cascade": "fastv.models.cascade:Cascade",
     "diffusion": "fastv.models.diffusion:Diffusion",
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",

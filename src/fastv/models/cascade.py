@@ -1,0 +1,405 @@
+"""Cascade: the energy of a shower is divided again and again, down to its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from fastv.detector.detector import Detector
+from fastv.models.codings.response import ResponseCoding
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.division_law import DivisionLaw
+from fastv.models.divisions import DivisionPlan, Range, halves, plan_divisions
+from fastv.models.networks import MLP, DepthMixer
+from fastv.models.response import FreeResponse
+
+_LEAST_SHARE = 1e-6
+"""Shares of the visible energy below this are alike to the networks."""
+
+
+class CascadeSettings(GeneratorSettings):
+    """Settings of :class:`Cascade`.
+
+    Attributes:
+        components: of the mixture that a share is drawn from.
+        layer_hidden: width of the networks that divide the visible energy between layers.
+        width: of a layer's token, which tells the cells about their layer.
+        depth_blocks, depth_kernel: number and kernel size of the convolutions of tokens along the shower axis.
+        hidden: width of the network that divides a layer between its cells.
+        hidden_layers: number of its hidden layers.
+        halvings: how often the spacing of layers is halved until all are divided. A layer sees the cells of the nearest
+            layers that are divided before it; 0 divides all layers at once, independently given their energies.
+        checkerboard: divide every second block after its neighbours, so that it can see their parts.
+    """
+
+    components: Annotated[int, Field(ge=1, le=16)] = 3
+    layer_hidden: PositiveInt = 128
+    width: PositiveInt = 48
+    depth_blocks: NonNegativeInt = 2
+    depth_kernel: Literal[1, 3, 5, 7, 9] = 5
+    hidden: PositiveInt = 96
+    hidden_layers: PositiveInt = 2
+    halvings: Annotated[int, Field(ge=0, le=12)] = 5
+    checkerboard: bool = True
+
+
+class Cascade(Generator):
+    r"""Multiplicative cascade: each energy is divided in two parts, from the whole shower down to its voxels.
+
+    With the response t = E_tot / E_inc, and a division giving E -> (E_1, E - E_1),
+
+        p(x | c) = p(t | c)  prod_(divisions) p(E_1 | E, what is known before, t, c) .
+
+    * p(t | c): a free shape (:class:`~fastv.models.response.FreeResponse`).
+    * the visible energy is divided between blocks of layers, in the middle, down to single layers; a division sees all
+      blocks of its level;
+    * the energy of a layer is divided between blocks of rings, down to rings, and that of a ring between arcs, down to
+      voxels; a division sees its neighbourhood, also in layers that were divided before, and a token of its layer,
+      which knows all layer energies (:class:`~fastv.models.divisions.DivisionPlan`).
+
+    Every factor is a small distribution with a likelihood (:class:`~fastv.models.division_law.DivisionLaw`), so this is
+    a density without any bound, and training maximises it with all divisions of a shower at once. Energies add up
+    exactly, no voxel is below the threshold, and there is no energy that the shower does not have. Most blocks are
+    empty and need no division, so generation takes time in proportion to the voxels that are hit.
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 normal and L - 1 + D uniform columns), D the number of
+    divisions of cells.
+
+    Source: multiplicative cascades: Mandelbrot, J. Fluid Mech. 62 (1974) 331; likelihoods from coarse to fine: Reed et
+    al., arXiv 1703.03664.
+    """
+
+    family: ClassVar[str] = "cascade"
+    Settings: ClassVar[type[GeneratorSettings]] = CascadeSettings
+    any_mesh: ClassVar[bool] = True
+    settings: CascadeSettings
+
+    def __init__(self, settings: CascadeSettings, detector: Detector, domain: Domain) -> None:
+        super().__init__(settings, detector, domain)
+        self.settings = settings
+        # A detector without a threshold gets one that is far below any energy of interest.
+        self.threshold = detector.threshold or 1e-6
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        self.plan = plan_divisions(detector.mesh, halvings=settings.halvings, checkerboard=settings.checkerboard)
+        layers, context = detector.mesh.n_layers, self.scaler.size + 1
+        self.response = FreeResponse(self.scaler.size)
+        self.levels = Levels(self.threshold)
+        law = DivisionLaw(settings.components, self.threshold)
+        self.layers = LayerDivisions(layers, context, law, settings)
+        self.cells = CellDivisions(self.plan, layers, context, law, settings)
+        self.register_buffer("voxel_layer", torch.from_numpy(detector.mesh.voxel_layer), persistent=False)
+        self._columns = [layers - 1, len(self.plan.parent)]
+        self.shower_noise = NoiseSpec(normal=1, uniform=sum(self._columns))
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response."""
+        return self.response.coding
+
+    def fit(self, batch: Batch) -> None:
+        """Fit the response, and the scale of the energies that networks see."""
+        incident = batch.conditions[:, :1]
+        total = batch.energies.sum(1, keepdim=True)
+        self.response.fit(total / incident, incident)
+        self.levels.fit(batch.energies)
+
+    def _given(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scaled conditions, responses, context of the divisions, energies of all blocks."""
+        incident = batch.conditions[:, :1]
+        scaled = self.scaler(batch.conditions)
+        energies = self.cells.energies(batch.energies)
+        fraction = batch.energies.sum(1, keepdim=True) / incident
+        context = torch.cat([scaled, self.response.context(fraction, incident)], dim=1)
+        return scaled, fraction, context, energies
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """``response``, ``layers``, ``rings`` and ``alpha`` terms, and their sum ``loss``; nats per shower."""
+        scaled, fraction, context, energies = self._given(batch)
+        of_layers = energies[:, self.cells.roots]
+        log_probs = {
+            "response": self.response.log_prob(fraction, scaled, batch.conditions[:, :1]),
+            "layers": self.layers.log_prob(of_layers, context, self.levels),
+            **self.cells.log_prob(energies, context, self.levels),
+        }
+        terms = {name: -log_prob.mean() for name, log_prob in log_probs.items()}
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p(x | c), (N,), in nats: the density of voxel energies in MeV, times the probability of which are hit."""
+        scaled, fraction, context, energies = self._given(batch)
+        incident = batch.conditions[:, :1]
+        of_layers = energies[:, self.cells.roots]
+        slope = torch.log(self.response.coding.scale.slope(incident) * incident)[:, 0]
+        total = self.response.log_prob(fraction, scaled, incident) - slope
+        total = total + self.layers.log_prob(of_layers, context, self.levels, in_mev=True)
+        return total + sum(self.cells.log_prob(energies, context, self.levels, in_mev=True).values())
+
+    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV."""
+        of_response, of_layers, of_cells = torch.split(noise, [1, *self._columns], dim=1)
+        scaled, incident = self.scaler(conditions), conditions[:, :1]
+        fraction, seen = self.response.sample(of_response, of_response[:, :0], scaled, incident)
+        context = torch.cat([scaled, seen], dim=1)
+        total = (fraction * incident).clamp(min=1.0001 * self.threshold)
+        layers = self.layers.sample(total, context, self.levels, of_layers)
+        voxels = self.cells.sample(layers, context, self.levels, of_cells)
+        # The parts of an energy are above the threshold up to rounding, which must not empty a voxel.
+        hit = (voxels > 0).to(voxels.dtype)
+        return voxels.clamp(min=self.threshold * (1 + 1e-6)) * hit
+
+
+class Levels(nn.Module):
+    """What networks see of an energy: log(1 + E / threshold) in units of its mean over voxels that are hit; 0 for none.
+
+    Args:
+        threshold: readout threshold in MeV.
+    """
+
+    scale: Tensor
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, energies: Tensor) -> None:
+        """Fit the unit to voxel energies in MeV, of any shape."""
+        hit = energies[energies > 0]
+        if hit.numel():
+            self.scale.copy_(1 / torch.log1p(hit / self.threshold).mean().clamp(min=1e-3))
+
+    def forward(self, energies: Tensor) -> Tensor:
+        """Levels of energies in MeV, of any shape."""
+        return torch.log1p(energies / self.threshold) * self.scale
+
+
+class LayerDivisions(nn.Module):
+    """p(e | E_tot, c): the visible energy divided between blocks of layers, down to layers.
+
+    Every second division of a level comes after the others and sees their parts.
+
+    Shapes: layer energies (N, L) MeV, context (N, K), uniform noise (N, L - 1).
+
+    Args:
+        layers: number of layers L.
+        context: columns K.
+        law: of a division.
+        settings: of the family.
+    """
+
+    def __init__(self, layers: int, context: int, law: DivisionLaw, settings: CascadeSettings) -> None:
+        super().__init__()
+        self.law = law
+        self.turns = list(_turns(layers))
+        hidden = (settings.layer_hidden, settings.layer_hidden)
+        self.networks = nn.ModuleList()
+        for blocks, turns, _ in self.turns:
+            seen = context + 2 * len(blocks)
+            for parents in turns:
+                network = MLP(seen, hidden, law.parameters_each * len(parents))
+                last = network[-1]
+                assert isinstance(last, nn.Linear)
+                nn.init.normal_(last.weight, std=1e-2)
+                last.bias.data.copy_(law.initial().repeat(len(parents)))
+                self.networks.append(network)
+                seen += 2 * len(parents)
+
+    @staticmethod
+    def _seen(energies: Tensor, total: Tensor, context: Tensor, levels: Levels) -> Tensor:
+        share = torch.log((energies / total.clamp(min=levels.threshold)).clamp(min=_LEAST_SHARE)) / 3
+        return torch.cat([context, levels(energies), share], dim=1)
+
+    def log_prob(self, layers: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> Tensor:
+        """Logarithm of the density, (N,), in nats; of MeV instead of the y of each division with ``in_mev``."""
+        sums = F.pad(layers.cumsum(1), (1, 0))
+        total = sums[:, -1:]
+        result = torch.zeros_like(layers[:, 0])
+        networks = iter(self.networks)
+        for blocks, turns, _ in self.turns:
+            energies = _sums(layers, blocks)
+            seen = self._seen(energies, total, context, levels)
+            for parents in turns:
+                middle = [(blocks[p][0], sum(blocks[p]) // 2) for p in parents]
+                whole, first = energies[:, parents], _sums(layers, middle)
+                parameters = next(networks)(seen).view(-1, len(parents), self.law.parameters_each)
+                rows = whole > 0
+                found = self.law.log_prob(parameters[rows], whole[rows], first[rows])
+                if in_mev:
+                    found = found + self.law.log_slope(whole[rows], first[rows])
+                result = result.index_add(0, rows.nonzero()[:, 0], found)
+                seen = torch.cat([seen, levels(first), levels((whole - first).clamp(min=0.0))], dim=1)
+        return result
+
+    def sample(self, total: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
+        """Layer energies (N, L) in MeV that add up to ``total`` (N, 1)."""
+        energies, used = total, 0
+        networks = iter(self.networks)
+        for _, turns, order in self.turns:
+            seen, parts = self._seen(energies, total, context, levels), [energies]
+            for parents in turns:
+                whole = energies.index_select(1, torch.tensor(parents, device=energies.device))
+                parameters = next(networks)(seen).view(-1, self.law.parameters_each)
+                noise = uniform[:, used : used + len(parents)]
+                used += len(parents)
+                first = self.law.divide(parameters, whole.flatten(), noise.flatten()).view_as(whole)
+                both = torch.cat([first, whole - first], dim=1)
+                seen = torch.cat([seen, levels(both)], dim=1)
+                parts.append(both)
+            energies = torch.cat(parts, dim=1).index_select(1, torch.tensor(order, device=energies.device))
+        return energies
+
+
+def _turns(layers: int) -> Iterator[tuple[list[Range], list[list[int]], list[int]]]:
+    """For each level, its blocks of layers; the places of those that are divided, in up to two turns; and the order of
+    the next level's blocks among these blocks, followed by the first and second parts of each turn."""
+    for blocks in halves(layers)[:-1]:
+        parents = [place for place, (start, end) in enumerate(blocks) if end - start > 1]
+        turns = [turn for turn in (parents[::2], parents[1::2]) if turn]
+        at: dict[int, list[int]] = {place: [place] for place in range(len(blocks))}
+        begin = len(blocks)
+        for turn in turns:
+            at |= {parent: [begin + i, begin + len(turn) + i] for i, parent in enumerate(turn)}
+            begin += 2 * len(turn)
+        yield blocks, turns, [number for place in range(len(blocks)) for number in at[place]]
+
+
+def _sums(layers: Tensor, blocks: list[Range]) -> Tensor:
+    """Energies (N, B) of blocks of layers."""
+    return torch.stack([layers[:, start:end].sum(1) for start, end in blocks], dim=1)
+
+
+class CellDivisions(nn.Module):
+    """p(x | e, c): the energy of each layer divided between rings, and that of a ring between voxels.
+
+    One network serves all divisions. It sees the levels of the energies around the parent, a token of the layer, and
+    which division of a layer it is.
+
+    Shapes: voxels (N, V), layer energies (N, L), both in MeV; context (N, K); uniform noise (N, D).
+
+    Args:
+        plan: the divisions.
+        layers: number of layers L.
+        context: columns K.
+        law: of a division.
+        settings: of the family.
+    """
+
+    roots: Tensor
+    leaves: Tensor
+    parent: Tensor
+    first: Tensor
+    second: Tensor
+    layer: Tensor
+    place: Tensor
+    seen: Tensor
+    of_rings: Tensor
+
+    def __init__(
+        self, plan: DivisionPlan, layers: int, context: int, law: DivisionLaw, settings: CascadeSettings
+    ) -> None:
+        super().__init__()
+        self.law = law
+        self.plan_steps, self.size, self.n_layers = plan.steps, plan.size, layers
+        tables: dict[str, NDArray[Any]] = {
+            "roots": plan.roots,
+            "leaves": plan.leaves,
+            "parent": plan.parent,
+            "first": plan.first,
+        }
+        tables |= {"second": plan.second, "layer": plan.layer, "place": plan.place, "of_rings": plan.rings}
+        for name, table in tables.items():
+            self.register_buffer(name, torch.from_numpy(table), persistent=False)
+        # The energy that is divided is the first that is seen.
+        seen = torch.from_numpy(plan.seen)
+        self.register_buffer("seen", torch.cat([self.parent[:, None], seen], dim=1), persistent=False)
+        self.upwards = [torch.from_numpy(rows) for rows in plan.upwards]
+        width, hidden = settings.width, settings.hidden
+        self.token_input, self.token_context = nn.Linear(2, width), nn.Linear(context, width)
+        self.token_layer = nn.Parameter(0.1 * torch.randn(layers, width))
+        self.token_mixer = DepthMixer(width, settings.depth_blocks, settings.depth_kernel)
+        self.of_token = nn.Linear(width, hidden, bias=False)
+        self.of_place = nn.Parameter(0.3 * torch.randn(max(plan.places, 1), hidden))
+        self.input = nn.Linear(self.seen.shape[1] + 1, hidden)
+        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(settings.hidden_layers - 1))
+        self.output = nn.Linear(hidden, law.parameters_each)
+        self.output.bias.data.copy_(law.initial())
+
+    def energies(self, voxels: Tensor) -> Tensor:
+        """The energies of all layers and blocks, (N, ``plan.size``), in MeV."""
+        energies = voxels.new_zeros(len(voxels), self.size)
+        energies[:, self.leaves] = voxels
+        for rows in self.upwards:
+            energies[:, self.parent[rows]] = energies[:, self.first[rows]] + energies[:, self.second[rows]]
+        return energies
+
+    def _tokens(self, layers: Tensor, context: Tensor, levels: Levels) -> Tensor:
+        """What the network sees of each layer, (N L, hidden)."""
+        total = layers.sum(1, keepdim=True).clamp(min=levels.threshold)
+        share = torch.log((layers / total).clamp(min=_LEAST_SHARE)) / 3
+        inputs = self.token_input(torch.stack([levels(layers), share], dim=2)) + self.token_layer
+        tokens = F.silu(self.token_mixer(inputs + self.token_context(context)[:, None]))
+        of_layers: Tensor = self.of_token(tokens)
+        return of_layers.flatten(0, 1)
+
+    def _parameters_of(self, seen: Tensor, scarcity: Tensor, token: Tensor, place: Tensor) -> Tensor:
+        """Parameters (M, P) of divisions that see levels (M, F), threshold over energy (M, 1), and a token (M, H)."""
+        hidden = self.input(torch.cat([seen, scarcity], dim=1)) + token + F.embedding(place, self.of_place)
+        hidden = F.silu(hidden)
+        for layer in self.hidden:
+            hidden = hidden + F.silu(layer(hidden))
+        parameters: Tensor = self.output(hidden)
+        return parameters
+
+    def log_prob(self, energies: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> dict[str, Tensor]:
+        """Logarithms of the densities of ``rings`` and ``alpha``, (N,) each, in nats, from all energies."""
+        tokens = self._tokens(energies[:, self.roots], context, levels)
+        shower, row = (energies[:, self.parent] > 0).nonzero(as_tuple=True)
+        base = shower * self.size
+        flat = energies.flatten()
+        whole, first = flat[base + self.parent[row]], flat[base + self.first[row]]
+        seen = levels(energies).flatten()[base[:, None] + self.seen[row]]
+        token = tokens[shower * self.n_layers + self.layer[row]]
+        parameters = self._parameters_of(seen, self.law.threshold / whole[:, None], token, self.place[row])
+        found = self.law.log_prob(parameters, whole, first)
+        if in_mev:
+            found = found + self.law.log_slope(whole, first)
+        none, rings = torch.zeros_like(energies[:, 0]), self.of_rings[row]
+        return {
+            name: none.index_add(0, shower[which], found[which])
+            for name, which in (("rings", rings), ("alpha", ~rings))
+        }
+
+    def sample(self, layers: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV, which add up to the layer energies."""
+        n = layers.shape[0]
+        tokens = self._tokens(layers, context, levels)
+        energies = layers.new_zeros(n, self.size).index_copy(1, self.roots, layers).flatten()
+        seen_levels = levels(energies)
+        for step in self.plan_steps:
+            count = step.stop - step.start
+            whole = energies.view(n, self.size).index_select(1, self.parent[step]).flatten()
+            # Only what has energy is divided: most blocks have none.
+            where = (whole > 0).nonzero()[:, 0]
+            shower = torch.div(where, count, rounding_mode="floor")
+            row = where - shower * count
+            base = (shower * self.size)[:, None]
+            whole = whole.index_select(0, where)
+            seen = F.embedding(base + F.embedding(row, self.seen[step]), seen_levels[:, None])[:, :, 0]
+            token = tokens.index_select(0, shower * self.n_layers + self.layer[step].index_select(0, row))
+            place = self.place[step].index_select(0, row)
+            parameters = self._parameters_of(seen, self.law.threshold / whole[:, None], token, place)
+            noise = uniform[:, step].flatten().index_select(0, where)
+            first = self.law.divide(parameters, whole, noise)
+            parts = torch.cat([first, whole - first])
+            to = torch.cat([self.first[step].index_select(0, row), self.second[step].index_select(0, row)])
+            to = to + torch.cat([base, base])[:, 0]
+            energies = energies.scatter(0, to, parts)
+            seen_levels = seen_levels.scatter(0, to, levels(parts))
+        return energies.view(n, self.size).index_select(1, self.leaves)

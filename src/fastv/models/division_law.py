@@ -1,0 +1,123 @@
+"""The distribution of an energy between its two parts: all to one of them, or a share drawn from a mixture."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
+from torch import Tensor, nn
+
+
+class DivisionLaw(nn.Module):
+    r"""p(E_1 | E) for E = E_1 + E_2, where each part is zero or at least the threshold d.
+
+    With some probabilities all energy is in the first or in the second part. Otherwise the excess x_i = E_i - d of the
+    parts, softened by s = d / 100, gives
+
+        y = log((x_1 + s) / (x_2 + s)) ,
+
+    which has a mixture of K logistic distributions. Below 2 d there is only one part. The threshold is an exact limit,
+    both ends of the range are resolved however large E is, and the parts add up to E.
+
+    The 2 + 3 K parameters of a division are the logits of the K components of the mixture, of *first only* and of
+    *second only*, then the K locations and logarithms of scales.
+
+    Shapes: parameters (M, 2 + 3 K); energies and uniform noise (M,).
+
+    Args:
+        components: K.
+        threshold: d in MeV.
+
+    Source: the mixture of logistic distributions: Salimans et al., arXiv 1701.05517, section 2.1.
+
+    Example:
+        >>> law = DivisionLaw(components=1, threshold=0.01)
+        >>> both, first_only = torch.tensor([[20.0, 0, 0, 0.0, -9.0]]), torch.tensor([[0, 20.0, 0, 0.0, 0.0]])
+        >>> parameters, energy = torch.cat([both, first_only]), torch.tensor([5.0, 5.0])
+        >>> law.divide(parameters, energy, torch.tensor([0.3, 0.3])).tolist()
+        [2.5, 5.0]
+        >>> bool(law.log_prob(parameters, energy, torch.tensor([2.5, 0.0]))[1] < -19)
+        True
+    """
+
+    LOG_SCALES: ClassVar[tuple[float, float]] = (-4.0, 3.0)
+    """Least and largest logarithm of a scale."""
+    EDGE: ClassVar[float] = 1e-6
+    """Least distance of uniform numbers from 0 and 1."""
+
+    triangle: Tensor
+    only_one: Tensor
+
+    def __init__(self, components: int, threshold: float) -> None:
+        super().__init__()
+        self.components, self.threshold, self.softening = components, threshold, threshold / 100
+        self.outcomes, self.parameters_each = components + 2, 3 * components + 2
+        # Sums the probabilities up to each outcome; what the logits of the mixture lose below twice the threshold.
+        self.register_buffer("triangle", torch.ones(self.outcomes, self.outcomes).triu(), persistent=False)
+        self.register_buffer("only_one", torch.tensor([-30.0] * components + [0.0, 0.0]), persistent=False)
+
+    def initial(self) -> Tensor:
+        """Parameters to start training from: locations apart, so that the components differ."""
+        locations = torch.linspace(-2.0, 2.0, self.components) if self.components > 1 else torch.zeros(1)
+        return torch.cat([torch.zeros(self.outcomes), locations, torch.zeros(self.components)])
+
+    def _logits(self, parameters: Tensor, energy: Tensor) -> Tensor:
+        small = (energy < 2 * self.threshold).to(parameters.dtype)[:, None]
+        return parameters[:, : self.outcomes] + small * self.only_one
+
+    def _mixture(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Locations and logarithms of scales, (M, K)."""
+        sizes = [self.outcomes, self.components, self.components]
+        _, location, log_scale = torch.split(parameters, sizes, dim=1)
+        return location, log_scale.clamp(*self.LOG_SCALES)
+
+    def _sides(self, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """x_i + s of both parts."""
+        room = (energy - 2 * self.threshold).clamp(min=0.0)
+        excess = (first - self.threshold).clamp(min=0.0).minimum(room)
+        return excess + self.softening, room - excess + self.softening
+
+    def log_prob(self, parameters: Tensor, energy: Tensor, first: Tensor) -> Tensor:
+        """Logarithm of the probability of the outcome and, with two parts, of the density of y; nats, (M,)."""
+        half = 0.5 * self.threshold
+        logs = torch.log_softmax(self._logits(parameters, energy), dim=1)
+        alone = torch.where(first < half, logs[:, -1], logs[:, -2])
+        both = (first >= half) & (energy - first >= half)
+        rows = both.nonzero()[:, 0]
+        one, two = self._sides(energy[rows], first[rows])
+        y = (torch.log(one) - torch.log(two))[:, None]
+        location, log_scale = self._mixture(parameters[rows])
+        z = (y - location) * torch.exp(-log_scale)
+        density = logs[rows, : self.components] - log_scale - z - 2 * F.softplus(-z)
+        return alone.index_copy(0, rows, torch.logsumexp(density, dim=1))
+
+    def log_slope(self, energy: Tensor, first: Tensor) -> Tensor:
+        """log(dy/dE_1), per MeV, of divisions into two parts; 0 for the others, (M,)."""
+        half = 0.5 * self.threshold
+        one, two = self._sides(energy, first)
+        both = (first >= half) & (energy - first >= half)
+        return torch.where(both, torch.log(1 / one + 1 / two), 0.0)
+
+    def divide(self, parameters: Tensor, energy: Tensor, uniform: Tensor) -> Tensor:
+        """Energies E_1 of the first parts, (M,), from uniform noise; none if there is no energy.
+
+        One uniform number chooses the outcome and, by where it lies between the edges of this outcome, the share.
+        """
+        k = self.components
+        chance = torch.softmax(self._logits(parameters, energy), dim=1)
+        edges = chance @ self.triangle
+        u = (uniform.clamp(self.EDGE, 1 - self.EDGE))[:, None] * edges[:, -1:]
+        below = (u < edges).to(chance.dtype)
+        chosen = below - F.pad(below[:, :-1], (1, 0))
+        within = 1 + ((u - edges) * chosen).sum(1) / (chance * chosen).sum(1)
+        within = within.clamp(self.EDGE, 1 - self.EDGE)
+        location, log_scale = self._mixture(parameters)
+        mixed = chosen[:, :k]
+        scale = torch.exp((log_scale * mixed).sum(1))
+        y = (location * mixed).sum(1) + scale * torch.log(within / (1 - within))
+        room = energy - 2 * self.threshold
+        excess = torch.sigmoid(y) * (room + 2 * self.softening) - self.softening
+        share = self.threshold + excess.clamp(min=0.0).minimum(room)
+        first: Tensor = mixed.sum(1) * share + chosen[:, k] * energy
+        return first

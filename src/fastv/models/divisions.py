@@ -1,0 +1,272 @@
+"""The plan by which the energies of a shower's layers are divided down to its voxels, and what each division sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastv.detector.mesh import ReadoutMesh
+
+Ints = NDArray[np.int64]
+Range = tuple[int, int]
+
+_OWN, _BELOW, _ABOVE = range(3)
+_ALPHA_SEEN = 32
+
+
+@dataclass(frozen=True)
+class DivisionPlan:
+    """All divisions of the layers of a mesh, in an order in which they can be made.
+
+    The energies of a shower are numbered: 0 is a place that stays empty, then for each layer its energy, the energies
+    of blocks of rings, of rings, of arcs of rings, and of voxels. A division takes a *parent* and gives its energy to
+    its *first* and *second* part. Rings are divided before alpha, each range of cells in the middle.
+
+    Layers are divided in an order that goes from a wide spacing to a narrow one (0, 32; 16; 8, 24, 40; ...), so that
+    each but the first few can see divided layers *below* and *above* it. All divisions of a *step* are made at once;
+    a layer follows one step behind the layers that it sees.
+
+    A division sees the energies of its neighbourhood that are known at its step; ``seen`` has their numbers, 0 for
+    those that do not exist or are not known yet:
+
+    * of rings: all blocks of its layer at this level; in each layer seen, the two parts and all blocks a level below;
+    * of alpha: the eight blocks around the parent in alpha and r; in each layer seen, the parts of the same block and
+      of its four neighbours that touch it; with ``checkerboard``, for every second block, the parts of its four
+      neighbours in the own layer, which are divided half a level before.
+
+    Layers of different segmentation do not see each other.
+
+    Attributes:
+        size: number of energies, the empty place included.
+        roots: numbers of the layer energies, (L,).
+        leaves: numbers of the voxels, (V,).
+        parent, first, second: numbers of the energies of each division, (D,).
+        layer: layer of each division, (D,).
+        place: which division of its layer it is, equal for all layers of the same segmentation, (D,).
+        level: how many divisions of the layer come before it, (D,).
+        rings: whether it divides rings, (D,).
+        step: its step, in increasing order, (D,).
+        seen: numbers of the energies that it sees, (D, F).
+        places: number of different places.
+    """
+
+    size: int
+    roots: Ints
+    leaves: Ints
+    parent: Ints
+    first: Ints
+    second: Ints
+    layer: Ints
+    place: Ints
+    level: Ints
+    rings: NDArray[np.bool_]
+    step: Ints
+    seen: Ints
+    places: int
+
+    @cached_property
+    def steps(self) -> tuple[slice, ...]:
+        """The divisions of each step."""
+        return tuple(
+            slice(*(int(end) for end in np.searchsorted(self.step, [step, step + 1]))) for step in np.unique(self.step)
+        )
+
+    @cached_property
+    def upwards(self) -> tuple[Ints, ...]:
+        """The divisions of each level, from the voxels to the layers: the order in which parts are added up."""
+        return tuple(np.flatnonzero(self.level == level) for level in np.unique(self.level)[::-1])
+
+
+def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool = True) -> DivisionPlan:
+    """Plan the divisions of the layers of a mesh.
+
+    Args:
+        mesh: the readout mesh; its layers may differ in their segmentation.
+        halvings: how often the spacing of the layers is halved until all are divided; 0 divides all at once.
+        checkerboard: divide every second block of a level in alpha after the others, so that it can see their parts.
+
+    Example:
+        >>> mesh = ReadoutMesh.cylinder(layers=4, alpha_cells=4, r_cells=2, layer_thickness=3.4, r_size=5)
+        >>> plan = plan_divisions(mesh, halvings=1)
+        >>> len(plan.parent), plan.size, len(plan.steps)
+        (28, 61, 6)
+    """
+    kinds: dict[tuple[int, int], _Layer] = {}
+    layers = []
+    for layer in mesh.layers:
+        shape = (layer.alpha_cells, layer.r_cells)
+        layers.append(kinds.setdefault(shape, _Layer(*shape, checkerboard=checkerboard)))
+    width = max((kind.seen.shape[1] for kind in kinds.values()), default=0)
+    ring_levels = max(kind.ring_levels for kind in kinds.values())
+    place_of = dict(zip(kinds, np.cumsum([0, *(len(kind.parent) for kind in kinds.values())]).tolist(), strict=False))
+    wave, below, above = _nested_order(len(layers), halvings)
+    start = 1 + np.cumsum([0, *(kind.nodes for kind in layers)])
+    rows: dict[str, list[Ints]] = {
+        name: [] for name in ("parent", "first", "second", "layer", "place", "level", "step")
+    }
+    seen, leaves, rings = [], [], []
+    for number, kind in enumerate(layers):
+        here, count = int(start[number]), len(kind.parent)
+        rows["parent"].append(here + kind.parent)
+        rows["first"].append(here + kind.first)
+        rows["second"].append(here + kind.second)
+        rows["layer"].append(np.full(count, number))
+        rows["place"].append(place_of[kind.alpha, kind.r] + np.arange(count))
+        # The divisions in alpha of all layers of a wave are at the same steps, whatever their number of rings.
+        late = np.where(kind.rings, kind.level, kind.level - kind.ring_levels + ring_levels)
+        rows["level"].append(kind.level)
+        rows["step"].append(wave[number] + late)
+        leaves.append(here + kind.leaves)
+        rings.append(kind.rings)
+        origins = np.zeros(3, dtype=np.int64)
+        origins[_OWN] = here
+        for which, other in ((_BELOW, int(below[number])), (_ABOVE, int(above[number]))):
+            if other >= 0 and layers[other] is kind:
+                origins[which] = start[other]
+        # Numbers of nodes are relative to their layer; -1 is no node.
+        absolute = np.where((kind.seen >= 0) & (origins[kind.seen_in] > 0), kind.seen + origins[kind.seen_in], 0)
+        seen.append(np.pad(absolute, ((0, 0), (0, width - absolute.shape[1]))))
+    joined = {name: np.concatenate(parts) for name, parts in rows.items()}
+    order = np.argsort(joined["step"], kind="stable")
+    joined = {name: values[order] for name, values in joined.items()}
+    visible = np.concatenate(seen)[order]
+    known = np.zeros(int(start[-1]), dtype=np.int64) - 1
+    known[joined["first"]] = known[joined["second"]] = joined["step"]
+    visible[known[visible] >= joined["step"][:, None]] = 0
+    return DivisionPlan(
+        size=int(start[-1]),
+        roots=start[:-1].astype(np.int64),
+        leaves=np.concatenate(leaves),
+        rings=np.concatenate(rings)[order],
+        seen=visible,
+        places=sum(len(kind.parent) for kind in kinds.values()),
+        **joined,
+    )
+
+
+def halves(cells: int) -> list[list[Range]]:
+    """Ranges of cells at each level, from all cells to single ones; each range is divided in the middle.
+
+    Example:
+        >>> halves(3)
+        [[(0, 3)], [(0, 1), (1, 3)], [(0, 1), (1, 2), (2, 3)]]
+    """
+    levels = [[(0, cells)]]
+    while any(end - start > 1 for start, end in levels[-1]):
+        following: list[Range] = []
+        for start, end in levels[-1]:
+            middle = (start + end) // 2
+            following += [(start, end)] if end - start == 1 else [(start, middle), (middle, end)]
+        levels.append(following)
+    return levels
+
+
+def _nested_order(layers: int, halvings: int) -> tuple[Ints, Ints, Ints]:
+    """The wave in which each layer is divided, and the nearest layers below and above of earlier waves, or -1."""
+    wave = np.full(layers, -1, dtype=np.int64)
+    below, above = np.full(layers, -1, dtype=np.int64), np.full(layers, -1, dtype=np.int64)
+    number = 0
+    for spacing in (2**power for power in range(halvings, -1, -1)):
+        new = np.flatnonzero((np.arange(layers) % spacing == 0) & (wave < 0))
+        done = np.flatnonzero(wave >= 0)
+        if not len(new):
+            continue
+        if len(done):
+            place = np.searchsorted(done, new)
+            below[new] = np.where(place > 0, done[np.maximum(place - 1, 0)], -1)
+            above[new] = np.where(place < len(done), done[np.minimum(place, len(done) - 1)], -1)
+        wave[new] = number
+        number += 1
+    return wave, below, above
+
+
+class _Layer:
+    """The divisions of one layer of a segmentation, with nodes numbered from 0, the layer itself."""
+
+    def __init__(self, alpha: int, r: int, *, checkerboard: bool) -> None:
+        self.alpha, self.r = alpha, r
+        self._numbers: dict[tuple[Range, Range], int] = {}
+        self._of_rings, self._of_alpha = halves(r), halves(alpha)
+        self.ring_levels = len(self._of_rings) - 1
+        for blocks in self._of_rings:
+            for block in blocks:
+                self._number((0, alpha), block)
+        for ring in range(r):
+            for blocks in self._of_alpha:
+                for block in blocks:
+                    self._number(block, (ring, ring + 1))
+        self.nodes = len(self._numbers)
+        self.leaves = np.array([self._number((a, a + 1), (i, i + 1)) for a in range(alpha) for i in range(r)])
+        self._rows: list[tuple[int, int, int, int, bool, list[tuple[int, int]]]] = []
+        self._divide_rings()
+        self._divide_alpha(checkerboard=checkerboard)
+        self.parent, self.first, self.second, self.level = (
+            np.array([row[i] for row in self._rows], dtype=np.int64) for i in range(4)
+        )
+        self.rings = np.array([row[4] for row in self._rows], dtype=bool)
+        of_rings = r + 2 * (2 + r)
+        pairs = np.zeros((len(self._rows), of_rings + _ALPHA_SEEN, 2), dtype=np.int64)
+        pairs[:, :, 1] = -1
+        for row, (*_, is_ring, seen) in zip(pairs, self._rows, strict=True):
+            begin = 0 if is_ring else of_rings
+            row[begin : begin + len(seen)] = seen
+        self.seen_in, self.seen = pairs[:, :, 0], pairs[:, :, 1]
+
+    def _number(self, alpha: Range, r: Range) -> int:
+        return self._numbers.setdefault((alpha, r), len(self._numbers))
+
+    def _divide_rings(self) -> None:
+        around = (0, self.alpha)
+        for level, (blocks, following) in enumerate(zip(self._of_rings, self._of_rings[1:], strict=False)):
+            for start, end in blocks:
+                if end - start == 1:
+                    continue
+                first, second = (start, (start + end) // 2), ((start + end) // 2, end)
+                seen = [(_OWN, self._number(around, block)) for block in blocks]
+                seen += [(_OWN, -1)] * (self.r - len(blocks))
+                for which in (_BELOW, _ABOVE):
+                    seen += [(which, self._number(around, part)) for part in (first, second)]
+                    seen += [(which, self._number(around, block)) for block in following]
+                    seen += [(which, -1)] * (self.r - len(following))
+                parent, one, two = (self._number(around, part) for part in ((start, end), first, second))
+                self._rows.append((parent, one, two, level, True, seen))
+
+    def _divide_alpha(self, *, checkerboard: bool) -> None:
+        sublevels = 2 if checkerboard else 1
+        for level, (blocks, following) in enumerate(zip(self._of_alpha, self._of_alpha[1:], strict=False)):
+            for ring in range(self.r):
+                for place, (start, end) in enumerate(blocks):
+                    if end - start == 1:
+                        continue
+                    late = (place + ring) % sublevels
+                    middle = (start + end) // 2
+                    first, second = following.index((start, middle)), following.index((middle, end))
+                    seen = self._around(blocks, place, ring) + self._in_layers(following, first, second, ring)
+                    seen += self._beside(following, first, second, ring) if late else []
+                    own = (ring, ring + 1)
+                    nodes = [self._number(block, own) for block in ((start, end), following[first], following[second])]
+                    at = self.ring_levels + sublevels * level + late
+                    self._rows.append((nodes[0], nodes[1], nodes[2], at, False, seen))
+
+    def _node(self, which: int, blocks: list[Range], place: int, ring: int) -> tuple[int, int]:
+        """A block of a ring, at a place that goes around in alpha; no node beyond the first and the last ring."""
+        if not 0 <= ring < self.r:
+            return which, -1
+        return which, self._number(blocks[place % len(blocks)], (ring, ring + 1))
+
+    def _around(self, blocks: list[Range], place: int, ring: int) -> list[tuple[int, int]]:
+        steps = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1))
+        return [self._node(_OWN, blocks, place + along, ring + out) for along, out in steps]
+
+    def _in_layers(self, following: list[Range], first: int, second: int, ring: int) -> list[tuple[int, int]]:
+        steps = [(first, 0), (second, 0), (first - 1, 0), (second + 1, 0)]
+        steps += [(first, -1), (second, -1), (first, 1), (second, 1)]
+        return [self._node(which, following, at, ring + out) for which in (_BELOW, _ABOVE) for at, out in steps]
+
+    def _beside(self, following: list[Range], first: int, second: int, ring: int) -> list[tuple[int, int]]:
+        steps = [(first - 1, 0), (second + 1, 0), (first - 2, 0), (second + 2, 0)]
+        steps += [(first, -1), (second, -1), (first, 1), (second, 1)]
+        return [self._node(_OWN, following, at, ring + out) for at, out in steps]

@@ -1,0 +1,105 @@
+"""The law of a division is a probability, its draws have it, and no part is below the threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fastv.models.division_law import DivisionLaw
+
+THRESHOLD = 0.015
+
+
+def some_parameters(law: DivisionLaw, n: int, seed: int = 1, size: float = 1.0) -> Tensor:
+    return law.initial() + size * torch.randn(n, law.parameters_each, generator=torch.manual_seed(seed))
+
+
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("energy", [0.5, 40.0])
+def test_the_probabilities_add_up_to_one(components: int, energy: float) -> None:
+    law = DivisionLaw(components, THRESHOLD).double()
+    parameters = some_parameters(law, 1).double()
+    first = torch.linspace(THRESHOLD, energy - THRESHOLD, 2_000_001, dtype=torch.float64)[1:-1]
+    whole = torch.full_like(first, energy)
+    density = law.log_prob(parameters.expand(len(first), -1), whole, first) + law.log_slope(whole, first)
+    inside = float(torch.trapezoid(density.exp(), first))
+    alone = law.log_prob(
+        parameters.expand(2, -1), torch.full((2,), energy).double(), torch.tensor([0.0, energy]).double()
+    )
+    # Both ends of the range hold what the softened logarithm leaves: shares that are clipped to them.
+    y_end = np.log((energy - 2 * THRESHOLD + law.softening) / law.softening)
+    location, log_scale = law._mixture(parameters)
+    weight = torch.softmax(parameters[:, : law.outcomes], 1)[:, :components]
+    beyond = sum(torch.sigmoid((-y_end - s * location) / log_scale.exp()) * weight for s in (1, -1)).sum()
+    assert inside + float(alone.exp().sum()) + float(beyond) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("components", [1, 2, 3])
+def test_draws_have_the_density(components: int) -> None:
+    law = DivisionLaw(components, THRESHOLD)
+    parameters = some_parameters(law, 1, seed=3)
+    n, energy = 200_000, 3.0
+    u = (torch.arange(n) + 0.5) / n
+    whole = torch.full((n,), energy)
+    first = law.divide(parameters.expand(n, -1), whole, u)
+    chance = torch.softmax(parameters[0, : law.outcomes], 0)
+    assert float((first == energy).float().mean()) == pytest.approx(float(chance[-2]), abs=1e-4)
+    assert float((first == 0).float().mean()) == pytest.approx(float(chance[-1]), abs=1e-4)
+    edges = torch.linspace(THRESHOLD, energy - THRESHOLD, 41)
+    counts = torch.histogram(first, edges)[0] / n
+    fine = torch.linspace(THRESHOLD, energy - THRESHOLD, 40 * 500 + 1)
+    whole = torch.full_like(fine, energy)
+    density = (law.log_prob(parameters.expand(len(fine), -1), whole, fine) + law.log_slope(whole, fine)).exp()
+    expected = torch.stack(
+        [torch.trapezoid(d, x) for d, x in zip(density.unfold(0, 501, 500), fine.unfold(0, 501, 500), strict=True)]
+    )
+    # The outermost bins also hold clipped shares.
+    torch.testing.assert_close(counts[1:-1], expected[1:-1], atol=2e-4, rtol=2e-3)
+
+
+@given(
+    energy=st.floats(THRESHOLD, 1e6),
+    uniform=st.floats(0, 1, width=32, exclude_max=True),
+    seed=st.integers(0, 50),
+    size=st.sampled_from([0.1, 3.0, 30.0]),
+)
+def test_parts_are_zero_or_above_the_threshold(energy: float, uniform: float, seed: int, size: float) -> None:
+    law = DivisionLaw(3, THRESHOLD)
+    whole = torch.tensor([energy])
+    first = law.divide(some_parameters(law, 1, seed, size), whole, torch.tensor([uniform]))
+    second = whole - first
+    assert bool(torch.isfinite(first))
+    for part in (first, second):
+        # The second part has the rounding of the whole.
+        assert float(part) == 0 or float(part) >= THRESHOLD - 2e-7 * energy
+    if energy < 2 * THRESHOLD:
+        assert 0 in (float(first), float(second))
+
+
+def test_nothing_to_divide_gives_nothing() -> None:
+    law = DivisionLaw(2, THRESHOLD)
+    parameters = some_parameters(law, 100)
+    assert not law.divide(parameters, torch.zeros(100), torch.linspace(0, 1, 100)).any()
+
+
+def test_gradients_are_finite_at_the_ends() -> None:
+    law = DivisionLaw(3, THRESHOLD)
+    energy = torch.tensor([0.02, 0.03, 1.0, 1e6, 1e6, 5.0])
+    first = torch.tensor([0.02, 0.015, 0.015, 0.015, 1e6 - 0.05, 0.0])
+    parameters = some_parameters(law, 6, size=5.0).requires_grad_()
+    law.log_prob(parameters, energy, first).sum().backward()
+    assert parameters.grad is not None
+    assert bool(parameters.grad.isfinite().all())
+
+
+def test_the_ends_of_a_wide_range_are_resolved() -> None:
+    """A part of 20 keV of 1 GeV is told from one of 30 keV."""
+    law = DivisionLaw(1, THRESHOLD)
+    energy = torch.full((2,), 1000.0)
+    parameters = torch.tensor([[20.0, 0.0, 0.0, -11.0, -2.0]]).expand(2, -1)
+    near, far = law.log_prob(parameters, energy, torch.tensor([0.0315, 0.06]))
+    assert near > far + 1

@@ -1,0 +1,119 @@
+"""The plan of divisions: every voxel is reached, and nothing is seen before it is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.models.divisions import DivisionPlan, halves, plan_divisions
+
+
+def mesh_of(*layers: tuple[int, int]) -> ReadoutMesh:
+    """A mesh of layers with numbers of alpha and r cells."""
+    blocks = tuple(
+        LayerBlock(layers=1, alpha_cells=alpha, r_edges=tuple(5.0 * i for i in range(r + 1)), first_id=i)
+        for i, (alpha, r) in enumerate(layers)
+    )
+    return ReadoutMesh(blocks=blocks)
+
+
+meshes = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6)), min_size=1, max_size=6).map(lambda x: mesh_of(*x))
+
+
+def produced(plan: DivisionPlan) -> np.ndarray:
+    """The step at which each energy is known; -1 for layers and the empty place."""
+    known = np.full(plan.size, -1)
+    known[plan.first] = known[plan.second] = plan.step
+    return known
+
+
+@given(mesh=meshes, halvings=st.integers(0, 3), checkerboard=st.booleans())
+def test_layers_are_divided_into_their_voxels(mesh: ReadoutMesh, halvings: int, checkerboard: bool) -> None:
+    plan = plan_divisions(mesh, halvings=halvings, checkerboard=checkerboard)
+    # A binary tree has one division less than leaves.
+    assert len(plan.parent) == mesh.n_voxels - mesh.n_layers
+    # Each energy but those of layers and the empty place is made once.
+    parts = np.concatenate([plan.first, plan.second])
+    assert len(np.unique(parts)) == len(parts) == plan.size - 1 - mesh.n_layers
+    energies = np.zeros(plan.size)
+    energies[plan.leaves] = np.random.default_rng(1).random(mesh.n_voxels)
+    voxels = energies[plan.leaves].copy()
+    for rows in plan.upwards:
+        energies[plan.parent[rows]] = energies[plan.first[rows]] + energies[plan.second[rows]]
+    expected = [voxels[mesh.layer_slice(i)].sum() for i in range(mesh.n_layers)]
+    np.testing.assert_allclose(energies[plan.roots], expected)
+    np.testing.assert_array_equal(plan.layer, mesh.voxel_layer[_first_voxel(plan)[plan.parent]])
+
+
+def _first_voxel(plan: DivisionPlan) -> np.ndarray:
+    """A voxel of each energy."""
+    voxel = np.zeros(plan.size, dtype=int)
+    voxel[plan.leaves] = np.arange(len(plan.leaves))
+    for rows in plan.upwards:
+        voxel[plan.parent[rows]] = voxel[plan.first[rows]]
+    return voxel
+
+
+@given(mesh=meshes, halvings=st.integers(0, 3), checkerboard=st.booleans())
+def test_a_division_sees_only_what_is_known(mesh: ReadoutMesh, halvings: int, checkerboard: bool) -> None:
+    plan = plan_divisions(mesh, halvings=halvings, checkerboard=checkerboard)
+    known = produced(plan)
+    assert (known[plan.parent] < plan.step).all()
+    assert (known[plan.seen] < plan.step[:, None]).all()
+    assert [i for step in plan.steps for i in range(step.start, step.stop)] == list(range(len(plan.step)))
+    assert 0 not in plan.leaves
+
+
+def test_order_of_layers_goes_from_wide_to_narrow() -> None:
+    mesh = mesh_of(*[(1, 2)] * 9)
+    plan = plan_divisions(mesh, halvings=2)
+    # A single division a layer, so its step is the wave: 0, 4, 8; 2, 6; 1, 3, 5, 7.
+    assert [int(plan.step[plan.layer == i][0]) for i in range(9)] == [0, 2, 1, 2, 0, 2, 1, 2, 0]
+    together = plan_divisions(mesh, halvings=0)
+    assert set(together.step) == {0}
+    assert together.seen.max() <= together.roots.max()
+
+
+def test_what_is_seen_in_other_layers_is_the_same_block() -> None:
+    """In the shipped mesh, the middle layer of three sees the parts of the same arc below and above."""
+    plan = plan_divisions(mesh_of((4, 2), (4, 2), (4, 2)), halvings=1)
+    node = plan.parent - plan.roots[plan.layer]
+    middle = np.flatnonzero(plan.layer == 1)
+    for row in middle[~plan.rings[middle]]:
+        below = plan.roots[0] + (plan.first[row] - plan.roots[1])
+        above = plan.roots[2] + (plan.second[row] - plan.roots[1])
+        assert below in plan.seen[row]
+        assert above in plan.seen[row]
+    assert set(node[middle]) == set(node[plan.layer == 0])
+
+
+def test_layers_of_other_segmentation_are_not_seen() -> None:
+    plan = plan_divisions(mesh_of((4, 2), (3, 2), (4, 2)), halvings=1)
+    ends = [*plan.roots[1:], plan.size]
+    for row in np.flatnonzero(plan.layer == 1):
+        seen = plan.seen[row][plan.seen[row] > 0]
+        assert ((seen >= plan.roots[1]) & (seen < ends[1])).all()
+    assert plan.places == 7 + 5
+
+
+@pytest.mark.parametrize(("checkerboard", "steps"), [(True, 17), (False, 13)])
+def test_steps_of_the_shipped_detector(checkerboard: bool, steps: int) -> None:
+    plan = plan_divisions(Detector.preset("par04-siw").mesh, checkerboard=checkerboard)
+    assert len(plan.steps) == steps
+    assert (len(plan.parent), plan.size, plan.places) == (6435, 12916, 143)
+    # Rotations by whole cells: as many energies are seen at every alpha, because neighbours go around.
+    if not checkerboard:
+        voxels = ~plan.rings & (plan.level == plan.level.max()) & (plan.layer == 1)
+        counts = (plan.seen[voxels] > 0).sum(1).reshape(9, 8)
+        assert (counts == counts[:, :1]).all()
+
+
+def test_halves_of_any_number_of_cells() -> None:
+    for cells in range(1, 20):
+        levels = halves(cells)
+        assert levels[-1] == [(i, i + 1) for i in range(cells)]
+        assert len(levels) == 1 + int(np.ceil(np.log2(cells)))
