@@ -171,17 +171,20 @@ class Model:
         """How the showers of a request are made, to be stored with them.
 
         Includes the measured generation time per shower at batch size 1, if known: reports compare it with the times of
-        published generators.
+        published generators. The digests of the training files tell an evaluation whether its reference is one of them.
         """
         speed: Any = self.description.measured
         for key in ("speed", "batch 1, one thread", "ms per shower"):
             speed = speed.get(key) if isinstance(speed, dict) else None
         measured = {"ms_per_shower_batch1": float(speed)} if isinstance(speed, int | float) else {}
+        training = self.description.training
+        seen = {"training_data_sha256": "data_sha256", "training_files_sha256": "files_sha256"}
         return {
             "engine": f"FastV {__version__}",
             "model": self.name,
             "family": self.description.family,
             "model_sha256": self.digest(),
+            **{name: training[key] for name, key in seen.items() if key in training},
             "seed": request.seed,
             "conditions": request.origin,
             **({"options": self.options} if self.options else measured),

@@ -15,7 +15,7 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import NotMeasuredError, TooFewShowersError
 from fastv.evaluation.metrics.boosted import BoostedAuc, boosted_auc
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc, ClassifierSettings, Kind
-from fastv.evaluation.metrics.features import feature_matrix, tree_features
+from fastv.evaluation.metrics.features import feature_matrix, tree_feature_groups, tree_features
 from fastv.evaluation.metrics.fpd import Fpd, fpd
 from fastv.evaluation.metrics.kpd import Kpd, kpd
 from fastv.evaluation.metrics.prdc import Prdc, prdc
@@ -27,8 +27,8 @@ F64 = NDArray[np.float64]
 
 MOST_NEIGHBOURS = 4_000
 """Showers of each sample used for precision and recall, whose time is quadratic in this number."""
-MOST_FOR_TREES = 3_000
-"""Showers of each sample used for boosted trees; half as many for the floor, where 0.5 is expected."""
+SIZES_FOR_TREES = 6
+"""Largest number of sizes at which the AUC of boosted trees is measured, each half of the next."""
 MOST_VOXELS = 10_000
 """Showers of each sample whose voxels are held in memory."""
 
@@ -92,11 +92,10 @@ def measure(
             skipped[name] = str(error)
             return None
 
-    trees = MOST_FOR_TREES if chance else MOST_FOR_TREES // 2
     draws, relabellings = (20, 50) if chance else (10, 0)
     found_fpd = tried("fpd", lambda: fpd(a, b, draws=draws, relabellings=relabellings, energies=energies, seed=seed))
     found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
-    boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
+    boosted = tried("boosted", lambda: _trees(reference, generated))
     found_prdc = None
     if voxels is not None:
         (x, e), (y, f) = (log_voxels(chosen.spread(MOST_NEIGHBOURS), None) for chosen in voxels)
@@ -115,6 +114,12 @@ def measure(
     return Metrics(
         fpd=found_fpd, kpd=found_kpd, prdc=found_prdc, boosted=boosted, classifiers=tuple(trained), skipped=skipped
     )
+
+
+def _trees(reference: Observables, generated: Observables) -> BoostedAuc:
+    """The AUC of boosted trees at several sizes, and of each group of observables."""
+    groups = tree_feature_groups(reference.detector.mesh)
+    return boosted_auc(tree_features(reference), tree_features(generated), sizes=SIZES_FOR_TREES, groups=groups)
 
 
 def _classifier_inputs(

@@ -151,8 +151,8 @@ def summary_table(evaluation: Evaluation) -> str:
     """
     lines = [
         evaluation.verdict.words,
-        f"reference  {printable(evaluation.reference.source)}, {evaluation.reference.showers} showers",
-        f"generated  {printable(evaluation.generated.source)}, {evaluation.generated.showers} showers",
+        f"reference  {printable(evaluation.reference.source)}, {evaluation.reference.size}",
+        f"generated  {printable(evaluation.generated.source)}, {evaluation.generated.size}",
         f"floor      {printable(evaluation.floor_samples)}",
         "",
         tables.verdict(evaluation.verdict).text(),
