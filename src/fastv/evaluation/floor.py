@@ -165,9 +165,14 @@ class ReferenceAndFloor:
 
 
 def half_rows(sample: Observables) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the two :func:`halves`, increasing."""
+    """Row numbers of the two :func:`halves`, in a random order in which entries i of both have like energies.
+
+    Classifiers, which split samples by position, keep such pairs together.
+    """
     first, second = matched_halves(sample.incident_energies)
-    return np.sort(first), np.sort(second)
+    order = np.random.default_rng(0).permutation(len(second))
+    # The first half may have one shower more.
+    return np.concatenate([first[: len(second)][order], first[len(second) :]]), second[order]
 
 
 def halves(sample: Observables) -> tuple[Observables, Observables]:

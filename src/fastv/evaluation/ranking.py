@@ -22,6 +22,7 @@ from fastv.evaluation.evaluator import Sample, check_comparable, check_sizes, ev
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.report import tables
 from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
@@ -317,7 +318,10 @@ def _write(
     with written_whole(directory, force=force, kind="report") as temporary:
         temporary.mkdir()
         write_json(temporary / "report.json", ranking.as_dict())
-        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
+        parts = [f"# {title}", table.markdown()]
+        for heading, of_trees in tables.trees(ranking.evaluations):
+            parts += [f"## {heading}", of_trees.markdown()]
+        (temporary / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS, formats=formats)
         write_plots(temporary / "plots", plots)
         write_json(temporary / "plots.json", {**header(), **plot_numbers(plots)})

@@ -21,6 +21,7 @@ from fastv.evaluation.metrics.kpd import Kpd, kpd
 from fastv.evaluation.metrics.prdc import Prdc, prdc
 from fastv.evaluation.metrics.voxels import ChosenShowers, log_voxels, low_level_inputs
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.statistics.chance import paired_rows
 
 _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]
@@ -119,17 +120,23 @@ def measure(
 def _trees(reference: Observables, generated: Observables) -> BoostedAuc:
     """The AUC of boosted trees at several sizes, and of each group of observables."""
     groups = tree_feature_groups(reference.detector.mesh)
-    return boosted_auc(tree_features(reference), tree_features(generated), sizes=SIZES_FOR_TREES, groups=groups)
+    first, second = paired_rows(reference.incident_energies, generated.incident_energies)
+    a, b = tree_features(reference)[first], tree_features(generated)[second]
+    return boosted_auc(a, b, sizes=SIZES_FOR_TREES, groups=groups)
 
 
 def _classifier_inputs(
     a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[ChosenShowers, ChosenShowers] | None
 ) -> Iterator[tuple[Kind, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
-    """The classifiers that are possible on the mesh, each with its inputs for both samples."""
-    yield "high", (a, b)
+    """The classifiers that are possible on the mesh, each with inputs for both samples, in pairs of equal energy."""
+    first, second = paired_rows(a[:, 0], b[:, 0])  # log10 of the incident energies
+    yield "high", (a[first], b[second])
     if voxels is None:
         return
-    low = low_level_inputs(voxels[0].spread(MOST_VOXELS)), low_level_inputs(voxels[1].spread(MOST_VOXELS))
+    chosen = [each.spread(MOST_VOXELS) for each in voxels]
+    rows = paired_rows(*(each.incident_energies for each in chosen))
+    x, y = (low_level_inputs(showers)[own] for showers, own in zip(chosen, rows, strict=True))
+    low = x, y
     yield "low", low
     if mesh.is_regular and min(mesh.shape) > 1:
         yield "cnn", low

@@ -29,6 +29,8 @@ def markdown(evaluation: Evaluation, title: str) -> str:
     parts.append(tables.verdict(verdict).markdown())
     if evaluation.metrics is not None:
         parts += ["## Metrics", tables.metrics(evaluation).markdown()]
+        for title, table in tables.trees({"generated": evaluation}):
+            parts += [f"### {title}", table.markdown()]
     parts += ["## Physics comparisons", tables.physics(evaluation).markdown()]
     if evaluation.integrity is not None:
         parts += ["## Integrity checks", tables.integrity(evaluation).markdown()]
