@@ -50,9 +50,7 @@ def not_comparable(evaluation: Evaluation) -> str | None:
     if data_set is None or evaluation.metrics is None or evaluation.metrics.fpd is None:
         return None
     sizes = len(evaluation.reference_observables), len(evaluation.generated_observables)
-    start = (
-        "The plane of quality against speed is not drawn: FPD is larger for smaller samples, published values are of "
-    )
+    start = "The plane of quality against speed is not drawn: FPD grows as samples shrink, published values are of "
     if min(sizes) < MANY_SHOWERS:
         return f"{start}100,000 showers, and these are {of_each(*sizes)}; it needs {MANY_SHOWERS:,} of each at least."
     floor = evaluation.metrics_floor.fpd.fpd.value if evaluation.metrics_floor and evaluation.metrics_floor.fpd else 0.0

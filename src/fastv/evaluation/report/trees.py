@@ -7,13 +7,12 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fastv.evaluation.metrics.boosted import BoostedAuc
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.report.curves import F64, Evaluations, Look, looks, tell_empty
 from fastv.evaluation.report.numbers import Curve, note
-from fastv.evaluation.report.style import REFERENCE_COLOUR, grid
+from fastv.evaluation.report.style import REFERENCE_COLOUR, grid, plain_logarithms
 
 _NOT_MEASURED = "not measured"
 _ALL = "all observables"
@@ -34,7 +33,7 @@ def auc_by_showers(evaluations: Evaluations) -> Figure:
             sizes, values, errors, fmt=f"o{look.line}", color=look.colour, markersize=4, elinewidth=1, label=look.label
         )
         _keep(axes, look, sizes, values, errors)
-        drawn.append(values)
+        drawn += [values - errors, values + errors]
         if found.growth.expected:
             sizes, later, spreads = _columns([(p.showers, p.auc.value, p.auc.error) for p in found.growth.expected])
             axes.errorbar(sizes, later, spreads, fmt="s", mfc="white", color=look.colour, markersize=6, elinewidth=1)
@@ -42,7 +41,7 @@ def auc_by_showers(evaluations: Evaluations) -> Figure:
                 [found.growth.measured[-1].showers, *sizes], [values[-1], *later], ":", color=look.colour, linewidth=1.2
             )
             _keep(axes, look._replace(name=f"{look.name}, extrapolated, not measured"), sizes, later, spreads)
-            drawn.append(later + spreads)
+            drawn += [later - spreads, later + spreads]
     axes.axhline(0.5, color=REFERENCE_COLOUR, linewidth=0.9, linestyle="--")
     extrapolated = any(found is not None and found.growth.expected for _, found in _all(evaluations))
     if extrapolated:
@@ -50,9 +49,8 @@ def auc_by_showers(evaluations: Evaluations) -> Figure:
     values = np.concatenate(drawn)
     if np.isfinite(values).any():
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.08)
+        plain_logarithms(axes.xaxis)
     _upwards(axes, values)
     tell_empty(axes, values, _NOT_MEASURED)
     axes.set_xlabel("showers of each sample")
@@ -91,7 +89,7 @@ def auc_by_group(evaluations: Evaluations) -> Figure:
                 places=tuple(names),
             )
         )
-        drawn.append(values + errors)
+        drawn += [values - errors, values + errors]
     axes.axhline(0.5, color=REFERENCE_COLOUR, linewidth=0.9)
     values = np.concatenate(drawn)
     _upwards(axes, values)
@@ -139,7 +137,7 @@ def _keep(axes: Axes, look: Look, sizes: F64, values: F64, errors: F64) -> None:
 
 
 def _upwards(axes: Axes, values: F64) -> None:
-    """A range from a little below 1/2, with room for the legend above the highest value."""
+    """A range that holds 1/2 and all values, with room for the legend above them."""
     known = values[np.isfinite(values)]
     low, high = min(0.5, known.min(initial=0.5)), max(0.6, known.max(initial=0.5))
     axes.set_ylim(low - 0.1 * (high - low), high + 0.4 * (high - low))

@@ -149,9 +149,10 @@ def _numbered(energies: F64) -> NDArray[Any]:
     values = energies.astype(np.float32)
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(values[order]) != 0]))
-    numbers = np.empty(len(values), dtype=np.int32)
-    numbers[order] = np.arange(len(values)) - np.repeat(starts, np.diff([*starts, len(values)]))
-    return np.rec.fromarrays([values, numbers], names="energy, number").view(np.ndarray)
+    numbered = np.empty(len(values), dtype=[("energy", np.float32), ("number", np.int32)])
+    numbered["energy"] = values
+    numbered["number"][order] = np.arange(len(values)) - np.repeat(starts, np.diff([*starts, len(values)]))
+    return numbered
 
 
 def matched_halves(incident_energies: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
