@@ -170,9 +170,10 @@ def half_rows(sample: Observables) -> tuple[NDArray[np.int64], NDArray[np.int64]
     Classifiers, which split samples by position, keep such pairs together.
     """
     first, second = matched_halves(sample.incident_energies)
-    order = np.random.default_rng(0).permutation(len(second))
-    # The first half may have one shower more.
-    return np.concatenate([first[: len(second)][order], first[len(second) :]]), second[order]
+    pairs = min(len(first), len(second))
+    order = np.random.default_rng(0).permutation(pairs)
+    # One half may have one shower more.
+    return np.concatenate([first[order], first[pairs:]]), np.concatenate([second[order], second[pairs:]])
 
 
 def halves(sample: Observables) -> tuple[Observables, Observables]:

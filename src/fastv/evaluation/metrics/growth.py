@@ -26,6 +26,8 @@ _MOST_AUC = 0.85
 """Above this both forms predict too much."""
 _MOST_ERROR = 0.05
 """An expectation with a larger error says too little to be told."""
+_MOST_EXPECTED = 0.9
+"""Towards 1 both forms come together, and their difference is no error any more."""
 _TIMES = (2, 4)
 _STEP = 1e-3
 
@@ -62,7 +64,7 @@ def growth(measured: Sequence[AucOfSize]) -> Growth:
     of 0.013, and within about two of their errors.
 
     None is given for fewer than three sizes, for an AUC within four errors of 1/2 or above 0.85, where a smaller sample
-    has no more than 1/2 plus its error, or with an error above 0.05.
+    has no more than 1/2 plus its error, or for an expectation with an error above 0.05 or a value above 0.9.
 
     Args:
         measured: AUC by size, with increasing sizes.
@@ -88,11 +90,11 @@ def growth(measured: Sequence[AucOfSize]) -> Growth:
             (_both(sizes, values + _STEP * one, errors, math.log(size))[0] - value) / _STEP for one in np.eye(_POINTS)
         ]
         error = math.hypot(float(np.linalg.norm(np.array(slopes) * errors)), forms / 2)
-        if error > _MOST_ERROR:
+        if error > _MOST_ERROR or value > _MOST_EXPECTED:
             break
         auc = Measured(value=max(value, float(values[-1])), error=error)
         expected.append(AucOfSize(showers=size, auc=auc))
-    reason = "" if expected else f"an extrapolation has an error above {_MOST_ERROR:g}"
+    reason = "" if expected else "it grows so fast that an extrapolation is too uncertain"
     return Growth(measured=tuple(measured), expected=tuple(expected), reason=reason)
 
 
