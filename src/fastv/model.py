@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import FastVError, ModelError
+from fastv.errors import FastVError, ModelError, printable
 from fastv.generation import Asked, Request, generate, generate_file, resolve
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
@@ -84,6 +84,17 @@ class Model:
     def n_parameters(self) -> int:
         """Number of trained parameters, including those that only the training uses."""
         return sum(parameter.numel() for parameter in self.generator.parameters())
+
+    @property
+    def other_version(self) -> str:
+        """A sentence if the model was made by another version of FastV than this one; else nothing."""
+        made = self.description.code_version
+        if made == __version__:
+            return ""
+        return printable(
+            f"{self.name} was made by FastV {shortened(made, 40)}, this is {__version__}: its showers may differ from "
+            "those that were measured"
+        )
 
     @property
     def options(self) -> dict[str, Any]:
