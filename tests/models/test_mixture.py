@@ -50,6 +50,17 @@ def test_density_integrates_to_one_and_is_that_of_the_draws() -> None:
     torch.testing.assert_close(draws.mean(0), expected, atol=0.05, rtol=0)
 
 
+def test_what_the_condition_tells_is_no_spread() -> None:
+    # z = 2 u + noise with deviations 1 and 0.05: given u, one normal component has the noise's deviation alone.
+    generator = torch.Generator().manual_seed(4)
+    u = torch.randn(4000, 1, generator=generator)
+    mixture = ConditionalMixture(1, 1, parts=1)
+    mixture.fit(2 * u + 0.05 * torch.randn(4000, 1, generator=generator), u)
+    draws = mixture.sample(torch.ones(4000, 1), torch.randn(4000, 1, generator=generator), torch.full((4000, 1), 0.5))
+    torch.testing.assert_close(draws.mean(), torch.tensor(2.0), atol=0.01, rtol=0)
+    torch.testing.assert_close(draws.std(), torch.tensor(0.05), atol=0.005, rtol=0)
+
+
 def test_few_or_constant_values_are_fitted_too() -> None:
     mixture = ConditionalMixture(3, 2, parts=5)
     mixture.fit(torch.ones(6, 3), torch.zeros(6, 2))
