@@ -307,7 +307,7 @@ def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other:
     command = reproduction.command(evaluation)
     assert command.endswith("--floor 'showers in memory' --quick")
     settings = classifier_settings(["trainings=2", "device=cpu", "cnn_widths=[4, 8, 8, 8]"])
-    options = evaluator._options(None, settings, 5, quick=False)
+    options = evaluator._options(None, settings, 5, None, quick=False)
     assert "--energy-bins 5" in reproduction.command(replace(evaluation, options=options))
     *_, flag, trainings, device, widths = shlex.split(reproduction.command(replace(evaluation, options=options)))
     assert flag == "--classifiers"
