@@ -5,8 +5,9 @@
     fastv train fastv --data train.h5 -o model
     python benchmarks/low_energies.py model --test test.h5 --train train.h5
 
-Prints JSON. Each model generates ``--repeat`` showers for each of the test file. Errors are statistical, of both
-samples, and ``floor`` is the first half of the test file against the second.
+Prints JSON. ``--test`` and ``--train`` take several files. Each model generates ``--repeat`` showers for each of the
+test files. Errors are statistical, of both samples, and ``floor`` is the first half of the test showers against the
+second.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ BATCH = 5000
 Sample = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def read(path: str) -> Sample:
-    """Incident energies and responses (N,) of a file."""
-    with ShowersFile(path) as file:
-        parts = [file[start : start + BATCH] for start in range(0, len(file), BATCH)]
-        visible = [showers.energies.sum(axis=1, dtype=np.float64) for showers in parts]
-        return file.incident_energies, np.concatenate(visible) / file.incident_energies
+def read(paths: list[str]) -> Sample:
+    """Incident energies and responses (N,) of files."""
+    incident, visible = [], []
+    for path in paths:
+        with ShowersFile(path) as file:
+            incident.append(file.incident_energies)
+            visible += [file[i : i + BATCH].energies.sum(axis=1, dtype=np.float64) for i in range(0, len(file), BATCH)]
+    energies = np.concatenate(incident)
+    return energies, np.concatenate(visible) / energies
 
 
 def generate(name: str, incident: NDArray[np.float64], repeat: int) -> Sample:
@@ -73,8 +77,8 @@ def compare(reference: Sample, other: Sample, edges: NDArray[np.float64]) -> lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--test", required=True)
-    parser.add_argument("--train", required=True, help="the training showers, for their largest response")
+    parser.add_argument("--test", required=True, nargs="+")
+    parser.add_argument("--train", required=True, nargs="+", help="the training showers, for their largest response")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--bins", type=int, default=5)
     options = parser.parse_args()

@@ -340,3 +340,16 @@ class TestDescription:
     def test_another_mesh_asks_for_other_weights(self, directory: Path) -> None:
         edit_description(directory, lambda content: content["detector"]["mesh"]["blocks"][0].update(layers=2))
         assert "the settings require" in refused(directory)
+
+
+def test_a_model_of_another_version_says_so() -> None:
+    model = load("par04-siw")
+    assert model.other_version == ""
+    old = Model(model.generator, model.description.model_copy(update={"code_version": "0.0.1\n"}), "old")
+    assert old.other_version.startswith(r"old was made by FastV 0.0.1\n, this is ")
+
+
+def test_the_provenance_of_showers_has_the_digests_of_the_training_files() -> None:
+    model = load("par04-siw")
+    told = model.generate(energy=5e4, n=1).provenance
+    assert told["training_data_sha256"] == model.description.training["data_sha256"]

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from fastv._version import __version__
 from fastv.detector.detector import Detector
-from fastv.errors import FastVError, ModelError
+from fastv.errors import FastVError, ModelError, printable
 from fastv.generation import Asked, Request, generate, generate_file, resolve
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
@@ -84,6 +84,17 @@ class Model:
     def n_parameters(self) -> int:
         """Number of trained parameters, including those that only the training uses."""
         return sum(parameter.numel() for parameter in self.generator.parameters())
+
+    @property
+    def other_version(self) -> str:
+        """A sentence if the model was made by another version of FastV than this one; else nothing."""
+        made = self.description.code_version
+        if made == __version__:
+            return ""
+        return printable(
+            f"{self.name} was made by FastV {shortened(made, 40)}, this is {__version__}: its showers may differ from "
+            "those that were measured"
+        )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -171,17 +182,20 @@ class Model:
         """How the showers of a request are made, to be stored with them.
 
         Includes the measured generation time per shower at batch size 1, if known: reports compare it with the times of
-        published generators.
+        published generators. The digests of the training files tell an evaluation whether its reference is one of them.
         """
         speed: Any = self.description.measured
         for key in ("speed", "batch 1, one thread", "ms per shower"):
             speed = speed.get(key) if isinstance(speed, dict) else None
         measured = {"ms_per_shower_batch1": float(speed)} if isinstance(speed, int | float) else {}
+        training = self.description.training
+        seen = {"training_data_sha256": "data_sha256", "training_files_sha256": "files_sha256"}
         return {
             "engine": f"FastV {__version__}",
             "model": self.name,
             "family": self.description.family,
             "model_sha256": self.digest(),
+            **{name: training[key] for name, key in seen.items() if key in training},
             "seed": request.seed,
             "conditions": request.origin,
             **({"options": self.options} if self.options else measured),

@@ -228,7 +228,9 @@ def test_half_of_it_nan_is_no_replacement_for_full_simulation(quick: bool) -> No
     found = checked(made(where, "healthy", 1, n=240), bad, quick=quick)
     assert found is not None
     assert found.verdict.status == "differs"
-    assert found.verdict.words.startswith("Not a replacement for full simulation yet: unphysical showers")
+    assert found.verdict.words.startswith(
+        "On 240 reference and 120 generated showers: not a replacement for full simulation yet: unphysical showers"
+    )
     line = found.verdict["unphysical showers"]
     assert line.value is not None
     assert (line.value.value, line.compared, line.status) == (120, 240, "differs")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.evaluation import evaluate, evaluator, floor
@@ -108,6 +109,57 @@ def test_different_incident_energies_are_a_warning(geant4: Showers) -> None:
     outside = quick(high, geant4)
     assert any("outside" in warning for warning in outside.warnings)
     assert not any("incident energies" in warning for warning in quick(geant4[:200], geant4[:200]).warnings)
+
+
+def test_the_first_showers_of_each_file_are_those_alone(geant4: Showers, geant4_other: Showers, tmp_path: Path) -> None:
+    """Of files, of showers in memory, and of the second sample of the floor, which may be smaller."""
+    for name, sample in (("reference", geant4), ("generated", geant4_other)):
+        sample.write(tmp_path / f"{name}.h5")
+    files = tmp_path / "reference.h5", tmp_path / "generated.h5"
+    found = quick(*files, showers=150, floor=files[1])
+    wanted = quick(geant4[:150], geant4_other[:150], floor=geant4_other[:150])
+    assert found.physics == wanted.physics == quick(geant4, geant4_other, showers=150).physics
+    assert found.physics_floor == wanted.physics_floor
+    assert quick(*files, showers=150, floor=geant4[:120]).physics_floor.showers_generated == 120
+    assert found.generated.size == "150 showers, the first of 400"
+    assert found.verdict.words.startswith("On 150 showers of each: ")
+    assert "--showers 150" in reproduction.command(found)
+    assert found.warnings == wanted.warnings
+
+
+@pytest.mark.parametrize(
+    ("showers", "words"),
+    [
+        (401, r"`showers=401`: there are fewer showers \(reference 400\); ask for at most 400"),
+        (501, r"\(reference 400, generated 500\); ask for at most 400"),
+        (99, r"`showers=99`: at least 100 of each"),
+        (-5, r"`showers=-5`: at least 100 of each"),
+    ],
+)
+def test_more_showers_than_there_are_is_one_line(
+    showers: int, words: str, geant4: Showers, geant4_other: Showers
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        quick(geant4, geant4_other[np.arange(500) % 400], showers=showers)
+    with pytest.raises(SettingsError, match="`showers="):
+        compare_generators(geant4, {"a": geant4_other, "b": geant4_other}, quick=True, showers=showers)
+
+
+def test_the_first_showers_of_a_sorted_file_are_told(geant4: Showers, tmp_path: Path) -> None:
+    geant4[np.argsort(geant4.incident_energies)].write(tmp_path / "sorted.h5")
+    geant4.write(tmp_path / "random.h5")
+    told = quick(tmp_path / "sorted.h5", tmp_path / "random.h5", showers=200).warnings
+    assert [each for each in told if "first 200 of 400 reference showers" in each and "sorted" in each]
+    assert not [each for each in told if "generated showers have other" in each]
+
+
+def test_a_sample_of_another_version_is_told(geant4: Showers, geant4_other: Showers) -> None:
+    def told(**provenance: str) -> list[str]:
+        warnings = quick(geant4, replace(geant4_other, provenance=provenance)).warnings
+        return [each for each in warnings if "this is FastV" in each]
+
+    assert len(told(engine="FastV 0.0.1", model="m")) == 1
+    assert told(engine=f"FastV {__version__}", model="m") == told(engine="Geant4 11.4.0") == []
 
 
 def test_json_has_no_nan(geant4: Showers) -> None:
@@ -255,7 +307,7 @@ def test_the_reproducing_command_has_every_option(geant4: Showers, geant4_other:
     command = reproduction.command(evaluation)
     assert command.endswith("--floor 'showers in memory' --quick")
     settings = classifier_settings(["trainings=2", "device=cpu", "cnn_widths=[4, 8, 8, 8]"])
-    options = evaluator._options(None, settings, 5, quick=False)
+    options = evaluator._options(None, settings, 5, None, quick=False)
     assert "--energy-bins 5" in reproduction.command(replace(evaluation, options=options))
     *_, flag, trainings, device, widths = shlex.split(reproduction.command(replace(evaluation, options=options)))
     assert flag == "--classifiers"

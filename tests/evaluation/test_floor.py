@@ -10,6 +10,7 @@ import pytest
 
 from fastv.evaluation import floor
 from fastv.evaluation.floor import ReferenceAndFloor, half_rows, halves
+from fastv.evaluation.metrics.boosted import boosted_auc
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.observables.observe import observe
@@ -77,3 +78,15 @@ def test_the_metrics_of_the_floor_take_both_halves(
         energies = [each.showers.incident_energies for each in voxels]
         np.testing.assert_array_equal(energies[0], first.incident_energies)
         np.testing.assert_array_equal(energies[1], second.incident_energies)
+
+
+def test_halves_are_pairs_of_like_energy_in_random_order(geant4: Showers) -> None:
+    """Trees see nothing but the incident energy: torn pairs would give an AUC of 0.3."""
+    first, second = halves(observe(geant4[:399]))
+    assert (len(first), len(second)) == (199, 200)
+    energies = first.incident_energies, second.incident_energies[:199]
+    ranks = [np.searchsorted(np.sort(geant4.incident_energies[:399]), each) for each in energies]
+    assert np.abs(ranks[0] - ranks[1]).max() == 1
+    assert abs(np.corrcoef(np.arange(199), ranks[0])[0, 1]) < 0.2
+    auc = boosted_auc(*(np.log(each.incident_energies)[:, None] for each in (first, second)), iterations=10).auc
+    assert abs(auc.value - 0.5) < 3 * auc.error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fastv.evaluation.metrics.boosted import BoostedAuc
+from fastv.evaluation.metrics.growth import AucOfSize, Growth
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.physics.separations import Separation
 from fastv.evaluation.statistics.chance import Chance
 from fastv.evaluation.statistics.comparison import compare, difference
 from fastv.evaluation.statistics.measured import Measured
-from fastv.evaluation.verdict import SPECTRUM, TARGETS, Line, distance, judge
+from fastv.evaluation.verdict import SPECTRUM, TARGETS, Line, distance, judge, of_each
 
 WANTED = {
     "response": 0.01,
@@ -129,3 +130,49 @@ def test_a_distance_is_small_below_five_times_the_chance_level(observed: float, 
         observed=observed, expected=1, spread=0.1, pull=45, p_value=0.001, relabellings=999, within_energies=True
     )
     assert distance("FPD", Measured(value=observed, error=0.1), chance, None).status == status
+
+
+def boosted(showers: int, auc: float = 0.7, p_value: float = 1e-9, growth: Growth | None = None) -> BoostedAuc:
+    return BoostedAuc(
+        classifier="trees",
+        auc=Measured(value=auc, error=0.01),
+        spread=0.0,
+        folds=(auc,),
+        pull=0.0,
+        p_value=p_value,
+        showers_reference=showers,
+        showers_generated=showers,
+        columns=1,
+        iterations=1,
+        seed=1,
+        growth=growth or Growth(reason="REASON"),
+    )
+
+
+def test_the_verdict_names_the_size_for_which_it_holds() -> None:
+    verdict = judge(physics(), physics())
+    assert (verdict.showers_reference, verdict.showers_generated) == (1000, 1000)
+    assert verdict.words == "On 1,000 showers of each: these samples show no difference from full simulation."
+    assert of_each(1400, 20_000) == "1,400 reference and 20,000 generated showers"
+
+
+def test_with_few_showers_an_auc_is_told_to_grow() -> None:
+    """By how much is told where that is justified; otherwise why not. From 10,000 on the AUC stands alone."""
+
+    def words(found: BoostedAuc) -> str:
+        return judge(physics(), physics(), Metrics(boosted=found))["gradient-boosted high-level AUC"].words
+
+    expected = AucOfSize(showers=8000, auc=Measured(value=0.78, error=0.02))
+    told = words(boosted(2000, growth=Growth(expected=(expected,))))
+    assert told.startswith("trees distinguish 2,000 showers of each; 0.5 is chance; an AUC grows with the number")
+    assert told.endswith("with 8,000 of each, 0.78 ± 0.02 is expected (extrapolated)")
+    assert words(boosted(9999)).endswith("by how much cannot be told from these: REASON")
+    assert "grows" in words(boosted(2000, auc=0.5, p_value=0.5))
+    assert words(boosted(10_000)) == "trees distinguish 10,000 showers of each; 0.5 is chance"
+
+
+def test_what_is_expected_is_not_judged() -> None:
+    """An AUC that is small among few showers stays undecided, whatever larger samples may have."""
+    expected = AucOfSize(showers=8000, auc=Measured(value=0.78, error=0.02))
+    found = judge(physics(), physics(), Metrics(boosted=boosted(2000, auc=0.58, growth=Growth(expected=(expected,)))))
+    assert found["gradient-boosted high-level AUC"].status == "undecided"

@@ -102,7 +102,7 @@ def test_layers_with_little_energy_have_no_target(shifted: Evaluation) -> None:
 
 def test_numbers_in_json_are_numbers(whole_evaluation: Evaluation) -> None:
     data = whole_evaluation.as_dict()
-    assert data["format_version"] == 3
+    assert data["format_version"] == 4
     for line in data["verdict"]["lines"]:
         assert line["status"] in {"agrees", "undecided", "differs", "not judged"}
         for key in ("value", "floor"):

@@ -111,6 +111,7 @@ class TestResult:
         assert told.training["files"] == ["tiny.h5"]
         with TrainingData([data], None, validation_fraction=0.1, seed=7, memory=1) as showers:
             assert told.training["data_sha256"] == showers.digest()
+            assert told.training["files_sha256"] == showers.file_digests
         assert told.training["showers"] == {"training": 135, "validation": 15}
         assert told.training["epochs"] == 3
         assert told.training["code_version"] == told.code_version == __version__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.parser import whole
+
 FUNCTION = "fastv.evaluation.ranking.compare_generators"
 
 
@@ -18,6 +20,9 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for report.html, report.json and plots")
     parser.add_argument("--floor", metavar="FILE", help="second sample of full simulation for the floor")
     parser.add_argument("--train", metavar="FILE", help="showers file that all generators were trained on")
+    parser.add_argument(
+        "--showers", type=whole, metavar="N", help="use the first N showers of each file (default: all)"
+    )
     parser.add_argument(
         "--energy-bins",
         type=int,
@@ -51,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
         floor=options.floor,
         train=options.train,
         mesh=options.mesh,
+        showers=options.showers,
         energy_bins=options.energy_bins,
         quick=options.quick,
         plot_format=options.plot_format,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.parser import whole
+
 FUNCTION = "fastv.evaluate"
 
 
@@ -25,7 +27,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--train",
         metavar="FILE",
-        help="showers file that the generator was trained on, to check whether it memorised them",
+        help="showers file that the generator was trained on: has it memorised them, and is REFERENCE among them?",
     )
     parser.add_argument(
         "--classifiers",
@@ -33,6 +35,9 @@ def add_parser(verbs: Any) -> None:
         metavar="KEY=VALUE",
         help="also train the CaloChallenge's classifiers (hours on a CPU); settings such as trainings=2 epochs=10 "
         "shorten this, which the report mentions",
+    )
+    parser.add_argument(
+        "--showers", type=whole, metavar="N", help="use the first N showers of each file (default: all)"
     )
     parser.add_argument(
         "--energy-bins",
@@ -73,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
         train=options.train,
         classifiers=None if options.classifiers is None else classifier_settings(options.classifiers),
         mesh=options.mesh,
+        showers=options.showers,
         energy_bins=options.energy_bins,
         quick=options.quick,
         announce=say,

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     import time
 
     from fastv.model import load
+    from fastv.progress import say
     from fastv.showers import ShowersWriter
     from fastv.showers.layout import SHOWERS_ENDINGS
     from fastv.storage.output import check_ending
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
     check_ending(options.output, SHOWERS_ENDINGS, "showers")
     ShowersWriter.check_free(options.output, force=options.force, resume=options.resume)
     model = load(options.model)
+    if other := model.other_version:
+        say(other)
     started = time.perf_counter()
     n = model.generate_file(
         options.output,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastv.evaluation.integrity.checks import Contents, ContentsCollector
+from fastv.evaluation.integrity.unchecked import ScanCollector, UncheckedScan
 from fastv.evaluation.metrics.voxels import ChosenCollector, ChosenShowers
 from fastv.evaluation.observables.observe import Observables, ObservablesCollector
 from fastv.evaluation.observables.streaming import Collector, Reading, Source
@@ -21,12 +22,14 @@ class Collected:
         observables: observables of the undamaged showers.
         contents: inputs of the integrity checks; None if not requested.
         voxels: showers for the metrics that use voxels; None if not requested.
+        scan: energies and digests of all showers as stored, which ``contents`` have as well; None if not requested.
     """
 
     source: Source
     observables: Observables
     contents: Contents | None = None
     voxels: ChosenShowers | None = None
+    scan: UncheckedScan | None = None
 
 
 def collect(
@@ -35,6 +38,7 @@ def collect(
     like: Observables | None = None,
     compared: int | None = None,
     voxels: Sequence[int] = (),
+    scanned: bool = False,
     damaged: Literal["refuse", "pass on"] = "refuse",
 ) -> Collected:
     """Read a sample once and collect the inputs of an evaluation.
@@ -46,6 +50,7 @@ def collect(
             checks.
         voxels: sizes of the selections of showers whose voxels are kept, see
             :class:`fastv.evaluation.metrics.voxels.ChosenCollector`; none by default.
+        scanned: whether to make a scan for searches of duplicates without other integrity checks.
         damaged: whether damaged showers raise an error, or are counted and left out.
 
     Raises:
@@ -62,13 +67,16 @@ def collect(
     source = reading.source
     observables = ObservablesCollector(reading, like=like)
     collectors: list[Collector[Any]] = [observables]
-    contents = chosen = None
+    contents = chosen = scan = None
     if compared is not None:
         contents = ContentsCollector(source, compared)
         collectors.append(contents)
     if voxels:
         chosen = ChosenCollector(source, voxels)
         collectors.append(chosen)
+    if scanned:
+        scan = ScanCollector(source.detector)
+        collectors.append(scan)
     reading.feed(*collectors, damaged=damaged)
     found = observables.result()
     return Collected(
@@ -76,4 +84,5 @@ def collect(
         found,
         None if contents is None else contents.result(found),
         None if chosen is None else chosen.result(),
+        None if scan is None else scan.result(),
     )

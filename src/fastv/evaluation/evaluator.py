@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -14,23 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.display.figure import picture_formats
-from fastv.errors import FileFormatError, GeometryError
+from fastv.errors import FileFormatError, GeometryError, SettingsError
 from fastv.evaluation.collected import Collected
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.integrity.checks import check_contents
 from fastv.evaluation.integrity.findings import counted
 from fastv.evaluation.integrity.limits import unphysical
+from fastv.evaluation.integrity.overlap import overlap_by_digest
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import measure
 from fastv.evaluation.observables.observe import Observables
-from fastv.evaluation.observables.streaming import Reading, Source
+from fastv.evaluation.observables.streaming import FirstOfFile, Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.physics.condition_bins import energy_range
 from fastv.evaluation.result import Evaluation, SampleInfo
 from fastv.evaluation.statistics.measured import ks_p_value, mean, ratio
 from fastv.evaluation.threads import ONE_MATRIX_THREAD, in_background
+from fastv.records import shortened
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.storage.output import check_free, readable_os_errors
@@ -44,6 +47,8 @@ _FIRST_LOOK = 1000
 _MOST_TOGETHER = 20_000
 _MOST_SHOWN = 1000
 """Of a sample with damaged showers, the number of undamaged ones from which the report chooses those it shows."""
+_SORTED = 1e-6
+"""A p-value below which the first showers of a file are not like its others."""
 _MOST_HASHED = 2**32
 """Largest size in bytes of a file whose SHA-256 is reported."""
 Sample = str | Path | Showers
@@ -59,6 +64,7 @@ def evaluate(
     train: Sample | None = None,
     classifiers: ClassifierSettings | None = None,
     mesh: str | Detector | None = None,
+    showers: int | None = None,
     energy_bins: int | None = None,
     quick: bool = False,
     announce: Callable[[str], None] | None = None,
@@ -74,9 +80,12 @@ def evaluate(
             default none is written.
         floor: a second, independent sample of full simulation, ideally as large as the generated one. By default the
             floor compares two halves of the reference with matched incident energies, and has larger errors.
-        train: the showers on which the generator was trained, to find out whether it has memorised them.
+        train: the showers on which the generator was trained, to find out whether it has memorised them, and whether
+            the reference is among them: then its quality is not judged.
         classifiers: settings of the CaloChallenge's neural classifiers; None omits them.
         mesh: detector or name of its preset, for plain CaloChallenge files.
+        showers: number of showers of each sample to use, the first ones, and as many of ``floor`` if it has them;
+            by default all.
         energy_bins: largest number of bins of incident energy, each with at least 100 showers of both samples. By
             default up to 10 logarithmic ones, or one for each energy if the reference has few.
         quick: only targets, separation powers and plots, which take seconds.
@@ -91,7 +100,7 @@ def evaluate(
         FileFormatError: a file is missing or damaged, a sample has fewer than 100 undamaged showers, the reference or
             the floor has damaged ones, or the samples have no incident energies in common.
         GeometryError: the samples differ in mesh, threshold or energy scale.
-        SettingsError: ``energy_bins`` is less than 1.
+        SettingsError: ``energy_bins`` is less than 1, or a sample has fewer than ``showers``.
         OutputError: the output exists or cannot be written.
         SettingsError: a format of plots is unknown.
 
@@ -106,10 +115,17 @@ def evaluate(
         check_free(output, force=force, kind="report")
     clock = Clock()
     with ExitStack() as stack:
-        sources = {"reference": open_sample(reference, mesh, stack), "generated": open_sample(generated, mesh, stack)}
-        for name, sample in (("floor", floor), ("training", train)):
-            if sample is not None:
-                sources[name] = open_sample(sample, mesh, stack)
+        sources = {
+            role: open_sample(sample, mesh, stack, showers=None if role == "training" else showers)
+            for role, sample in (
+                ("reference", reference),
+                ("generated", generated),
+                ("floor", floor),
+                ("training", train),
+            )
+            if sample is not None
+        }
+        check_sizes({role: sources[role] for role in ("reference", "generated")}, showers)
         check_comparable(sources)
         readings = {name: Reading(source, label=name) for name, source in sources.items() if name != "training"}
         if announce is not None:
@@ -125,10 +141,10 @@ def evaluate(
         )
         names = name_of(reference), name_of(generated), name_of(train)
         evaluation, collected, shown = _compared(against, readings["generated"], names=names, clock=clock)
-        evaluation = replace(evaluation, options=_options(floor, classifiers, energy_bins, quick=quick))
+        evaluation = replace(evaluation, options=_options(floor, classifiers, energy_bins, showers, quick=quick))
         if output is None:
             return evaluation if quick else _completed(evaluation, against, collected, clock=clock)
-        from fastv.evaluation.report.write import draw_plots, write_report
+        from fastv.evaluation.report.write import draw_plots, with_trees, write_report
 
         # Plots need neither metrics nor checks. Drawing them meanwhile makes an evaluation of 10,000 showers about 4 %
         # faster on two cores; a shorter switch interval of the interpreter gives no further gain.
@@ -136,9 +152,9 @@ def evaluate(
         if not quick:
             keep = _kept_classifiers(Path(output), classifiers)
             evaluation = _completed(evaluation, against, collected, keep=keep, clock=clock)
-        showers = sources["reference"], shown
-        plots = drawing.result()
-        write_report(output, evaluation, showers=showers, drawn_plots=plots, plot_format=formats, force=force)
+        pair = sources["reference"], shown
+        plots = with_trees(drawing.result(), {"Generated": evaluation}, formats=formats)
+        write_report(output, evaluation, showers=pair, drawn_plots=plots, plot_format=formats, force=force)
     return evaluation
 
 
@@ -175,18 +191,25 @@ def _compared(
     clock.lap("reading")
     ref, gen = against.observables, collected.observables
     physics, floor = against.compare(gen), against.physics
+    of_reference, of_generated = _info(names[0], against.reference.source), _info(names[1], generated.source)
     evaluation = Evaluation(
-        reference=_info(names[0], against.reference.source),
-        generated=_info(names[1], generated.source),
+        reference=of_reference,
+        generated=of_generated,
         floor_samples=against.words(gen),
         physics=physics,
         physics_floor=floor,
-        warnings=(*damage, *_warnings(ref, gen, physics, floor)),
+        warnings=(
+            *damage,
+            *_warnings(ref, gen, physics, floor),
+            *_unlike_their_file({"reference": against.reference.source, "generated": generated.source}),
+            *_other_version(of_generated),
+        ),
         unphysical=unphysical(gen, ref, damaged=len(generated.damaged)),
         edges=against.edges,
         reference_observables=ref,
         generated_observables=gen,
         trained_on=names[2],
+        overlap=overlap_by_digest(of_generated.provenance, of_reference.sha256) or against.overlap,
         seconds=clock.seconds,
     )
     clock.lap("physics")
@@ -215,7 +238,40 @@ def _completed(
         clock.lap("metrics")
         integrity = checked() if checks is None else checks.result()
         clock.lap("integrity checks")
-    return replace(evaluation, metrics=metrics, metrics_floor=metrics_floor, integrity=integrity, seconds=clock.seconds)
+    return replace(
+        evaluation,
+        metrics=metrics,
+        metrics_floor=metrics_floor,
+        integrity=integrity,
+        overlap=evaluation.overlap or integrity.overlap,
+        seconds=clock.seconds,
+    )
+
+
+def _unlike_their_file(samples: Mapping[str, Source]) -> list[str]:
+    """Warnings of samples that are the first showers of a file whose incident energies are sorted, or in groups."""
+    found = []
+    for role, source in samples.items():
+        if not isinstance(source, FirstOfFile) or len(source) == source.in_file:
+            continue
+        p_value = ks_p_value(source.incident_energies, source.energies_in_file)
+        if p_value < _SORTED:
+            found.append(
+                f"the first {len(source)} of {source.in_file} {role} showers have other incident energies than the "
+                f"whole file (Kolmogorov-Smirnov p = {p_value:.1g}): it is sorted or in groups; shuffle it first"
+            )
+    return found
+
+
+def _other_version(generated: SampleInfo) -> list[str]:
+    """A warning of a sample that another version of FastV made."""
+    engine = generated.provenance.get("engine")
+    if "model" not in generated.provenance or not isinstance(engine, str) or engine == f"FastV {__version__}":
+        return []
+    return [
+        f"the sample was generated by {shortened(engine, 40)}, this is FastV {__version__}: the same model may "
+        "generate other showers here"
+    ]
 
 
 class Clock:
@@ -266,10 +322,17 @@ def _undamaged(generated: Reading) -> tuple[Source, tuple[str, ...]]:
 
 
 def _options(
-    floor: Sample | None, classifiers: ClassifierSettings | None, energy_bins: int | None, *, quick: bool
+    floor: Sample | None,
+    classifiers: ClassifierSettings | None,
+    energy_bins: int | None,
+    showers: int | None,
+    *,
+    quick: bool,
 ) -> dict[str, Any]:
     """The optional arguments of :func:`evaluate` that are needed to reproduce the numbers."""
     options: dict[str, Any] = {} if floor is None else {"floor": name_of(floor)}
+    if showers is not None:
+        options["showers"] = showers
     if energy_bins is not None:
         options["energy_bins"] = energy_bins
     if classifiers is not None:
@@ -287,18 +350,46 @@ def _kept_classifiers(output: Path, classifiers: ClassifierSettings | None) -> P
     return folder
 
 
-def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack) -> Source:
-    """Open a file until ``stack`` is closed; showers in memory are returned unchanged.
+def open_sample(sample: Sample, mesh: str | Detector | None, stack: ExitStack, *, showers: int | None = None) -> Source:
+    """Open a file until ``stack`` is closed; showers in memory are returned as they are.
 
     Args:
         sample: a showers file or showers in memory.
         mesh: detector or name of its preset, for plain CaloChallenge files.
         stack: the stack that closes the file.
+        showers: take the first showers only, so many if there are; None takes all.
 
     Raises:
         FileFormatError, GeometryError: see :func:`evaluate`.
     """
-    return sample if isinstance(sample, Showers) else stack.enter_context(ShowersFile(sample, mesh, parameter="mesh"))
+    if isinstance(sample, Showers):
+        return sample if showers is None else sample[: max(0, showers)]
+    if showers is None:
+        return stack.enter_context(ShowersFile(sample, mesh, parameter="mesh"))
+    return stack.enter_context(FirstOfFile(sample, mesh, showers=max(0, showers), parameter="mesh"))
+
+
+def check_sizes(sources: Mapping[str, Source], showers: int | None) -> None:
+    """Check that the samples have as many showers as are asked for.
+
+    Args:
+        sources: samples by role or name, opened with so many showers.
+        showers: the number asked for; None if all are used.
+
+    Raises:
+        SettingsError: it is below 100, or a sample has fewer.
+    """
+    if showers is None:
+        return
+    if showers < MIN_SHOWERS:
+        msg = f"`showers={showers}`: at least {MIN_SHOWERS} of each are needed"
+        raise SettingsError(msg)
+    sizes = {role: len(source) for role, source in sources.items()}
+    if min(sizes.values()) < showers:
+        least = min(sizes.values())
+        told = ", ".join(f"{role} {size}" for role, size in sizes.items() if size < showers)
+        msg = f"`showers={showers}`: there are fewer showers ({told}); ask for at most {least}, or leave it out for all"
+        raise SettingsError(msg)
 
 
 def name_of(sample: Sample | None) -> str:
@@ -315,6 +406,7 @@ def _info(name: str, source: Source) -> SampleInfo:
         highest_energy=float(source.incident_energies.max()),
         provenance=dict(source.provenance),
         sha256=None if isinstance(source, Showers) else _digest(source.path),
+        in_file=source.in_file if isinstance(source, FirstOfFile) else None,
     )
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from fastv.errors import SettingsError
 from fastv.evaluation.collected import Collected, collect
 from fastv.evaluation.integrity.checks import most_compared
+from fastv.evaluation.integrity.duplicates import duplicates_between
+from fastv.evaluation.integrity.unchecked import scan
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
 from fastv.evaluation.metrics.measure import MOST_NEIGHBOURS, MOST_VOXELS, Metrics, measure
 from fastv.evaluation.metrics.voxels import ChosenShowers
@@ -64,7 +66,7 @@ class ReferenceAndFloor:
             msg = f"`energy_bins={energy_bins}`: at least 1, or leave it out for as many as the samples allow"
             raise SettingsError(msg)
         self.train, self.classifiers, self.quick = train, classifiers, quick
-        self.reference = self._collect(reference)
+        self.reference = self._collect(reference, scanned=quick and train is not None)
         self.floor = None
         if floor is None:
             self.first, self.second = halves(self.observables)
@@ -83,6 +85,18 @@ class ReferenceAndFloor:
     def observables(self) -> Observables:
         """Observables of the reference."""
         return self.reference.observables
+
+    @cached_property
+    def overlap(self) -> str:
+        """What a quick evaluation finds the reference and the training file to have in common, in words, or nothing.
+
+        Otherwise the integrity checks find it, which read the training file anyway.
+        """
+        if self.train is None or self.reference.scan is None:
+            return ""
+        train = scan(self.train, label="training showers")
+        found = duplicates_between(self.reference.scan, train, name="reference", other_name="training")
+        return found.words if found.status == "differs" else ""
 
     @property
     def _voxels(self) -> tuple[int, ...]:
@@ -151,9 +165,15 @@ class ReferenceAndFloor:
 
 
 def half_rows(sample: Observables) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the two :func:`halves`, increasing."""
+    """Row numbers of the two :func:`halves`, in a random order in which entries i of both have like energies.
+
+    Classifiers, which split samples by position, keep such pairs together.
+    """
     first, second = matched_halves(sample.incident_energies)
-    return np.sort(first), np.sort(second)
+    pairs = min(len(first), len(second))
+    order = np.random.default_rng(0).permutation(pairs)
+    # One half may have one shower more.
+    return np.concatenate([first[order], first[pairs:]]), np.concatenate([second[order], second[pairs:]])
 
 
 def halves(sample: Observables) -> tuple[Observables, Observables]:

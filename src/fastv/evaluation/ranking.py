@@ -18,10 +18,11 @@ from fastv.detector.detector import Detector
 from fastv.display import fragment, shared_assets, shower_panel
 from fastv.display.figure import picture_formats
 from fastv.errors import SettingsError
-from fastv.evaluation.evaluator import Sample, check_comparable, evaluate_against, name_of, open_sample
+from fastv.evaluation.evaluator import Sample, check_comparable, check_sizes, evaluate_against, name_of, open_sample
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.observables.streaming import Reading, Source
 from fastv.evaluation.physics.comparisons import Physics
+from fastv.evaluation.report import tables
 from fastv.evaluation.report.numbers import header, plot_numbers
 from fastv.evaluation.report.page import render
 from fastv.evaluation.report.table import Table
@@ -100,6 +101,7 @@ def compare_generators(
     floor: Sample | None = None,
     train: Sample | None = None,
     mesh: str | Detector | None = None,
+    showers: int | None = None,
     energy_bins: int | None = None,
     quick: bool = False,
     plot_format: str | Sequence[str] = "png",
@@ -111,10 +113,11 @@ def compare_generators(
         reference: full simulation.
         generated: samples by name, or files, which are named after their file names without suffix.
         output: folder of the report; none is written by default.
-        floor, train, mesh, energy_bins, quick, plot_format, force: see :func:`fastv.evaluation.evaluate`.
+        floor, train, mesh, showers, energy_bins, quick, plot_format, force: see :func:`fastv.evaluation.evaluate`.
 
     Raises:
-        SettingsError: fewer than two samples, two of one name, ``energy_bins`` below 1, or an unknown format of plots.
+        SettingsError: fewer than two samples, two of one name, a sample with fewer than ``showers``, ``energy_bins``
+            below 1, or an unknown format of plots.
         FileFormatError, GeometryError, OutputError: see :func:`fastv.evaluation.evaluate`.
 
     Example:
@@ -134,9 +137,12 @@ def compare_generators(
         msg = f"a comparison needs at least two generated samples, there is {len(named)}"
         raise SettingsError(msg)
     with ExitStack() as stack:
-        ref = open_sample(reference, mesh, stack)
-        samples = {name: open_sample(sample, mesh, stack) for name, sample in named.items()}
-        others = {name: open_sample(sample, mesh, stack) for name, sample in _given(floor=floor, training=train)}
+        ref = open_sample(reference, mesh, stack, showers=showers)
+        samples = {name: open_sample(sample, mesh, stack, showers=showers) for name, sample in named.items()}
+        others = {} if floor is None else {"floor": open_sample(floor, mesh, stack, showers=showers)}
+        if train is not None:
+            others["training"] = open_sample(train, mesh, stack)
+        check_sizes({"reference": ref, **samples}, showers)
         check_comparable({"reference": ref, **samples, **others})
         against = ReferenceAndFloor(
             Reading(ref, label="reference"),
@@ -155,10 +161,6 @@ def compare_generators(
         if output is not None:
             _write(Path(output), ranking, ref, judged, formats, force=force)
     return ranking
-
-
-def _given(**samples: Sample | None) -> list[tuple[str, Sample]]:
-    return [(name, sample) for name, sample in samples.items() if sample is not None]
 
 
 def _by_stem(paths: Sequence[str | Path]) -> dict[str, Sample]:
@@ -316,7 +318,10 @@ def _write(
     with written_whole(directory, force=force, kind="report") as temporary:
         temporary.mkdir()
         write_json(temporary / "report.json", ranking.as_dict())
-        (temporary / "report.md").write_text(f"# {title}\n\n{table.markdown()}\n", encoding="utf-8")
+        parts = [f"# {title}", table.markdown()]
+        for heading, of_trees in tables.trees(ranking.evaluations):
+            parts += [f"## {heading}", of_trees.markdown()]
+        (temporary / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         plots = draw_plots(ranking.evaluations, COMPARISON_PLOTS, formats=formats)
         write_plots(temporary / "plots", plots)
         write_json(temporary / "plots.json", {**header(), **plot_numbers(plots)})

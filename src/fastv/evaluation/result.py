@@ -21,7 +21,10 @@ from fastv.records import finite
 
 
 class SampleInfo(BaseModel):
-    """Description of a sample: name, size, detector, range of incident energies in MeV, provenance, SHA-256."""
+    """Description of a sample: name, size, detector, range of incident energies in MeV, provenance, SHA-256.
+
+    ``in_file`` is the number of showers in the file, if only the first ``showers`` of them were asked for.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,6 +35,13 @@ class SampleInfo(BaseModel):
     highest_energy: float
     provenance: dict[str, Any]
     sha256: str | None = None
+    in_file: int | None = None
+
+    @property
+    def size(self) -> str:
+        """The number of showers in words, and of how many they are the first."""
+        of_file = "" if self.in_file in (None, self.showers) else f", the first of {self.in_file}"
+        return f"{self.showers} showers{of_file}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Evaluation:
         integrity: the integrity checks; None in a quick evaluation.
         unphysical: numbers of unphysical showers, in every evaluation.
         trained_on: name of the training file, if it was given.
+        overlap: what the reference has in common with the training showers, in words; empty if nothing is known.
         options: optional arguments of :func:`fastv.evaluate` that are needed to reproduce the numbers.
         seconds: time of each part.
     """
@@ -68,6 +79,7 @@ class Evaluation:
     integrity: Integrity | None = None
     unphysical: Unphysical | None = None
     trained_on: str = ""
+    overlap: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -82,11 +94,12 @@ class Evaluation:
             self.integrity,
             unphysical=self.unphysical,
             trained_on=self.trained_on,
+            overlap=self.overlap,
         )
 
     @property
     def passed(self) -> bool:
-        """Whether every target is met, and no shower is unphysical."""
+        """Whether every target is met, and no shower is unphysical; a target that is not judged is not met."""
         met = all(line.status == "agrees" for line in self.verdict.targets)
         return met and (self.unphysical is None or self.unphysical.status != "differs")
 
@@ -102,7 +115,7 @@ class Evaluation:
             "metrics_floor": self.metrics_floor,
         }
         return {
-            "format_version": 3,
+            "format_version": 4,
             "fastv_version": __version__,
             "units": {"energy": "MeV", "length": "mm"},
             "passed": self.passed,

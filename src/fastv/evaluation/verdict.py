@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fastv.evaluation.integrity.checks import Integrity
 from fastv.evaluation.integrity.limits import Unphysical
+from fastv.evaluation.metrics.boosted import BoostedAuc
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.physics.profiles import MIN_SHARE
@@ -38,6 +39,8 @@ _LIKELY = 0.01
 _UNLIKELY_PULL = 4.0
 """Chance is rejected for pulls from here on, since p-values from few labellings are never very small."""
 _SMALL_AUC = 0.6
+MANY_SHOWERS = 10_000
+"""Showers of each sample from which on an AUC is told without a word on larger samples."""
 _SMALL_FACTOR = 5.0
 """A distance below this multiple of the chance level is small; published generators have 2 to 500 times."""
 
@@ -71,12 +74,17 @@ class Line(_Record):
 class Verdict(_Record):
     """The judgement of a sample: overall status and sentence, and a line for each question.
 
-    ``verdict[question]`` is the line of a question.
+    ``verdict[question]`` is the line of a question. ``showers_reference`` and ``showers_generated`` are the numbers of
+    showers for which it holds, and stand in ``words``; larger samples show smaller differences. ``overlap`` tells what
+    the reference has in common with the training showers: then no figure of quality is judged.
     """
 
     status: Status
     words: str
     lines: tuple[Line, ...]
+    showers_reference: int | None = None
+    showers_generated: int | None = None
+    overlap: str = ""
 
     @property
     def targets(self) -> tuple[Line, ...]:
@@ -96,6 +104,7 @@ def judge(
     *,
     unphysical: Unphysical | None = None,
     trained_on: str = "",
+    overlap: str = "",
 ) -> Verdict:
     """Judge a sample by the results of its evaluation.
 
@@ -106,28 +115,41 @@ def judge(
         integrity: results of the integrity checks, if they were made.
         unphysical: numbers of unphysical showers, which come before everything else.
         trained_on: name of the training file, if it was given.
+        overlap: what the reference has in common with the training showers, in words. Then targets, physics and metrics
+            are not judged: on showers that it was trained on, a generator looks better than it is.
     """
     made = [name for name, comparison in physics.comparisons.items() if comparison.compared]
     targets = TARGETS | {name: target for name, target in AT_AN_ANGLE.items() if name in made}
-    lines = [] if unphysical is None else [_unphysical(unphysical)]
-    lines += [_target(name, target, physics, physics_floor) for name, target in targets.items()]
-    lines.append(_physics(physics, physics_floor))
+    quality = [_target(name, target, physics, physics_floor) for name, target in targets.items()]
+    quality.append(_physics(physics, physics_floor))
     if metrics is not None:
-        lines += _metrics(metrics, metrics_floor or Metrics())
+        quality += _metrics(metrics, metrics_floor or Metrics())
+    if overlap:
+        words = "the reference has showers that the generator was trained on"
+        quality = [line.model_copy(update={"status": "not judged", "words": words}) for line in quality]
+    lines = [] if unphysical is None else [_unphysical(unphysical)]
+    lines += quality
     if integrity is not None:
         lines.append(_integrity(integrity, trained_on))
-    return overall(lines)
+    return overall(lines, showers=(physics.showers_reference, physics.showers_generated), overlap=overlap)
 
 
-def overall(lines: list[Line]) -> Verdict:
+def overall(lines: list[Line], *, showers: tuple[int, int] | None = None, overlap: str = "") -> Verdict:
     """The verdict with the worst status of all lines, in the order differs, undecided, agrees, not judged.
 
     A target that could not be judged leaves a sample undecided that would agree otherwise.
+
+    Args:
+        lines: the questions with their answers.
+        showers: numbers of showers of the reference and the generated sample, for the sentence.
+        overlap: what the reference has in common with the training showers, in words: then quality is not judged.
 
     Example:
         >>> line = Line(question="response", kind="target", status="differs", words="beyond", unit="relative")
         >>> overall([line]).words
         'Not a replacement for full simulation yet: response.'
+        >>> overall([line], showers=(1400, 1400)).words
+        'On 1,400 showers of each: not a replacement for full simulation yet: response.'
     """
     names: dict[str, list[str]] = {}
     for line in lines:
@@ -147,7 +169,36 @@ def overall(lines: list[Line]) -> Verdict:
             )
     elif "agrees" in names:
         status, words = "agrees", "These samples show no difference from full simulation."
-    return Verdict(status=status, words=words, lines=tuple(lines))
+    if overlap:
+        faults = f" Faults that do not depend on it: {', '.join(names['differs'])}." if "differs" in names else ""
+        status = "differs" if faults else "not judged"
+        words = (
+            f"Quality is not judged, because the reference has showers that the generator was trained on: {overlap}. "
+            f"Take a reference that the training has not seen.{faults}"
+        )
+    elif showers is not None:
+        words = f"On {of_each(*showers)}: {words[0].lower()}{words[1:]}"
+    reference, generated = showers or (None, None)
+    return Verdict(
+        status=status,
+        words=words,
+        lines=tuple(lines),
+        showers_reference=reference,
+        showers_generated=generated,
+        overlap=overlap,
+    )
+
+
+def of_each(reference: int, generated: int) -> str:
+    """The sizes of two samples in words.
+
+    Example:
+        >>> of_each(10_000, 10_000), of_each(1400, 20_000)
+        ('10,000 showers of each', '1,400 reference and 20,000 generated showers')
+    """
+    if reference == generated:
+        return f"{reference:,} showers of each"
+    return f"{reference:,} reference and {generated:,} generated showers"
 
 
 Deviation = tuple[str, Measured]
@@ -240,13 +291,12 @@ def _metrics(metrics: Metrics, floor: Metrics) -> Iterator[Line]:
         base = None if floor.kpd is None else floor.kpd.kpd
         yield distance("KPD", metrics.kpd.kpd, metrics.kpd.chance, base)
     if metrics.boosted is not None:
-        likely = metrics.boosted.p_value > _LIKELY
         yield _area(
             "gradient-boosted high-level AUC",
             metrics.boosted.auc,
             metrics.boosted.p_value,
             None if floor.boosted is None else floor.boosted.auc,
-            f"trees {'cannot ' if likely else ''}distinguish the samples; 0.5 is chance",
+            _trees(metrics.boosted),
         )
     floors = {each.classifier: Measured(value=each.auc.value, error=each.std) for each in floor.classifiers}
     for each in metrics.classifiers:
@@ -259,6 +309,23 @@ def _metrics(metrics: Metrics, floor: Metrics) -> Iterator[Line]:
         )
     for name, reason in metrics.skipped.items():
         yield Line(question=name.upper(), kind="metric", status="not judged", words=reason, unit="distance")
+
+
+def _trees(found: BoostedAuc) -> str:
+    """What the trees found, for which size, and what that says of larger samples."""
+    sizes = found.showers_reference, found.showers_generated
+    likely = found.p_value > _LIKELY
+    words = f"trees {'cannot ' if likely else ''}distinguish {of_each(*sizes)}; 0.5 is chance"
+    if min(sizes) >= MANY_SHOWERS:
+        return words
+    words += "; an AUC grows with the number of showers"
+    if found.growth.expected:
+        farthest = found.growth.expected[-1]
+        return (
+            f"{words}: with {farthest.showers:,} of each, {farthest.auc.value:.2f} ± {farthest.auc.error:.2f} is "
+            "expected (extrapolated)"
+        )
+    return f"{words}, by how much cannot be told from these: {found.growth.reason}"
 
 
 def _area(question: str, auc: Measured, p_value: float, floor: Measured | None, words: str) -> Line:

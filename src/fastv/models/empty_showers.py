@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _WIDTHS = (16, 16)
-_MOST_SHOWERS = 30_000
+_MOST_SHOWERS = 300_000
 
 
 class EmptyShowers(nn.Module):

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -161,13 +162,18 @@ class TrainingData:
             joined = joined.joined(domain)
         return joined.model_copy(update={"empty_showers": not self._filled.all()})
 
-    def digest(self) -> str:
-        """SHA-256 of the contents of all files, in order."""
-        digest = hashlib.sha256()
+    @cached_property
+    def file_digests(self) -> list[str]:
+        """SHA-256 of the content of each file."""
+        found = []
         for file in self.files:
             with file.path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return digest.hexdigest()
+                found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        return found
+
+    def digest(self) -> str:
+        """SHA-256 of the digests of all files, in order."""
+        return hashlib.sha256(b"".join(map(bytes.fromhex, self.file_digests))).hexdigest()
 
     def subset(self, n: int, conditions: Inputs, seed: int) -> Batch:
         """Up to ``n`` training showers from random blocks, within the memory limit, to fit the preprocessing.

@@ -377,6 +377,7 @@ class _Run:
             "settings": self.how.model_dump(mode="json"),
             "files": [file.path.name for file in self.data.files],
             "data_sha256": self.request["data_sha256"],
+            "files_sha256": self.data.file_digests,
             "showers": self.data.sizes,
             "left_out": self.data.left_out,
             "epochs": self.epoch,

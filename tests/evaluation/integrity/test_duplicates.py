@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,3 +63,14 @@ def test_empty_showers_are_no_duplicates(make_showers: Make) -> None:
     assert duplicates_within(scan(make_showers(10, energies=energies))).status == "agrees"
     nothing = duplicates_within(scan(make_showers(10, energies=np.zeros_like(energies))))
     assert nothing.status == "not judged"
+
+
+def test_single_hits_that_are_equal_by_chance_are_no_copies(make_showers: Callable[..., Showers]) -> None:
+    """With two hits each they are."""
+    showers = make_showers(4)
+    energies = np.zeros_like(showers.energies)
+    energies[:, 3], energies[:2, 5] = 0.5, 7.0
+    for rows, status in ((slice(2, 4), "not judged"), (slice(0, 2), "differs")):
+        sample = scan(replace(showers, energies=energies)[rows])
+        assert duplicates_within(sample).status == status
+        assert duplicates_between(sample, sample, other_name="training").status == status

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastv.errors import TooFewShowersError
-from fastv.evaluation.metrics.boosted import NAME, boosted_auc
+from fastv.evaluation.metrics.boosted import NAME, _Fit, _Samples, boosted_auc
 from fastv.evaluation.metrics.features import tree_features
 from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.statistics.chance import matched_halves
@@ -81,3 +81,47 @@ def test_one_percent_of_energy_is_found_in_real_showers() -> None:
     floor, found = boosted_auc(a, b, iterations=30), boosted_auc(a, c, iterations=30)
     assert abs(floor.pull) < 3
     assert found.pull > 3
+
+
+def test_the_auc_grows_with_the_number_of_showers_and_its_last_point_is_the_auc() -> None:
+    """A difference in correlations of many columns, which trees find only with enough showers."""
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(2, 1200, 6))
+    b[:, 1::2] = 0.45 * b[:, ::2] + np.sqrt(1 - 0.45**2) * b[:, 1::2]
+    found = boosted_auc(a, b, iterations=12, sizes=4)
+    points = found.growth.measured
+    assert [each.showers for each in points] == [150, 300, 600, 1200]
+    assert points[-1].auc == found.auc
+    assert points[0].auc.value + 0.03 < points[-1].auc.value
+    # Every shower is a test shower at all sizes: few training showers alone make no large error.
+    assert points[0].auc.error < 0.03
+    assert found.auc == boosted_auc(a, b, iterations=12).auc
+
+
+def test_smaller_samples_are_parts_of_larger_ones_and_pairs_stay_together() -> None:
+    a = np.arange(400.0)[:, None]
+    samples = _Samples(a, a + 1000, folds=4, most=300, iterations=1, seed=5)
+    assert samples.sizes == (300, 300)
+    for fold in range(4):
+        before: set[float] = set()
+        for share in (0.25, 0.5, 1.0):
+            fit = _Fit(np.array([0]), fold, share)
+            first, second = (samples._training(sample, fit)[:, 0] for sample in (0, 1))
+            assert set(first) == set(second - 1000)
+            assert before < set(first)
+            before = set(first)
+        assert len(before) == 225
+    small = [set(samples._training(0, _Fit(np.array([0]), fold, 0.25))[:, 0]) for fold in range(4)]
+    assert not small[0] & small[1]
+
+
+def test_groups_tell_where_the_difference_is() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(2, 600, 4))
+    b[:, 2] += 0.6
+    found = boosted_auc(a, b, iterations=15, groups={"same": [0, 1], "shifted": [0, 2]})
+    same, shifted = found.groups
+    assert (same.group, same.columns, shifted.group) == ("same", 2, "shifted")
+    assert abs(same.auc.value - 0.5) < 4 * same.auc.error
+    assert shifted.auc.value > 0.6
+    assert boosted_auc(a, b, iterations=15).groups == ()

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastv.evaluation.metrics.features import feature_matrix, feature_names, tree_features
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.evaluation.metrics.features import feature_matrix, feature_names, tree_feature_groups, tree_features
 from fastv.evaluation.observables.observe import observe
 from fastv.showers import Showers
 
@@ -72,3 +74,21 @@ def test_trees_get_energies_relative_to_the_incident_one(geant4: Showers) -> Non
     np.testing.assert_array_equal(features[:, :362], feature_matrix(observables))
     energies = np.char.startswith(names, "log10 E_") & (names != "log10 E_inc")
     np.testing.assert_allclose(features[:, 362:] + features[:, :1], features[:, :362][:, energies], rtol=1e-12)
+
+
+def test_groups_hold_every_column_and_the_incident_energy_each(irregular_detector: Detector) -> None:
+    """Of any mesh: layers without alpha cells have no centres in x and y; of a single layer the energy is the total."""
+    one = ReadoutMesh(blocks=(LayerBlock(layers=1, alpha_cells=1, r_edges=(0, 5, 10), first_id=0),))
+    for mesh in (Detector.preset("par04-siw").mesh, irregular_detector.mesh, one):
+        groups = tree_feature_groups(mesh)
+        relative = (1 if mesh.n_layers == 1 else mesh.n_layers) + 1
+        names = feature_names(mesh)
+        columns = {column for group in groups.values() for column in group}
+        missing = set(range(len(names) + mesh.n_layers + 1)) - columns
+        assert all(group[0] == 0 and len(set(group)) == len(group) > 1 for group in groups.values())
+        if mesh.n_layers > 1:
+            assert missing == set()
+            assert len(groups["layer energies"]) == 2 * relative - 1
+        else:
+            assert set(groups) == {"total energy", "sparsity", "centres in r", "widths in r"}
+    assert len(tree_feature_groups(irregular_detector.mesh)["centres in x"]) == 3

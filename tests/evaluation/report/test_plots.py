@@ -24,11 +24,16 @@ from fastv.detector.detector import Detector
 from fastv.display.figure import save
 from fastv.errors import GeometryError
 from fastv.evaluation import Evaluation, evaluate, shower_gallery
+from fastv.evaluation.metrics.boosted import AucOfGroup, BoostedAuc
+from fastv.evaluation.metrics.growth import AucOfSize, growth
+from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.observables.histograms import PER_LAYER
+from fastv.evaluation.report import plots, tables, write
 from fastv.evaluation.report.curves import BEYOND, SAMPLE_LABEL, inside
 from fastv.evaluation.report.numbers import NumberedFigure
 from fastv.evaluation.report.plots import COMPARISON_PLOTS, PLOTS, Plot
 from fastv.evaluation.report.style import as_bytes, panels, paper_style
+from fastv.evaluation.statistics.measured import Measured
 from fastv.showers import Showers
 from figures import overlaps, written
 
@@ -445,3 +450,77 @@ def test_radiation_lengths() -> None:
     groups = {"groups": (*detector.stack.groups, detector.stack.groups[0].model_copy(update={"repeat": 3}))}
     stack = detector.stack.model_copy(update=groups)
     assert radiation_lengths_per_mm(detector.model_copy(update={"stack": stack})) is None
+
+
+def trees(aucs: tuple[float, ...], *, groups: tuple[float, float] = (0.6, 0.51)) -> Metrics:
+    """Trees that saw two groups, with these AUCs at doubling sizes."""
+    points = [AucOfSize(showers=500 * 2**i, auc=Measured(value=auc, error=0.005)) for i, auc in enumerate(aucs)]
+    found = BoostedAuc(
+        classifier="trees",
+        auc=points[-1].auc,
+        spread=0.0,
+        folds=(aucs[-1],),
+        pull=0.0,
+        p_value=0.0,
+        showers_reference=points[-1].showers,
+        showers_generated=points[-1].showers,
+        columns=9,
+        iterations=1,
+        seed=1,
+        growth=growth(points),
+        groups=tuple(
+            AucOfGroup(group=name, columns=5, auc=Measured(value=auc, error=0.005))
+            for name, auc in zip(("widths in x", "sparsity"), groups, strict=True)
+        ),
+    )
+    return Metrics(boosted=found)
+
+
+@pytest.fixture(scope="module")
+def with_trees(evaluation: Evaluation) -> Evaluation:
+    floor = trees((0.5, 0.49), groups=(0.5, 0.51))
+    return replace(evaluation, metrics=trees((0.55, 0.6, 0.64)), metrics_floor=floor)
+
+
+def test_the_curve_of_the_auc_tells_what_is_measured_from_what_is_extrapolated(with_trees: Evaluation) -> None:
+    figure = EVERY_PLOT["auc_by_showers"].draw({"mine": with_trees})
+    assert overlaps(figure) == []
+    curves = {curve["sample"]: curve for curve in figure.numbers()}  # type: ignore[attr-defined]
+    assert list(curves) == ["floor", "mine", "mine, extrapolated, not measured"]
+    assert (curves["mine"]["low"], curves["mine"]["values"]) == ([500, 1000, 2000], [0.55, 0.6, 0.64])
+    assert curves["mine, extrapolated, not measured"]["low"] == [4000, 8000]
+    assert curves["floor"]["values"] == [0.5, 0.49]
+    assert "extrapolated, not measured" in {text for text, _ in written(figure)}
+
+
+def test_bars_are_the_groups_that_trees_saw_of_all_samples(with_trees: Evaluation) -> None:
+    other = replace(with_trees, metrics=trees((0.5, 0.5, 0.7), groups=(0.7, 0.55)))
+    figure = EVERY_PLOT["auc_by_group"].draw({"mine": with_trees, "other": other})
+    assert overlaps(figure) == []
+    curves = {curve["sample"]: curve for curve in figure.numbers()}  # type: ignore[attr-defined]
+    assert curves["other"]["places"] == ["all observables", "widths in x", "sparsity"]
+    assert curves["other"]["values"] == [0.7, 0.7, 0.55]
+    heights = [round(bar.get_height() + 0.5, 3) for bar in figure.axes[0].patches]
+    assert heights == [0.49, 0.5, 0.51, 0.64, 0.6, 0.51, 0.7, 0.7, 0.55]
+
+
+def test_plots_of_trees_are_left_out_without_trees_and_come_to_their_places(
+    evaluation: Evaluation, with_trees: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [EVERY_PLOT[name] for name in ("sparsity", "auc_by_showers", "auc_by_group", "moments")]
+    monkeypatch.setattr(plots, "PLOTS", few)
+    before = write.draw_plots({"mine": evaluation})
+    assert [each.name for each in before] == ["sparsity", "moments"]
+    after = write.with_trees(before, {"mine": with_trees})
+    assert [each.name for each in after] == [each.name for each in few]
+    assert not any(each.failure for each in after)
+
+
+def test_tables_of_trees_have_a_column_a_sample(with_trees: Evaluation, evaluation: Evaluation) -> None:
+    assert tables.trees({"quick": evaluation}) == []
+    (_, sizes), (_, groups) = tables.trees({"mine": with_trees})
+    assert [column.name for column in sizes.columns] == ["showers of each", "mine", "floor"]
+    assert [row[0] for row in sizes.rows] == ["500", "1,000", "2,000", "4,000", "8,000"]
+    assert [("extrapolated" in row[1]) for row in sizes.rows] == [False, False, False, True, True]
+    assert groups.rows[1] == ["widths in x", "5", "0.600 ± 0.005", "0.500 ± 0.005"]
+    assert "mine: 2,000 showers of each" in groups.notes[0]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from fastv.evaluation import Evaluation, evaluate
+from fastv.evaluation.metrics.fpd import fpd
+from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.report.published import data_set_of, published
-from fastv.evaluation.report.quality_speed import Point, quality_speed_plane
+from fastv.evaluation.report.quality_speed import Point, not_comparable, quality_speed_plane
+from fastv.evaluation.statistics.chance import Chance
+from fastv.showers import Showers
 
 
 @pytest.mark.parametrize("data_set", ["calochallenge-ds1-photons", "calochallenge-ds2", "calochallenge-ds3"])
@@ -41,3 +49,31 @@ def test_plane_shows_every_published_generator_and_ours() -> None:
     assert timed <= texts
     assert {"mine", "untimed (time not measured)", "Geant4, floor of this evaluation"} <= texts
     assert axes.get_yscale() == axes.get_xscale() == "log"
+
+
+def sized(evaluation: Evaluation, showers: int, *, by_chance: float) -> Evaluation:
+    """The same with so many showers, and an FPD by chance."""
+    rows = np.resize(np.arange(400), showers)
+    chance = Chance(
+        observed=1, expected=by_chance, spread=0.1, pull=9, p_value=0.01, relabellings=99, within_energies=True
+    )
+    found = fpd(*np.random.default_rng(1).normal(size=(2, 300, 2)), draws=2, relabellings=0)
+    return replace(
+        evaluation,
+        reference_observables=evaluation.reference_observables[rows],
+        generated_observables=evaluation.generated_observables[rows],
+        metrics=Metrics(fpd=found.model_copy(update={"chance": chance})),
+    )
+
+
+def test_the_plane_is_drawn_only_where_sizes_allow_it(geant4: Showers, geant4_other: Showers) -> None:
+    """At least 10,000 showers, and an FPD by chance of at most a fifth of the median published one, 0.49."""
+    evaluation = evaluate(geant4, geant4_other, quick=True)
+    assert not_comparable(evaluation) is None
+    few = not_comparable(sized(evaluation, 9999, by_chance=0.01))
+    assert few is not None
+    assert "these are 9,999 showers of each; it needs 10,000" in few
+    noisy = not_comparable(sized(evaluation, 10_000, by_chance=0.12))
+    assert noisy is not None
+    assert "chance alone gives 0.12" in noisy
+    assert not_comparable(sized(evaluation, 10_000, by_chance=0.08)) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastv.evaluation.statistics.chance import judge_by_chance, matched_halves, shuffled_labels
+from fastv.evaluation.statistics.chance import judge_by_chance, matched_halves, paired_rows, shuffled_labels
 
 
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (30, 250), (200, 11)])
@@ -82,3 +82,19 @@ def test_neither_half_gets_the_higher_energy_of_each_pair() -> None:
     first, second = matched_halves(energies)
     assert energies[first].mean() == energies[second].mean()
     assert not np.intersect1d(first, second).size
+
+
+def test_showers_of_equal_energy_come_to_the_same_place_however_they_are_ordered() -> None:
+    rng = np.random.default_rng(2)
+    energies = rng.uniform(1, 100, 50)
+    shuffled = rng.permutation(energies)[5:]
+    first, second = paired_rows(energies, shuffled)
+    np.testing.assert_array_equal(energies[first[:45]], shuffled[second])
+    np.testing.assert_array_equal(np.sort(first), np.arange(50))
+    # In order already, or without any pair: nothing moves. Of equal energies each shower has one partner.
+    for other in (energies, energies + 1000):
+        for rows in paired_rows(energies, other):
+            np.testing.assert_array_equal(rows, np.arange(50))
+    first, second = paired_rows(np.array([1.0, 1.0, 2.0]), np.array([2.0, 1.0, 3.0, 1.0]))
+    assert first.tolist() == [0, 1, 2]
+    assert second.tolist() == [1, 3, 0, 2]

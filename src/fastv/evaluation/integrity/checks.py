@@ -44,6 +44,8 @@ MOST_SHOWERS = 10_000
 """Largest number of generated and of reference showers whose neighbours are searched, evenly spread."""
 MOST_WITHOUT_TRAIN = 5_000
 """The same without a training file, when only duplicates and copies of the reference can be found."""
+_OF_REFERENCE = ("reference showers in the training file", "reference showers like training showers")
+"""Checks of the reference: what they find is no fault of the generated sample, but then nothing can be judged."""
 _SHARED = 0.01
 _LIKELY = 0.01
 _ORDER: tuple[Status, ...] = ("agrees", "not judged", "undecided", "differs")
@@ -65,14 +67,24 @@ class Integrity:
 
     @property
     def status(self) -> Status:
-        """The worst status of all checks, in the order differs, undecided, not judged, agrees."""
-        return max((finding.status for finding in self.findings), key=_ORDER.index, default="not judged")
+        """The worst status of all checks of the sample, in the order differs, undecided, not judged, agrees."""
+        return max((finding.status for finding in self._of_sample), key=_ORDER.index, default="not judged")
+
+    @property
+    def _of_sample(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.check not in _OF_REFERENCE]
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """The findings that differ or are undecided, in this order."""
-        bad = [finding for finding in self.findings if finding.status in ("differs", "undecided")]
+        """The findings on the sample that differ or are undecided, in this order."""
+        bad = [finding for finding in self._of_sample if finding.status in ("differs", "undecided")]
         return tuple(sorted(bad, key=lambda finding: -_ORDER.index(finding.status)))
+
+    @property
+    def overlap(self) -> str:
+        """What the reference has in common with the training file, in words; empty if nothing was found."""
+        found = [each for each in self.findings if each.check in _OF_REFERENCE and each.status == "differs"]
+        return found[0].words if found else ""
 
     def finding(self, check: str) -> Finding:
         """The finding of the check with this name.

@@ -15,7 +15,8 @@ class Duplicates(Finding):
     """Showers that are equal in every voxel.
 
     ``value`` is the fraction of showers that equal an earlier one of the same sample, or any of the other sample.
-    ``first`` holds the rows of the first such pair. Showers without energy are always equal and not counted.
+    ``first`` holds the rows of the first such pair. Showers without energy are always equal, and those with one hit
+    may be by chance: they are not counted.
     """
 
     duplicates: int = 0
@@ -34,7 +35,7 @@ def duplicates_within(
         name: name of the sample in the sentence.
 
     Returns:
-        ``differs`` if there is one, ``not judged`` if no shower has energy.
+        ``differs`` if there is one, ``not judged`` if no shower has two hits.
 
     Example:
         >>> from fastv.evaluation.integrity.unchecked import scan
@@ -70,7 +71,7 @@ def duplicates_between(
         name, other_name: their names in the sentence, such as ``reference`` and ``training``.
 
     Returns:
-        ``differs`` if there is one, ``not judged`` if no shower has energy; the sentence says whether most or all
+        ``differs`` if there is one, ``not judged`` if no shower has two hits; the sentence says whether most or all
         showers of the sample are in the other one.
     """
     rows, count = _filled(sample)
@@ -97,8 +98,9 @@ def duplicates_between(
 
 
 def _filled(sample: UncheckedScan) -> tuple[NDArray[np.int64], int]:
-    """Rows of the showers that have energy or damaged voxels, and their number."""
-    rows = np.flatnonzero((sample.hits > 0) | (sample.not_finite > 0) | (sample.negative > 0))
+    """Rows of the showers that have two hits or damaged voxels, and their number."""
+    # Of 200,000 photons of some MeV, two had one hit each with the same energy in the same voxel.
+    rows = np.flatnonzero((sample.hits > 1) | (sample.not_finite > 0) | (sample.negative > 0))
     return rows, len(rows)
 
 
@@ -106,14 +108,14 @@ def _finding(
     check: str, words: str, found: int, count: int, pair: tuple[int, int] | None, floor: float | None
 ) -> Duplicates:
     if not count:
-        words = f"not judged: {counted(0, 'shower')} with energy"
+        words = f"not judged: {counted(0, 'shower')} with two hits"
         return Duplicates(check=check, status="not judged", words=words)
     return Duplicates(
         check=check,
         status="differs" if found else "agrees",
         words=words,
         value=found / count,
-        # Equal float32 voxels do not occur by chance: the count has no statistical error.
+        # Several equal float32 voxels do not occur by chance: the count has no statistical error.
         error=0.0,
         floor=0.0 if floor is None else floor,
         duplicates=found,

@@ -19,6 +19,19 @@ _EMPTY = 1e-8
 _LENGTH = 100.0
 """mm, the unit of lengths, so that all columns are of order 1."""
 
+_GROUPS = {
+    "total energy": "log10 E_tot",
+    "layer energies": "log10 E_layer",
+    "sparsity": "sparsity",
+    "centres in x": "EC_eta",
+    "centres in y": "EC_phi",
+    "centres in r": "EC_r",
+    "widths in x": "width_eta",
+    "widths in y": "width_phi",
+    "widths in r": "width_r",
+}
+"""Groups of observables, and the columns of the feature vector that belong to each."""
+
 
 def feature_matrix(observables: Observables) -> F64:
     """Features (N, F) of a sample: F = 362 for 45 layers with alpha cells, as in data sets 2 and 3.
@@ -85,6 +98,34 @@ def tree_features(observables: Observables) -> F64:
     names = feature_names(observables.detector.mesh)
     energies = [i for i, name in enumerate(names) if name.startswith(("log10 E_layer", "log10 E_tot"))]
     return np.concatenate([matrix, matrix[:, energies] - matrix[:, :1]], axis=1)
+
+
+def tree_feature_groups(mesh: ReadoutMesh) -> dict[str, tuple[int, ...]]:
+    """Columns of :func:`tree_features` by group of observables, each group with log10 E_inc.
+
+    Groups with energies have them relative to the incident one as well. Centres and widths in x and y exist only where
+    layers have more than one alpha cell; with a single layer, its energy is the total energy.
+
+    Args:
+        mesh: the readout mesh of the showers.
+
+    Example:
+        >>> from fastv.detector.detector import Detector
+        >>> groups = tree_feature_groups(Detector.preset("par04-siw").mesh)
+        >>> len(groups["layer energies"]), groups["total energy"]
+        (91, (0, 226, 407))
+        >>> list(groups)[2:]
+        ['sparsity', 'centres in x', 'centres in y', 'centres in r', 'widths in x', 'widths in y', 'widths in r']
+    """
+    names = feature_names(mesh)
+    relative = [name for name in names if name.startswith(("log10 E_layer", "log10 E_tot"))]
+    columns = list(enumerate((*names, *relative)))
+    found = {
+        group: (0, *(i for i, name in columns if name.rsplit(" ", 1)[0] == start or name == start))
+        for group, start in _GROUPS.items()
+        if mesh.n_layers > 1 or group != "layer energies"
+    }
+    return {group: each for group, each in found.items() if len(each) > 1}
 
 
 def _logarithm(energies: NDArray[np.floating]) -> F64:

@@ -15,20 +15,21 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import NotMeasuredError, TooFewShowersError
 from fastv.evaluation.metrics.boosted import BoostedAuc, boosted_auc
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc, ClassifierSettings, Kind
-from fastv.evaluation.metrics.features import feature_matrix, tree_features
+from fastv.evaluation.metrics.features import feature_matrix, tree_feature_groups, tree_features
 from fastv.evaluation.metrics.fpd import Fpd, fpd
 from fastv.evaluation.metrics.kpd import Kpd, kpd
 from fastv.evaluation.metrics.prdc import Prdc, prdc
 from fastv.evaluation.metrics.voxels import ChosenShowers, log_voxels, low_level_inputs
 from fastv.evaluation.observables.observe import Observables
+from fastv.evaluation.statistics.chance import paired_rows
 
 _R = TypeVar("_R", bound=BaseModel)
 F64 = NDArray[np.float64]
 
 MOST_NEIGHBOURS = 4_000
 """Showers of each sample used for precision and recall, whose time is quadratic in this number."""
-MOST_FOR_TREES = 3_000
-"""Showers of each sample used for boosted trees; half as many for the floor, where 0.5 is expected."""
+SIZES_FOR_TREES = 6
+"""Largest number of sizes at which the AUC of boosted trees is measured, each half of the next."""
 MOST_VOXELS = 10_000
 """Showers of each sample whose voxels are held in memory."""
 
@@ -92,11 +93,10 @@ def measure(
             skipped[name] = str(error)
             return None
 
-    trees = MOST_FOR_TREES if chance else MOST_FOR_TREES // 2
     draws, relabellings = (20, 50) if chance else (10, 0)
     found_fpd = tried("fpd", lambda: fpd(a, b, draws=draws, relabellings=relabellings, energies=energies, seed=seed))
     found_kpd = tried("kpd", lambda: kpd(a, b, relabellings=100 if chance else 0, energies=energies, seed=seed))
-    boosted = tried("boosted", lambda: boosted_auc(tree_features(reference), tree_features(generated), most=trees))
+    boosted = tried("boosted", lambda: _trees(reference, generated))
     found_prdc = None
     if voxels is not None:
         (x, e), (y, f) = (log_voxels(chosen.spread(MOST_NEIGHBOURS), None) for chosen in voxels)
@@ -117,14 +117,26 @@ def measure(
     )
 
 
+def _trees(reference: Observables, generated: Observables) -> BoostedAuc:
+    """The AUC of boosted trees at several sizes, and of each group of observables."""
+    groups = tree_feature_groups(reference.detector.mesh)
+    first, second = paired_rows(reference.incident_energies, generated.incident_energies)
+    a, b = tree_features(reference)[first], tree_features(generated)[second]
+    return boosted_auc(a, b, sizes=SIZES_FOR_TREES, groups=groups)
+
+
 def _classifier_inputs(
     a: F64, b: F64, mesh: ReadoutMesh, voxels: tuple[ChosenShowers, ChosenShowers] | None
 ) -> Iterator[tuple[Kind, tuple[NDArray[np.floating], NDArray[np.floating]]]]:
-    """The classifiers that are possible on the mesh, each with its inputs for both samples."""
-    yield "high", (a, b)
+    """The classifiers that are possible on the mesh, each with inputs for both samples, in pairs of equal energy."""
+    first, second = paired_rows(a[:, 0], b[:, 0])  # log10 of the incident energies
+    yield "high", (a[first], b[second])
     if voxels is None:
         return
-    low = low_level_inputs(voxels[0].spread(MOST_VOXELS)), low_level_inputs(voxels[1].spread(MOST_VOXELS))
+    chosen = [each.spread(MOST_VOXELS) for each in voxels]
+    rows = paired_rows(*(each.incident_energies for each in chosen))
+    x, y = (low_level_inputs(showers)[own] for showers, own in zip(chosen, rows, strict=True))
+    low = x, y
     yield "low", low
     if mesh.is_regular and min(mesh.shape) > 1:
         yield "cnn", low

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastv.conditions.record import Conditions, checked
 from fastv.conditions.table import CONDITIONS
+from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.evaluation.threads import each_in_threads
 from fastv.progress import Bar
@@ -79,6 +81,37 @@ class Collector(Protocol[Part]):
 
     def keep(self, part: Part, /) -> None:
         """Add the contribution of one batch; called in the reading thread, in the order of the showers."""
+
+
+class FirstOfFile(ShowersFile):
+    """The first showers of a file, read lazily like the whole file.
+
+    Args:
+        path: the HDF5 file.
+        detector, parameter: see :class:`fastv.showers.ShowersFile`.
+        showers: their number, at most that of the file.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> with FirstOfFile(sample_path("test"), showers=500) as file:
+        ...     len(file), len(file[:]), len(file.incident_energies)
+        (500, 500, 500)
+    """
+
+    def __init__(
+        self, path: str | Path, detector: Detector | str | None = None, *, showers: int, parameter: str = "detector"
+    ) -> None:
+        super().__init__(path, detector, parameter=parameter)
+        self.in_file = len(self)
+        self._rows = min(showers, self.in_file)
+
+    @property
+    def energies_in_file(self) -> NDArray[np.float64]:
+        """Incident energies of all showers of the file, as stored."""
+        return super()._read("incident_energies", slice(None)).astype(np.float64)
+
+    def _read(self, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        return super()._read(name, slice(*rows.indices(len(self))) if isinstance(rows, slice) else rows)
 
 
 class Reading:

@@ -21,14 +21,16 @@ def markdown(evaluation: Evaluation, title: str) -> str:
     verdict = evaluation.verdict
     parts = [f"# {escaped(title)}", f"{marked(verdict.status)}: **{escaped(verdict.words)}**"]
     parts.append(
-        f"Reference: {escaped(evaluation.reference.source)}, {evaluation.reference.showers} showers. Generated: "
-        f"{escaped(evaluation.generated.source)}, {evaluation.generated.showers} showers. "
+        f"Reference: {escaped(evaluation.reference.source)}, {evaluation.reference.size}. Generated: "
+        f"{escaped(evaluation.generated.source)}, {evaluation.generated.size}. "
         f"Floor: {escaped(evaluation.floor_samples)}."
     )
     parts += [f"> Warning: {escaped(warning)}" for warning in evaluation.warnings]
     parts.append(tables.verdict(verdict).markdown())
     if evaluation.metrics is not None:
         parts += ["## Metrics", tables.metrics(evaluation).markdown()]
+        for title, table in tables.trees({"generated": evaluation}):
+            parts += [f"### {title}", table.markdown()]
     parts += ["## Physics comparisons", tables.physics(evaluation).markdown()]
     if evaluation.integrity is not None:
         parts += ["## Integrity checks", tables.integrity(evaluation).markdown()]

@@ -37,6 +37,7 @@ class Curve:
         at: where the places are drawn (K,), beside each other where several samples share one.
         colour: in which it is drawn.
         title: of a map, what its colours mean, as a label.
+        places: names of the places (K,), where numbers say nothing.
     """
 
     axes: Axes
@@ -52,6 +53,7 @@ class Curve:
     at: Values | None = None
     colour: str = "black"
     title: str = ""
+    places: tuple[str, ...] = ()
 
 
 class NumberedFigure(OwnFigure):
@@ -89,6 +91,7 @@ class NumberedFigure(OwnFigure):
             "sample": curve.sample,
             "role": curve.role,
             **named,
+            **({"places": list(curve.places)} if curve.places else {}),
             **{name: _listed(values) for name, values in columns.items()},
         }
 

@@ -22,7 +22,7 @@ from fastv.evaluation.observables.histograms import PER_LAYER, histogram
 from fastv.evaluation.observables.observe import alpha_layers, ring_edges
 from fastv.evaluation.observables.shower_shape import depth_edges, depth_unit
 from fastv.evaluation.physics.condition_bins import energy_range
-from fastv.evaluation.report import maps
+from fastv.evaluation.report import maps, trees
 from fastv.evaluation.report.curves import (
     F64,
     Evaluations,
@@ -62,7 +62,11 @@ Draw = Callable[[Evaluations], Figure]
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot of the report; ``wide`` ones need the full width of the page, ``more`` ones are folded away there."""
+    """One plot of the report.
+
+    ``wide`` ones need the full width of the page, ``more`` ones are folded away there. Those of ``trees`` are left out
+    where trees were not trained, as in a quick evaluation.
+    """
 
     name: str
     title: str
@@ -70,6 +74,7 @@ class Plot:
     draw: Draw
     wide: bool = False
     more: bool = False
+    trees: bool = False
 
 
 def _styled(draw: Draw) -> Draw:
@@ -582,6 +587,22 @@ PLOTS: tuple[Plot, ...] = (
     Plot("lateral_profile", "Lateral profile", "Mean energy against radius, summed over depth.", _lateral_profile),
     Plot("voxel_spectrum", "Voxel energies", "Number of voxels per shower against voxel energy.", voxel_spectrum),
     Plot("sparsity", "Sparsity", "Mean fraction of empty voxels per layer; blue: target of 0.02.", sparsity),
+    Plot(
+        "auc_by_showers",
+        "What more showers show",
+        "AUC of boosted trees against the number of showers of each sample; 0.5 is chance. Open squares are "
+        "extrapolated, not measured.",
+        _styled(trees.auc_by_showers),
+        trees=True,
+    ),
+    Plot(
+        "auc_by_group",
+        "What the trees saw",
+        "AUC of trees that see one group of observables and the incident energy: the highest bars are what to mend "
+        "first.",
+        _styled(trees.auc_by_group),
+        trees=True,
+    ),
     Plot(
         "visible_fraction_by_energy",
         "Visible fraction by energy",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fastv.evaluation.report.labels import literal
 from fastv.evaluation.report.numbers import Curve, note
-from fastv.evaluation.report.published import Published
+from fastv.evaluation.report.published import Published, data_set_of, published
 from fastv.evaluation.report.style import (
     GENERATED_COLOUR,
     LABEL_INCHES,
@@ -20,7 +20,11 @@ from fastv.evaluation.report.style import (
     new_figure,
     paper_style,
 )
+from fastv.evaluation.result import Evaluation
+from fastv.evaluation.verdict import MANY_SHOWERS, of_each
 
+_SMALL = 0.2
+"""Largest ratio of the FPD by chance to the median of the published values."""
 PUBLISHED_COLOUR = "#0072b2"
 
 
@@ -30,6 +34,35 @@ class Point(NamedTuple):
     fpd: float
     error: float
     milliseconds: float | None = None
+
+
+def not_comparable(evaluation: Evaluation) -> str | None:
+    """Why the FPD of an evaluation cannot be put beside published ones, in words; empty if it can.
+
+    FPD has a bias inversely proportional to the size of the samples, and published values are those of 100,000 showers.
+    It is put beside them for at least 10,000 showers of each sample, if the FPD that chance alone gives for these sizes
+    is at most a fifth of the median of the published values.
+
+    Returns:
+        The reason or an empty text; None if nothing was published on this mesh, or FPD was not measured.
+    """
+    data_set = data_set_of(evaluation.reference_observables.detector.mesh.n_voxels)
+    if data_set is None or evaluation.metrics is None or evaluation.metrics.fpd is None:
+        return None
+    sizes = len(evaluation.reference_observables), len(evaluation.generated_observables)
+    start = "The plane of quality against speed is not drawn: FPD grows as samples shrink, published values are of "
+    if min(sizes) < MANY_SHOWERS:
+        return f"{start}100,000 showers, and these are {of_each(*sizes)}; it needs {MANY_SHOWERS:,} of each at least."
+    floor = evaluation.metrics_floor.fpd.fpd.value if evaluation.metrics_floor and evaluation.metrics_floor.fpd else 0.0
+    chance = evaluation.metrics.fpd.chance
+    level = floor if chance is None else chance.expected
+    median = float(np.median([each.fpd for each in published(data_set) if each.fpd is not None and not each.geant4]))
+    if not level <= _SMALL * median:
+        return (
+            f"{start}100,000 showers. For {of_each(*sizes)} chance alone gives {level:.2g}, which is more than "
+            f"{_SMALL:g} of the median of the published values, {median:.2g}."
+        )
+    return ""
 
 
 def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *, floor: float | None = None) -> Figure:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from fastv.evaluation.metrics.boosted import BoostedAuc
 from fastv.evaluation.metrics.classifier_records import ClassifierAuc
 from fastv.evaluation.metrics.measure import Metrics
 from fastv.evaluation.report import words
@@ -13,7 +14,7 @@ from fastv.evaluation.result import Evaluation
 from fastv.evaluation.statistics.chance import Chance
 from fastv.evaluation.statistics.comparison import Comparison
 from fastv.evaluation.statistics.measured import Measured
-from fastv.evaluation.verdict import Verdict
+from fastv.evaluation.verdict import Verdict, of_each
 
 
 def verdict(found: Verdict) -> Table:
@@ -113,6 +114,57 @@ def _metric_rows(found: Metrics, floor: Metrics) -> Iterator[list[str]]:
             f"{classifier.p_value:.2g}",
             _auc(base_of[0]) if base_of else "",
         ]
+
+
+def trees(evaluations: Mapping[str, Evaluation]) -> list[tuple[str, Table]]:
+    """Titles and tables of boosted trees: the AUC by number of showers, and by group of observables; a column a sample.
+
+    None if no trees were trained.
+    """
+    found = {
+        name: each.metrics.boosted
+        for name, each in evaluations.items()
+        if each.metrics is not None and each.metrics.boosted is not None
+    }
+    floors = (each.metrics_floor.boosted for each in evaluations.values() if each.metrics_floor is not None)
+    floor = next((each for each in floors if each is not None), None)
+    if not found:
+        return []
+    columns = found if floor is None else {**found, "floor": floor}
+    return [
+        ("AUC of boosted trees by number of showers", _by_showers(columns)),
+        ("AUC of boosted trees by group of observables", _by_group(columns)),
+    ]
+
+
+def _by_showers(columns: Mapping[str, BoostedAuc]) -> Table:
+    cells: dict[int, dict[str, str]] = {}
+    for name, each in columns.items():
+        for point in each.growth.measured:
+            cells.setdefault(point.showers, {})[name] = words.number(point.auc, "area")
+        for point in each.growth.expected:
+            cells.setdefault(point.showers, {})[name] = f"{words.number(point.auc, 'area')} (extrapolated)"
+    rows = [[f"{size:,}", *(cells[size].get(name, "") for name in columns)] for size in sorted(cells)]
+    notes = ["0.5 is chance. What is extrapolated was not measured."]
+    notes += [
+        f"{name}: no extrapolation to more showers, since {each.growth.reason}."
+        for name, each in columns.items()
+        if each.growth.reason and name != "floor"
+    ]
+    return Table.of_numbers(["showers of each", *columns], rows, notes=notes)
+
+
+def _by_group(columns: Mapping[str, BoostedAuc]) -> Table:
+    first = next(iter(columns.values()))
+    rows = [["all observables", str(first.columns), *(words.number(each.auc, "area") for each in columns.values())]]
+    for i, group in enumerate(first.groups):
+        aucs = [words.number(each.groups[i].auc, "area") for each in columns.values()]
+        rows.append([group.group, str(group.columns), *aucs])
+    sizes = ", ".join(
+        f"{name}: {of_each(each.showers_reference, each.showers_generated)}" for name, each in columns.items()
+    )
+    notes = [f"Each group with the incident energy. {sizes}."]
+    return Table.of_numbers(["group", "columns", *columns], rows, notes=notes)
 
 
 def _distance(name: str, value: Measured, chance: Chance | None, floor: Measured | None) -> list[str]:

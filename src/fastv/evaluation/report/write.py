@@ -18,7 +18,7 @@ from fastv.display import fragment, shared_assets, shower_panel
 from fastv.display.figure import picture_formats
 from fastv.errors import printable
 from fastv.evaluation.observables.observe import Source
-from fastv.evaluation.report import tables
+from fastv.evaluation.report import quality_speed, tables
 from fastv.evaluation.report.markdown import markdown
 from fastv.evaluation.report.numbers import header, numbers_of, plot_numbers
 from fastv.evaluation.report.page import Block, DrawnPlot, Section, render
@@ -44,6 +44,7 @@ class _Sample:
     evaluation: Evaluation
     plots: Sequence[DrawnPlot]
     among_published: DrawnPlot | None
+    not_among: str
     viewer: Markup | None
 
 
@@ -104,7 +105,9 @@ def write_report(
         for name, one in named.items():
             plots = draw_plots({name or "Generated": one}, formats=formats) if drawn_plots is None else drawn_plots
             viewer = _side_by_side(*pairs[name]) if name in pairs else None
-            sample = _Sample(name, one, plots, _among_published(one, formats), viewer)
+            reason = quality_speed.not_comparable(one)
+            plane = _among_published(one, formats) if reason == "" else None
+            sample = _Sample(name, one, plots, plane, reason or "", viewer)
             write_plots(temporary / "plots" / folders[name], _plots_of(sample))
             samples.append(sample)
         numbers = {sample.name: plot_numbers(_plots_of(sample)) for sample in samples}
@@ -151,8 +154,8 @@ def summary_table(evaluation: Evaluation) -> str:
     """
     lines = [
         evaluation.verdict.words,
-        f"reference  {printable(evaluation.reference.source)}, {evaluation.reference.showers} showers",
-        f"generated  {printable(evaluation.generated.source)}, {evaluation.generated.showers} showers",
+        f"reference  {printable(evaluation.reference.source)}, {evaluation.reference.size}",
+        f"generated  {printable(evaluation.generated.source)}, {evaluation.generated.size}",
         f"floor      {printable(evaluation.floor_samples)}",
         "",
         tables.verdict(evaluation.verdict).text(),
@@ -181,13 +184,15 @@ def draw_plots(
     *,
     formats: Sequence[str] = ("png",),
 ) -> list[DrawnPlot]:
-    """Draw plots, by default all of an evaluation; they need the physics only, not metrics or integrity checks.
+    """Draw plots, by default all of an evaluation; most need the physics only, not metrics or integrity checks.
 
-    One that cannot be drawn has its reason as ``failure``.
+    Those of trees are left out if no trees were trained. One that cannot be drawn has its reason as ``failure``.
     """
     from fastv.evaluation.report.plots import PLOTS
 
-    progress = Bar(PLOTS if plots is None else plots, desc="plots", unit="plot", leave=False)
+    trained = any(each.metrics is not None and each.metrics.boosted is not None for each in evaluations.values())
+    wanted = [each for each in (PLOTS if plots is None else plots) if trained or not each.trees]
+    progress = Bar(wanted, desc="plots", unit="plot", leave=False)
     return [
         drawn(
             DrawnPlot(each.name, each.title, each.caption, b"", each.wide, each.more),
@@ -196,6 +201,17 @@ def draw_plots(
         )
         for each in progress
     ]
+
+
+def with_trees(
+    found: Sequence[DrawnPlot], evaluations: Mapping[str, Evaluation], *, formats: Sequence[str] = ("png",)
+) -> list[DrawnPlot]:
+    """Plots that were drawn before trees were trained, and now those of the trees, in their places."""
+    from fastv.evaluation.report.plots import PLOTS
+
+    of_trees = draw_plots(evaluations, [each for each in PLOTS if each.trees], formats=formats)
+    order = {each.name: i for i, each in enumerate(PLOTS)}
+    return sorted([*found, *of_trees], key=lambda each: order[each.name])
 
 
 def drawn(plot: DrawnPlot, draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> DrawnPlot:
@@ -219,7 +235,7 @@ def _reason(error: Exception) -> str:
 def _among_published(evaluation: Evaluation, formats: Sequence[str]) -> DrawnPlot | None:
     """Where the generator stands among all published ones of the same mesh."""
     data_set = data_set_of(evaluation.reference_observables.detector.mesh.n_voxels)
-    if data_set is None or evaluation.metrics is None or evaluation.metrics.fpd is None:
+    if data_set is None:
         return None
     caption = (
         f"FPD of {evaluation.generated.showers} against {evaluation.reference.showers} showers beside the published "

@@ -8,6 +8,7 @@ its standard deviation the scale on which to judge the distance. No second sampl
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,44 @@ def shuffled_labels(
     for row in result:
         row[order] = sorted_labels[np.argsort(block + rng.random(total))]
     return result
+
+
+def paired_rows(reference: F64, generated: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row indices that bring showers of equal incident energy of two samples to the same place.
+
+    Pairs come first, each shower in one at most, then what is left, in the order of the samples. Classifiers, which
+    split samples by position, need that: one shower of a pair would tell the energy, and with it the wrong label, of
+    the other. A file whose rows were shuffled, or of which damaged showers were left out, has its pairs elsewhere.
+
+    Args:
+        reference, generated: incident energies (N,) and (M,) in one unit; they are equal if they round to the same
+            single-precision number.
+
+    Returns:
+        Rows (N,) of the reference and (M,) of the generated sample.
+
+    Example:
+        >>> paired_rows(np.array([5.0, 1.0, 2.0]), np.array([2.0, 7.0, 5.0]))
+        (array([0, 2, 1]), array([2, 0, 1]))
+    """
+    first, second = (_numbered(energies) for energies in (reference, generated))
+    _, of_first, of_second = np.intersect1d(first, second, assume_unique=True, return_indices=True)
+    order = np.argsort(of_first)
+    of_first, of_second = of_first[order], of_second[order]
+    rest = (np.setdiff1d(np.arange(len(each)), used) for each, used in ((first, of_first), (second, of_second)))
+    left, right = (np.concatenate(parts) for parts in zip((of_first, of_second), rest, strict=True))
+    return left, right
+
+
+def _numbered(energies: F64) -> NDArray[Any]:
+    """Energies with a number each (n,), so that equal ones differ: the first of a value has 0, the next one 1."""
+    values = energies.astype(np.float32)
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(values[order]) != 0]))
+    numbered = np.empty(len(values), dtype=[("energy", np.float32), ("number", np.int32)])
+    numbered["energy"] = values
+    numbered["number"][order] = np.arange(len(values)) - np.repeat(starts, np.diff([*starts, len(values)]))
+    return numbered
 
 
 def matched_halves(incident_energies: F64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
