@@ -506,6 +506,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "layer_steps": 1,
         "steps": 1,
     },
+    "cascade": {"width": 8, "hidden": 8, "layer_hidden": 8, "halvings": 1},
     "caloflow": {"hidden": (8,), "features": 2, "layer_transforms": 1, "layer_hidden": (8,), "context": 4},
 }
 FOREIGN = ("calochallenge", "lemurs", "par04-h5", "showerdata", "zenodo-vae")

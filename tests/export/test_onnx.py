@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, object]] = {
         "context": 16,
     },
     "calogan": {"network": {"kind": "mlp", "hidden": (8,)}, **GAME},
+    "cascade": {"hidden": 16, "width": 8, "layer_hidden": 16, "halvings": 0, "checkerboard": False},
     "diffusion": {**FLOW, "steps": 2},
     "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},
     "flow-matching": {**FLOW, "steps": 1},

@@ -34,6 +34,8 @@ ABSOLUTE_TOLERANCE = 1e-3
 """In MeV."""
 ALLOWED_OUTLIERS = 1e-5
 """Fraction of the voxels that may differ by more than the tolerances, by rounding at a threshold or in a steep tail."""
+ALLOWED_OTHER_SHOWERS = 0.02
+"""Fraction of the showers that may be others where one choice decides the next, see :class:`Generator`."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +220,14 @@ def _check_parity(model: Model, path: Path) -> tuple[float, float]:
         expected = generator.sample(conditions, noise).numpy().astype(np.float64)
     session = open_session(path, threads=1)
     (energies,) = session.run(None, {"noise": noise.numpy(), "conditions": conditions.numpy()})
-    difference = np.abs(energies - expected)
-    outliers = float(np.mean(difference > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected))
+    differs = np.abs(energies - expected) > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected
+    outliers = float(np.mean(differs))
+    # Rounding that changes an early choice gives another shower; the others must agree as everywhere.
+    allowed = ALLOWED_OTHER_SHOWERS if generator.chain_of_choices else 0.0
+    agreeing = np.sort(differs.mean(1))[: len(differs) - int(allowed * len(differs))]
     total = expected.sum(1)
     largest = float(np.max(np.abs(energies.sum(1) - total) / np.maximum(total, 1e-9)))
-    if not (outliers <= ALLOWED_OUTLIERS and largest <= RELATIVE_TOLERANCE):
+    if not (float(agreeing.mean()) <= ALLOWED_OUTLIERS and largest <= RELATIVE_TOLERANCE):
         msg = (
             f"the graph does not agree with the model: a fraction {outliers:.2g} of the voxels differs by more than "
             f"{RELATIVE_TOLERANCE:g}, total energies by up to {largest:.2g}; nothing was written"

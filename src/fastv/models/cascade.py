@@ -78,6 +78,7 @@ class Cascade(Generator):
     family: ClassVar[str] = "cascade"
     Settings: ClassVar[type[GeneratorSettings]] = CascadeSettings
     any_mesh: ClassVar[bool] = True
+    chain_of_choices: ClassVar[bool] = True
     settings: CascadeSettings
 
     def __init__(self, settings: CascadeSettings, detector: Detector, domain: Domain) -> None:
