@@ -28,7 +28,7 @@ class CascadeSettings(GeneratorSettings):
 
     Attributes:
         components: of the mixture that a share is drawn from.
-        layer_hidden: width of the networks that divide the visible energy between layers.
+        layer_hidden, layer_dropout: width and dropout of the networks that divide the visible energy between layers.
         width: of a layer's token, which tells the cells about their layer.
         depth_blocks, depth_kernel: number and kernel size of the convolutions of tokens along the shower axis.
         hidden: width of the network that divides a layer between its cells.
@@ -40,6 +40,7 @@ class CascadeSettings(GeneratorSettings):
 
     components: Annotated[int, Field(ge=1, le=16)] = 3
     layer_hidden: PositiveInt = 128
+    layer_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     width: PositiveInt = 48
     depth_blocks: NonNegativeInt = 2
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -204,7 +205,7 @@ class LayerDivisions(nn.Module):
         for blocks, turns, _ in self.turns:
             seen = context + 2 * len(blocks)
             for parents in turns:
-                network = MLP(seen, hidden, law.parameters_each * len(parents))
+                network = MLP(seen, hidden, law.parameters_each * len(parents), settings.layer_dropout)
                 last = network[-1]
                 assert isinstance(last, nn.Linear)
                 nn.init.normal_(last.weight, std=1e-2)
@@ -301,6 +302,8 @@ class CellDivisions(nn.Module):
     place: Tensor
     seen: Tensor
     of_rings: Tensor
+    sums: Tensor
+    summands: Tensor
 
     def __init__(
         self, plan: DivisionPlan, layers: int, context: int, law: DivisionLaw, settings: CascadeSettings
@@ -315,12 +318,15 @@ class CellDivisions(nn.Module):
             "first": plan.first,
         }
         tables |= {"second": plan.second, "layer": plan.layer, "place": plan.place, "of_rings": plan.rings}
+        tables |= {"sums": plan.sums, "summands": plan.summands}
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
         # The energy that is divided is the first that is seen.
         seen = torch.from_numpy(plan.seen)
         self.register_buffer("seen", torch.cat([self.parent[:, None], seen], dim=1), persistent=False)
         self.upwards = [torch.from_numpy(rows) for rows in plan.upwards]
+        self.by_wave = [torch.from_numpy(rows) for rows in plan.sums_by_wave]
+        self.sum_steps = plan.sum_steps
         width, hidden = settings.width, settings.hidden
         self.token_input, self.token_context = nn.Linear(2, width), nn.Linear(context, width)
         self.token_layer = nn.Parameter(0.1 * torch.randn(layers, width))
@@ -338,6 +344,8 @@ class CellDivisions(nn.Module):
         energies[:, self.leaves] = voxels
         for rows in self.upwards:
             energies[:, self.parent[rows]] = energies[:, self.first[rows]] + energies[:, self.second[rows]]
+        for rows in self.by_wave:
+            energies[:, self.sums[rows]] = energies[:, self.summands[rows]].sum(2)
         return energies
 
     def _tokens(self, layers: Tensor, context: Tensor, levels: Levels) -> Tensor:
@@ -383,7 +391,7 @@ class CellDivisions(nn.Module):
         tokens = self._tokens(layers, context, levels)
         energies = layers.new_zeros(n, self.size).index_copy(1, self.roots, layers).flatten()
         seen_levels = levels(energies)
-        for step in self.plan_steps:
+        for step, sums in zip(self.plan_steps, self.sum_steps, strict=True):
             count = step.stop - step.start
             whole = energies.view(n, self.size).index_select(1, self.parent[step]).flatten()
             # Only what has energy is divided: most blocks have none.
@@ -403,4 +411,10 @@ class CellDivisions(nn.Module):
             to = to + torch.cat([base, base])[:, 0]
             energies = energies.scatter(0, to, parts)
             seen_levels = seen_levels.scatter(0, to, levels(parts))
+            if sums.stop > sums.start:
+                added = energies.view(n, self.size).index_select(1, self.summands[sums].flatten())
+                added = added.view(n, sums.stop - sums.start, self.summands.shape[1]).sum(2)
+                energies = energies.view(n, self.size).index_copy(1, self.sums[sums], added).flatten()
+                whole_levels = seen_levels.view(n, self.size).index_copy(1, self.sums[sums], levels(added))
+                seen_levels = whole_levels.flatten()
         return energies.view(n, self.size).index_select(1, self.leaves)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class DivisionLaw(nn.Module):
     r"""p(E_1 | E) for E = E_1 + E_2, where each part is zero or at least the threshold d.
 
-    With some probabilities all energy is in the first or in the second part. Otherwise the excess x_i = E_i - d of the
-    parts, softened by s = d / 100, gives
+    With some probabilities all energy is in the first or in the second part. Otherwise the excesses x_i = E_i - d of
+    both parts give
 
-        y = log((x_1 + s) / (x_2 + s)) ,
+        y = log(x_1 / x_2) ,
 
     which has a mixture of K logistic distributions. Below 2 d there is only one part. The threshold is an exact limit,
     both ends of the range are resolved however large E is, and the parts add up to E.
@@ -45,13 +45,15 @@ class DivisionLaw(nn.Module):
     """Least and largest logarithm of a scale."""
     EDGE: ClassVar[float] = 1e-6
     """Least distance of uniform numbers from 0 and 1."""
+    LEAST_EXCESS: ClassVar[float] = 1e-3
+    """Smaller excesses, in units of the threshold, may be rounding, and count as this."""
 
     triangle: Tensor
     only_one: Tensor
 
     def __init__(self, components: int, threshold: float) -> None:
         super().__init__()
-        self.components, self.threshold, self.softening = components, threshold, threshold / 100
+        self.components, self.threshold = components, threshold
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # Sums the probabilities up to each outcome; what the logits of the mixture lose below twice the threshold.
         self.register_buffer("triangle", torch.ones(self.outcomes, self.outcomes).triu(), persistent=False)
@@ -73,10 +75,9 @@ class DivisionLaw(nn.Module):
         return location, log_scale.clamp(*self.LOG_SCALES)
 
     def _sides(self, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """x_i + s of both parts."""
-        room = (energy - 2 * self.threshold).clamp(min=0.0)
-        excess = (first - self.threshold).clamp(min=0.0).minimum(room)
-        return excess + self.softening, room - excess + self.softening
+        """Excesses x_i of both parts."""
+        least = self.LEAST_EXCESS * self.threshold
+        return (first - self.threshold).clamp(min=least), (energy - first - self.threshold).clamp(min=least)
 
     def log_prob(self, parameters: Tensor, energy: Tensor, first: Tensor) -> Tensor:
         """Logarithm of the probability of the outcome and, with two parts, of the density of y; nats, (M,)."""
@@ -116,8 +117,6 @@ class DivisionLaw(nn.Module):
         mixed = chosen[:, :k]
         scale = torch.exp((log_scale * mixed).sum(1))
         y = (location * mixed).sum(1) + scale * torch.log(within / (1 - within))
-        room = energy - 2 * self.threshold
-        excess = torch.sigmoid(y) * (room + 2 * self.softening) - self.softening
-        share = self.threshold + excess.clamp(min=0.0).minimum(room)
+        share = self.threshold + torch.sigmoid(y) * (energy - 2 * self.threshold)
         first: Tensor = mixed.sum(1) * share + chosen[:, k] * energy
         return first
