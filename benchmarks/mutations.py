@@ -296,6 +296,7 @@ MUTATIONS = [
         ("below[new] = np.where(place > 0", "below[new] = np.where(place > 1"),
         ("if other >= 0 and layers[other] is kind", "if other >= 0"),
         ("late = (place + ring) % sublevels", "late = place % sublevels"),
+        ("+ ([before + node] if before else [])", ""),
     ),
     *_of(
         "models/division_law.py",
