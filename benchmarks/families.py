@@ -45,6 +45,7 @@ PRESETS = (
     "fastv-original",
     "beta-vae",
     "fastv",
+    "cascade",
     "gan",
     "wgan",
     "calogan",

@@ -112,6 +112,19 @@ def test_steps_of_the_shipped_detector(checkerboard: bool, steps: int) -> None:
         assert (counts == counts[:, :1]).all()
 
 
+def test_blocks_beside_each_other_are_not_divided_at_once() -> None:
+    """Like the fields of a checkerboard: the four neighbours of a block, in alpha and r, are half a level away."""
+    plan = plan_divisions(mesh_of((8, 3)), halvings=0)
+    voxel = _first_voxel(plan)[plan.parent]
+    pairs = ~plan.rings & (plan.level >= plan.level.max() - 1)  # the last level: blocks of two voxels
+    at = {(v // 3 // 2, v % 3): int(level) for v, level in zip(voxel[pairs], plan.level[pairs], strict=True)}
+    assert len(at) == 12
+    for (place, ring), level in at.items():
+        for beside in (((place + 1) % 4, ring), ((place - 1) % 4, ring), (place, ring + 1), (place, ring - 1)):
+            if beside in at:
+                assert abs(at[beside] - level) == 1
+
+
 def test_halves_of_any_number_of_cells() -> None:
     for cells in range(1, 20):
         levels = halves(cells)

@@ -282,17 +282,20 @@ def irregular() -> Detector:
     return Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
 
 
-def test_vae_takes_an_irregular_mesh() -> None:
+@pytest.mark.parametrize("family", ["cascade", "vae"])
+def test_some_families_take_an_irregular_mesh(family: str) -> None:
     rng = np.random.default_rng(1)
     energies = rng.gamma(0.5, 100.0, (50, 18)).astype(np.float32)
     showers = Showers(np.full(50, 5e3), energies, irregular())
-    generator = untrained("vae", showers)
+    generator = untrained(family, showers)
     assert drawn(generator, showers).shape == (50, 18)
 
 
 def test_fastv_refuses_an_irregular_mesh() -> None:
     domain = Domain(energy=(1e3, 1e6), detectors=("irregular",))
-    with pytest.raises(SettingsError, match="'fastv' needs a mesh whose layers all have the same cells; train 'vae'"):
+    with pytest.raises(
+        SettingsError, match="'fastv' needs a mesh whose layers all have the same cells; train 'cascade'"
+    ):
         build("fastv", {}, irregular(), domain)
 
 

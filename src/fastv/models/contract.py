@@ -269,7 +269,7 @@ class Generator(nn.Module, ABC):
         super().__init__()
         if not (self.any_mesh or detector.mesh.is_regular):
             msg = (
-                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'vae' on this one"
+                f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'cascade' on this one"
             )
             raise SettingsError(msg)
         for name in settings.conditions:

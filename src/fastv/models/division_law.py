@@ -41,7 +41,7 @@ class DivisionLaw(nn.Module):
         True
     """
 
-    LOG_SCALES: ClassVar[tuple[float, float]] = (-4.0, 3.0)
+    LOG_SCALES: ClassVar[tuple[float, float]] = (-6.0, 3.0)
     """Least and largest logarithm of a scale."""
     EDGE: ClassVar[float] = 1e-6
     """Least distance of uniform numbers from 0 and 1."""

@@ -1,0 +1,135 @@
+"""The cascade: its density is a density, its draws have it, energy is conserved, and real showers are learned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
+from fastv.models import build
+from fastv.models.cascade import Cascade
+from fastv.models.contract import Batch, Domain
+from fastv.showers import Showers
+from helpers import SMALL, batch_of, drawn
+
+THRESHOLD = 0.5
+
+
+def tiny(layers: int, alpha: int, r: int, **settings: Any) -> Cascade:
+    """An untrained cascade on a small mesh, its response fitted to 0.9 +- 0.1, its laws far from their start."""
+    mesh = ReadoutMesh.cylinder(layers=layers, alpha_cells=alpha, r_cells=r, layer_thickness=3.4, r_size=5)
+    detector = Detector(name="tiny", mesh=mesh, energy_scale=1.0, readout_threshold=THRESHOLD)
+    domain = Domain(energy=(10.0, 100.0), detectors=("tiny",))
+    torch.manual_seed(1)
+    generator = build("cascade", {**SMALL["cascade"], **settings}, detector, domain)
+    assert isinstance(generator, Cascade)
+    rng = np.random.default_rng(1)
+    incident = rng.uniform(10.0, 100.0, (4000, 1))
+    shares = rng.dirichlet(np.ones(mesh.n_voxels), 4000)
+    energies = incident * rng.normal(0.9, 0.1, (4000, 1)).clip(0.5, 1.3) * shares
+    generator.fit(Batch(torch.from_numpy(energies).float(), torch.from_numpy(incident).float()))
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if "cells" in name or "layers" in name:
+                parameter += 0.3 * torch.randn_like(parameter) / math.sqrt(max(parameter.shape[-1], 4))
+    return generator.eval()
+
+
+def log_prob(generator: Cascade, energies: Tensor, incident: float) -> Tensor:
+    with torch.inference_mode():
+        return generator.log_prob(Batch(energies, torch.full((len(energies), 1), incident)))
+
+
+def test_the_density_of_two_voxels_integrates_to_one() -> None:
+    generator, incident = tiny(2, 1, 1), 40.0
+    total = torch.linspace(10.0, 60.0, 201)
+    one_only = torch.stack([total, torch.zeros_like(total)], dim=1)
+    probability = sum(
+        float(torch.trapezoid(log_prob(generator, one_only[:, columns], incident).exp(), total))
+        for columns in ([0, 1], [1, 0])
+    )
+    # x_1 at fixed E_tot, fine at the ends, where the density in MeV has the peaks of the softened logarithm.
+    y = torch.linspace(-14, 14, 801)
+    per_total = []
+    for each in total:
+        room = float(each) - 2 * THRESHOLD
+        excess = torch.sigmoid(y) * (room + 0.01 * 2 * THRESHOLD) - 0.01 * THRESHOLD
+        inside = (excess > 0) & (excess < room)
+        first = THRESHOLD + excess[inside]
+        density = log_prob(generator, torch.stack([first, each - first], dim=1), incident).exp()
+        per_total.append(float(torch.trapezoid(density, first)))
+    probability += float(torch.trapezoid(torch.tensor(per_total), total))
+    # Shares that are clipped to the threshold have no density: a few per mille here.
+    assert probability == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, {"halvings": 0, "checkerboard": False}, {"hidden_layers": 1}])
+def test_draws_have_the_density(settings: dict[str, Any]) -> None:
+    """The mean of q(x) / p(x) over draws of p is one for any density q: here the same cascade, slightly changed."""
+    generator, n, incident = tiny(3, 4, 2, **settings), 30_000, 60.0
+    with torch.inference_mode():
+        showers = generator.sample(torch.full((n, 1), incident), generator.noise.draw(n, seed=2))
+    before = log_prob(generator, showers, incident)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith(("output.weight", "4.weight", "of_place")):
+                parameter += 0.05 * torch.randn_like(parameter)
+    ratio = (log_prob(generator, showers, incident) - before).double().exp()
+    assert float(ratio.std()) > 0.02  # the change is seen
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / math.sqrt(n))
+
+
+def test_energy_is_conserved_and_voxels_are_above_the_threshold(coarse_showers: Showers) -> None:
+    torch.manual_seed(1)
+    domain = Domain.of(coarse_showers.conditions)
+    generator = build("cascade", SMALL["cascade"], coarse_showers.detector, domain)
+    assert isinstance(generator, Cascade)
+    generator.fit(batch_of(generator, coarse_showers))
+    conditions = generator.conditions_of(coarse_showers.conditions)
+    noise = generator.noise.draw(len(conditions), seed=1)
+    with torch.inference_mode():
+        voxels = generator.sample(conditions, noise)
+        scaled = generator.scaler(conditions)
+        fraction, _ = generator.response.sample(noise[:, :1], noise[:, :0], scaled, conditions[:, :1])
+    torch.testing.assert_close(voxels.sum(1), (fraction * conditions[:, :1])[:, 0], rtol=1e-5, atol=1e-3)
+    assert float(voxels[voxels > 0].min()) >= coarse_showers.detector.threshold
+
+
+def test_terms_of_the_loss_add_up_to_the_likelihood() -> None:
+    """The loss and ``log_prob`` differ by the change from scores to MeV only, which no weight changes."""
+    generator = tiny(3, 4, 2)
+    with torch.inference_mode():
+        showers = generator.sample(torch.full((50, 1), 60.0), generator.noise.draw(50, seed=2))
+    batch = Batch(showers, torch.full((50, 1), 60.0))
+
+    def difference() -> float:
+        with torch.inference_mode():
+            return float(generator.log_prob(batch).mean() + generator.loss(batch)["loss"])
+
+    before = difference()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    assert difference() == pytest.approx(before, rel=1e-3, abs=1e-2)
+
+
+def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Showers) -> None:
+    torch.manual_seed(1)
+    settings = {"halvings": 0, "checkerboard": False, "hidden": 32, "width": 16, "layer_hidden": 32}
+    generator = build("cascade", settings, real_showers.detector, Domain.of(real_showers.conditions))
+    batch = batch_of(generator, real_showers[:50])
+    generator.fit(batch_of(generator, real_showers))
+    optimizer = torch.optim.Adam(generator.parameters(), lr=2e-2)
+    for _ in range(15):
+        optimizer.zero_grad()
+        generator.loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    generated = (drawn(generator.eval(), real_showers[:100]).view(-1, 45, 16, 9) > 0).float().mean((0, 1, 2))
+    real = torch.from_numpy(real_showers[:100].grid > 0).float().mean((0, 1, 2))
+    torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
