@@ -50,7 +50,7 @@ def export_in_parts(
         ]
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
-    return _inserted(graph, dict(zip((part.name for part in parts), exported, strict=True))) if parts else graph
+    return _inserted(graph, dict(zip((part.name for part in parts), exported, strict=True)))
 
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], free: Any, opset: int, **names: Any) -> onnx.ModelProto:
@@ -79,23 +79,23 @@ def _free_dimensions(calls: Sequence[tuple[Tensor, ...]]) -> _Free:
 
 def _inserted(graph: onnx.ModelProto, parts: dict[str, onnx.ModelProto]) -> onnx.ModelProto:
     """A graph with what parts do in place of the nodes that stand for them; all calls share the weights of a part."""
-    functions: dict[str, onnx.FunctionProto] = {}
-    for name, part in parts.items():
-        functions[name] = onnx.helper.make_function(
-            DOMAIN,
-            name,
-            [each.name for each in (*part.graph.input, *part.graph.initializer)],
-            [each.name for each in part.graph.output],
-            list(part.graph.node),
-            list(part.opset_import),
+    calls = [node for node in graph.graph.node if node.domain == DOMAIN]
+    if not calls:
+        return graph
+    for name in sorted({node.op_type for node in calls}):
+        part = _inserted(parts[name], parts)
+        inner, weights = part.graph, part.graph.initializer
+        inputs = [each.name for each in (*inner.input, *weights)]
+        outputs = [each.name for each in inner.output]
+        graph.functions.append(
+            onnx.helper.make_function(DOMAIN, name, inputs, outputs, list(inner.node), list(part.opset_import))
         )
-        for weight in part.graph.initializer:
+        for weight in weights:
             graph.graph.initializer.add().CopyFrom(weight)
             graph.graph.initializer[-1].name = f"{name}.{weight.name}"
-    for node in graph.graph.node:
-        if node.domain == DOMAIN:
-            node.input.extend(f"{node.op_type}.{weight.name}" for weight in parts[node.op_type].graph.initializer)
-    graph.functions.extend(functions.values())
+        for node in calls:
+            if node.op_type == name:
+                node.input.extend(f"{name}.{weight.name}" for weight in weights)
     graph = onnx.inliner.inline_local_functions(graph)
     operators = [each for each in graph.opset_import if each.domain != DOMAIN]
     del graph.opset_import[:], graph.graph.value_info[:]

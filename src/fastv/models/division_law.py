@@ -35,7 +35,7 @@ class DivisionLaw(nn.Module):
         >>> law = DivisionLaw(components=1, threshold=0.01)
         >>> both, first_only = torch.tensor([[20.0, 0, 0, 0.0, -9.0]]), torch.tensor([[0, 20.0, 0, 0.0, 0.0]])
         >>> parameters, energy = torch.cat([both, first_only]), torch.tensor([5.0, 5.0])
-        >>> law.divide(parameters, energy, torch.tensor([0.3, 0.3])).tolist()
+        >>> law.divide(parameters, energy, torch.tensor([0.3, 0.3])).round(decimals=2).tolist()
         [2.5, 5.0]
         >>> bool(law.log_prob(parameters, energy, torch.tensor([2.5, 0.0]))[1] < -19)
         True

@@ -120,6 +120,7 @@ class PartModule(nn.Module):
     def __init__(self, part: Part) -> None:
         super().__init__()
         self.owner, self._method = part.owner, part.method
+        self.training = part.owner.training
 
     def forward(self, *inputs: Any) -> Tensor:
         """The part itself, with the parts in it as single nodes."""
