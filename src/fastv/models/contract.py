@@ -268,7 +268,10 @@ class Generator(nn.Module, ABC):
     def __init__(self, settings: GeneratorSettings, detector: Detector, domain: Domain) -> None:
         super().__init__()
         if not (self.any_mesh or detector.mesh.is_regular):
-            msg = f"the family {self.family!r} needs a mesh whose layers all have the same cells; train 'cascade' on this one"
+            msg = (
+                f"the family {self.family!r} needs a mesh whose layers all have the same cells; "
+                "train 'cascade' on this one"
+            )
             raise SettingsError(msg)
         for name in settings.conditions:
             if not domain.has(name):
