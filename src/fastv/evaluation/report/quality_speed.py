@@ -85,34 +85,30 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
         figure = new_figure(8.4, 5.4 + LABEL_INCHES)
         # Margins that are known need no layout engine, which would draw the figure twice.
         axes = figure.add_axes((0.1, 0.125, 0.87, 0.81))
+        named: list[tuple[float, float]] = []
         for each in others:
             if each.geant4 and each.fpd:
-                axes.axhline(each.fpd, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1.2)
-                axes.annotate(
-                    "Geant4, 100,000 showers",
-                    (0.01, each.fpd),
-                    xycoords=("axes fraction", "data"),
-                    fontsize=9,
-                    color=PUBLISHED_COLOUR,
-                    va="bottom",
+                axes.axhline(
+                    each.fpd, color=PUBLISHED_COLOUR, linestyle=":", linewidth=1.2, label="Geant4, 100,000 showers"
                 )
             if each.geant4 or each.fpd is None or each.cpu_ms_batch1 is None:
                 continue
             axes.plot(each.cpu_ms_batch1, each.fpd, "o", color=PUBLISHED_COLOUR, markersize=5)
             _note(axes, each.name, Point(each.fpd, math.nan, each.cpu_ms_batch1))
+            place = (math.log10(each.cpu_ms_batch1), math.log10(each.fpd))
+            # A name goes below its point where another one is in the way above.
+            crowded = any(abs(place[0] - x) < 0.9 and abs(place[1] - y) < 0.09 for x, y in named)
+            named.append(place)
             axes.annotate(
-                each.name, (each.cpu_ms_batch1, each.fpd), xytext=(4, 3), textcoords="offset points", fontsize=8
+                each.name,
+                (each.cpu_ms_batch1, each.fpd),
+                xytext=(4, -10 if crowded else 3),
+                textcoords="offset points",
+                fontsize=8,
             )
         if floor is not None and floor > 0:
-            axes.axhline(floor, color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2)
-            axes.annotate(
-                "Geant4, floor of this evaluation",
-                (0.99, floor),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=9,
-                color=REFERENCE_COLOUR,
+            axes.axhline(
+                floor, color=REFERENCE_COLOUR, linestyle="--", linewidth=1.2, label="Geant4, floor of this evaluation"
             )
         for name, point in own.items():
             _note(axes, name, point)
@@ -141,6 +137,8 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
                 fontsize=12,
                 color=GENERATED_COLOUR,
             )
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left", fontsize=9)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(x=0.18, y=0.1)
