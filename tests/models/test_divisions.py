@@ -28,6 +28,7 @@ def produced(plan: DivisionPlan) -> np.ndarray:
     """The step at which each energy is known; -1 for layers and the empty place."""
     known = np.full(plan.size, -1)
     known[plan.first] = known[plan.second] = plan.step
+    known[plan.sums] = plan.sum_step
     return known
 
 
@@ -38,7 +39,7 @@ def test_layers_are_divided_into_their_voxels(mesh: ReadoutMesh, halvings: int, 
     assert len(plan.parent) == mesh.n_voxels - mesh.n_layers
     # Each energy but those of layers and the empty place is made once.
     parts = np.concatenate([plan.first, plan.second])
-    assert len(np.unique(parts)) == len(parts) == plan.size - 1 - mesh.n_layers
+    assert len(np.unique(parts)) == len(parts) == plan.blocks - 1 - mesh.n_layers
     energies = np.zeros(plan.size)
     energies[plan.leaves] = np.random.default_rng(1).random(mesh.n_voxels)
     voxels = energies[plan.leaves].copy()
@@ -56,6 +57,27 @@ def _first_voxel(plan: DivisionPlan) -> np.ndarray:
     for rows in plan.upwards:
         voxel[plan.parent[rows]] = voxel[plan.first[rows]]
     return voxel
+
+
+def test_sums_are_those_of_the_layers_ahead() -> None:
+    mesh = mesh_of(*[(4, 2)] * 5)
+    plan = plan_divisions(mesh, halvings=2)  # waves: 0, 4; 2; 1, 3
+    nodes = plan.roots[1] - plan.roots[0]
+    energies = np.zeros(plan.size)
+    energies[plan.leaves] = np.random.default_rng(1).random(mesh.n_voxels)
+    for rows in plan.upwards:
+        energies[plan.parent[rows]] = energies[plan.first[rows]] + energies[plan.second[rows]]
+    for rows in plan.sums_by_wave:
+        energies[plan.sums[rows]] = energies[plan.summands[rows]].sum(1)
+    of_layers = energies[plan.roots[0] : plan.roots[0] + 5 * nodes].reshape(5, nodes)
+    first, second = energies[plan.blocks :].reshape(2, nodes)
+    np.testing.assert_allclose(first[1:], of_layers[[0, 4], 1:].sum(0))
+    np.testing.assert_allclose(second[1:], of_layers[[0, 2, 4], 1:].sum(0))
+    for layer, sums in ((2, first), (1, second), (3, second)):
+        row = int(np.flatnonzero((plan.layer == layer) & plan.rings)[0])
+        ahead = energies[plan.seen[row][plan.seen[row] >= plan.blocks]]
+        parts = [number - plan.roots[layer] for number in (plan.first[row], plan.second[row])]
+        np.testing.assert_allclose(ahead[:2], sums[parts])
 
 
 @given(mesh=meshes, halvings=st.integers(0, 3), checkerboard=st.booleans())
@@ -96,6 +118,7 @@ def test_layers_of_other_segmentation_are_not_seen() -> None:
     ends = [*plan.roots[1:], plan.size]
     for row in np.flatnonzero(plan.layer == 1):
         seen = plan.seen[row][plan.seen[row] > 0]
+        assert (seen < plan.blocks).all()  # and no sums, since no layer of this kind is ahead
         assert ((seen >= plan.roots[1]) & (seen < ends[1])).all()
     assert plan.places == 7 + 5
 
@@ -104,7 +127,7 @@ def test_layers_of_other_segmentation_are_not_seen() -> None:
 def test_steps_of_the_shipped_detector(checkerboard: bool, steps: int) -> None:
     plan = plan_divisions(Detector.preset("par04-siw").mesh, checkerboard=checkerboard)
     assert len(plan.steps) == steps
-    assert (len(plan.parent), plan.size, plan.places) == (6435, 12916, 143)
+    assert (len(plan.parent), plan.blocks, plan.places) == (6435, 12916, 143)
     # Rotations by whole cells: as many energies are seen at every alpha, because neighbours go around.
     if not checkerboard:
         voxels = ~plan.rings & (plan.level == plan.level.max()) & (plan.layer == 1)

@@ -30,7 +30,7 @@ class CascadeSettings(GeneratorSettings):
 
     Attributes:
         components: of the mixture that a share is drawn from.
-        layer_hidden: width of the networks that divide the visible energy between layers.
+        layer_hidden, layer_dropout: width and dropout of the networks that divide the visible energy between layers.
         width: of a layer's token, which tells the cells about their layer.
         depth_blocks, depth_kernel: number and kernel size of the convolutions of tokens along the shower axis.
         hidden: width of the network that divides a layer between its cells.
@@ -42,6 +42,7 @@ class CascadeSettings(GeneratorSettings):
 
     components: Annotated[int, Field(ge=1, le=16)] = 3
     layer_hidden: PositiveInt = 128
+    layer_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     width: PositiveInt = 48
     depth_blocks: NonNegativeInt = 2
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -216,7 +217,7 @@ class LayerDivisions(nn.Module):
         for blocks, turns, _ in self.turns:
             seen = context + 2 * len(blocks)
             for parents in turns:
-                network = MLP(seen, hidden, law.parameters_each * len(parents))
+                network = MLP(seen, hidden, law.parameters_each * len(parents), settings.layer_dropout)
                 last = network[-1]
                 assert isinstance(last, nn.Linear)
                 nn.init.normal_(last.weight, std=1e-2)
@@ -327,6 +328,8 @@ class CellDivisions(nn.Module):
     place: Tensor
     seen: Tensor
     of_rings: Tensor
+    sums: Tensor
+    summands: Tensor
 
     def __init__(
         self, plan: DivisionPlan, layers: int, context: int, law: DivisionLaw, settings: CascadeSettings
@@ -335,10 +338,10 @@ class CellDivisions(nn.Module):
         self.law = law
         self.plan_steps, self.size, self.n_layers = plan.steps, plan.size, layers
         # Energies are numbered in the order in which they are divided, then the voxels, so that the energies of a step
-        # and the voxels are next to each other: energy 1 + d is that of division d.
-        number = np.zeros(plan.size, dtype=np.int64)
-        number[np.concatenate([plan.parent, plan.leaves])] = np.arange(1, plan.size)
-        self.divisions = len(plan.parent)
+        # and the voxels are next to each other: energy 1 + d is that of division d. Sums keep their numbers.
+        number = np.arange(plan.size)
+        number[np.concatenate([plan.parent, plan.leaves])] = np.arange(1, plan.blocks)
+        self.divisions, self.blocks = len(plan.parent), plan.blocks
         tables: dict[str, NDArray[Any]] = {
             "roots": number[plan.roots],
             "leaves": number[plan.leaves],
@@ -350,11 +353,15 @@ class CellDivisions(nn.Module):
             "of_rings": plan.rings,
             # The energy that is divided is the first that is seen.
             "seen": number[np.concatenate([plan.parent[:, None], plan.seen], axis=1)],
+            "sums": plan.sums,
+            "summands": number[plan.summands],
         }
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
+        self.sum_steps = plan.sum_steps
         self._tabulate_steps()
         self.upwards = [torch.from_numpy(rows) for rows in plan.upwards]
+        self.by_wave = [torch.from_numpy(rows) for rows in plan.sums_by_wave]
         width, hidden = settings.width, settings.hidden
         self.token_input, self.token_context = nn.Linear(2, width), nn.Linear(context, width)
         self.token_layer = nn.Parameter(0.1 * torch.randn(layers, width))
@@ -372,6 +379,8 @@ class CellDivisions(nn.Module):
         energies[:, self.leaves] = voxels
         for rows in self.upwards:
             energies[:, self.parent[rows]] = energies[:, self.first[rows]] + energies[:, self.second[rows]]
+        for rows in self.by_wave:
+            energies[:, self.sums[rows]] = energies[:, self.summands[rows]].sum(2)
         return energies
 
     def _tokens(self, layers: Tensor, context: Tensor, levels: Levels) -> Tensor:
@@ -437,6 +446,19 @@ class CellDivisions(nn.Module):
             tables |= {"layer": self.layer[step].clone(), "place": self.place[step].clone()}
             for name, table in tables.items():
                 self.register_buffer(f"{name}_{number}", table, persistent=False)
+            sums = self.sum_steps[number]
+            self.register_buffer(f"summands_{number}", energy + self.summands[sums], persistent=False)
+            added = torch.cat([self.sums[sums], energy + self.sums[sums]])
+            self.register_buffer(f"sums_{number}", added, persistent=False)
+
+    @repeated(shape=lambda state, *_: state.shape)
+    def _add(self, state: Tensor, summands: Tensor, sums: Tensor, scale: Tensor) -> Tensor:
+        """The next state (N, S), from the columns of the summands (A, K) and of the levels and energies of the sums."""
+        n = state.shape[0]
+        added = state.index_select(1, summands.view(-1)).view(-1, summands.shape[0], summands.shape[1]).sum(2)
+        given = torch.cat([_level(added, self.law.threshold, scale), added], dim=1)
+        columns = sums.expand(n, -1)
+        return state.scatter(1, columns, given) if torch.compiler.is_exporting() else state.scatter_(1, columns, given)
 
     @repeated(shape=lambda state, *_: state.shape)
     def _step(
@@ -490,4 +512,7 @@ class CellDivisions(nn.Module):
                 weights.index_select(0, self.get_buffer(f"inputs_{number}")),
                 levels.scale,
             )
-        return state[:, self.size + 1 + self.divisions : 2 * self.size]
+            summands, sums = self.get_buffer(f"summands_{number}"), self.get_buffer(f"sums_{number}")
+            if len(sums):
+                state = self._add(state, summands, sums, levels.scale)
+        return state[:, self.size + 1 + self.divisions : self.size + self.blocks]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class DivisionLaw(nn.Module):
     r"""p(E_1 | E) for E = E_1 + E_2, where each part is zero or at least the threshold d.
 
-    With some probabilities all energy is in the first or in the second part. Otherwise the excess x_i = E_i - d of the
-    parts, softened by s = d / 100, gives
+    With some probabilities all energy is in the first or in the second part. Otherwise the excesses x_i = E_i - d of
+    both parts give
 
-        y = log((x_1 + s) / (x_2 + s)) ,
+        y = log(x_1 / x_2) ,
 
     which has a mixture of K logistic distributions. Below 2 d there is only one part. The threshold is an exact limit,
     both ends of the range are resolved however large E is, and the parts add up to E.
@@ -45,6 +45,8 @@ class DivisionLaw(nn.Module):
     """Least and largest logarithm of a scale."""
     EDGE: ClassVar[float] = 1e-6
     """Least distance of uniform numbers from 0 and 1."""
+    LEAST_EXCESS: ClassVar[float] = 1e-3
+    """Smaller excesses, in units of the threshold, may be rounding, and count as this."""
 
     before: Tensor
     only_one: Tensor
@@ -54,7 +56,7 @@ class DivisionLaw(nn.Module):
 
     def __init__(self, components: int, threshold: float) -> None:
         super().__init__()
-        self.components, self.threshold, self.softening = components, threshold, threshold / 100
+        self.components, self.threshold = components, threshold
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # What the logits of the mixture lose below twice the threshold.
         self.register_buffer("only_one", torch.tensor([-30.0] * components + [0.0, 0.0]), persistent=False)
@@ -64,15 +66,16 @@ class DivisionLaw(nn.Module):
     def _tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What :meth:`first_parts` needs; outcomes come in reverse order there.
 
-        Its numbers of an outcome are the negative location, the logarithm of the scale, and for the least part d of
-        this outcome, d, d - s and d - 2 s. All energy in one part is a share of 0 or 1 with d = 0.
+        Its numbers of an outcome are the negative location, the logarithm of the scale, the least part, and what is
+        added to the part above it. All energy in one part is a share of 0 or 1 above a least part of zero; onnxruntime
+        makes of this 0 a number far below any energy, which is taken away.
         """
-        k, o, s = self.components, self.outcomes, self.softening
+        k, o = self.components, self.outcomes
         outcome = torch.arange(o).flip(0)
         # Sums the probabilities of the outcomes before each one.
         before = (outcome[:, None] < outcome).float()
-        spread = torch.zeros(self.parameters_each, 6 * o)
-        fixed = torch.zeros(6, o)
+        spread = torch.zeros(self.parameters_each, 5 * o)
+        fixed = torch.zeros(5, o)
         for column, number in enumerate(outcome.tolist()):
             spread[number, column] = 1.0
             if number < k:
@@ -81,8 +84,8 @@ class DivisionLaw(nn.Module):
             else:
                 fixed[1, column] = -80.0 if number == k else 80.0
             least = self.threshold if number < k else 0.0
-            fixed[3:, column] = torch.tensor([least, least - s, least - 2 * s])
-        return before, spread, fixed.flatten(), o * torch.arange(7)
+            fixed[3:, column] = torch.tensor([least, least or -1e-20])
+        return before, spread, fixed.flatten(), o * torch.arange(6)
 
     def initial(self) -> Tensor:
         """Parameters to start training from: locations apart, so that the components differ."""
@@ -100,10 +103,9 @@ class DivisionLaw(nn.Module):
         return location, log_scale.clamp(*self.LOG_SCALES)
 
     def _sides(self, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """x_i + s of both parts."""
-        room = (energy - 2 * self.threshold).clamp(min=0.0)
-        excess = (first - self.threshold).clamp(min=0.0).minimum(room)
-        return excess + self.softening, room - excess + self.softening
+        """Excesses x_i of both parts."""
+        least = self.LEAST_EXCESS * self.threshold
+        return (first - self.threshold).clamp(min=least), (energy - first - self.threshold).clamp(min=least)
 
     def log_prob(self, parameters: Tensor, energy: Tensor, first: Tensor) -> Tensor:
         """Logarithm of the probability of the outcome and, with two parts, of the density of y; nats, (M,)."""
@@ -138,17 +140,16 @@ class DivisionLaw(nn.Module):
         operations, because at batch 1 their number is the time that an exported graph takes.
         """
         o = self.outcomes
-        logits, others = torch.split(torch.addmm(self.fixed, parameters, self.spread), [o, 5 * o], dim=1)
+        logits, others = torch.split(torch.addmm(self.fixed, parameters, self.spread), [o, 4 * o], dim=1)
         alone = torch.where(energy < 2 * self.threshold, self.only_one.flip(0), 0.0)
         chance = torch.softmax(logits + alone, dim=1)
         above = uniform - chance @ self.before
         # The smallest that is not negative, the last outcome of equal ones: those without a probability come before.
         chosen = torch.argmax(1 / above, dim=1, keepdim=True)
         chosen_numbers = torch.gather(torch.cat([above, chance, others], dim=1), 1, chosen + self.groups)
-        above, chance, location, log_scale, least, softened, twice = torch.split(chosen_numbers, 1, dim=1)
+        above, chance, location, log_scale, least, added = torch.split(chosen_numbers, 1, dim=1)
         odds = ((chance - above) / above).clamp(self.EDGE, 1 / self.EDGE)
         # No sigmoid: that of onnxruntime is wrong by a tenth for shares of a millionth.
         y = torch.exp(log_scale.clamp(*self.LOG_SCALES)) * torch.log(odds) + location
-        most = energy - least
-        part = (most - twice) / (1 + torch.exp(y))
-        return (part + softened).minimum(most).maximum(least)
+        part = (energy - least - least) / (1 + torch.exp(y))
+        return (part + added).maximum(least)

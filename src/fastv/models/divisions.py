@@ -13,8 +13,8 @@ from fastv.detector.mesh import ReadoutMesh
 Ints = NDArray[np.int64]
 Range = tuple[int, int]
 
-_OWN, _BELOW, _ABOVE = range(3)
-_ALPHA_SEEN = 32
+_OWN, _BELOW, _ABOVE, _AHEAD = range(4)
+_ALPHA_SEEN = 38
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ class DivisionPlan:
     those that do not exist or are not known yet:
 
     * of rings: all blocks of its layer at this level; in each layer seen, the two parts and all blocks a level below;
+      the sums of these over all layers that are a step or more ahead;
     * of alpha: the eight blocks around the parent in alpha and r; in each layer seen, the parts of the same block and
-      of its four neighbours that touch it; with ``checkerboard``, for every second block, the parts of its four
-      neighbours in the own layer, which are divided half a level before.
+      of its four neighbours that touch it; the sums over all layers ahead of the parts of the same block and of its
+      neighbours in r; with ``checkerboard``, for every second block, the parts of its four neighbours in the own layer,
+      which are divided half a level before.
 
-    Layers of different segmentation do not see each other.
+    The sums tell where the axis and how wide the shower is. Like energies, they have numbers. Layers of different
+    segmentation do not see each other.
 
     Attributes:
-        size: number of energies, the empty place included.
+        blocks: number of energies of layers and their blocks, the empty place included; sums have larger numbers.
+        size: number of all, with sums.
         roots: numbers of the layer energies, (L,).
         leaves: numbers of the voxels, (V,).
         parent, first, second: numbers of the energies of each division, (D,).
@@ -51,8 +55,12 @@ class DivisionPlan:
         step: its step, in increasing order, (D,).
         seen: numbers of the energies that it sees, (D, F).
         places: number of different places.
+        sums: numbers of the sums, (S,).
+        summands: numbers of the energies that make each sum, 0 where there are fewer, (S, K).
+        sum_step: the step after which a sum is known, in increasing order, (S,).
     """
 
+    blocks: int
     size: int
     roots: Ints
     leaves: Ints
@@ -66,6 +74,9 @@ class DivisionPlan:
     step: Ints
     seen: Ints
     places: int
+    sums: Ints
+    summands: Ints
+    sum_step: Ints
 
     @cached_property
     def steps(self) -> tuple[slice, ...]:
@@ -73,6 +84,25 @@ class DivisionPlan:
         return tuple(
             slice(*(int(end) for end in np.searchsorted(self.step, [step, step + 1]))) for step in np.unique(self.step)
         )
+
+    @cached_property
+    def sum_steps(self) -> tuple[slice, ...]:
+        """The sums that are known after each step."""
+        return tuple(
+            slice(*(int(end) for end in np.searchsorted(self.sum_step, [step, step + 1])))
+            for step in np.unique(self.step)
+        )
+
+    @cached_property
+    def sums_by_wave(self) -> tuple[Ints, ...]:
+        """The sums in an order in which each comes after those that are part of it."""
+        order: list[Ints] = []
+        left = np.ones(len(self.sums), dtype=bool)
+        while left.any():
+            ready = left & ~np.isin(self.summands, self.sums[left]).any(axis=1)
+            order.append(np.flatnonzero(ready))
+            left &= ~ready
+        return tuple(order)
 
     @cached_property
     def upwards(self) -> tuple[Ints, ...]:
@@ -91,7 +121,7 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     Example:
         >>> mesh = ReadoutMesh.cylinder(layers=4, alpha_cells=4, r_cells=2, layer_thickness=3.4, r_size=5)
         >>> plan = plan_divisions(mesh, halvings=1)
-        >>> len(plan.parent), plan.size, len(plan.steps)
+        >>> len(plan.parent), plan.blocks, len(plan.steps)
         (28, 61, 6)
     """
     kinds: dict[tuple[int, int], _Layer] = {}
@@ -104,6 +134,7 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     place_of = dict(zip(kinds, np.cumsum([0, *(len(kind.parent) for kind in kinds.values())]).tolist(), strict=False))
     wave, below, above = _nested_order(len(layers), halvings)
     start = 1 + np.cumsum([0, *(kind.nodes for kind in layers)])
+    sums = _Sums(layers, wave, start, ring_levels)
     rows: dict[str, list[Ints]] = {
         name: [] for name in ("parent", "first", "second", "layer", "place", "level", "step")
     }
@@ -121,8 +152,8 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         rows["step"].append(wave[number] + late)
         leaves.append(here + kind.leaves)
         rings.append(kind.rings)
-        origins = np.zeros(3, dtype=np.int64)
-        origins[_OWN] = here
+        origins = np.zeros(4, dtype=np.int64)
+        origins[_OWN], origins[_AHEAD] = here, sums.origin(kind, int(wave[number]))
         for which, other in ((_BELOW, int(below[number])), (_ABOVE, int(above[number]))):
             if other >= 0 and layers[other] is kind:
                 origins[which] = start[other]
@@ -133,11 +164,16 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     order = np.argsort(joined["step"], kind="stable")
     joined = {name: values[order] for name, values in joined.items()}
     visible = np.concatenate(seen)[order]
-    known = np.zeros(int(start[-1]), dtype=np.int64) - 1
+    known = np.zeros(sums.size, dtype=np.int64) - 1
     known[joined["first"]] = known[joined["second"]] = joined["step"]
+    known[sums.numbers] = sums.steps
     visible[known[visible] >= joined["step"][:, None]] = 0
     return DivisionPlan(
-        size=int(start[-1]),
+        blocks=int(start[-1]),
+        size=sums.size,
+        sums=sums.numbers,
+        summands=sums.summands,
+        sum_step=sums.steps,
         roots=start[:-1].astype(np.int64),
         leaves=np.concatenate(leaves),
         rings=np.concatenate(rings)[order],
@@ -183,6 +219,44 @@ def _nested_order(layers: int, halvings: int) -> tuple[Ints, Ints, Ints]:
     return wave, below, above
 
 
+class _Sums:
+    """Numbers of the sums over the layers of a segmentation that are ahead of a wave, for each wave and node.
+
+    The sum for a wave is that for the wave before plus the energies of that wave.
+    """
+
+    def __init__(self, layers: list[_Layer], wave: Ints, start: Ints, ring_levels: int) -> None:
+        self._origins: dict[tuple[int, int], int] = {}
+        self.size = int(start[-1])
+        rows: list[tuple[int, int, list[int]]] = []
+        for kind in dict.fromkeys(layers):
+            own = [number for number, each in enumerate(layers) if each is kind]
+            late = np.where(kind.rings, kind.level, kind.level - kind.ring_levels + ring_levels)
+            known = np.full(kind.nodes, -1)
+            known[kind.first] = known[kind.second] = late
+            before = 0
+            for now in range(1, int(wave[own].max()) + 1):
+                if not any(wave[number] == now - 1 for number in own) and not before:
+                    continue
+                self._origins[id(kind), now] = self.size
+                ahead = [int(start[number]) for number in own if wave[number] == now - 1]
+                for node in range(1, kind.nodes):  # layer energies are known to all
+                    summands = [origin + node for origin in ahead] + ([before + node] if before else [])
+                    rows.append((now - 1 + int(known[node]), self.size + node, summands))
+                before = self.size
+                self.size += kind.nodes
+        rows.sort(key=lambda row: row[0])
+        width = max((len(summands) for *_, summands in rows), default=0)
+        self.steps = np.array([step for step, *_ in rows], dtype=np.int64)
+        self.numbers = np.array([number for _, number, _ in rows], dtype=np.int64)
+        self.summands = np.array([each + [0] * (width - len(each)) for *_, each in rows], dtype=np.int64)
+        self.summands = self.summands.reshape(len(rows), width)
+
+    def origin(self, kind: _Layer, wave: int) -> int:
+        """Number of the sum of the first node for a wave; 0 if no layer is ahead."""
+        return self._origins.get((id(kind), wave), 0)
+
+
 class _Layer:
     """The divisions of one layer of a segmentation, with nodes numbered from 0, the layer itself."""
 
@@ -207,7 +281,7 @@ class _Layer:
             np.array([row[i] for row in self._rows], dtype=np.int64) for i in range(4)
         )
         self.rings = np.array([row[4] for row in self._rows], dtype=bool)
-        of_rings = r + 2 * (2 + r)
+        of_rings = r + 3 * (2 + r)
         pairs = np.zeros((len(self._rows), of_rings + _ALPHA_SEEN, 2), dtype=np.int64)
         pairs[:, :, 1] = -1
         for row, (*_, is_ring, seen) in zip(pairs, self._rows, strict=True):
@@ -227,7 +301,7 @@ class _Layer:
                 first, second = (start, (start + end) // 2), ((start + end) // 2, end)
                 seen = [(_OWN, self._number(around, block)) for block in blocks]
                 seen += [(_OWN, -1)] * (self.r - len(blocks))
-                for which in (_BELOW, _ABOVE):
+                for which in (_BELOW, _ABOVE, _AHEAD):
                     seen += [(which, self._number(around, part)) for part in (first, second)]
                     seen += [(which, self._number(around, block)) for block in following]
                     seen += [(which, -1)] * (self.r - len(following))
@@ -245,6 +319,9 @@ class _Layer:
                     middle = (start + end) // 2
                     first, second = following.index((start, middle)), following.index((middle, end))
                     seen = self._around(blocks, place, ring) + self._in_layers(following, first, second, ring)
+                    seen += [
+                        self._node(_AHEAD, following, at, ring + out) for out in (0, -1, 1) for at in (first, second)
+                    ]
                     seen += self._beside(following, first, second, ring) if late else []
                     own = (ring, ring + 1)
                     nodes = [self._number(block, own) for block in ((start, end), following[first], following[second])]
