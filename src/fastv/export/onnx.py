@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fastv._version import __version__
 from fastv.conditions.table import CONDITIONS
 from fastv.errors import ModelError, SettingsError
+from fastv.export.parts import export_in_parts
 from fastv.export.runtime import open_session
 from fastv.model import Model, load
 from fastv.models.contract import Generator, noise_stream
@@ -36,6 +37,8 @@ ALLOWED_OUTLIERS = 1e-5
 """Fraction of the voxels that may differ by more than the tolerances, by rounding at a threshold or in a steep tail."""
 ALLOWED_OTHER_SHOWERS = 0.02
 """Fraction of the showers that may be others where one choice decides the next, see :class:`Generator`."""
+ALLOWED_OTHER_VOXELS = 1e-3
+"""Fraction of the voxels that may differ in the showers that are the same, for these generators."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,7 @@ def export(
         force: replace an existing file.
 
     Raises:
-        raise SettingsError(unknown("contract", contract, CONTRACTS))
-    if opset not in OPSETS:
-        msg = f"`opset` must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}"
-        raise SettingsError(msg)
-    check_ending(output, (".onnx",), "ONNX graphs")
+        SettingsError: there is no such contract or opset, or ``output`` does not end in ``.onnx``.
         OutputError: the file exists and ``force`` is false, or the disk is full.
         ModelError: the graph would be too large, or does not agree with the model; nothing is written.
     """
@@ -142,28 +141,12 @@ def export(
 
 def _graph(model: Model, module: nn.Module, opset: int) -> onnx.ModelProto:
     generator = model.generator
-    # Two rows, because a dimension of size one would become a constant.
-    noise = generator.noise.draw(2, seed=0)
-    rows = torch.export.Dim("N", min=1, max=2**31 - 1)
+    # Not one row, because a dimension of size one would become a constant.
+    examples = [(generator.noise.draw(rows, seed=0), _random_conditions(model, rows)) for rows in (2, 3)]
     with _quiet():
-        program = torch.onnx.export(
-            module,
-            (noise, _random_conditions(model, 2)),
-            input_names=["noise", "conditions"],
-            output_names=["energies"],
-            dynamic_shapes={"noise": {0: rows}, "conditions": {0: rows}},
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        msg = "PyTorch returned no ONNX program"
-        raise ModelError(msg)
-    proto: onnx.ModelProto = program.model_proto
+        proto = export_in_parts(module, examples, opset=opset, inputs=("noise", "conditions"), outputs=("energies",))
     # The oldest file format that has these operators, for old runtimes.
     proto.ir_version = onnx.helper.find_min_ir_version_for(list(proto.opset_import))
-    for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "N"
     return proto
 
 
@@ -222,12 +205,13 @@ def _check_parity(model: Model, path: Path) -> tuple[float, float]:
     (energies,) = session.run(None, {"noise": noise.numpy(), "conditions": conditions.numpy()})
     differs = np.abs(energies - expected) > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected
     outliers = float(np.mean(differs))
-    # Rounding that changes an early choice gives another shower; the others must agree as everywhere.
-    allowed = ALLOWED_OTHER_SHOWERS if generator.chain_of_choices else 0.0
-    agreeing = np.sort(differs.mean(1))[: len(differs) - int(allowed * len(differs))]
+    # Rounding that changes an early choice gives another shower, a late one a few other voxels.
+    chain = generator.chain_of_choices
+    others, most = (ALLOWED_OTHER_SHOWERS, ALLOWED_OTHER_VOXELS) if chain else (0.0, ALLOWED_OUTLIERS)
+    agreeing = np.sort(differs.mean(1))[: len(differs) - int(others * len(differs))]
     total = expected.sum(1)
     largest = float(np.max(np.abs(energies.sum(1) - total) / np.maximum(total, 1e-9)))
-    if not (float(agreeing.mean()) <= ALLOWED_OUTLIERS and largest <= RELATIVE_TOLERANCE):
+    if not (float(agreeing.mean()) <= most and largest <= RELATIVE_TOLERANCE):
         msg = (
             f"the graph does not agree with the model: a fraction {outliers:.2g} of the voxels differs by more than "
             f"{RELATIVE_TOLERANCE:g}, total energies by up to {largest:.2g}; nothing was written"

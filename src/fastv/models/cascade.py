@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, Gen
 from fastv.models.division_law import DivisionLaw
 from fastv.models.divisions import DivisionPlan, Range, halves, plan_divisions
 from fastv.models.networks import MLP, DepthMixer
+from fastv.models.repeated import repeated
 from fastv.models.response import FreeResponse
 
 _LEAST_SHARE = 1e-6
@@ -145,6 +147,8 @@ class Cascade(Generator):
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         of_response, of_layers, of_cells = torch.split(noise, [1, *self._columns], dim=1)
+        edge = self.cells.law.EDGE
+        of_layers, of_cells = of_layers.clamp(edge, 1 - edge), of_cells.clamp(edge, 1 - edge)
         scaled, incident = self.scaler(conditions), conditions[:, :1]
         fraction, seen = self.response.sample(of_response, of_response[:, :0], scaled, incident)
         context = torch.cat([scaled, seen], dim=1)
@@ -179,7 +183,11 @@ class Levels(nn.Module):
 
     def forward(self, energies: Tensor) -> Tensor:
         """Levels of energies in MeV, of any shape."""
-        return torch.log1p(energies / self.threshold) * self.scale
+        return _level(energies, self.threshold, self.scale)
+
+
+def _level(energies: Tensor, threshold: float, scale: Tensor) -> Tensor:
+    return torch.log1p(energies / threshold) * scale
 
 
 class LayerDivisions(nn.Module):
@@ -200,6 +208,10 @@ class LayerDivisions(nn.Module):
         super().__init__()
         self.law = law
         self.turns = list(_turns(layers))
+        for number, (_, turns, order) in enumerate(self.turns):
+            self.register_buffer(f"order_{number}", torch.tensor(order), persistent=False)
+            for turn, parents in enumerate(turns):
+                self.register_buffer(f"parents_{number}_{turn}", torch.tensor(parents), persistent=False)
         hidden = (settings.layer_hidden, settings.layer_hidden)
         self.networks = nn.ModuleList()
         for blocks, turns, _ in self.turns:
@@ -213,10 +225,11 @@ class LayerDivisions(nn.Module):
                 self.networks.append(network)
                 seen += 2 * len(parents)
 
-    @staticmethod
-    def _seen(energies: Tensor, total: Tensor, context: Tensor, levels: Levels) -> Tensor:
-        share = torch.log((energies / total.clamp(min=levels.threshold)).clamp(min=_LEAST_SHARE)) / 3
-        return torch.cat([context, levels(energies), share], dim=1)
+    @repeated(shape=lambda energies, _, context, __: (energies.shape[0], context.shape[1] + 2 * energies.shape[1]))
+    def _seen(self, energies: Tensor, total: Tensor, context: Tensor, scale: Tensor) -> Tensor:
+        """What the first turn of a level sees of the energies (N, B) of its blocks, and of the total (N, 1)."""
+        share = torch.log((energies / total.clamp(min=self.law.threshold)).clamp(min=_LEAST_SHARE)) / 3
+        return torch.cat([context, _level(energies, self.law.threshold, scale), share], dim=1)
 
     def log_prob(self, layers: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> Tensor:
         """Logarithm of the density, (N,), in nats; of MeV instead of the y of each division with ``in_mev``."""
@@ -226,7 +239,7 @@ class LayerDivisions(nn.Module):
         networks = iter(self.networks)
         for blocks, turns, _ in self.turns:
             energies = _sums(layers, blocks)
-            seen = self._seen(energies, total, context, levels)
+            seen = self._seen(energies, total, context, levels.scale)
             for parents in turns:
                 middle = [(blocks[p][0], sum(blocks[p]) // 2) for p in parents]
                 whole, first = energies[:, parents], _sums(layers, middle)
@@ -241,21 +254,34 @@ class LayerDivisions(nn.Module):
 
     def sample(self, total: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
         """Layer energies (N, L) in MeV that add up to ``total`` (N, 1)."""
-        energies, used = total, 0
+        energies = total
         networks = iter(self.networks)
-        for _, turns, order in self.turns:
-            seen, parts = self._seen(energies, total, context, levels), [energies]
-            for parents in turns:
-                whole = energies.index_select(1, torch.tensor(parents, device=energies.device))
-                parameters = next(networks)(seen).view(-1, self.law.parameters_each)
-                noise = uniform[:, used : used + len(parents)]
-                used += len(parents)
-                first = self.law.divide(parameters, whole.flatten(), noise.flatten()).view_as(whole)
-                both = torch.cat([first, whole - first], dim=1)
-                seen = torch.cat([seen, levels(both)], dim=1)
+        noises = iter(torch.split(uniform, [len(parents) for _, turns, _ in self.turns for parents in turns], dim=1))
+        for number, (_, turns, _) in enumerate(self.turns):
+            seen = self._seen(energies, total, context, levels.scale)
+            parts = [energies]
+            for turn, parents in enumerate(turns):
+                columns, noise = self.get_buffer(f"parents_{number}_{turn}"), next(noises)
+                result = self._turn(seen, energies, columns, noise, levels.scale, *next(networks).parameters())
+                seen, both = torch.split(result, [seen.shape[1] + 2 * len(parents), 2 * len(parents)], dim=1)
                 parts.append(both)
-            energies = torch.cat(parts, dim=1).index_select(1, torch.tensor(order, device=energies.device))
+            energies = torch.cat(parts, dim=1).index_select(1, self.get_buffer(f"order_{number}"))
         return energies
+
+    @repeated(shape=lambda seen, _, columns, *__: (seen.shape[0], seen.shape[1] + 4 * columns.shape[0]))
+    def _turn(
+        self, seen: Tensor, energies: Tensor, columns: Tensor, uniform: Tensor, scale: Tensor, *weights: Tensor
+    ) -> Tensor:
+        """What the next turn sees, then the energies of the first and of the second parts of the blocks ``columns``."""
+        whole = energies.index_select(1, columns)
+        hidden = seen
+        for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+            hidden = F.silu(F.linear(hidden, weight, bias))
+        parameters = F.linear(hidden, *weights[-2:]).view(-1, self.law.parameters_each)
+        first = self.law.first_parts(parameters, whole.reshape(-1, 1), uniform.reshape(-1, 1))
+        first = first.view(-1, columns.shape[0])
+        both = torch.cat([first, whole - first], dim=1)
+        return torch.cat([seen, _level(both, self.law.threshold, scale), both], dim=1)
 
 
 def _turns(layers: int) -> Iterator[tuple[list[Range], list[list[int]], list[int]]]:
@@ -311,22 +337,31 @@ class CellDivisions(nn.Module):
         super().__init__()
         self.law = law
         self.plan_steps, self.size, self.n_layers = plan.steps, plan.size, layers
+        # Energies are numbered in the order in which they are divided, then the voxels, so that the energies of a step
+        # and the voxels are next to each other: energy 1 + d is that of division d. Sums keep their numbers.
+        number = np.arange(plan.size)
+        number[np.concatenate([plan.parent, plan.leaves])] = np.arange(1, plan.blocks)
+        self.divisions, self.blocks = len(plan.parent), plan.blocks
         tables: dict[str, NDArray[Any]] = {
-            "roots": plan.roots,
-            "leaves": plan.leaves,
-            "parent": plan.parent,
-            "first": plan.first,
+            "roots": number[plan.roots],
+            "leaves": number[plan.leaves],
+            "parent": number[plan.parent],
+            "first": number[plan.first],
+            "second": number[plan.second],
+            "layer": plan.layer,
+            "place": plan.place,
+            "of_rings": plan.rings,
+            # The energy that is divided is the first that is seen.
+            "seen": number[np.concatenate([plan.parent[:, None], plan.seen], axis=1)],
+            "sums": plan.sums,
+            "summands": number[plan.summands],
         }
-        tables |= {"second": plan.second, "layer": plan.layer, "place": plan.place, "of_rings": plan.rings}
-        tables |= {"sums": plan.sums, "summands": plan.summands}
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
-        # The energy that is divided is the first that is seen.
-        seen = torch.from_numpy(plan.seen)
-        self.register_buffer("seen", torch.cat([self.parent[:, None], seen], dim=1), persistent=False)
+        self.sum_steps = plan.sum_steps
+        self._tabulate_steps()
         self.upwards = [torch.from_numpy(rows) for rows in plan.upwards]
         self.by_wave = [torch.from_numpy(rows) for rows in plan.sums_by_wave]
-        self.sum_steps = plan.sum_steps
         width, hidden = settings.width, settings.hidden
         self.token_input, self.token_context = nn.Linear(2, width), nn.Linear(context, width)
         self.token_layer = nn.Parameter(0.1 * torch.randn(layers, width))
@@ -360,7 +395,10 @@ class CellDivisions(nn.Module):
     def _parameters_of(self, seen: Tensor, scarcity: Tensor, token: Tensor, place: Tensor) -> Tensor:
         """Parameters (M, P) of divisions that see levels (M, F), threshold over energy (M, 1), and a token (M, H)."""
         hidden = self.input(torch.cat([seen, scarcity], dim=1)) + token + F.embedding(place, self.of_place)
-        hidden = F.silu(hidden)
+        return self._parameters_from(F.silu(hidden))
+
+    def _parameters_from(self, hidden: Tensor) -> Tensor:
+        """Parameters (M, P) from the first hidden layer (M, H)."""
         for layer in self.hidden:
             hidden = hidden + F.silu(layer(hidden))
         parameters: Tensor = self.output(hidden)
@@ -385,36 +423,96 @@ class CellDivisions(nn.Module):
             for name, which in (("rings", rings), ("alpha", ~rings))
         }
 
+    def _tabulate_steps(self) -> None:
+        """Tables of the divisions of each step.
+
+        The state of a shower in :meth:`sample` is a row of the levels of all energies, the energies, and the uniform
+        noise of all divisions.
+
+        * ``looked_at``: the columns that a division takes: the levels that it sees, its energy, its noise; and those
+          that it sets: the levels and the energies of its parts.
+        * ``inputs``: the inputs of the network that some division of the step needs; those in alpha see nothing that
+          those of rings see.
+        """
+        energy, noise = self.size, 2 * self.size
+        columns = torch.arange(self.divisions)[:, None]
+        parts = torch.stack([self.first, self.second], dim=1)
+        others = torch.cat([energy + self.parent[:, None], noise + columns, parts, energy + parts], dim=1)
+        for number, step in enumerate(self.plan_steps):
+            inputs = (self.seen[step] > 0).any(0).nonzero()[:, 0]
+            looked_at = torch.cat([self.seen[step][:, inputs], others[step]], dim=1)
+            scarcity = inputs.new_tensor([self.seen.shape[1]])
+            tables = {"looked_at": looked_at, "inputs": torch.cat([inputs, scarcity])}
+            tables |= {"layer": self.layer[step].clone(), "place": self.place[step].clone()}
+            for name, table in tables.items():
+                self.register_buffer(f"{name}_{number}", table, persistent=False)
+            sums = self.sum_steps[number]
+            self.register_buffer(f"summands_{number}", energy + self.summands[sums], persistent=False)
+            added = torch.cat([self.sums[sums], energy + self.sums[sums]])
+            self.register_buffer(f"sums_{number}", added, persistent=False)
+
+    @repeated(shape=lambda state, *_: state.shape)
+    def _add(self, state: Tensor, summands: Tensor, sums: Tensor, scale: Tensor) -> Tensor:
+        """The next state (N, S), from the columns of the summands (A, K) and of the levels and energies of the sums."""
+        n = state.shape[0]
+        added = state.index_select(1, summands.view(-1)).view(-1, summands.shape[0], summands.shape[1]).sum(2)
+        given = torch.cat([_level(added, self.law.threshold, scale), added], dim=1)
+        columns = sums.expand(n, -1)
+        return state.scatter(1, columns, given) if torch.compiler.is_exporting() else state.scatter_(1, columns, given)
+
+    @repeated(shape=lambda state, *_: state.shape)
+    def _step(
+        self,
+        state: Tensor,
+        energies: Tensor,
+        tokens: Tensor,
+        looked_at: Tensor,
+        layer: Tensor,
+        place: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """The next state (N, S), from the energies (N, D) of the step's divisions and its tables.
+
+        Only what has energy is divided: most blocks have none.
+        """
+        columns = looked_at.shape[1] - 4
+        where = energies.nonzero().t()
+        shower, row = where[0], where[1]
+        numbers = F.embedding(row, looked_at) + (shower * state.shape[1])[:, None]
+        seen, parts = torch.split(numbers, [columns, 4], dim=1)
+        found = torch.gather(state.view(-1), 0, seen.reshape(-1)).view(-1, columns)
+        levels, whole, uniform = torch.split(found, [columns - 2, 1, 1], dim=1)
+        token = F.embedding(layer.index_select(0, row) + shower * self.n_layers, tokens)
+        about = token + F.embedding(place.index_select(0, row), self.of_place + self.input.bias)
+        hidden = F.silu(torch.addmm(about, torch.cat([levels, self.law.threshold / whole], dim=1), weight))
+        first = self.law.first_parts(self._parameters_from(hidden), whole, uniform)
+        both = torch.cat([first, whole - first], dim=1)
+        given = torch.cat([_level(both, self.law.threshold, scale), both], dim=1)
+        flat = state.view(-1)
+        parts, given = parts.reshape(-1), given.view(-1)
+        following = flat.scatter(0, parts, given) if torch.compiler.is_exporting() else flat.scatter_(0, parts, given)
+        return following.view(state.shape)
+
     def sample(self, layers: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV, which add up to the layer energies."""
         n = layers.shape[0]
         tokens = self._tokens(layers, context, levels)
-        energies = layers.new_zeros(n, self.size).index_copy(1, self.roots, layers).flatten()
-        seen_levels = levels(energies)
-        for step, sums in zip(self.plan_steps, self.sum_steps, strict=True):
-            count = step.stop - step.start
-            whole = energies.view(n, self.size).index_select(1, self.parent[step]).flatten()
-            # Only what has energy is divided: most blocks have none.
-            where = (whole > 0).nonzero()[:, 0]
-            shower = torch.div(where, count, rounding_mode="floor")
-            row = where - shower * count
-            base = (shower * self.size)[:, None]
-            whole = whole.index_select(0, where)
-            seen = F.embedding(base + F.embedding(row, self.seen[step]), seen_levels[:, None])[:, :, 0]
-            token = tokens.index_select(0, shower * self.n_layers + self.layer[step].index_select(0, row))
-            place = self.place[step].index_select(0, row)
-            parameters = self._parameters_of(seen, self.law.threshold / whole[:, None], token, place)
-            noise = uniform[:, step].flatten().index_select(0, where)
-            first = self.law.divide(parameters, whole, noise)
-            parts = torch.cat([first, whole - first])
-            to = torch.cat([self.first[step].index_select(0, row), self.second[step].index_select(0, row)])
-            to = to + torch.cat([base, base])[:, 0]
-            energies = energies.scatter(0, to, parts)
-            seen_levels = seen_levels.scatter(0, to, levels(parts))
-            if sums.stop > sums.start:
-                added = energies.view(n, self.size).index_select(1, self.summands[sums].flatten())
-                added = added.view(n, sums.stop - sums.start, self.summands.shape[1]).sum(2)
-                energies = energies.view(n, self.size).index_copy(1, self.sums[sums], added).flatten()
-                whole_levels = seen_levels.view(n, self.size).index_copy(1, self.sums[sums], levels(added))
-                seen_levels = whole_levels.flatten()
-        return energies.view(n, self.size).index_select(1, self.leaves)
+        state = torch.cat([layers.new_zeros(n, 2 * self.size), uniform], dim=1)
+        known = torch.cat([levels(layers), layers], dim=1)
+        state = state.scatter(1, torch.cat([self.roots, self.size + self.roots]).expand(n, -1), known)
+        weights = self.input.weight.t()
+        for number, step in enumerate(self.plan_steps):
+            begin = self.size + 1
+            state = self._step(
+                state,
+                state[:, begin + step.start : begin + step.stop],
+                tokens,
+                *(self.get_buffer(f"{name}_{number}") for name in ("looked_at", "layer", "place")),
+                weights.index_select(0, self.get_buffer(f"inputs_{number}")),
+                levels.scale,
+            )
+            summands, sums = self.get_buffer(f"summands_{number}"), self.get_buffer(f"sums_{number}")
+            if len(sums):
+                state = self._add(state, summands, sums, levels.scale)
+        return state[:, self.size + 1 + self.divisions : self.size + self.blocks]

@@ -248,8 +248,8 @@ class Generator(nn.Module, ABC):
     weights can be loaded into it), sets ``shower_noise``, and implements :meth:`fit`, :meth:`loss` and :meth:`draw`. A
     family without trained parameters is complete after :meth:`fit`. All layers of the mesh must have the same cells,
     unless the family sets ``any_mesh``. A family sets ``chain_of_choices`` if a discrete choice, such as which part of
-    a shower is empty, changes everything that is drawn after it: then rounding may rarely give another shower, of the
-    same total energy.
+    a shower is empty, changes everything that is drawn after it: then rounding may give a few other voxels, and rarely
+    another shower, of the same total energy.
 
     Families deal with showers that have energy only. If the domain has empty showers too, this class learns their
     probability (:class:`~fastv.models.empty_showers.EmptyShowers`) and draws which showers are empty.

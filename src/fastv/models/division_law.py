@@ -35,7 +35,7 @@ class DivisionLaw(nn.Module):
         >>> law = DivisionLaw(components=1, threshold=0.01)
         >>> both, first_only = torch.tensor([[20.0, 0, 0, 0.0, -9.0]]), torch.tensor([[0, 20.0, 0, 0.0, 0.0]])
         >>> parameters, energy = torch.cat([both, first_only]), torch.tensor([5.0, 5.0])
-        >>> law.divide(parameters, energy, torch.tensor([0.3, 0.3])).tolist()
+        >>> law.divide(parameters, energy, torch.tensor([0.3, 0.3])).round(decimals=2).tolist()
         [2.5, 5.0]
         >>> bool(law.log_prob(parameters, energy, torch.tensor([2.5, 0.0]))[1] < -19)
         True
@@ -48,16 +48,44 @@ class DivisionLaw(nn.Module):
     LEAST_EXCESS: ClassVar[float] = 1e-3
     """Smaller excesses, in units of the threshold, may be rounding, and count as this."""
 
-    triangle: Tensor
+    before: Tensor
     only_one: Tensor
+    spread: Tensor
+    fixed: Tensor
+    groups: Tensor
 
     def __init__(self, components: int, threshold: float) -> None:
         super().__init__()
         self.components, self.threshold = components, threshold
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
-        # Sums the probabilities up to each outcome; what the logits of the mixture lose below twice the threshold.
-        self.register_buffer("triangle", torch.ones(self.outcomes, self.outcomes).triu(), persistent=False)
+        # What the logits of the mixture lose below twice the threshold.
         self.register_buffer("only_one", torch.tensor([-30.0] * components + [0.0, 0.0]), persistent=False)
+        for name, table in zip(("before", "spread", "fixed", "groups"), self._tables(), strict=True):
+            self.register_buffer(name, table, persistent=False)
+
+    def _tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What :meth:`first_parts` needs; outcomes come in reverse order there.
+
+        Its numbers of an outcome are the negative location, the logarithm of the scale, the least part, and what is
+        added to the part above it. All energy in one part is a share of 0 or 1 above a least part of zero; onnxruntime
+        makes of this 0 a number far below any energy, which is taken away.
+        """
+        k, o = self.components, self.outcomes
+        outcome = torch.arange(o).flip(0)
+        # Sums the probabilities of the outcomes before each one.
+        before = (outcome[:, None] < outcome).float()
+        spread = torch.zeros(self.parameters_each, 5 * o)
+        fixed = torch.zeros(5, o)
+        for column, number in enumerate(outcome.tolist()):
+            spread[number, column] = 1.0
+            if number < k:
+                spread[o + number, o + column] = -1.0
+                spread[o + k + number, 2 * o + column] = 1.0
+            else:
+                fixed[1, column] = -80.0 if number == k else 80.0
+            least = self.threshold if number < k else 0.0
+            fixed[3:, column] = torch.tensor([least, least or -1e-20])
+        return before, spread, fixed.flatten(), o * torch.arange(6)
 
     def initial(self) -> Tensor:
         """Parameters to start training from: locations apart, so that the components differ."""
@@ -101,22 +129,27 @@ class DivisionLaw(nn.Module):
         return torch.where(both, torch.log(1 / one + 1 / two), 0.0)
 
     def divide(self, parameters: Tensor, energy: Tensor, uniform: Tensor) -> Tensor:
-        """Energies E_1 of the first parts, (M,), from uniform noise; none if there is no energy.
+        """Energies E_1 of the first parts, (M,), from uniform noise; none if there is no energy."""
+        uniform = uniform.clamp(self.EDGE, 1 - self.EDGE)
+        return self.first_parts(parameters, energy[:, None], uniform[:, None])[:, 0]
 
-        One uniform number chooses the outcome and, by where it lies between the edges of this outcome, the share.
+    def first_parts(self, parameters: Tensor, energy: Tensor, uniform: Tensor) -> Tensor:
+        """The same from columns (M, 1) to a column (M, 1), for noise between ``EDGE`` and 1 - ``EDGE``.
+
+        One uniform number chooses the outcome and, by where it lies between the edges of this outcome, the share. Few
+        operations, because at batch 1 their number is the time that an exported graph takes.
         """
-        k = self.components
-        chance = torch.softmax(self._logits(parameters, energy), dim=1)
-        edges = chance @ self.triangle
-        u = (uniform.clamp(self.EDGE, 1 - self.EDGE))[:, None] * edges[:, -1:]
-        below = (u < edges).to(chance.dtype)
-        chosen = below - F.pad(below[:, :-1], (1, 0))
-        within = 1 + ((u - edges) * chosen).sum(1) / (chance * chosen).sum(1)
-        within = within.clamp(self.EDGE, 1 - self.EDGE)
-        location, log_scale = self._mixture(parameters)
-        mixed = chosen[:, :k]
-        scale = torch.exp((log_scale * mixed).sum(1))
-        y = (location * mixed).sum(1) + scale * torch.log(within / (1 - within))
-        share = self.threshold + torch.sigmoid(y) * (energy - 2 * self.threshold)
-        first: Tensor = mixed.sum(1) * share + chosen[:, k] * energy
-        return first
+        o = self.outcomes
+        logits, others = torch.split(torch.addmm(self.fixed, parameters, self.spread), [o, 4 * o], dim=1)
+        alone = torch.where(energy < 2 * self.threshold, self.only_one.flip(0), 0.0)
+        chance = torch.softmax(logits + alone, dim=1)
+        above = uniform - chance @ self.before
+        # The smallest that is not negative, the last outcome of equal ones: those without a probability come before.
+        chosen = torch.argmax(1 / above, dim=1, keepdim=True)
+        chosen_numbers = torch.gather(torch.cat([above, chance, others], dim=1), 1, chosen + self.groups)
+        above, chance, location, log_scale, least, added = torch.split(chosen_numbers, 1, dim=1)
+        odds = ((chance - above) / above).clamp(self.EDGE, 1 / self.EDGE)
+        # No sigmoid: that of onnxruntime is wrong by a tenth for shares of a millionth.
+        y = torch.exp(log_scale.clamp(*self.LOG_SCALES)) * torch.log(odds) + location
+        part = (energy - least - least) / (1 + torch.exp(y))
+        return (part + added).maximum(least)
