@@ -24,6 +24,30 @@ def test_python_m_fastv_is_fastv() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"fastv {__version__}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
+    ],
+)
+def test_threads_do_not_wait_actively_for_long(own: dict[str, str], expected: str | None) -> None:
+    """OpenMP reads this when PyTorch is imported, which therefore comes later."""
+    script = "import os, sys, fastv.cli; assert 'torch' not in sys.modules; fastv.cli.main(['models']); "
+    script += "print(os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)"
+    inherited = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**inherited, **own},
+    )
+    assert done.stderr.split()[-1] == str(expected)
+
+
 def test_the_installed_command() -> None:
     command = Path(sys.executable).with_name("fastv")
     if not command.exists():

@@ -98,6 +98,16 @@ def _show_in_one_line(prefix: str) -> None:
     warnings.simplefilter("always", FastVWarning)
 
 
+def _wait_briefly() -> None:
+    """Let OpenMP's threads wait actively for a moment only, unless the user has set how they wait.
+
+    By default they do so for milliseconds at every barrier, in the hope that the others come soon. On a machine with
+    other work the others may be waiting for that very core, and a training on two cores takes 30 times as long.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
@@ -114,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Pictures go to files: the backend of a notebook or a window, which programs inherit, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
+    _wait_briefly()
     error: BaseException | None = None
     with interruption.handled(), progress.amount(options.verbose - options.quiet):
         try:
