@@ -106,19 +106,7 @@ def test_layers_with_a_hundredth_of_the_energy_have_a_target_and_those_with_less
     ("auc", "p_value", "status"), [(0.7, 0.4, "agrees"), (0.58, 1e-4, "undecided"), (0.62, 1e-4, "differs")]
 )
 def test_trees_that_tell_the_samples_apart_count_by_how_well_they_do(auc: float, p_value: float, status: str) -> None:
-    trees = BoostedAuc(
-        classifier="trees",
-        auc=Measured(value=auc, error=0.01),
-        spread=0.0,
-        folds=(auc,),
-        pull=0.0,
-        p_value=p_value,
-        showers_reference=100,
-        showers_generated=100,
-        columns=1,
-        iterations=1,
-        seed=1,
-    )
+    trees = boosted(100, auc, p_value)
     verdict = judge(physics(), physics(), Metrics(boosted=trees), Metrics())
     assert verdict["gradient-boosted high-level AUC"].status == status
 

@@ -97,7 +97,6 @@ class Cascade(Generator):
         law = DivisionLaw(settings.components, self.threshold)
         self.layers = LayerDivisions(layers, context, law, settings)
         self.cells = CellDivisions(self.plan, layers, context, law, settings)
-        self.register_buffer("voxel_layer", torch.from_numpy(detector.mesh.voxel_layer), persistent=False)
         self._columns = [layers - 1, len(self.plan.parent)]
         self.shower_noise = NoiseSpec(normal=1, uniform=sum(self._columns))
 
@@ -233,8 +232,7 @@ class LayerDivisions(nn.Module):
 
     def log_prob(self, layers: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> Tensor:
         """Logarithm of the density, (N,), in nats; of MeV instead of the y of each division with ``in_mev``."""
-        sums = F.pad(layers.cumsum(1), (1, 0))
-        total = sums[:, -1:]
+        total = layers.sum(1, keepdim=True)
         result = torch.zeros_like(layers[:, 0])
         networks = iter(self.networks)
         for blocks, turns, _ in self.turns:

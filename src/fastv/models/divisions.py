@@ -128,7 +128,9 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     layers = []
     for layer in mesh.layers:
         shape = (layer.alpha_cells, layer.r_cells)
-        layers.append(kinds.setdefault(shape, _Layer(*shape, checkerboard=checkerboard)))
+        if shape not in kinds:
+            kinds[shape] = _Layer(*shape, checkerboard=checkerboard)
+        layers.append(kinds[shape])
     width = max((kind.seen.shape[1] for kind in kinds.values()), default=0)
     ring_levels = max(kind.ring_levels for kind in kinds.values())
     place_of = dict(zip(kinds, np.cumsum([0, *(len(kind.parent) for kind in kinds.values())]).tolist(), strict=False))
@@ -146,10 +148,8 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         rows["second"].append(here + kind.second)
         rows["layer"].append(np.full(count, number))
         rows["place"].append(place_of[kind.alpha, kind.r] + np.arange(count))
-        # The divisions in alpha of all layers of a wave are at the same steps, whatever their number of rings.
-        late = np.where(kind.rings, kind.level, kind.level - kind.ring_levels + ring_levels)
         rows["level"].append(kind.level)
-        rows["step"].append(wave[number] + late)
+        rows["step"].append(wave[number] + kind.steps(ring_levels))
         leaves.append(here + kind.leaves)
         rings.append(kind.rings)
         origins = np.zeros(4, dtype=np.int64)
@@ -231,9 +231,8 @@ class _Sums:
         rows: list[tuple[int, int, list[int]]] = []
         for kind in dict.fromkeys(layers):
             own = [number for number, each in enumerate(layers) if each is kind]
-            late = np.where(kind.rings, kind.level, kind.level - kind.ring_levels + ring_levels)
             known = np.full(kind.nodes, -1)
-            known[kind.first] = known[kind.second] = late
+            known[kind.first] = known[kind.second] = kind.steps(ring_levels)
             before = 0
             for now in range(1, int(wave[own].max()) + 1):
                 if not any(wave[number] == now - 1 for number in own) and not before:
@@ -288,6 +287,13 @@ class _Layer:
             begin = 0 if is_ring else of_rings
             row[begin : begin + len(seen)] = seen
         self.seen_in, self.seen = pairs[:, :, 0], pairs[:, :, 1]
+
+    def steps(self, ring_levels: int) -> Ints:
+        """The step of each division after the first of its wave, where some layers have ``ring_levels`` of rings.
+
+        The divisions in alpha of all layers of a wave are at the same steps, whatever their number of rings.
+        """
+        return np.where(self.rings, self.level, self.level - self.ring_levels + ring_levels)
 
     def _number(self, alpha: Range, r: Range) -> int:
         return self._numbers.setdefault((alpha, r), len(self._numbers))

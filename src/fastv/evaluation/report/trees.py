@@ -23,7 +23,8 @@ def auc_by_showers(evaluations: Evaluations) -> Figure:
     figure, cells = grid(1, 1, 6.4, 5.0)
     axes = figure.add_subplot(cells[0])
     drawn = [np.full(1, np.nan)]
-    for look, found in _all(evaluations):
+    who = _all(evaluations)
+    for look, found in who:
         if found is None:
             axes.plot([], [], look.line, color=look.colour, marker="o", markersize=4, label=look.label)
             _keep(axes, look, np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
@@ -43,8 +44,7 @@ def auc_by_showers(evaluations: Evaluations) -> Figure:
             _keep(axes, look._replace(name=f"{look.name}, extrapolated, not measured"), sizes, later, spreads)
             drawn += [later - spreads, later + spreads]
     axes.axhline(0.5, color=REFERENCE_COLOUR, linewidth=0.9, linestyle="--")
-    extrapolated = any(found is not None and found.growth.expected for _, found in _all(evaluations))
-    if extrapolated:
+    if any(found is not None and found.growth.expected for _, found in who):
         axes.plot([], [], "s:", mfc="white", color=REFERENCE_COLOUR, markersize=6, label="extrapolated, not measured")
     values = np.concatenate(drawn)
     if np.isfinite(values).any():
