@@ -53,6 +53,13 @@ class ModelDescription(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     measured: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def other_version(self) -> str:
+        """What it means that another version of FastV than this one made the model; nothing if this one did."""
+        if self.code_version == __version__:
+            return ""
+        return f"this is {__version__}: its showers may differ from those that were measured"
+
 
 class Model:
     """A generator with its description.
@@ -88,13 +95,9 @@ class Model:
     @property
     def other_version(self) -> str:
         """A sentence if the model was made by another version of FastV than this one; else nothing."""
-        made = self.description.code_version
-        if made == __version__:
-            return ""
-        return printable(
-            f"{self.name} was made by FastV {shortened(made, 40)}, this is {__version__}: its showers may differ from "
-            "those that were measured"
-        )
+        one = self.description
+        told = f"{self.name} was made by FastV {shortened(one.code_version, 40)}, {one.other_version}"
+        return printable(told) if one.other_version else ""
 
     @property
     def options(self) -> dict[str, Any]:

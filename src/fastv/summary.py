@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fastv._version import __version__
 from fastv.conditions.particles import PDG_NAMES
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.units import format_energy
@@ -336,9 +335,7 @@ class ModelSummary:
             (f"measured {name}", _words(value)) for name, value in one.measured.items() if _quality_table(value) is None
         )
         rows.append(("weights", f"SHA-256 {one.weights_sha256}"))
-        this = f" (this is {__version__}: its showers may differ from those that were measured)"
-        other = "" if one.code_version == __version__ else this
-        rows.append(("made with", f"FastV {one.code_version}{other}"))
+        rows.append(("made with", f"FastV {one.code_version}{one.other_version and f' ({one.other_version})'}"))
         return rows
 
     def tables(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,24 @@ def test_a_graph_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ModelError, match="does not agree with the model"):
         export(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_other_showers_are_few_and_only_where_one_choice_decides_the_next(
+    exported: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Showers of the same energies in other voxels, as after an early choice that rounding has changed."""
+    model, path = exported
+    monkeypatch.setattr(module, "PARITY_ROWS", 100)
+    sample = model.generator.sample
+    for others, allowed in ((1, model.generator.chain_of_choices), (5, False)):
+
+        def changed(conditions: Tensor, noise: Tensor, others: int = others) -> Tensor:
+            showers = sample(conditions, noise)
+            return torch.cat([showers[:others].roll(7, 1), showers[others:]])
+
+        monkeypatch.setattr(model.generator, "sample", changed)
+        with nullcontext() if allowed else pytest.raises(ModelError, match="does not agree with the model"):
+            module._check_parity(model, path)
 
 
 def test_an_existing_file_stays(tmp_path: Path) -> None:
