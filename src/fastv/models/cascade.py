@@ -395,6 +395,7 @@ class CellDivisions(nn.Module):
     layer: Tensor
     place: Tensor
     seen: Tensor
+    like: Tensor
     of_rings: Tensor
     sums: Tensor
     summands: Tensor
@@ -522,7 +523,9 @@ class CellDivisions(nn.Module):
         for number, step in enumerate(self.plan_steps):
             inputs = (self.seen[step] > 0).any(0).nonzero()[:, 0]
             looked_at = torch.cat([self.seen[step][:, inputs], others[step]], dim=1)
-            others_seen = self.seen.shape[1] + torch.arange(1 + self.contrasts.kinds)  # threshold over energy, contrasts
+            others_seen = self.seen.shape[1] + torch.arange(
+                1 + self.contrasts.kinds
+            )  # threshold over energy, contrasts
             tables = {"looked_at": looked_at, "inputs": torch.cat([inputs, others_seen])}
             tables |= {"signs": self.contrasts.signs[inputs].clone()}
             tables |= {name: self.get_buffer(name)[step].clone() for name in ("layer", "place", "like")}
@@ -579,9 +582,7 @@ class CellDivisions(nn.Module):
         following = flat.scatter(0, parts, given) if torch.compiler.is_exporting() else flat.scatter_(0, parts, given)
         return following.view(state.shape)
 
-    def sample(
-        self, layers: Tensor, standardised: Tensor, context: Tensor, levels: Levels, uniform: Tensor
-    ) -> Tensor:
+    def sample(self, layers: Tensor, standardised: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV, which add up to the layer energies."""
         n = layers.shape[0]
         tokens = self._tokens(layers, standardised, context, levels)

@@ -37,7 +37,8 @@ class DivisionPlan:
     * of alpha: the eight blocks around the parent in alpha and r; in each layer seen, the parts of the same block and
       of its four neighbours that touch it; the sums over all layers ahead of the parts of the same block and of its
       neighbours in r; the sums of these parts over all rings, of the layers two waves ahead; with ``checkerboard``, for
-      every second block, the parts of its four neighbours in the own layer, which are divided half a level before.
+      every second block, the parts of its four neighbours in the own layer, which are divided half a level before (the
+      others do not know the sums over all rings yet).
 
     The sums tell where the axis and how wide the shower is. Like energies, they have numbers. Layers of different
     segmentation do not see each other.
@@ -281,7 +282,7 @@ class _Sums:
         self.summands = self.summands.reshape(len(rows), width)
 
     def origins(self, kind: _Layer, wave: int) -> tuple[int, int]:
-        """Numbers of the sums of the first node, and of the first arc over all rings, for a wave; 0 if there are none."""
+        """Numbers of the sums for a wave: of the first node, of the first arc over all rings; 0 if there is none."""
         return self._origins.get((id(kind), wave), (0, 0))
 
 
