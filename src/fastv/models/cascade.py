@@ -253,11 +253,10 @@ class LayerDivisions(nn.Module):
 
     def _moved(self, parameters: Tensor, mean: Tensor, width: Tensor) -> Tensor:
         """Parameters (N P, ...) of divisions whose y is in units of what the scales (N, 2 P) of their parts say."""
-        parts = mean.shape[1] // 2
-        (first, second), widths = torch.split(mean, parts, dim=1), torch.split(width, parts, dim=1)
-        spread = torch.sqrt(widths[0] ** 2 + widths[1] ** 2)
+        means, widths = (each.reshape(mean.shape[0], 2, -1) for each in (mean, width))
+        spread = torch.sqrt(widths[:, 0] ** 2 + widths[:, 1] ** 2)
         parameters = parameters.reshape(-1, self.law.parameters_each)
-        return self.law.moved(parameters, (first - second).reshape(-1, 1), spread.reshape(-1, 1))
+        return self.law.moved(parameters, (means[:, 0] - means[:, 1]).reshape(-1, 1), spread.reshape(-1, 1))
 
     @repeated(shape=lambda energies, _, context, *__: (energies.shape[0], context.shape[1] + 2 * energies.shape[1]))
     def _seen(
