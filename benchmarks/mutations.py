@@ -297,7 +297,7 @@ MUTATIONS = [
         ("if other >= 0 and layers[other] is kind", "if other >= 0"),
         ("late = (place + ring) % sublevels", "late = place % sublevels"),
         ("+ ([before + node] if before else [])", ""),
-        ("[before + int(node) for node in nodes]", "[before + int(node) for node in nodes[:1]]"),
+        ("np.where(known[nodes] == first, before, earlier)", "np.where(known[nodes] >= first, before, earlier)"),
         ("for i in (8, 16, 24, 30)]", "for i in (8, 16, 24, 26)]"),
         ("level, ring, end - start))", "level, 0, end - start))"),
     ),

@@ -78,15 +78,24 @@ def test_sums_are_those_of_the_layers_ahead() -> None:
         ahead = energies[plan.seen[row][plan.seen[row] >= plan.blocks]]
         parts = [number - plan.roots[layer] for number in (plan.first[row], plan.second[row])]
         np.testing.assert_allclose(ahead[:2], sums[parts])
-    # Over all rings only what was known a step before, that is without layer 2, and to every second block.
     assert len(around) == arcs
+
+
+def test_sums_over_rings_are_those_of_layers_that_are_known() -> None:
+    plan = plan_divisions(mesh_of(*[(4, 2)] * 9), halvings=3)  # waves: 0, 8; 4; 2, 6; 1, 3, 5, 7
     voxels = _voxels(plan)
-    for row in np.flatnonzero((plan.layer == 1) & ~plan.rings):
+    for row in np.flatnonzero((plan.layer == 3) & ~plan.rings):
         for part, column in zip((plan.first[row], plan.second[row]), plan.contrasts[1, 3], strict=True):
-            alpha = {voxel % 8 // 2 for voxel in voxels[part]}
-            expected = {8 * layer + 2 * cell + ring for layer in (0, 4) for cell in alpha for ring in range(2)}
-            late = plan.step[row] % 2 == plan.step.max() % 2
-            assert voxels[plan.seen[row, column]] == (expected if late else set())
+            alpha = {voxel % 8 // 2 for voxel in voxels[int(part)]}
+            # Every second block is divided half a level later, so the rings take turns from place to place.
+            (place,) = {cell // len(alpha) // 2 for cell in alpha}
+            expected = {
+                8 * layer + 2 * cell + ring
+                for ring in range(2)
+                for layer in ((0, 4, 8) if (place + ring) % 2 == 0 else (0, 8))
+                for cell in alpha
+            }
+            assert voxels[int(plan.seen[row, column])] == expected
 
 
 def _voxels(plan: DivisionPlan) -> dict[int, set[int]]:

@@ -609,7 +609,7 @@ class Contrasts(nn.Module):
     """How much more of the energy in other layers is on the side of the first part, in units of what is usual.
 
     The shower's axis and width change the shares of many layers by little, so that the differences of levels which tell
-    them are small. Each kind of difference (the layers below, above, ahead, and ahead over all rings) is given to the
+    them are small. Each kind of difference (the layers below, above, ahead, and ahead over rings) is given to the
     network as a number of mean 0 and width 1, for each group of divisions that are alike.
 
     Shapes: levels that are seen (M, F), groups (M,) -> (M, ``kinds``).

@@ -36,9 +36,8 @@ class DivisionPlan:
       the sums of these over all layers that are a step or more ahead;
     * of alpha: the eight blocks around the parent in alpha and r; in each layer seen, the parts of the same block and
       of its four neighbours that touch it; the sums over all layers ahead of the parts of the same block and of its
-      neighbours in r; the sums of these parts over all rings, of the layers two waves ahead; with ``checkerboard``, for
-      every second block, the parts of its four neighbours in the own layer, which are divided half a level before (the
-      others do not know the sums over all rings yet).
+      neighbours in r; the sums of these parts over rings, of the layers two waves ahead or more; with ``checkerboard``,
+      for every second block, the parts of its four neighbours in the own layer, which are divided half a level before.
 
     The sums tell where the axis and how wide the shower is. Like energies, they have numbers. Layers of different
     segmentation do not see each other.
@@ -55,7 +54,7 @@ class DivisionPlan:
         rings: whether it divides rings, (D,).
         step: its step, in increasing order, (D,).
         seen: numbers of the energies that it sees, (D, F).
-        contrasts: columns of ``seen`` of the two parts below, above, ahead, and ahead over all rings, of divisions of
+        contrasts: columns of ``seen`` of the two parts below, above, ahead, and ahead over rings, of divisions of
             rings and in alpha, (2, 4, 2); -1 where there are none.
         like: divisions with equal numbers are turned into each other by rotations of the shower, (D,).
         places: number of different places.
@@ -244,7 +243,7 @@ def _nested_order(layers: int, halvings: int) -> tuple[Ints, Ints, Ints]:
 class _Sums:
     """Numbers of the sums over the layers of a segmentation that are ahead of a wave, for each wave and node.
 
-    The sum for a wave is that for the wave before plus the energies of that wave. The sums over all rings are made of
+    The sum for a wave is that for the wave before plus the energies of that wave. The sums over rings are made of
     sums that are known a step before.
     """
 
@@ -256,7 +255,7 @@ class _Sums:
             own = [number for number, each in enumerate(layers) if each is kind]
             known = np.full(kind.nodes, -1)
             known[kind.first] = known[kind.second] = kind.steps(ring_levels)
-            before = 0
+            earlier = before = 0
             for now in range(1, int(wave[own].max()) + 1):
                 if not any(wave[number] == now - 1 for number in own) and not before:
                     continue
@@ -269,11 +268,14 @@ class _Sums:
                 if before:
                     around = self.size
                     for number, nodes in enumerate(kind.around):
-                        step = now - 1 + int(known[nodes].max())
-                        rows.append((step, around + number, [before + int(node) for node in nodes]))
+                        # What is divided half a level later is taken from the wave before.
+                        first = int(known[nodes].min())
+                        since = np.where(known[nodes] == first, before, earlier)
+                        summands = [int(each) for each in (since + nodes)[since > 0]]
+                        rows.append((now - 1 + first, around + number, summands))
                     self.size += len(kind.around)
                 self._origins[id(kind), now] = origin, around
-                before = origin
+                earlier, before = before, origin
         rows.sort(key=lambda row: row[0])
         width = max((len(summands) for *_, summands in rows), default=0)
         self.steps = np.array([step for step, *_ in rows], dtype=np.int64)
@@ -282,7 +284,7 @@ class _Sums:
         self.summands = self.summands.reshape(len(rows), width)
 
     def origins(self, kind: _Layer, wave: int) -> tuple[int, int]:
-        """Numbers of the sums for a wave: of the first node, of the first arc over all rings; 0 if there is none."""
+        """Numbers of the sums for a wave: of the first node, of the first arc over rings; 0 if there is none."""
         return self._origins.get((id(kind), wave), (0, 0))
 
 
