@@ -411,12 +411,15 @@ class Cells(nn.Module):
         half, x = self.of_rings.in_order(half), self.of_rings.in_order(x)
         contexts = self._alpha_contexts(tokens, x)
         half, x = (each.view(-1, 1, 1, self.rings * self.layers) for each in (half, x))
+        energies = 2 * half
         for number, z in enumerate(z_alpha):
+            if number:
+                half = 0.5 * energies
+                x = level_of(half)
             hidden = self.alpha_input[number] @ self.of_alpha.with_beside(number, x) + contexts[number]
             parameters = self.alpha_output[number] @ F.relu(hidden)
-            half = 0.5 * self.of_alpha.following(number, half, x, parameters, z)
-            x = level_of(half)
-        energies = 2 * self.of_alpha.in_order(half).view(-1, self.alpha, self.rings, self.layers)
+            energies = self.of_alpha.following(number, half, x, parameters, z)
+        energies = self.of_alpha.in_order(energies).view(-1, self.alpha, self.rings, self.layers)
         return energies.permute(0, 3, 1, 2).flatten(1)
 
     def outcomes(self, voxels: Tensor, context: Tensor) -> Iterator[Outcomes]:
