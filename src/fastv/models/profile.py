@@ -24,19 +24,39 @@ class ProfileSettings(Protocol):
     """The settings of a family that :class:`ProfiledGenerator` and :class:`Profile` read."""
 
     @property
-    def conditions(self) -> tuple[str, ...]: ...
+    def conditions(self) -> tuple[str, ...]:
+        """Conditions of a shower that the model takes."""
+        ...
+
     @property
-    def response(self) -> ResponseShape: ...
+    def response(self) -> ResponseShape:
+        """Shape of the response's distribution."""
+        ...
+
     @property
-    def profile_latent(self) -> int: ...
+    def profile_latent(self) -> int:
+        """Size of the latent vector of the layer energies."""
+        ...
+
     @property
-    def covariance(self) -> Covariance: ...
+    def covariance(self) -> Covariance:
+        """Of the posterior of this vector."""
+        ...
+
     @property
-    def prior(self) -> Prior: ...
+    def prior(self) -> Prior:
+        """Of this vector."""
+        ...
+
     @property
-    def hidden(self) -> int: ...
+    def hidden(self) -> int:
+        """Width of the dense layers."""
+        ...
+
     @property
-    def dropout(self) -> float: ...
+    def dropout(self) -> float:
+        """In the encoder."""
+        ...
 
 
 class ProfiledGenerator(Generator):
