@@ -1,9 +1,13 @@
 """Measure a trained model and copy it to the shipped models, with the measurements in its ``model.json``.
 
     python benchmarks/ship_model.py MODEL_DIR -o src/fastv/weights/par04-siw [--repeat 10]
+        [--scale judge.h5 floor.h5 10000 ...]
 
-Quality: compared with the shipped test sample, with ``--repeat`` generated showers for each of its showers. Speed:
-onnxruntime, one thread at batch 1 and two threads at batch 1000.
+Quality: compared with the shipped test sample, with ``--repeat`` generated showers for each of its showers; and, for
+each ``--scale``, the complete evaluation of as many showers, one generated for each of the reference, with a second
+sample of Geant4 for the floor of the same size. Neither may have been in the training; the floor may. Speed:
+onnxruntime, one thread at batch 1 and two threads at batch 1000. ``--again quality scale speed`` measures only these
+and keeps the other figures of a model that is shipped already.
 """
 
 from __future__ import annotations
@@ -16,11 +20,16 @@ from typing import Any
 
 from fastv.bench import bench
 from fastv.evaluation import evaluate
+from fastv.evaluation.result import Evaluation
 from fastv.export import export
 from fastv.model import Model, load
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.training.working_folder import LOG
+
+PARTS = ("quality", "scale", "speed")
+KEPT = {"status", "unit", "value", "where", "target", "floor"}
+"""What is kept of a line of the verdict."""
 
 
 def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
@@ -29,10 +38,52 @@ def quality(model: Model, repeat: int, folder: Path) -> dict[str, Any]:
     with ShowersFile(test) as file:
         n = repeat * len(file)
     generated = folder / "generated.h5"
-    model.generate_file(generated, like=test, n=n, seed=1)
-    evaluation = evaluate(test, generated, quick=True)
-    kept = {"status", "unit", "value", "where", "target", "floor"}
-    return {line.question: line.model_dump(mode="json", include=kept) for line in evaluation.verdict.targets}
+    model.generate_file(generated, like=test, n=n, seed=1, force=True)
+    return _targets(evaluate(test, generated, quick=True))
+
+
+def _targets(evaluation: Evaluation) -> dict[str, Any]:
+    return {line.question: line.model_dump(mode="json", include=KEPT) for line in evaluation.verdict.targets}
+
+
+def at_scale(model: Model, reference: Path, floor: Path, n: int, folder: Path) -> dict[str, Any]:
+    """Targets, trees and FPD of ``n`` showers of each, and of Geant4 against Geant4."""
+    generated = folder / "generated.h5"
+    model.generate_file(generated, like=reference, n=n, seed=2, force=True)
+    found = evaluate(reference, generated, floor=floor, showers=n)
+    metrics, of_floor = found.metrics, found.metrics_floor
+    assert metrics is not None
+    assert of_floor is not None
+    assert metrics.boosted is not None
+    assert of_floor.boosted is not None
+    assert metrics.fpd is not None
+    assert of_floor.fpd is not None
+    assert metrics.prdc is not None
+    assert of_floor.prdc is not None
+    provenance = found.reference.provenance
+    return {
+        "showers": [metrics.boosted.showers_reference, metrics.boosted.showers_generated],
+        "showers of the floor": of_floor.boosted.showers_generated,
+        "energy": [found.reference.lowest_energy, found.reference.highest_energy],
+        "seed of the reference": provenance.get("seed"),
+        "targets": _targets(found),
+        "AUC": {
+            "value": _pair(metrics.boosted.auc),
+            "floor": _pair(of_floor.boosted.auc),
+            "groups": {each.group: _pair(each.auc) for each in metrics.boosted.groups},
+            "expected": {each.showers: _pair(each.auc) for each in metrics.boosted.growth.expected},
+        },
+        "FPD x 1000": {
+            "value": [1000 * each for each in _pair(metrics.fpd.fpd)],
+            "floor": [1000 * each for each in _pair(of_floor.fpd.fpd)],
+        },
+        "comparisons that differ": [len(found.physics.standing_out), len(found.physics.made)],
+        "coverage": {"value": _pair(metrics.prdc.coverage), "floor": _pair(of_floor.prdc.coverage)},
+    }
+
+
+def _pair(value: Any) -> list[float]:
+    return [value.value, value.error]
 
 
 def speed(model: Model, folder: Path) -> dict[str, Any]:
@@ -52,10 +103,19 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--scale", nargs=3, action="append", default=[], metavar=("REFERENCE", "FLOOR", "N"))
+    parser.add_argument("--again", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     model = load(options.model)
-    with tempfile.TemporaryDirectory() as folder:
-        measured = {"quality": quality(model, options.repeat, Path(folder)), "speed": speed(model, Path(folder))}
+    measured = dict(model.description.measured)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if "quality" in options.again:
+            measured["quality"] = quality(model, options.repeat, folder)
+        if "scale" in options.again:
+            measured["scale"] = [at_scale(model, Path(r), Path(f), int(n), folder) for r, f, n in options.scale]
+        if "speed" in options.again:
+            measured["speed"] = speed(model, folder)
     model.description = model.description.model_copy(update={"measured": measured})
     log = (options.model / LOG).read_bytes()
     model.save(options.output, force=True, files={LOG: log})

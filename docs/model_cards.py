@@ -43,15 +43,61 @@ def tables(name: str) -> str:
 
 
 def _measured(measured: dict[str, Any]) -> str:
-    quality, speed = measured["quality"], dict(measured["speed"])
+    speed = dict(measured["speed"])
+    where = speed.pop("processor")
+    timings = ", ".join(f"{key}: {value:g} {unit}" for key, row in speed.items() for unit, value in row.items())
+    parts = [
+        "Against the 1400 showers of the shipped test part, ten generated for each:",
+        _targets(measured["quality"]),
+    ]
+    for each in measured.get("scale", []):
+        parts += [_sizes(each), _table([*_rows(each["targets"]), *_classifiers(each)])]
+    return "\n\n".join([*parts, f"Speed in onnxruntime on {where}: {timings}."])
+
+
+def _targets(quality: dict[str, Any]) -> str:
+    return _table(_rows(quality))
+
+
+def _rows(quality: dict[str, Any]) -> list[list[str]]:
     rows = [["quantity", "target", "worst", "where", "Geant4 against itself", "status"], ["---"] * 6]
     for name, each in quality.items():
         found, floor = (number(Measured(**each[key]), each["unit"]) for key in ("value", "floor"))
         target = f"{100 * each['target']:g} %" if each["unit"] == "relative" else f"{each['target']:g}"
         rows.append([name, target, found, each["where"], floor, each["status"]])
-    where = speed.pop("processor")
-    timings = ", ".join(f"{key}: {value:g} {unit}" for key, row in speed.items() for unit, value in row.items())
-    return f"{_table(rows)}\n\nSpeed in onnxruntime on {where}: {timings}."
+    return rows
+
+
+def _sizes(scale: dict[str, Any]) -> str:
+    """For which samples the figures hold."""
+    (reference, _), (low, high) = scale["showers"], (energy / 1000 for energy in scale["energy"])
+    return (
+        f"Against {reference:,} Geant4 showers of {low:.3g} to {high:.3g} GeV that it never saw (seed "
+        f"{scale['seed of the reference']}), one generated for each; Geant4 against itself with "
+        f"{scale['showers of the floor']:,} others:"
+    )
+
+
+def _classifiers(scale: dict[str, Any]) -> list[list[str]]:
+    """Rows of what has no target: AUC, FPD, coverage, comparisons."""
+
+    def pair(value: list[float], digits: int) -> str:
+        return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+
+    auc, fpd, coverage = scale["AUC"], scale["FPD x 1000"], scale["coverage"]
+    rows = [["AUC of boosted trees", "0.5", pair(auc["value"], 3), "all observables", pair(auc["floor"], 3), ""]]
+    worst_first = sorted(auc["groups"].items(), key=lambda item: -item[1][0])
+    rows += [["", "0.5", pair(value, 3), name, "", ""] for name, value in worst_first]
+    rows += [
+        ["", "0.5", pair(value, 3), f"expected of {int(n):,} of each", "", ""] for n, value in auc["expected"].items()
+    ]
+    differ, made = scale["comparisons that differ"]
+    rows += [
+        ["FPD x 1000", "", pair(fpd["value"], 0), "", pair(fpd["floor"], 0), ""],
+        ["coverage", "", pair(coverage["value"], 3), "", pair(coverage["floor"], 3), ""],
+        ["physics comparisons that differ", "0", f"{differ} of {made}", "", "", ""],
+    ]
+    return rows
 
 
 def _table(rows: list[list[str]]) -> str:

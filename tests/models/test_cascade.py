@@ -130,3 +130,37 @@ def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Shower
     generated = (drawn(generator.eval(), real_showers[:100]).view(-1, 45, 16, 9) > 0).float().mean((0, 1, 2))
     real = torch.from_numpy(real_showers[:100].grid > 0).float().mean((0, 1, 2))
     torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
+
+
+def test_layers_are_seen_in_units_of_their_fluctuations(real_showers: Showers) -> None:
+    """At every energy the logarithms of the shares of layers have mean 0 and width 1 to the networks."""
+    generator = build("cascade", SMALL["cascade"], real_showers.detector, Domain.of(real_showers.conditions))
+    assert isinstance(generator, Cascade)
+    batch = batch_of(generator, real_showers)
+    generator.fit(batch)
+    layers = batch.energies.view(-1, 45, 144).sum(2)
+    u = generator.scaler(batch.conditions)[:, :1]
+    standardised = generator.layers.standardised(layers, u)
+    low = batch.conditions[:, 0] < batch.conditions[:, 0].median()
+    for half in (low, ~low):
+        scores = standardised[half][:, 5:20]
+        assert float(scores.mean(0).abs().max()) < 0.35
+        assert 0.6 < float(scores.std(0).min()) < float(scores.std(0).max()) < 1.6
+    assert not standardised[layers == 0].any()
+
+
+def test_contrasts_have_unit_width_in_every_group(real_showers: Showers) -> None:
+    generator = build("cascade", SMALL["cascade"], real_showers.detector, Domain.of(real_showers.conditions))
+    assert isinstance(generator, Cascade)
+    batch = batch_of(generator, real_showers)
+    generator.fit(batch)
+    cells = generator.cells
+    energies = cells.energies(batch.energies)
+    shower, row = (energies[:, cells.parent] > 0).nonzero(as_tuple=True)
+    seen = generator.levels(energies).flatten()[(shower * cells.size)[:, None] + cells.seen[row]]
+    contrasts = cells.contrasts(seen, cells.like[row])
+    # The third contrast is that of the layers ahead; a division in alpha of a layer of the last wave.
+    group = int(cells.like[(cells.layer == 11) & ~cells.of_rings][0])
+    found = contrasts[cells.like[row] == group]
+    assert float(found[:, 2].std()) == pytest.approx(1.0, abs=0.05)
+    assert float(found.mean(0).abs().max()) < 0.02

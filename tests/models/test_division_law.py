@@ -81,6 +81,28 @@ def test_nothing_to_divide_gives_nothing() -> None:
     assert not law.divide(parameters, torch.zeros(100), torch.linspace(0, 1, 100)).any()
 
 
+def test_there_is_nothing_to_divide_however_sure_a_network_is_that_there_is() -> None:
+    """Blocks without energy get parameters that no training showers have determined."""
+    law = DivisionLaw(2, THRESHOLD)
+    sure = torch.tensor([[25.0, 25.0, -20.0, -20.0, 0.0, 0.0, 0.0, 0.0]]).expand(100, -1)
+    assert not law.divide(sure, torch.zeros(100), torch.linspace(0, 1, 100)).any()
+
+
+def test_moved_parameters_are_those_of_the_moved_variable() -> None:
+    law = DivisionLaw(3, THRESHOLD)
+    parameters, energy = some_parameters(law, 50), torch.full((50,), 8.0)
+    location, scale = torch.linspace(-1, 1, 50)[:, None], torch.linspace(0.1, 2, 50)[:, None]
+    y = torch.linspace(-2, 2, 50)
+
+    def first(y: Tensor) -> Tensor:
+        return THRESHOLD + torch.sigmoid(y) * (energy - 2 * THRESHOLD)
+
+    moved = law.log_prob(law.moved(parameters, location, scale), energy, first(location[:, 0] + scale[:, 0] * y))
+    torch.testing.assert_close(
+        moved + torch.log(scale[:, 0]), law.log_prob(parameters, energy, first(y)), atol=2e-4, rtol=0
+    )
+
+
 def test_gradients_are_finite_at_the_ends() -> None:
     law = DivisionLaw(3, THRESHOLD)
     energy = torch.tensor([0.02, 0.03, 1.0, 1e6, 1e6, 5.0])

@@ -62,7 +62,7 @@ def _first_voxel(plan: DivisionPlan) -> np.ndarray:
 def test_sums_are_those_of_the_layers_ahead() -> None:
     mesh = mesh_of(*[(4, 2)] * 5)
     plan = plan_divisions(mesh, halvings=2)  # waves: 0, 4; 2; 1, 3
-    nodes = plan.roots[1] - plan.roots[0]
+    nodes, arcs = int(plan.roots[1] - plan.roots[0]), 2 + 4
     energies = np.zeros(plan.size)
     energies[plan.leaves] = np.random.default_rng(1).random(mesh.n_voxels)
     for rows in plan.upwards:
@@ -70,7 +70,7 @@ def test_sums_are_those_of_the_layers_ahead() -> None:
     for rows in plan.sums_by_wave:
         energies[plan.sums[rows]] = energies[plan.summands[rows]].sum(1)
     of_layers = energies[plan.roots[0] : plan.roots[0] + 5 * nodes].reshape(5, nodes)
-    first, second = energies[plan.blocks :].reshape(2, nodes)
+    first, second, around = np.split(energies[plan.blocks :], [nodes, 2 * nodes])
     np.testing.assert_allclose(first[1:], of_layers[[0, 4], 1:].sum(0))
     np.testing.assert_allclose(second[1:], of_layers[[0, 2, 4], 1:].sum(0))
     for layer, sums in ((2, first), (1, second), (3, second)):
@@ -78,6 +78,62 @@ def test_sums_are_those_of_the_layers_ahead() -> None:
         ahead = energies[plan.seen[row][plan.seen[row] >= plan.blocks]]
         parts = [number - plan.roots[layer] for number in (plan.first[row], plan.second[row])]
         np.testing.assert_allclose(ahead[:2], sums[parts])
+    assert len(around) == arcs
+
+
+def test_sums_over_rings_are_those_of_layers_that_are_known() -> None:
+    plan = plan_divisions(mesh_of(*[(4, 2)] * 9), halvings=3)  # waves: 0, 8; 4; 2, 6; 1, 3, 5, 7
+    voxels = _voxels(plan)
+    for row in np.flatnonzero((plan.layer == 3) & ~plan.rings):
+        for part, column in zip((plan.first[row], plan.second[row]), plan.contrasts[1, 3], strict=True):
+            alpha = {voxel % 8 // 2 for voxel in voxels[int(part)]}
+            # Every second block is divided half a level later, so the rings take turns from place to place.
+            (place,) = {cell // len(alpha) // 2 for cell in alpha}
+            expected = {
+                8 * layer + 2 * cell + ring
+                for ring in range(2)
+                for layer in ((0, 4, 8) if (place + ring) % 2 == 0 else (0, 8))
+                for cell in alpha
+            }
+            assert voxels[int(plan.seen[row, column])] == expected
+
+
+def _voxels(plan: DivisionPlan) -> dict[int, set[int]]:
+    """The voxels of each energy and of each sum."""
+    voxels: dict[int, set[int]] = {0: set()} | {int(leaf): {number} for number, leaf in enumerate(plan.leaves)}
+    for rows in plan.upwards:
+        for row in rows:
+            voxels[int(plan.parent[row])] = voxels[int(plan.first[row])] | voxels[int(plan.second[row])]
+    for rows in plan.sums_by_wave:
+        for row in rows:
+            voxels[int(plan.sums[row])] = set().union(*(voxels[int(each)] for each in plan.summands[row]))
+    return voxels
+
+
+def test_contrasts_are_between_the_parts_in_other_layers() -> None:
+    mesh = mesh_of((4, 2), (4, 3), (4, 2), (4, 2), (4, 2))
+    plan = plan_divisions(mesh, halvings=1)
+    node = np.arange(plan.size)
+    for layer, root in enumerate(plan.roots):
+        end = plan.roots[layer + 1] if layer + 1 < mesh.n_layers else plan.blocks
+        node[root:end] -= root
+    seen = 0
+    for row in np.flatnonzero(plan.layer == 3):
+        for columns in plan.contrasts[int(not plan.rings[row])][:2]:
+            found = plan.seen[row, columns]
+            assert node[found].tolist() == [node[plan.first[row]], node[plan.second[row]]]
+            seen += 1
+    assert seen == 2 * 7
+
+
+def test_divisions_that_are_alike_are_rotated_into_each_other() -> None:
+    plan = plan_divisions(mesh_of((8, 3), (8, 3)), halvings=0)
+    for group in np.unique(plan.like):
+        rows = np.flatnonzero(plan.like == group)
+        assert len({(plan.layer[row], plan.rings[row]) for row in rows}) == 1
+        arcs = len(rows)
+        assert arcs in ({1} if plan.rings[rows[0]] else {1, 2, 4})
+    assert plan.like.max() + 1 == 2 * (2 + 3 * 3)
 
 
 @given(mesh=meshes, halvings=st.integers(0, 3), checkerboard=st.booleans())

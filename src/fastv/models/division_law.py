@@ -59,7 +59,7 @@ class DivisionLaw(nn.Module):
         self.components, self.threshold = components, threshold
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # What the logits of the mixture lose below twice the threshold.
-        self.register_buffer("only_one", torch.tensor([-30.0] * components + [0.0, 0.0]), persistent=False)
+        self.register_buffer("only_one", torch.tensor([-100.0] * components + [0.0, 0.0]), persistent=False)
         for name, table in zip(("before", "spread", "fixed", "groups"), self._tables(), strict=True):
             self.register_buffer(name, table, persistent=False)
 
@@ -101,6 +101,12 @@ class DivisionLaw(nn.Module):
         sizes = [self.outcomes, self.components, self.components]
         _, location, log_scale = torch.split(parameters, sizes, dim=1)
         return location, log_scale.clamp(*self.LOG_SCALES)
+
+    def moved(self, parameters: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        """Parameters (M, P) of location + scale y, where ``parameters`` are those of y; both (M, 1)."""
+        sizes = [self.outcomes, self.components, self.components]
+        logits, locations, log_scales = torch.split(parameters, sizes, dim=1)
+        return torch.cat([logits, location + scale * locations, torch.log(scale) + log_scales], dim=1)
 
     def _sides(self, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Excesses x_i of both parts."""

@@ -13,8 +13,8 @@ from fastv.detector.mesh import ReadoutMesh
 Ints = NDArray[np.int64]
 Range = tuple[int, int]
 
-_OWN, _BELOW, _ABOVE, _AHEAD = range(4)
-_ALPHA_SEEN = 38
+_OWN, _BELOW, _ABOVE, _AHEAD, _AROUND = range(5)
+_ALPHA_SEEN = 40
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class DivisionPlan:
       the sums of these over all layers that are a step or more ahead;
     * of alpha: the eight blocks around the parent in alpha and r; in each layer seen, the parts of the same block and
       of its four neighbours that touch it; the sums over all layers ahead of the parts of the same block and of its
-      neighbours in r; with ``checkerboard``, for every second block, the parts of its four neighbours in the own layer,
-      which are divided half a level before.
+      neighbours in r; the sums of these parts over rings, of the layers two waves ahead or more; with ``checkerboard``,
+      for every second block, the parts of its four neighbours in the own layer, which are divided half a level before.
 
     The sums tell where the axis and how wide the shower is. Like energies, they have numbers. Layers of different
     segmentation do not see each other.
@@ -54,6 +54,9 @@ class DivisionPlan:
         rings: whether it divides rings, (D,).
         step: its step, in increasing order, (D,).
         seen: numbers of the energies that it sees, (D, F).
+        contrasts: columns of ``seen`` of the two parts below, above, ahead, and ahead over rings, of divisions of
+            rings and in alpha, (2, 4, 2); -1 where there are none.
+        like: divisions with equal numbers are turned into each other by rotations of the shower, (D,).
         places: number of different places.
         sums: numbers of the sums, (S,).
         summands: numbers of the energies that make each sum, 0 where there are fewer, (S, K).
@@ -73,6 +76,8 @@ class DivisionPlan:
     rings: NDArray[np.bool_]
     step: Ints
     seen: Ints
+    contrasts: Ints
+    like: Ints
     places: int
     sums: Ints
     summands: Ints
@@ -126,21 +131,21 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     """
     kinds: dict[tuple[int, int], _Layer] = {}
     layers = []
+    most_rings = max(layer.r_cells for layer in mesh.layers)
     for layer in mesh.layers:
         shape = (layer.alpha_cells, layer.r_cells)
         if shape not in kinds:
-            kinds[shape] = _Layer(*shape, checkerboard=checkerboard)
+            kinds[shape] = _Layer(*shape, most_rings, checkerboard=checkerboard)
         layers.append(kinds[shape])
-    width = max((kind.seen.shape[1] for kind in kinds.values()), default=0)
     ring_levels = max(kind.ring_levels for kind in kinds.values())
     place_of = dict(zip(kinds, np.cumsum([0, *(len(kind.parent) for kind in kinds.values())]).tolist(), strict=False))
     wave, below, above = _nested_order(len(layers), halvings)
     start = 1 + np.cumsum([0, *(kind.nodes for kind in layers)])
     sums = _Sums(layers, wave, start, ring_levels)
     rows: dict[str, list[Ints]] = {
-        name: [] for name in ("parent", "first", "second", "layer", "place", "level", "step")
+        name: [] for name in ("parent", "first", "second", "layer", "place", "level", "step", "like")
     }
-    seen, leaves, rings = [], [], []
+    seen, leaves, rings, alike = [], [], [], 0
     for number, kind in enumerate(layers):
         here, count = int(start[number]), len(kind.parent)
         rows["parent"].append(here + kind.parent)
@@ -150,16 +155,19 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         rows["place"].append(place_of[kind.alpha, kind.r] + np.arange(count))
         rows["level"].append(kind.level)
         rows["step"].append(wave[number] + kind.steps(ring_levels))
+        rows["like"].append(alike + kind.like)
+        alike += int(kind.like.max(initial=-1)) + 1
         leaves.append(here + kind.leaves)
         rings.append(kind.rings)
-        origins = np.zeros(4, dtype=np.int64)
-        origins[_OWN], origins[_AHEAD] = here, sums.origin(kind, int(wave[number]))
+        origins = np.zeros(5, dtype=np.int64)
+        origins[_OWN] = here
+        origins[_AHEAD], origins[_AROUND] = sums.origins(kind, int(wave[number]))
         for which, other in ((_BELOW, int(below[number])), (_ABOVE, int(above[number]))):
             if other >= 0 and layers[other] is kind:
                 origins[which] = start[other]
         # Numbers of nodes are relative to their layer; -1 is no node.
         absolute = np.where((kind.seen >= 0) & (origins[kind.seen_in] > 0), kind.seen + origins[kind.seen_in], 0)
-        seen.append(np.pad(absolute, ((0, 0), (0, width - absolute.shape[1]))))
+        seen.append(absolute)
     joined = {name: np.concatenate(parts) for name, parts in rows.items()}
     order = np.argsort(joined["step"], kind="stable")
     joined = {name: values[order] for name, values in joined.items()}
@@ -178,9 +186,22 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         leaves=np.concatenate(leaves),
         rings=np.concatenate(rings)[order],
         seen=visible,
+        contrasts=_contrasts(most_rings),
         places=sum(len(kind.parent) for kind in kinds.values()),
         **joined,
     )
+
+
+def _contrasts(most_rings: int) -> Ints:
+    """Columns of what is seen of the parts in other layers; see :class:`DivisionPlan`."""
+    of_rings = _ring_columns(most_rings)
+    begin = [[most_rings + i * (2 + most_rings) for i in range(3)], [of_rings + i for i in (8, 16, 24, 30)]]
+    return np.array([[[at, at + 1] for at in begin[0]] + [[-1, -1]], [[at, at + 1] for at in begin[1]]])
+
+
+def _ring_columns(most_rings: int) -> int:
+    """How many energies a division of rings sees."""
+    return most_rings + 3 * (2 + most_rings)
 
 
 def halves(cells: int) -> list[list[Range]]:
@@ -222,28 +243,39 @@ def _nested_order(layers: int, halvings: int) -> tuple[Ints, Ints, Ints]:
 class _Sums:
     """Numbers of the sums over the layers of a segmentation that are ahead of a wave, for each wave and node.
 
-    The sum for a wave is that for the wave before plus the energies of that wave.
+    The sum for a wave is that for the wave before plus the energies of that wave. The sums over rings are made of
+    sums that are known a step before.
     """
 
     def __init__(self, layers: list[_Layer], wave: Ints, start: Ints, ring_levels: int) -> None:
-        self._origins: dict[tuple[int, int], int] = {}
+        self._origins: dict[tuple[int, int], tuple[int, int]] = {}
         self.size = int(start[-1])
         rows: list[tuple[int, int, list[int]]] = []
         for kind in dict.fromkeys(layers):
             own = [number for number, each in enumerate(layers) if each is kind]
             known = np.full(kind.nodes, -1)
             known[kind.first] = known[kind.second] = kind.steps(ring_levels)
-            before = 0
+            earlier = before = 0
             for now in range(1, int(wave[own].max()) + 1):
                 if not any(wave[number] == now - 1 for number in own) and not before:
                     continue
-                self._origins[id(kind), now] = self.size
+                origin, around = self.size, 0
                 ahead = [int(start[number]) for number in own if wave[number] == now - 1]
                 for node in range(1, kind.nodes):  # layer energies are known to all
-                    summands = [origin + node for origin in ahead] + ([before + node] if before else [])
-                    rows.append((now - 1 + int(known[node]), self.size + node, summands))
-                before = self.size
+                    summands = [each + node for each in ahead] + ([before + node] if before else [])
+                    rows.append((now - 1 + int(known[node]), origin + node, summands))
                 self.size += kind.nodes
+                if before:
+                    around = self.size
+                    for number, nodes in enumerate(kind.around):
+                        # What is divided half a level later is taken from the wave before.
+                        first = int(known[nodes].min())
+                        since = np.where(known[nodes] == first, before, earlier)
+                        summands = [int(each) for each in (since + nodes)[since > 0]]
+                        rows.append((now - 1 + first, around + number, summands))
+                    self.size += len(kind.around)
+                self._origins[id(kind), now] = origin, around
+                earlier, before = before, origin
         rows.sort(key=lambda row: row[0])
         width = max((len(summands) for *_, summands in rows), default=0)
         self.steps = np.array([step for step, *_ in rows], dtype=np.int64)
@@ -251,16 +283,16 @@ class _Sums:
         self.summands = np.array([each + [0] * (width - len(each)) for *_, each in rows], dtype=np.int64)
         self.summands = self.summands.reshape(len(rows), width)
 
-    def origin(self, kind: _Layer, wave: int) -> int:
-        """Number of the sum of the first node for a wave; 0 if no layer is ahead."""
-        return self._origins.get((id(kind), wave), 0)
+    def origins(self, kind: _Layer, wave: int) -> tuple[int, int]:
+        """Numbers of the sums for a wave: of the first node, of the first arc over rings; 0 if there is none."""
+        return self._origins.get((id(kind), wave), (0, 0))
 
 
 class _Layer:
     """The divisions of one layer of a segmentation, with nodes numbered from 0, the layer itself."""
 
-    def __init__(self, alpha: int, r: int, *, checkerboard: bool) -> None:
-        self.alpha, self.r = alpha, r
+    def __init__(self, alpha: int, r: int, most_rings: int, *, checkerboard: bool) -> None:
+        self.alpha, self.r, self._most_rings = alpha, r, most_rings
         self._numbers: dict[tuple[Range, Range], int] = {}
         self._of_rings, self._of_alpha = halves(r), halves(alpha)
         self.ring_levels = len(self._of_rings) - 1
@@ -273,14 +305,21 @@ class _Layer:
                     self._number(block, (ring, ring + 1))
         self.nodes = len(self._numbers)
         self.leaves = np.array([self._number((a, a + 1), (i, i + 1)) for a in range(alpha) for i in range(r)])
+        # Each arc of all rings: the numbers of its blocks.
+        arcs = list(dict.fromkeys(arc for blocks in self._of_alpha[1:] for arc in blocks))
+        self._arcs = {arc: number for number, arc in enumerate(arcs)}
+        self.around = [np.array([self._number(arc, (ring, ring + 1)) for ring in range(r)]) for arc in arcs]
         self._rows: list[tuple[int, int, int, int, bool, list[tuple[int, int]]]] = []
+        self._like: list[tuple[int, ...]] = []
         self._divide_rings()
         self._divide_alpha(checkerboard=checkerboard)
         self.parent, self.first, self.second, self.level = (
             np.array([row[i] for row in self._rows], dtype=np.int64) for i in range(4)
         )
         self.rings = np.array([row[4] for row in self._rows], dtype=bool)
-        of_rings = r + 3 * (2 + r)
+        kinds_of_division = {each: number for number, each in enumerate(dict.fromkeys(self._like))}
+        self.like = np.array([kinds_of_division[each] for each in self._like], dtype=np.int64)
+        of_rings = _ring_columns(most_rings)
         pairs = np.zeros((len(self._rows), of_rings + _ALPHA_SEEN, 2), dtype=np.int64)
         pairs[:, :, 1] = -1
         for row, (*_, is_ring, seen) in zip(pairs, self._rows, strict=True):
@@ -306,13 +345,14 @@ class _Layer:
                     continue
                 first, second = (start, (start + end) // 2), ((start + end) // 2, end)
                 seen = [(_OWN, self._number(around, block)) for block in blocks]
-                seen += [(_OWN, -1)] * (self.r - len(blocks))
+                seen += [(_OWN, -1)] * (self._most_rings - len(blocks))
                 for which in (_BELOW, _ABOVE, _AHEAD):
                     seen += [(which, self._number(around, part)) for part in (first, second)]
                     seen += [(which, self._number(around, block)) for block in following]
-                    seen += [(which, -1)] * (self.r - len(following))
+                    seen += [(which, -1)] * (self._most_rings - len(following))
                 parent, one, two = (self._number(around, part) for part in ((start, end), first, second))
                 self._rows.append((parent, one, two, level, True, seen))
+                self._like.append((level, start))
 
     def _divide_alpha(self, *, checkerboard: bool) -> None:
         sublevels = 2 if checkerboard else 1
@@ -328,11 +368,13 @@ class _Layer:
                     seen += [
                         self._node(_AHEAD, following, at, ring + out) for out in (0, -1, 1) for at in (first, second)
                     ]
+                    seen += [(_AROUND, self._arcs[following[at]]) for at in (first, second)]
                     seen += self._beside(following, first, second, ring) if late else []
                     own = (ring, ring + 1)
                     nodes = [self._number(block, own) for block in ((start, end), following[first], following[second])]
                     at = self.ring_levels + sublevels * level + late
                     self._rows.append((nodes[0], nodes[1], nodes[2], at, False, seen))
+                    self._like.append((self.ring_levels + level, ring, end - start))
 
     def _node(self, which: int, blocks: list[Range], place: int, ring: int) -> tuple[int, int]:
         """A block of a ring, at a place that goes around in alpha; no node beyond the first and the last ring."""

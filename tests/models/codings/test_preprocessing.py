@@ -175,7 +175,7 @@ class TestLayerScale:
         scale = LayerScale(4)
 
         def generated() -> Tensor:
-            return true * torch.exp(0.1 * u.clamp(min=0.0) + scale._scales(u)[2])
+            return true * torch.exp(0.1 * u.clamp(min=0.0) + scale.scales(u)[2])
 
         for _ in range(3):
             scale.calibrate(true, generated(), u)

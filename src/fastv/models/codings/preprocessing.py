@@ -148,7 +148,7 @@ class LayerScale(nn.Module):
             self.log_width[:, layer] = width
             self.log_width[0, layer] += 0.635
 
-    def _scales(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scales(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m, s and the correction to m at u, each (N, L), from one matrix product with all coefficients."""
         padding = torch.zeros_like(self.log_width)
         coefficients = torch.cat([self.mean, torch.cat([self.log_width, padding]), self.correction], dim=1)
@@ -159,13 +159,13 @@ class LayerScale(nn.Module):
 
     def forward(self, layer_energies: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Standardised layer energies (N, L); 0 for empty layers."""
-        mean, width, _ = self._scales(u)
+        mean, width, _ = self.scales(u)
         y = (torch.log(layer_energies.clamp(min=1e-9) / incident) - mean) / width
         return torch.where(layer_energies > 0, y, 0.0)
 
     def energy(self, y: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Layer energies (N, L) in MeV of standardised ones, with the correction of :meth:`calibrate`."""
-        mean, width, correction = self._scales(u)
+        mean, width, correction = self.scales(u)
         return torch.exp(mean + correction + width * y) * incident
 
     @torch.no_grad()
