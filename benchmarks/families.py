@@ -46,6 +46,7 @@ PRESETS = (
     "beta-vae",
     "fastv",
     "cascade",
+    "copula",
     "gan",
     "wgan",
     "calogan",

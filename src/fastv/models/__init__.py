@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "caloflow": "fastv.models.caloflow:CaloFlow",
     "calogan": "fastv.models.calogan:CaloGAN",
     "cascade": "fastv.models.cascade:Cascade",
+    "copula": "fastv.models.copula:Copula",
     "diffusion": "fastv.models.diffusion:Diffusion",
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",

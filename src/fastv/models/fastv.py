@@ -11,21 +11,19 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.models.codings.preprocessing import EnergyScore, LayerScale, above_threshold, zero_suppressed
-from fastv.models.codings.response import ResponseCoding
-from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.codings.preprocessing import EnergyScore, above_threshold, zero_suppressed
+from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
 from fastv.models.likelihoods import (
-    sinh_arcsinh_log_prob,
-    sinh_arcsinh_sample,
     skew_logistic_log_prob,
     skew_logistic_sample,
 )
 from fastv.models.networks import MLP, DepthMixer
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
-from fastv.models.response import FreeResponse, ResponseShape, response_of
+from fastv.models.profile import ProfiledGenerator
+from fastv.models.response import ResponseShape
 from fastv.models.splines import normal_log_prob
 from fastv.models.vae import warmup, with_likelihood
 
@@ -68,7 +66,7 @@ class FastVSettings(GeneratorSettings):
     importance_samples: NonNegativeInt = 0
 
 
-class FastV(Generator):
+class FastV(ProfiledGenerator):
     r"""Variational autoencoder that factorises a shower by scale: visible energy, then layer energies, then voxels.
 
     With the conditions c, the response t = E_tot/E_inc, layer energies e, voxels x and two latent vectors,
@@ -110,17 +108,14 @@ class FastV(Generator):
     def __init__(self, settings: FastVSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
-        self.scaler = ConditionScaler(settings.conditions, domain)
-        self.layers, alpha, self.rings = detector.mesh.shape
+        _, alpha, self.rings = detector.mesh.shape
         self.cells = alpha * self.rings
         conditions = self.scaler.size
-        self.response = response_of(settings.response, conditions)
-        self.profile = Profile(self.layers, conditions, settings)
         self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
         own = self.layers * settings.layer_latent
-        normal = [1, settings.profile_latent, self.layers, settings.lateral_latent, own]
-        uniform = [self.response.uniform, self.layers, self.layers * self.cells]
         # Columns of the noise: response, profile, layers, shower, latents of layers; response, filled layers, voxels.
+        normal = [*self.profile_normal, settings.lateral_latent, own]
+        uniform = [*self.profile_uniform, self.layers * self.cells]
         self._columns = normal + uniform
         self.shower_noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
@@ -129,19 +124,10 @@ class FastV(Generator):
         voxels = energies.view(-1, self.layers, self.cells)
         return voxels, voxels.sum(2)
 
-    @property
-    def response_coding(self) -> ResponseCoding | None:
-        """The coding of the response, if its shape is free."""
-        return self.response.coding if isinstance(self.response, FreeResponse) else None
-
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers, and the energy scores of voxels."""
-        incident = batch.conditions[:, :1]
-        voxels, layers = self._split(batch.energies)
-        u = self.scaler(batch.conditions)[:, :1]
-        self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
-        self.profile.scale.fit(layers, incident, u)
-        self.lateral.fit(voxels)
+        self._fit_profile(batch)
+        self.lateral.fit(self._split(batch.energies)[0])
 
     def _standardised(self, batch: Batch) -> tuple[Tensor, ...]:
         """Scaled conditions, response t, context (both), voxels and layers in MeV, standardised layers."""
@@ -151,10 +137,6 @@ class FastV(Generator):
         fraction = layers.sum(1, keepdim=True) / incident
         context = self._context(scaled, fraction, incident)
         return scaled, fraction, context, voxels, layers, self.profile.scale(layers, incident, scaled[:, :1])
-
-    def _context(self, scaled: Tensor, fraction: Tensor, incident: Tensor) -> Tensor:
-        """Context of layers and voxels: conditions and response."""
-        return torch.cat([scaled, self.response.context(fraction, incident)], dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``response``, ``profile`` and ``lateral`` terms, both divergences, and ``loss``; nats per shower."""
@@ -184,112 +166,15 @@ class FastV(Generator):
         bounds = importance_bound(of_profile, samples) + importance_bound(of_voxels, samples)
         return self.response.log_prob(fraction, scaled, batch.conditions[:, :1]) + bounds
 
-    @torch.no_grad()
-    def calibrate(self, batch: Batch) -> None:
-        """Match the mean layer energies to those of training showers, as a smooth function of the incident energy."""
-        draws = max(1, 60_000 // len(batch.energies))
-        conditions = batch.conditions.repeat(draws, 1)
-        scaled = self.scaler(conditions)
-        noise = (
-            NoiseSpec(self.shower_noise.normal, uniform=self.response.uniform + self.layers)
-            .draw(len(conditions), seed=0)
-            .to(conditions)
-        )
-        parts = torch.split(noise, self._columns[:-1], dim=1)
-        incident = batch.conditions[:, :1]
-        true = self._split(batch.energies)[1] / incident
-        u = self.scaler(batch.conditions)[:, :1]
-        for _ in range(3):
-            # Layers are scaled to the total after the correction, so it takes a few iterations to converge.
-            layers, _ = self._sample_layers(conditions, scaled, parts)
-            self.profile.scale.calibrate(true, layers.view(draws, *true.shape).mean(0) / incident, u)
-
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
         parts = torch.split(noise, self._columns, dim=1)
-        layers, context = self._sample_layers(conditions, scaled, parts)
+        layers, context = self._sample_layers(conditions, scaled, (*parts[:3], *parts[5:7]))
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
         voxels = zero_suppressed(voxels, layers[:, :, None], self.detector.threshold)
         return above_threshold(voxels.flatten(1), self.detector.threshold)
-
-    def _sample_layers(self, conditions: Tensor, scaled: Tensor, noise: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Layer energies (N, L) in MeV, and the context (conditions and response) for the voxels."""
-        of_response, of_profile, of_layers, _, _, of_loss, of_filled = noise[:7]
-        incident = conditions[:, :1]
-        fraction, seen = self.response.sample(of_response, of_loss, scaled, incident)
-        context = torch.cat([scaled, seen], dim=1)
-        # A margin, so that rounding does not take the only voxel of a faint shower.
-        total = (fraction * incident).clamp(min=1.0001 * self.detector.threshold)
-        profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
-        layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
-        return zero_suppressed(layers, total, self.detector.threshold), context
-
-
-class Profile(nn.Module):
-    """p(e | z_p, t, c) of the standardised layer energies and which layers are filled; shapes (N, L)."""
-
-    def __init__(self, layers: int, conditions: int, settings: FastVSettings) -> None:
-        super().__init__()
-        self.scale = LayerScale(layers)
-        self.layers = layers
-        latent, hidden = settings.profile_latent, settings.hidden
-        self.encoder = MLP(2 * layers + conditions + 1, (hidden, hidden), hidden, settings.dropout)
-        self.posterior = GaussianPosterior(hidden, latent, settings.covariance)
-        self.prior = LatentPrior(settings.prior, latent, conditions + 1)
-        self.decoder = MLP(latent + conditions + 1, (hidden, hidden), 3 * layers)
-        # Most of the variation is linear in the latent vector, hence this direct connection.
-        self.linear = nn.Linear(latent, layers, bias=False)
-        self.skew = nn.Parameter(torch.zeros(layers))
-        self.log_tail = nn.Parameter(torch.zeros(layers))
-
-    def _decode(self, latent: Tensor, context: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
-        filled, location, log_scale = self.decoder(torch.cat([latent, context], dim=1)).split(self.layers, dim=1)
-        location = location + self.linear(latent)
-        return filled, (location, torch.exp(log_scale.clamp(-5.0, 2.0)), self.skew, torch.exp(self.log_tail))
-
-    def _encode(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale of the posterior."""
-        mean, scale = self.posterior(self.encoder(torch.cat([profile, filled.to(profile.dtype), context], dim=1)))
-        return mean, scale
-
-    def _reconstruction(self, latent: Tensor, profile: Tensor, filled: Tensor, context: Tensor) -> Tensor:
-        """-log p(e | z_p, t, c), (N,)."""
-        logits, shape = self._decode(latent, context)
-        log_prob = torch.where(filled, sinh_arcsinh_log_prob(profile, *shape), 0.0)
-        occupancy = F.binary_cross_entropy_with_logits(logits, filled.to(profile.dtype), reduction="none")
-        return (occupancy - log_prob).sum(1)
-
-    def loss(self, profile: Tensor, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction term and divergence, means over the batch in nats; ``profile`` and ``filled`` are (N, L)."""
-        mean, scale = self._encode(profile, filled, context)
-        noise = torch.randn_like(mean)
-        latent = self.posterior.sample(mean, scale, noise)
-        kl = self.prior.kl(self.posterior, mean, scale, noise, latent, context)
-        return self._reconstruction(latent, profile, filled, context).mean(), kl.mean()
-
-    def log_weights(self, profile: Tensor, filled: Tensor, context: Tensor) -> Callable[[], Tensor]:
-        """A function that draws z_p and returns log p(e, z_p | t, c) - log q(z_p | e, t, c), (N,)."""
-        mean, scale = self._encode(profile, filled, context)
-
-        def draw() -> Tensor:
-            noise = torch.randn_like(mean)
-            latent = self.posterior.sample(mean, scale, noise)
-            log_ratio = self.prior.log_prob(latent, context) - self.posterior.log_prob(noise, scale)
-            return log_ratio - self._reconstruction(latent, profile, filled, context)
-
-        return draw
-
-    def sample(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised layer energies (N, L) and which layers are not empty, (N, L).
-
-        ``latent`` is noise (N, profile_latent); ``normal`` and ``uniform`` are noise (N, L).
-        """
-        logits, shape = self._decode(self.prior.sample(latent, context), context)
-        # The layer most likely to have energy is never empty.
-        filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
-        return sinh_arcsinh_sample(normal, *shape).clamp(-6.0, 6.0), filled
 
 
 class Lateral(nn.Module):
