@@ -116,7 +116,7 @@ class Copula(ProfiledGenerator):
         self.least = self.unit
         _, self.alpha, self.rings = detector.mesh.shape
         self.cells = Cells(self.layers, self.alpha, self.rings, self.scaler.size + 1, settings)
-        self.register_buffer("edges", torch.full((settings.correlation_bins - 1,), torch.inf))
+        self.register_buffer("edges", torch.full((settings.correlation_bins - 1,), domain.energy[1]))
         self._columns = [*self.profile_normal, *self.cells.noise, *self.profile_uniform]
         uniform = sum(self.profile_uniform)
         self.shower_noise = NoiseSpec(normal=sum(self._columns) - uniform, uniform=uniform)
