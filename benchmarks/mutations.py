@@ -347,6 +347,7 @@ MUTATIONS = [
         ("loadings / size, of_local / size, own / size", "loadings, of_local, 2 * own"),
         ("low.clone()\n", "0 * low\n"),
         ("torch.where(mirrored, -x, x)", "x"),
+        ("self.loadings[number] = loadings", "self.loadings[0] = loadings"),
         ("h = drawn @ member.T", "h = 0 * (drawn @ member.T)"),
     ),
     *_of(
@@ -356,6 +357,7 @@ MUTATIONS = [
         ("before = [ends[self.blocks[place][0]]", "before = [ends[self.blocks[place][1] % end]"),
         ("[shower * arcs.shape[2] + cell]", "[shower * 0 + cell]"),
         ("each.number < _JOINT_LEVELS", "each.number < 0"),
+        ("(conditions[:, :1] >= self.edges)", "(conditions[:, :1] >= 0 * self.edges)"),
     ),
     *_of(
         "models/solvers.py",

@@ -112,6 +112,7 @@ def main() -> None:
         folder = Path(name)
         if "quality" in options.again:
             measured["quality"] = quality(model, options.repeat, folder)
+            measured["repeat"] = options.repeat
         if "scale" in options.again:
             measured["scale"] = [at_scale(model, Path(r), Path(f), int(n), folder) for r, f, n in options.scale]
         if "speed" in options.again:

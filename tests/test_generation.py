@@ -106,7 +106,7 @@ class TestMemory:
 
     def test_seeds_give_the_showers_that_they_always_gave(self) -> None:
         """Stored when the conditions moved to a record of their own; sums only, for processors round differently."""
-        made = load("par04-siw").generate(energy="1-1000GeV", n=9, seed=3)
+        made = load("par04-siw-vae").generate(energy="1-1000GeV", n=9, seed=3)
         totals = [1559.6968, 4668.6643, 244071.33, 52907.564, 1578.6998, 19155.589, 26784.469, 2795.0153, 155457.61]
         np.testing.assert_allclose(made.energies.sum(axis=1, dtype=np.float64), totals, rtol=1e-4)
 

@@ -98,7 +98,7 @@ def test_a_preset_is_shown_and_can_be_trained_from(run: Run, tmp_path: Path) -> 
 
 
 def test_a_model_shows_its_quality_and_settings_as_tables(run: Run) -> None:
-    code, out, _ = run("info", "par04-siw")
+    code, out, _ = run("info", "par04-siw-vae")
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "quality worst value target Geant4 floor status where" in lines

@@ -45,7 +45,7 @@ def divided(generator: Copula, layers: Tensor, seed: int = 2) -> tuple[Tensor, T
     context = torch.zeros(len(layers), generator.scaler.size + 1)
     noise = tuple(torch.randn(len(layers), size, generator=random) for size in generator.cells.noise)
     with torch.inference_mode():
-        voxels = generator.cells.sample(layers, context, noise)
+        voxels = generator.cells.sample(layers, context, noise, torch.eye(4)[:1].expand(len(layers), -1))
     mesh = generator.detector.mesh
     return (voxels * (voxels > 0.5)).view(-1, *mesh.shape), context
 
@@ -108,7 +108,7 @@ def test_correlations_between_layers_are_learned() -> None:
     assert abs(correlation()) < 0.1
     before = divided(generator, layers)[0][:, :, 0, 0]
     with torch.no_grad():
-        generator.cells.calibrate(showers, context)
+        generator.cells.calibrate(showers, context, 0)
     assert correlation() > 0.8
     # The distribution of each division alone stays as it is.
     after = divided(generator, layers)[0][:, :, 0, 0]
@@ -150,3 +150,21 @@ def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Shower
     generated = (voxels > 0).float().mean((0, 1, 2))
     real = torch.from_numpy(real_showers[:100].grid > 0).float().mean((0, 1, 2))
     torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
+
+
+def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: Showers) -> None:
+    torch.manual_seed(1)
+    domain = Domain.of(coarse_showers.conditions)
+    generator = build("copula", SMALL["copula"], coarse_showers.detector, domain)
+    assert isinstance(generator, Copula)
+    batch = batch_of(generator, coarse_showers)
+    generator.fit(batch)
+    generator.calibrate(batch)
+    bins = generator._bins(batch.conditions)
+    assert torch.equal(bins.sum(1), torch.ones(len(bins)))
+    assert (bins.sum(0) - len(bins) / 4).abs().max() <= 1
+    order = batch.conditions[:, 0].argsort()
+    assert (bins[order].argmax(1).diff() >= 0).all()
+    # Bins were fitted to different showers.
+    loadings = generator.cells.ring_factors.loadings
+    assert all(not torch.equal(loadings[0], other) for other in loadings[1:])

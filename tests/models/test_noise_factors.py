@@ -17,9 +17,11 @@ def correlated(rows: int) -> Tensor:
     return torch.randn(rows, 2, generator=random) @ loadings + own * torch.randn(rows, 6, generator=random)
 
 
-def correlation(noise: NoiseFactors) -> Tensor:
+def correlation(noise: NoiseFactors, number: int = 0) -> Tensor:
     random = torch.Generator().manual_seed(2)
-    z = noise(*(torch.randn(40_000, size, generator=random) for size in noise.noise))
+    bins = torch.zeros(40_000, len(noise.own))
+    bins[:, number] = 1.0
+    z = noise(*(torch.randn(40_000, size, generator=random) for size in noise.noise), bins)
     torch.testing.assert_close(z.std(0), torch.ones(6), rtol=0, atol=0.02)
     return torch.corrcoef(z.T)
 
@@ -58,3 +60,12 @@ def test_local_factors_are_found_beside_common_ones() -> None:
     noise = NoiseFactors(6, 1, [0, 0, 0, 1, 1, 1])
     noise.fit(z, z)
     torch.testing.assert_close(correlation(noise), torch.corrcoef(z.T), rtol=0, atol=0.06)
+
+
+def test_each_bin_has_correlations_of_its_own() -> None:
+    z = correlated(6000)
+    noise = NoiseFactors(6, 2, [0, 0, 0, 1, 1, 1], bins=3)
+    noise.fit(z, z, 1)
+    torch.testing.assert_close(correlation(noise, 1), torch.corrcoef(z.T), rtol=0, atol=0.06)
+    for other in (0, 2):
+        torch.testing.assert_close(correlation(noise, other), torch.eye(6), rtol=0, atol=0.03)

@@ -37,8 +37,11 @@ ALLOWED_OUTLIERS = 1e-5
 """Fraction of the voxels that may differ by more than the tolerances, by rounding at a threshold or in a steep tail."""
 ALLOWED_OTHER_SHOWERS = 0.02
 """Fraction of the showers that may be others where one choice decides the next, see :class:`Generator`."""
-ALLOWED_OTHER_VOXELS = 1e-3
-"""Fraction of the voxels that may differ in the showers that are the same, for these generators."""
+ALLOWED_OTHER_VOXELS = 5e-3
+"""Fraction of the voxels that may differ in the showers that are the same, for these generators.
+
+The shipped cascade differs from itself in double precision by other showers for 1.5 % and 1.4e-3 of the other voxels.
+"""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class CopulaSettings(GeneratorSettings):
         alpha_context: width of the network that sees the rings of a layer and its neighbours.
         alpha_hidden: width of the networks that divide a ring between its arcs.
         factors: common factors of the noise of all layers; 0 for independent divisions.
+        correlation_bins: bins of incident energy, each with correlations of its own.
     """
 
     response: ResponseShape = "free"
@@ -65,6 +66,7 @@ class CopulaSettings(GeneratorSettings):
     alpha_context: PositiveInt = 48
     alpha_hidden: PositiveInt = 8
     factors: NonNegativeInt = 24
+    correlation_bins: PositiveInt = 4
 
 
 class Copula(ProfiledGenerator):
@@ -104,6 +106,7 @@ class Copula(ProfiledGenerator):
     Settings: ClassVar[type[GeneratorSettings]] = CopulaSettings
     chain_of_choices: ClassVar[bool] = True
     settings: CopulaSettings
+    edges: Tensor
 
     def __init__(self, settings: CopulaSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
@@ -113,6 +116,7 @@ class Copula(ProfiledGenerator):
         self.least = self.unit
         _, self.alpha, self.rings = detector.mesh.shape
         self.cells = Cells(self.layers, self.alpha, self.rings, self.scaler.size + 1, settings)
+        self.register_buffer("edges", torch.full((settings.correlation_bins - 1,), domain.energy[1]))
         self._columns = [*self.profile_normal, *self.cells.noise, *self.profile_uniform]
         uniform = sum(self.profile_uniform)
         self.shower_noise = NoiseSpec(normal=sum(self._columns) - uniform, uniform=uniform)
@@ -149,19 +153,27 @@ class Copula(ProfiledGenerator):
     def calibrate(self, batch: Batch) -> None:
         """Match the mean layer energies to those of training showers, and fit the correlations of divisions to them."""
         super().calibrate(batch)
-        showers = Batch(batch.energies[:_CALIBRATION_ROWS], batch.conditions[:_CALIBRATION_ROWS])
-        energies, context = self._in_units(showers.energies), self._given(showers)[2]
-        if not self.domain.inclined and len(energies) < _CALIBRATION_ROWS:
-            # A quarter of a turn makes showers of others, as far as there are not enough.
-            energies = torch.cat([energies, energies.roll(max(1, self.alpha // 4), dims=2)])
-            context = context.repeat(2, 1)
-        self.cells.calibrate(energies, context)
+        incident, bins = batch.conditions[:, 0], self.settings.correlation_bins
+        self.edges.copy_(torch.quantile(incident.double(), torch.arange(1, bins).double() / bins).to(self.edges))
+        for number, rows in enumerate(self._bins(batch.conditions).bool().T):
+            showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
+            energies, context = self._in_units(showers.energies), self._given(showers)[2]
+            if not self.domain.inclined and len(energies) < _CALIBRATION_ROWS:
+                # A quarter of a turn makes showers of others, as far as there are not enough.
+                energies = torch.cat([energies, energies.roll(max(1, self.alpha // 4), dims=2)])
+                context = context.repeat(2, 1)
+            self.cells.calibrate(energies, context, number)
+
+    def _bins(self, conditions: Tensor) -> Tensor:
+        """A one in the column of the bin of the incident energy, (N, B)."""
+        above = (conditions[:, :1] >= self.edges).to(conditions.dtype)
+        return F.pad(above, (1, 0), value=1.0) - F.pad(above, (0, 1))
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         parts = torch.split(noise, self._columns, dim=1)
         layers, context = self._sample_layers(conditions, self.scaler(conditions), (*parts[:3], *parts[-2:]))
-        voxels = self.cells.sample(layers / self.unit, context, parts[3:-2])
+        voxels = self.cells.sample(layers / self.unit, context, parts[3:-2], self._bins(conditions))
         # Of an energy that is all in one part, rounding may leave a trace in the other.
         return above_threshold(voxels * self.unit, self.detector.threshold or 0.5 * self.unit)
 
@@ -336,8 +348,9 @@ class Cells(nn.Module):
         self.joint = sum(sizes[:_JOINT_LEVELS])
         blocks = [level for level, size in enumerate(sizes[:_JOINT_LEVELS]) for _ in range(size)]
         local = [layers * level + layer for level in blocks for _ in range(rings) for layer in range(layers)]
-        self.ring_factors = NoiseFactors(layers * (rings - 1), factors)
-        self.alpha_factors = NoiseFactors(self.joint * cells, factors, local if factors else ())
+        bins = settings.correlation_bins
+        self.ring_factors = NoiseFactors(layers * (rings - 1), factors, bins=bins)
+        self.alpha_factors = NoiseFactors(self.joint * cells, factors, local if factors else (), bins=bins)
         self.noise = [
             *self.ring_factors.noise,
             *self.alpha_factors.noise,
@@ -383,23 +396,23 @@ class Cells(nn.Module):
             own.view(-1, 1, own.shape[1] // self.rings, self.rings * self.layers), self.alpha_hidden, dim=2
         )
 
-    def _noise(self, noise: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _noise(self, noise: tuple[Tensor, ...], bins: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Noise of the levels of rings (N, n, L), and of those in alpha (N, n, 1, M)."""
         cells, sizes = self.rings * self.layers, self.of_alpha.sizes
         of_rings: tuple[Tensor, ...] = ()
         of_alpha: tuple[Tensor, ...] = ()
         if self.of_rings.levels:
-            each = self.ring_factors(*noise[:3]).view(-1, self.rings - 1, self.layers)
+            each = self.ring_factors(*noise[:3], bins).view(-1, self.rings - 1, self.layers)
             of_rings = torch.split(each, self.of_rings.sizes, dim=1)
         if self.of_alpha.levels:
-            each = self.alpha_factors(*noise[3:6]).view(-1, self.joint, 1, cells)
+            each = self.alpha_factors(*noise[3:6], bins).view(-1, self.joint, 1, cells)
             of_alpha = torch.split(each, sizes[:_JOINT_LEVELS], dim=1)
         later = zip(noise[6:], sizes[_JOINT_LEVELS:], strict=True)
         return of_rings, (*of_alpha, *(each.view(-1, size, 1, cells) for each, size in later))
 
-    def sample(self, layers: Tensor, context: Tensor, noise: tuple[Tensor, ...]) -> Tensor:
+    def sample(self, layers: Tensor, context: Tensor, noise: tuple[Tensor, ...], bins: Tensor) -> Tensor:
         """Voxel energies (N, V) of layer energies (N, L)."""
-        z_rings, z_alpha = self._noise(noise)
+        z_rings, z_alpha = self._noise(noise, bins)
         half = 0.5 * layers
         x = level_of(half)
         tokens = self._tokens(x, context)
@@ -459,8 +472,8 @@ class Cells(nn.Module):
             result[each.name] = result[each.name].index_add(0, each.at[0], each.log_prob)
         return result
 
-    def calibrate(self, voxels: Tensor, context: Tensor) -> None:
-        """Fit the correlations of the noise to voxels (N, L, A, R) of training showers."""
+    def calibrate(self, voxels: Tensor, context: Tensor, number: int) -> None:
+        """Fit the correlations of the noise in a bin to voxels (N, L, A, R) of training showers."""
         tables: dict[str, list[tuple[Tensor, Tensor]]] = {"rings": [], "alpha": []}
         for each in self.outcomes(voxels, context):
             rings = each.name == "rings"
@@ -471,4 +484,4 @@ class Cells(nn.Module):
         for parts, factors in zip(tables.values(), (self.ring_factors, self.alpha_factors), strict=True):
             if parts:
                 low, high = (torch.cat(limits, dim=1).flatten(1) for limits in zip(*parts, strict=True))
-                factors.fit(low, high)
+                factors.fit(low, high, number)

@@ -20,14 +20,15 @@ class NoiseFactors(nn.Module):
     n, f and h are independent standard normal numbers. All columns of z have the common factors f, and each column has
     at most one of the local factors h, as ``local`` tells. The squares of D, U and V add up to one in each column, so
     that each z alone is standard normal. This is a Gaussian copula of the numbers that are drawn from z. It starts
-    without correlations.
+    without correlations. Rows belong to one of several bins, each with its own D, U and V.
 
-    Shapes: n (N, P), f (N, F), h (N, H) -> (N, P).
+    Shapes: n (N, P), f (N, F), h (N, H), and for each row a one in the column of its bin (N, B) -> (N, P).
 
     Args:
         columns: P.
         factors: F.
         local: for each column the number of its local factor; empty for none.
+        bins: B.
 
     Source: factor analysis by expectation maximisation: Rubin and Thayer, Psychometrika 47 (1982) 69; with sampled
     factors: Celeux and Diebolt, Comput. Stat. Q. 2 (1985) 73.
@@ -37,7 +38,7 @@ class NoiseFactors(nn.Module):
         >>> normal = torch.randn(3000, 1, generator=random) + 0.3 * torch.randn(3000, 2, generator=random)
         >>> noise = NoiseFactors(2, 1)
         >>> noise.fit(normal / 1.09**0.5, normal / 1.09**0.5)
-        >>> z = noise(torch.randn(4000, 2), torch.randn(4000, 1), torch.empty(4000, 0))
+        >>> z = noise(torch.randn(4000, 2), torch.randn(4000, 1), torch.empty(4000, 0), torch.ones(4000, 1))
         >>> round(float(torch.corrcoef(z.T)[0, 1]), 1)
         0.9
     """
@@ -47,25 +48,25 @@ class NoiseFactors(nn.Module):
     of_local: Tensor
     place: Tensor
 
-    def __init__(self, columns: int, factors: int, local: Sequence[int] = ()) -> None:
+    def __init__(self, columns: int, factors: int, local: Sequence[int] = (), bins: int = 1) -> None:
         super().__init__()
         self.n_local = max(local) + 1 if local else 0
         self.noise = (columns, factors, self.n_local)
-        self.register_buffer("loadings", torch.zeros(factors, columns))
-        self.register_buffer("own", torch.ones(columns))
-        self.register_buffer("of_local", torch.zeros(columns))
+        self.register_buffer("loadings", torch.zeros(bins, factors, columns))
+        self.register_buffer("own", torch.ones(bins, columns))
+        self.register_buffer("of_local", torch.zeros(bins, columns))
         self.register_buffer("place", torch.tensor(local or [0] * columns, dtype=torch.int64), persistent=False)
 
-    def forward(self, own: Tensor, factors: Tensor, local: Tensor) -> Tensor:
+    def forward(self, own: Tensor, factors: Tensor, local: Tensor, bins: Tensor) -> Tensor:
         """Correlated noise from noise of the columns, of the common and of the local factors."""
-        z = own * self.own
-        if len(self.loadings):
-            z = z + factors @ self.loadings
-        return z + local.index_select(1, self.place) * self.of_local if self.n_local else z
+        z = own * (bins @ self.own)
+        if self.loadings.shape[1]:
+            z = z + (bins[:, :, None] * factors[:, None]).flatten(1) @ self.loadings.flatten(0, 1)
+        return z + local.index_select(1, self.place) * (bins @ self.of_local) if self.n_local else z
 
     @torch.no_grad()
-    def fit(self, low: Tensor, high: Tensor) -> None:
-        """Fit to rows of z that lie between ``low`` and ``high``, (M, P); equal if z is known, NaN if nothing is.
+    def fit(self, low: Tensor, high: Tensor, number: int = 0) -> None:
+        """Fit a bin to rows of z that lie between ``low`` and ``high``, (M, P); equal if z is known, NaN if nothing is.
 
         Stochastic expectation maximisation: draw the factors given z, then z between its limits given the factors, then
         regress z on the factors.
@@ -73,7 +74,7 @@ class NoiseFactors(nn.Module):
         low, high = low.cpu().float(), high.cpu().float()
         seen = ~torch.isnan(low)
         enough = seen.sum(1) >= 2
-        factors, columns = self.loadings.shape
+        _, factors, columns = self.loadings.shape
         if int(enough.sum()) <= _PRIOR or not (factors or self.n_local):
             return
         low, high, seen = low[enough], high[enough], seen[enough]
@@ -105,9 +106,9 @@ class NoiseFactors(nn.Module):
             own = ((residual + _PRIOR) / (known.sum(0) + _PRIOR)).sqrt().clamp(min=_LEAST_OWN)
             size = (loadings.square().sum(0) + of_local**2 + own**2).sqrt()
             loadings, of_local, own = loadings / size, of_local / size, own / size
-        self.loadings.copy_(loadings)
-        self.of_local.copy_(of_local)
-        self.own.copy_(own)
+        self.loadings[number] = loadings.to(self.loadings)
+        self.of_local[number] = of_local.to(self.loadings)
+        self.own[number] = own.to(self.loadings)
 
 
 def _common(z: Tensor, known: Tensor, loadings: Tensor, own: Tensor, random: torch.Generator) -> Tensor:
