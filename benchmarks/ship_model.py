@@ -5,9 +5,9 @@
 
 Quality: compared with the shipped test sample, with ``--repeat`` generated showers for each of its showers; and, for
 each ``--scale``, the complete evaluation of as many showers, one generated for each of the reference, with a second
-sample of Geant4 for the floor of the same size. Neither may have been in the training; the floor may. Speed:
-onnxruntime, one thread at batch 1 and two threads at batch 1000. ``--again quality scale speed`` measures only these
-and keeps the other figures of a model that is shipped already.
+sample of Geant4 for the floor of the same size. The model must not have seen the reference; the floor may be training
+showers, for the model is not compared with it. Speed: onnxruntime, one thread at batch 1 and two threads at batch 1000.
+``--again quality scale speed`` measures only these and keeps the other figures of a model that is shipped already.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> None:
         if "quality" in options.again:
             measured["quality"] = quality(model, options.repeat, folder)
             measured["repeat"] = options.repeat
-        if "scale" in options.again:
+        if options.scale and "scale" in options.again:
             measured["scale"] = [at_scale(model, Path(r), Path(f), int(n), folder) for r, f, n in options.scale]
         if "speed" in options.again:
             measured["speed"] = speed(model, folder)

@@ -168,3 +168,21 @@ def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: 
     # Bins were fitted to different showers.
     loadings = generator.cells.ring_factors.loadings
     assert all(not torch.equal(loadings[0], other) for other in loadings[1:])
+
+
+@pytest.mark.parametrize("energies", [[50.0], [10.0, 50.0]])
+def test_showers_of_few_energies_leave_bins_without_correlations(energies: list[float]) -> None:
+    generator = tiny(3, 4, 3)
+    rng = np.random.default_rng(1)
+    incident = rng.choice(energies, (300, 1))
+    showers = 0.9 * incident * rng.dirichlet(np.ones(36), 300)
+    conditions = torch.from_numpy(incident).float()
+    generator.calibrate(Batch(torch.from_numpy(showers).float(), conditions))
+    bins = generator._bins(conditions)
+    used = bins.any(0)
+    assert 1 <= int(used.sum()) <= len(energies)
+    assert not generator.cells.ring_factors.loadings[~used].any()
+    assert all(bool(each.any()) for each in generator.cells.ring_factors.loadings[used])
+    with torch.inference_mode():
+        generated = generator.sample(conditions, generator.noise.draw(300, seed=1))
+    assert bool(generated.isfinite().all())

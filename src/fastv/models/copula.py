@@ -156,6 +156,8 @@ class Copula(ProfiledGenerator):
         incident, bins = batch.conditions[:, 0], self.settings.correlation_bins
         self.edges.copy_(torch.quantile(incident.double(), torch.arange(1, bins).double() / bins).to(self.edges))
         for number, rows in enumerate(self._bins(batch.conditions).bool().T):
+            if not rows.any():  # showers of few energies leave bins empty
+                continue
             showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
             energies, context = self._in_units(showers.energies), self._given(showers)[2]
             if not self.domain.inclined and len(energies) < _CALIBRATION_ROWS:
