@@ -410,7 +410,8 @@ def test_showers_that_are_all_alike_are_no_obstacle(family: str, kind: str, make
     generator.fit(batch)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in generator.state_dict().values())
     assert all(bool(torch.isfinite(term)) for term in generator.validation(batch).values())
-    energies = drawn(generator.eval(), showers)
+    generator.eval().calibrate(batch)
+    energies = drawn(generator, showers)
     assert bool(torch.isfinite(energies).all())
     assert bool((energies >= 0).all())
 
