@@ -325,9 +325,25 @@ MUTATIONS = [
         "models/cascade.py",
         f"{MODELS}/test_cascade.py",
         ("total + self.layers.log_prob(", "total - self.layers.log_prob("),
+    ),
+    *_of(
+        "models/energy_levels.py",
+        f"{MODELS}/test_cascade.py",
         ("(torch.log(share) - mean) / width", "torch.log(share)"),
+    ),
+    *_of(
+        "models/contrasts.py",
+        f"{MODELS}/test_cascade.py",
         ("return (differences - mean) * gain", "return differences"),
+    ),
+    *_of(
+        "models/layer_divisions.py",
+        f"{MODELS}/test_cascade.py",
         ("next(noises)", "0.5 + 0 * next(noises)"),
+    ),
+    *_of(
+        "models/cell_divisions.py",
+        f"{MODELS}/test_cascade.py",
         ("noise + columns, parts", "noise + 0 * columns, parts"),
         ("(shower * state.shape[1])[:, None]", "(shower * 0)[:, None]"),
         ("+ shower * self.n_layers, tokens", "+ 0 * shower, tokens"),
