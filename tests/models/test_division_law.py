@@ -75,6 +75,47 @@ def test_parts_are_zero_or_above_the_threshold(energy: float, uniform: float, se
         assert 0 in (float(first), float(second))
 
 
+@pytest.mark.parametrize("components", [1, 3])
+def test_scores_of_draws_are_normal(components: int) -> None:
+    """With all energy in one part, the range of scores has the probability of this outcome."""
+    law, n, energy = DivisionLaw(components, THRESHOLD), 40_000, 3.0
+    parameters = some_parameters(law, 1, seed=3).expand(n, -1)
+    whole = torch.full((n,), energy)
+    first = law.divide(parameters, whole, (torch.arange(n) + 0.5) / n)
+    low, high = law.scores(parameters, whole, first)
+    second_only, both = first == 0, low == high
+    chance = torch.softmax(parameters[0, : law.outcomes], 0)
+    assert bool(torch.isinf(low[second_only]).all())
+    assert float(torch.special.ndtr(high[second_only][0])) == pytest.approx(float(chance[-1]), abs=1e-6)
+    assert float(torch.special.ndtr(low[first == energy][0])) == pytest.approx(1 - float(chance[-2]), abs=1e-6)
+    # Quantiles of all scores, those of the outcomes of one part below and above the others.
+    found = torch.special.ndtr(low[both].sort().values)
+    expected = float(chance[-1]) + (torch.arange(len(found)) + 0.5) / n
+    torch.testing.assert_close(found, expected.double(), atol=4e-3, rtol=0)  # tiny parts count as alike
+    assert bool((low[both][first[both].argsort()].diff() >= -1e-5).all())
+
+
+def test_the_first_part_increases_with_the_noise_where_components_do_not_overlap() -> None:
+    law = DivisionLaw(3, THRESHOLD)
+    steps = torch.tensor([[0.3, -0.2, 0.1, -1.0, 0.5, -4.0, 6.0, 6.0, -1.0, -1.0, -1.0]])
+    u = torch.linspace(0.001, 0.999, 2000)
+    first = law.divide(steps.expand(2000, -1), torch.full((2000,), 9.0), u)
+    assert float(first[0]) == 0
+    assert float(first[-1]) == 9.0
+    assert float((first.diff() < 0).float().mean()) < 0.005
+
+
+def test_negative_steps_between_locations_count_as_none() -> None:
+    law = DivisionLaw(2, THRESHOLD)
+    below = torch.tensor([[0.0, 0.0, -9.0, -9.0, 0.5, -3.0, 0.0, 0.0]])
+    at = below.clone()
+    at[0, 5] = 0.0
+    energy, first = torch.full((1,), 4.0), torch.full((1,), 1.5)
+    torch.testing.assert_close(law.log_prob(below, energy, first), law.log_prob(at, energy, first))
+    u = torch.tensor([0.4])
+    torch.testing.assert_close(law.divide(below, energy, u), law.divide(at, energy, u))
+
+
 def test_nothing_to_divide_gives_nothing() -> None:
     law = DivisionLaw(2, THRESHOLD)
     parameters = some_parameters(law, 100)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
+
+_LEAST_CHANCE = 1e-12
 
 
 class DivisionLaw(nn.Module):
@@ -21,7 +24,11 @@ class DivisionLaw(nn.Module):
     both ends of the range are resolved however large E is, and the parts add up to E.
 
     The 2 + 3 K parameters of a division are the logits of the K components of the mixture, of *first only* and of
-    *second only*, then the K locations and logarithms of scales.
+    *second only*, then the location of the first component, the steps from each location to the next, of which
+    negative ones count as 0, and the K logarithms of scales.
+
+    One uniform number u draws the outcome: *second only* first, then the components in the order of their locations,
+    then *first only*. So E_1 mostly increases with u, and correlations of u are correlations of energies.
 
     Shapes: parameters (M, 2 + 3 K); energies and uniform noise (M,).
 
@@ -48,8 +55,11 @@ class DivisionLaw(nn.Module):
     LEAST_EXCESS: ClassVar[float] = 1e-3
     """Smaller excesses, in units of the threshold, may be rounding, and count as this."""
 
+    order: Tensor
     before: Tensor
+    floor: Tensor
     only_one: Tensor
+    only_one_drawn: Tensor
     spread: Tensor
     fixed: Tensor
     groups: Tensor
@@ -60,26 +70,31 @@ class DivisionLaw(nn.Module):
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # What the logits of the mixture lose below twice the threshold.
         self.register_buffer("only_one", torch.tensor([-100.0] * components + [0.0, 0.0]), persistent=False)
+        order = torch.tensor([components, *range(components)[::-1], components + 1])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("only_one_drawn", self.only_one[order], persistent=False)
+        floor = torch.full((self.parameters_each,), -1e30)
+        floor[self.outcomes + 1 : self.outcomes + components] = 0.0
+        self.register_buffer("floor", floor, persistent=False)
         for name, table in zip(("before", "spread", "fixed", "groups"), self._tables(), strict=True):
             self.register_buffer(name, table, persistent=False)
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What :meth:`first_parts` needs; outcomes come in reverse order there.
+        """What :meth:`first_parts` needs; outcomes come there in the reverse of the order in which u draws them.
 
         Its numbers of an outcome are the negative location, the logarithm of the scale, the least part, and what is
         added to the part above it. All energy in one part is a share of 0 or 1 above a least part of zero; onnxruntime
         makes of this 0 a number far below any energy, which is taken away.
         """
         k, o = self.components, self.outcomes
-        outcome = torch.arange(o).flip(0)
         # Sums the probabilities of the outcomes before each one.
-        before = (outcome[:, None] < outcome).float()
+        before = torch.tril(torch.ones(o, o), -1)
         spread = torch.zeros(self.parameters_each, 5 * o)
         fixed = torch.zeros(5, o)
-        for column, number in enumerate(outcome.tolist()):
+        for column, number in enumerate(self.order.tolist()):
             spread[number, column] = 1.0
             if number < k:
-                spread[o + number, o + column] = -1.0
+                spread[o : o + number + 1, o + column] = -1.0
                 spread[o + k + number, 2 * o + column] = 1.0
             else:
                 fixed[1, column] = -80.0 if number == k else 80.0
@@ -89,8 +104,9 @@ class DivisionLaw(nn.Module):
 
     def initial(self) -> Tensor:
         """Parameters to start training from: locations apart, so that the components differ."""
-        locations = torch.linspace(-2.0, 2.0, self.components) if self.components > 1 else torch.zeros(1)
-        return torch.cat([torch.zeros(self.outcomes), locations, torch.zeros(self.components)])
+        steps = torch.full((self.components,), 4.0 / max(1, self.components - 1))
+        steps[0] = -2.0 if self.components > 1 else 0.0
+        return torch.cat([torch.zeros(self.outcomes), steps, torch.zeros(self.components)])
 
     def _logits(self, parameters: Tensor, energy: Tensor) -> Tensor:
         small = (energy < 2 * self.threshold).to(parameters.dtype)[:, None]
@@ -99,14 +115,14 @@ class DivisionLaw(nn.Module):
     def _mixture(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Locations and logarithms of scales, (M, K)."""
         sizes = [self.outcomes, self.components, self.components]
-        _, location, log_scale = torch.split(parameters, sizes, dim=1)
-        return location, log_scale.clamp(*self.LOG_SCALES)
+        _, steps, log_scale = torch.split(parameters.maximum(self.floor), sizes, dim=1)
+        return torch.cumsum(steps, dim=1), log_scale.clamp(*self.LOG_SCALES)
 
     def moved(self, parameters: Tensor, location: Tensor, scale: Tensor) -> Tensor:
         """Parameters (M, P) of location + scale y, where ``parameters`` are those of y; both (M, 1)."""
-        sizes = [self.outcomes, self.components, self.components]
-        logits, locations, log_scales = torch.split(parameters, sizes, dim=1)
-        return torch.cat([logits, location + scale * locations, torch.log(scale) + log_scales], dim=1)
+        sizes = [self.outcomes, 1, self.components - 1, self.components]
+        logits, first, steps, log_scales = torch.split(parameters, sizes, dim=1)
+        return torch.cat([logits, location + scale * first, scale * steps, torch.log(scale) + log_scales], dim=1)
 
     def _sides(self, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Excesses x_i of both parts."""
@@ -127,6 +143,24 @@ class DivisionLaw(nn.Module):
         density = logs[rows, : self.components] - log_scale - z - 2 * F.softplus(-z)
         return alone.index_copy(0, rows, torch.logsumexp(density, dim=1))
 
+    def scores(self, parameters: Tensor, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and largest normal score of an outcome, among all that these divisions may have, (M,) each.
+
+        They are equal with two parts, and a range if all energy is in one of them; E_1 increases with them.
+        """
+        half = 0.5 * self.threshold
+        chance = torch.softmax(self._logits(parameters, energy).double(), dim=1)
+        location, log_scale = self._mixture(parameters)
+        one, two = self._sides(energy, first)
+        y = (torch.log(one) - torch.log(two))[:, None]
+        below = torch.sigmoid((y - location) * torch.exp(-log_scale))
+        in_first, in_second = first >= half, energy - first >= half
+        both = in_first & in_second
+        score = _score(chance[:, -1] + (chance[:, : self.components] * below).sum(1))
+        low = torch.where(in_first, _score(1 - chance[:, -2]), -math.inf)
+        high = torch.where(in_second, _score(chance[:, -1]), math.inf)
+        return torch.where(both, score, low), torch.where(both, score, high)
+
     def log_slope(self, energy: Tensor, first: Tensor) -> Tensor:
         """log(dy/dE_1), per MeV, of divisions into two parts; 0 for the others, (M,)."""
         half = 0.5 * self.threshold
@@ -146,8 +180,9 @@ class DivisionLaw(nn.Module):
         operations, because at batch 1 their number is the time that an exported graph takes.
         """
         o = self.outcomes
-        logits, others = torch.split(torch.addmm(self.fixed, parameters, self.spread), [o, 4 * o], dim=1)
-        alone = torch.where(energy < 2 * self.threshold, self.only_one.flip(0), 0.0)
+        spread = torch.addmm(self.fixed, parameters.maximum(self.floor), self.spread)
+        logits, others = torch.split(spread, [o, 4 * o], dim=1)
+        alone = torch.where(energy < 2 * self.threshold, self.only_one_drawn, 0.0)
         chance = torch.softmax(logits + alone, dim=1)
         above = uniform - chance @ self.before
         # The smallest that is not negative, the last outcome of equal ones: those without a probability come before.
@@ -159,3 +194,9 @@ class DivisionLaw(nn.Module):
         y = torch.exp(log_scale.clamp(*self.LOG_SCALES)) * torch.log(odds) + location
         part = (energy - least - least) / (1 + torch.exp(y))
         return (part + added).maximum(least)
+
+
+def _score(probability: Tensor) -> Tensor:
+    """Normal scores of probabilities, finite for those that are rounded to 0 or 1."""
+    score: Tensor = torch.special.ndtri(probability.clamp(_LEAST_CHANCE, 1 - _LEAST_CHANCE))
+    return score

@@ -65,8 +65,11 @@ class NoiseFactors(nn.Module):
         return z + local.index_select(1, self.place) * (bins @ self.of_local) if self.n_local else z
 
     @torch.no_grad()
-    def fit(self, low: Tensor, high: Tensor, number: int = 0) -> None:
+    def fit(self, low: Tensor, high: Tensor, number: int = 0, fidelity: float = 1.0) -> None:
         """Fit a bin to rows of z that lie between ``low`` and ``high``, (M, P); equal if z is known, NaN if nothing is.
+
+        If z has a correlation ``fidelity`` with the noise that made it, correlations of the noise are larger than those
+        of z by 1 / fidelity^2.
 
         Stochastic expectation maximisation: draw the factors given z, then z between its limits given the factors, then
         regress z on the factors.
@@ -106,6 +109,11 @@ class NoiseFactors(nn.Module):
             own = ((residual + _PRIOR) / (known.sum(0) + _PRIOR)).sqrt().clamp(min=_LEAST_OWN)
             size = (loadings.square().sum(0) + of_local**2 + own**2).sqrt()
             loadings, of_local, own = loadings / size, of_local / size, own / size
+        if fidelity < 1.0:
+            loadings, of_local = loadings / fidelity, of_local / fidelity
+            shared = loadings.square().sum(0) + of_local**2
+            shrink = ((1 - _LEAST_OWN) / shared.clamp(min=1 - _LEAST_OWN)).sqrt()
+            loadings, of_local, own = loadings * shrink, of_local * shrink, (1 - shared * shrink**2).sqrt()
         self.loadings[number] = loadings.to(self.loadings)
         self.of_local[number] = of_local.to(self.loadings)
         self.own[number] = own.to(self.loadings)
@@ -126,10 +134,11 @@ def _common(z: Tensor, known: Tensor, loadings: Tensor, own: Tensor, random: tor
 def _principal_factors(z: Tensor, known: Tensor, factors: int, member: Tensor | None) -> tuple[Tensor, Tensor]:
     """Loadings (F, P) and local ones (P,) to start from: principal factors of the correlations of z (M, P)."""
     z, columns = z * known, z.shape[1]
-    correlation = (z.T @ z) / (known.T @ known + _PRIOR)
+    # In single precision the eigenvalues of columns that are rarely known, which are all alike, may not be found.
+    correlation = ((z.T @ z) / (known.T @ known + _PRIOR)).double()
     correlation.fill_diagonal_(0.0)
     there = min(factors, columns)
-    loadings, of_local = torch.zeros(factors, columns), torch.zeros(columns)
+    loadings, of_local = (torch.zeros(size, dtype=torch.float64) for size in ((factors, columns), (columns,)))
     if there:
         for _ in range(3):
             values, vectors = torch.linalg.eigh(correlation)
@@ -143,7 +152,7 @@ def _principal_factors(z: Tensor, known: Tensor, factors: int, member: Tensor | 
             of_local[one] = vectors[:, -1] * values[-1].clamp(1e-2, 0.5 * int(one.sum())).sqrt()
     size = loadings.square().sum(0) + of_local**2
     shrink = (0.5 / size.clamp(min=0.5)).sqrt()
-    return loadings * shrink, of_local * shrink
+    return (loadings * shrink).float(), (of_local * shrink).float()
 
 
 def _between(mean: Tensor, width: Tensor, low: Tensor, high: Tensor, random: torch.Generator) -> Tensor:
