@@ -50,6 +50,19 @@ def test_layers_are_divided_into_their_voxels(mesh: ReadoutMesh, halvings: int, 
     np.testing.assert_array_equal(plan.layer, mesh.voxel_layer[_first_voxel(plan)[plan.parent]])
 
 
+@given(mesh=meshes)
+def test_a_step_goes_from_rings_to_small_arcs(mesh: ReadoutMesh) -> None:
+    plan = plan_divisions(mesh)
+    for step in plan.steps:
+        rings, arcs = plan.rings[step], plan.arc[step]
+        assert not np.any(np.diff(rings.astype(int)) > 0)
+        assert not np.any(np.diff(arcs[~rings]) > 0)
+    voxel = mesh.voxel_layer[_first_voxel(plan)[plan.parent]]
+    of_all = np.array([layer.alpha_cells for layer in mesh.layers])[voxel]
+    np.testing.assert_array_equal(plan.arc[plan.rings], of_all[plan.rings])
+    assert bool((plan.arc <= of_all).all())
+
+
 def _first_voxel(plan: DivisionPlan) -> np.ndarray:
     """A voxel of each energy."""
     voxel = np.zeros(plan.size, dtype=int)

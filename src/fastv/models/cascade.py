@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -11,12 +11,18 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.models.cell_divisions import CellDivisions
 from fastv.models.codings.response import ResponseCoding
+from fastv.models.codings.straightening import Straightening
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.division_law import DivisionLaw
 from fastv.models.divisions import plan_divisions
+from fastv.models.energy_bins import EnergyBins
 from fastv.models.energy_levels import Levels
 from fastv.models.layer_divisions import LayerDivisions
 from fastv.models.response import FreeResponse
+
+_CALIBRATION_ROWS = 6000
+_PART = 100
+"""Showers whose divisions are computed at once."""
 
 
 class CascadeSettings(GeneratorSettings):
@@ -32,6 +38,11 @@ class CascadeSettings(GeneratorSettings):
         halvings: how often the spacing of layers is halved until all are divided. A layer sees the cells of the nearest
             layers that are divided before it; 0 divides all layers at once, independently given their energies.
         checkerboard: divide every second block after its neighbours, so that it can see their parts.
+        fine_arcs, fine_hidden: cells in alpha of the largest arc that a smaller network divides, and the width of that
+            network; most divisions are of small arcs. 0 for one network.
+        factors: common factors of the noise of all divisions of rings, and of halves and quarters of rings; 0 for
+            independent divisions.
+        correlation_bins: bins of incident energy, each with correlations of its own.
     """
 
     components: Annotated[int, Field(ge=1, le=16)] = 3
@@ -44,6 +55,10 @@ class CascadeSettings(GeneratorSettings):
     hidden_layers: PositiveInt = 2
     halvings: Annotated[int, Field(ge=0, le=12)] = 5
     checkerboard: bool = True
+    fine_arcs: NonNegativeInt = 4
+    fine_hidden: PositiveInt = 64
+    factors: NonNegativeInt = 24
+    correlation_bins: PositiveInt = 4
 
 
 class Cascade(Generator):
@@ -53,7 +68,9 @@ class Cascade(Generator):
 
         p(x | c) = p(t | c)  prod_(divisions) p(E_1 | E, what is known before, t, c) .
 
-    * p(t | c): a free shape (:class:`~fastv.models.response.FreeResponse`).
+    * layer energies are straightened first (:class:`~fastv.models.codings.straightening.Straightening`), so that the
+      sharp edges that single particles make in the spectra of layers need not be learned; E_tot is their sum;
+    * p(t | c): a free shape (:class:`~fastv.models.response.FreeResponse`);
     * the visible energy is divided between blocks of layers, in the middle, down to single layers; a division sees all
       blocks of its level;
     * the energy of a layer is divided between blocks of rings, down to rings, and that of a ring between arcs, down to
@@ -65,8 +82,13 @@ class Cascade(Generator):
     exactly, no voxel is below the threshold, and there is no energy that the shower does not have. Most blocks are
     empty and need no division, so generation takes time in proportion to the voxels that are hit.
 
-    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 normal and L - 1 + D uniform columns), D the number of
-    divisions of cells.
+    What a division does not notice is a weak correlation with many others: all layers and rings share the axis of the
+    shower. After training, the noise that would give the training showers is computed, and its correlations are fitted
+    (:class:`~fastv.models.noise_factors.NoiseFactors`); a division alone keeps its distribution. The density is that of
+    independent noise.
+
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + J + 2 F + A normal and L - 1 + D - J uniform columns),
+    D the number of divisions of cells, J of those with correlated noise, F of factors, A of local ones.
 
     Source: multiplicative cascades: Mandelbrot, J. Fluid Mech. 62 (1974) 331; likelihoods from coarse to fine: Reed et
     al., arXiv 1703.03664.
@@ -87,6 +109,7 @@ class Cascade(Generator):
         self.plan = plan_divisions(detector.mesh, halvings=settings.halvings, checkerboard=settings.checkerboard)
         layers, context = detector.mesh.n_layers, self.scaler.size + 1
         self.response = FreeResponse(self.scaler.size)
+        self.straight = Straightening(layers, self.threshold)
         self.levels = Levels(self.threshold)
         law = DivisionLaw(settings.components, self.threshold)
         self.layers = LayerDivisions(layers, context, law, settings.layer_hidden, settings.layer_dropout)
@@ -100,9 +123,15 @@ class Cascade(Generator):
             depth_kernel=settings.depth_kernel,
             hidden=settings.hidden,
             hidden_layers=settings.hidden_layers,
+            fine_arcs=settings.fine_arcs,
+            fine_hidden=settings.fine_hidden,
+            factors=settings.factors,
+            bins=settings.correlation_bins,
         )
-        self._columns = [layers - 1, len(self.plan.parent)]
-        self.shower_noise = NoiseSpec(normal=1, uniform=sum(self._columns))
+        self.bins = EnergyBins(settings.correlation_bins, domain.energy[1])
+        self._columns = [1, *self.cells.normal, layers - 1, self.cells.uniform]
+        uniform = sum(self._columns[-2:])
+        self.shower_noise = NoiseSpec(normal=sum(self._columns) - uniform, uniform=uniform)
 
     @property
     def response_coding(self) -> ResponseCoding | None:
@@ -110,62 +139,95 @@ class Cascade(Generator):
         return self.response.coding
 
     def fit(self, batch: Batch) -> None:
-        """Fit the response, and the scale of the energies that networks see."""
+        """Fit the straightening of layers, the response, and the scales of the energies that networks see."""
         incident = batch.conditions[:, :1]
-        total = batch.energies.sum(1, keepdim=True)
-        self.response.fit(total / incident, incident)
+        parts = torch.split(batch.energies, _PART)
+        layers = torch.cat([self.cells.energies(part)[:, self.cells.roots] for part in parts])
+        self.straight.fit(layers, batch.energies)
+        straight = torch.cat([self.straight(part) for part in torch.split(layers, _PART)])
+        self.response.fit(straight.sum(1, keepdim=True) / incident, incident)
         self.levels.fit(batch.energies)
-        layers = self.cells.energies(batch.energies)[:, self.cells.roots]
-        self.layers.fit(layers, self.scaler(batch.conditions)[:, :1])
+        self.layers.fit(straight, self.scaler(batch.conditions)[:, :1])
         self.cells.fit(batch.energies, self.levels)
 
-    def _given(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scaled conditions, responses, context of the divisions, energies of all blocks."""
+    def _given(self, batch: Batch) -> _Given:
         incident = batch.conditions[:, :1]
         scaled = self.scaler(batch.conditions)
         energies = self.cells.energies(batch.energies)
-        fraction = batch.energies.sum(1, keepdim=True) / incident
+        straight = self.straight(energies[:, self.cells.roots])
+        fraction = straight.sum(1, keepdim=True) / incident
         context = torch.cat([scaled, self.response.context(fraction, incident)], dim=1)
-        return scaled, fraction, context, energies
+        return _Given(scaled, fraction, context, energies, straight, self._standardised(straight, context))
 
-    def _standardised(self, layers: Tensor, context: Tensor) -> Tensor:
+    def _standardised(self, straight: Tensor, context: Tensor) -> Tensor:
         """Layer energies (N, L) as numbers of mean 0 and width 1 at every incident energy."""
-        return self.layers.standardised(layers, context[:, :1])
+        return self.layers.standardised(straight, context[:, :1])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``response``, ``layers``, ``rings`` and ``alpha`` terms, and their sum ``loss``; nats per shower."""
-        scaled, fraction, context, energies = self._given(batch)
-        of_layers = energies[:, self.cells.roots]
+        given = self._given(batch)
         log_probs = {
-            "response": self.response.log_prob(fraction, scaled, batch.conditions[:, :1]),
-            "layers": self.layers.log_prob(of_layers, context, self.levels),
-            **self.cells.log_prob(energies, self._standardised(of_layers, context), context, self.levels),
+            "response": self.response.log_prob(given.fraction, given.scaled, batch.conditions[:, :1]),
+            "layers": self.layers.log_prob(given.straight, given.context, self.levels),
+            **self.cells.log_prob(given.energies, given.standardised, given.context, self.levels),
         }
         terms = {name: -log_prob.mean() for name, log_prob in log_probs.items()}
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x | c), (N,), in nats: the density of voxel energies in MeV, times the probability of which are hit."""
-        scaled, fraction, context, energies = self._given(batch)
-        incident = batch.conditions[:, :1]
-        of_layers = energies[:, self.cells.roots]
+        given, incident = self._given(batch), batch.conditions[:, :1]
         slope = torch.log(self.response.coding.scale.slope(incident) * incident)[:, 0]
-        total = self.response.log_prob(fraction, scaled, incident) - slope
-        total = total + self.layers.log_prob(of_layers, context, self.levels, in_mev=True)
-        standardised = self._standardised(of_layers, context)
-        return total + sum(self.cells.log_prob(energies, standardised, context, self.levels, in_mev=True).values())
+        total = self.response.log_prob(given.fraction, given.scaled, incident) - slope
+        total = total + self.layers.log_prob(given.straight, given.context, self.levels, in_mev=True)
+        total = total + self.straight.log_slope(given.energies[:, self.cells.roots]).sum(1)
+        of_cells = self.cells.log_prob(given.energies, given.standardised, given.context, self.levels, in_mev=True)
+        return total + sum(of_cells.values())
+
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Fit the correlations of divisions to training showers."""
+        if not self.settings.factors:
+            return
+        self.bins.fit(batch.conditions[:, 0])
+        for number, rows in enumerate(self.bins(batch.conditions[:, :1]).bool().T):
+            energies, conditions = (each[rows][:_CALIBRATION_ROWS] for each in (batch.energies, batch.conditions))
+            parts = zip(torch.split(energies, _PART), torch.split(conditions, _PART), strict=True)
+            given = (self._given(Batch(*part)) for part in parts if len(part[0]))
+            self.cells.calibrate(((g.energies, g.standardised, g.context) for g in given), self.levels, number)
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
-        of_response, of_layers, of_cells = torch.split(noise, [1, *self._columns], dim=1)
+        of_response, *of_factors, of_layers, of_cells = torch.split(noise, self._columns, dim=1)
         edge = self.cells.law.EDGE
         of_layers, of_cells = of_layers.clamp(edge, 1 - edge), of_cells.clamp(edge, 1 - edge)
         scaled, incident = self.scaler(conditions), conditions[:, :1]
         fraction, seen = self.response.sample(of_response, of_response[:, :0], scaled, incident)
         context = torch.cat([scaled, seen], dim=1)
         total = (fraction * incident).clamp(min=1.0001 * self.threshold)
-        layers = self.layers.sample(total, context, self.levels, of_layers)
-        voxels = self.cells.sample(layers, self._standardised(layers, context), context, self.levels, of_cells)
-        # The parts of an energy are above the threshold up to rounding, which must not empty a voxel.
-        hit = (voxels > 0).to(voxels.dtype)
-        return voxels.clamp(min=self.threshold * (1 + 1e-6)) * hit
+        straight = self.layers.sample(total, context, self.levels, of_layers)
+        standardised = self._standardised(straight, context)
+        # The parts of an energy are above the threshold up to rounding, which must not empty a layer or a voxel.
+        layers = kept_above(self.straight.inverse(straight), self.threshold)
+        voxels = self.cells.sample(
+            layers, standardised, context, self.levels, tuple(of_factors), of_cells, self.bins(incident)
+        )
+        return kept_above(voxels, self.threshold)
+
+
+def kept_above(energies: Tensor, threshold: float) -> Tensor:
+    """Energies that are zero or clearly at least the threshold."""
+    hit = (energies > 0).to(energies.dtype)
+    return energies.clamp(min=threshold * (1 + 1e-6)) * hit
+
+
+class _Given(NamedTuple):
+    """What is known of training showers: scaled conditions, responses, the context of divisions, energies of all
+    blocks, straightened layer energies, and these in units of their fluctuations."""
+
+    scaled: Tensor
+    fraction: Tensor
+    context: Tensor
+    energies: Tensor
+    straight: Tensor
+    standardised: Tensor

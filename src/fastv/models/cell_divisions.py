@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,19 +14,24 @@ from torch import Tensor, nn
 
 from fastv.models.contrasts import Contrasts
 from fastv.models.division_law import DivisionLaw
+from fastv.models.division_network import DivisionNetwork, StepTables
 from fastv.models.divisions import DivisionPlan
 from fastv.models.energy_levels import Levels, level_of
 from fastv.models.networks import DepthMixer
+from fastv.models.noise_factors import NoiseFactors
 from fastv.models.repeated import repeated
+
+_EDGE = DivisionLaw.EDGE
 
 
 class CellDivisions(nn.Module):
     """p(x | e, c): the energy of each layer divided between rings, and that of a ring between voxels.
 
-    One network serves all divisions. It sees the levels of the energies around the parent, a token of the layer, and
-    which division of a layer it is.
+    One network serves all divisions, and a smaller one those of the smallest arcs, which are most. They see the levels
+    of the energies around the parent, a token of the layer, and which division of a layer it is. The noise of the
+    divisions of rings, and of halves and quarters of rings, may be correlated, :meth:`calibrate`.
 
-    Shapes: voxels (N, V), layer energies (N, L), both in MeV; context (N, K); uniform noise (N, D).
+    Shapes: voxels (N, V), layer energies (N, L), both in MeV; context (N, K); noise (N, ``normal`` and ``uniform``).
 
     Args:
         plan: the divisions.
@@ -33,6 +40,8 @@ class CellDivisions(nn.Module):
         law: of a division.
         width, depth_blocks, depth_kernel: of the tokens of layers.
         hidden, hidden_layers: width of the network and number of its hidden layers.
+        fine_arcs, fine_hidden: cells of the largest arc that the smaller network divides, and its width.
+        factors, bins: common factors of the noise, and bins of energy with correlations of their own.
     """
 
     roots: Tensor
@@ -45,6 +54,9 @@ class CellDivisions(nn.Module):
     seen: Tensor
     like: Tensor
     of_rings: Tensor
+    fine: Tensor
+    joint: Tensor
+    noise_place: Tensor
     sums: Tensor
     summands: Tensor
 
@@ -60,15 +72,23 @@ class CellDivisions(nn.Module):
         depth_kernel: int,
         hidden: int,
         hidden_layers: int,
+        fine_arcs: int = 0,
+        fine_hidden: int = 1,
+        factors: int = 0,
+        bins: int = 1,
     ) -> None:
         super().__init__()
         self.law = law
-        self.plan_steps, self.size, self.n_layers = plan.steps, plan.size, layers
+        self.size, self.n_layers = plan.size, layers
         # Energies are numbered in the order in which they are divided, then the voxels, so that the energies of a step
         # and the voxels are next to each other: energy 1 + d is that of division d. Sums keep their numbers.
         number = np.arange(plan.size)
         number[np.concatenate([plan.parent, plan.leaves])] = np.arange(1, plan.blocks)
         self.divisions, self.blocks = len(plan.parent), plan.blocks
+        fine = ~plan.rings & (plan.arc <= fine_arcs)
+        of_rings, of_alpha = _joint(plan) if factors else (np.arange(0), np.arange(0))
+        joint = np.concatenate([of_rings, of_alpha])
+        order = np.concatenate([joint, np.setdiff1d(np.arange(self.divisions), joint)])
         tables: dict[str, NDArray[Any]] = {
             "roots": number[plan.roots],
             "leaves": number[plan.leaves],
@@ -78,6 +98,10 @@ class CellDivisions(nn.Module):
             "layer": plan.layer,
             "place": plan.place,
             "of_rings": plan.rings,
+            "fine": fine,
+            "joint": joint,
+            # Noise comes in the order: rings, large arcs, then all others.
+            "noise_place": np.argsort(order),
             # The energy that is divided is the first that is seen.
             "seen": number[np.concatenate([plan.parent[:, None], plan.seen], axis=1)],
             "like": plan.like,
@@ -86,20 +110,36 @@ class CellDivisions(nn.Module):
         }
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
-        self.sum_steps = plan.sum_steps
         self.contrasts = Contrasts(plan)
-        self._tabulate_steps()
         self.upwards = [torch.from_numpy(rows) for rows in plan.upwards]
         self.by_wave = [torch.from_numpy(rows) for rows in plan.sums_by_wave]
         self.token_input, self.token_context = nn.Linear(2, width), nn.Linear(context, width)
         self.token_layer = nn.Parameter(0.1 * torch.randn(layers, width))
         self.token_mixer = DepthMixer(width, depth_blocks, depth_kernel)
-        self.of_token = nn.Linear(width, hidden, bias=False)
-        self.of_place = nn.Parameter(0.3 * torch.randn(max(plan.places, 1), hidden))
-        self.input = nn.Linear(self.seen.shape[1] + 1 + self.contrasts.kinds, hidden)
-        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(hidden_layers - 1))
-        self.output = nn.Linear(hidden, law.parameters_each)
-        self.output.bias.data.copy_(law.initial())
+        sizes = [(hidden, hidden_layers), (fine_hidden, min(hidden_layers, 2))]
+        self.networks = nn.ModuleList(
+            DivisionNetwork(
+                self.seen.shape[1],
+                self.contrasts.kinds,
+                plan.places,
+                layers=layers,
+                width=width,
+                hidden=of_hidden,
+                hidden_layers=of_layers,
+                law=law,
+            )
+            for of_hidden, of_layers in (sizes if fine.any() else sizes[:1])
+        )
+        self._tabulate_steps(plan)
+        halves = np.zeros(layers, dtype=np.int64)
+        np.maximum.at(halves, plan.layer, plan.arc)
+        # The halves, and the quarters, of all rings of a layer share a factor: its axis.
+        axes = 2 * plan.layer[of_alpha] + (plan.arc[of_alpha] < halves[plan.layer[of_alpha]])
+        local = np.unique(axes, return_inverse=True)[1].tolist()
+        self.ring_factors = NoiseFactors(len(of_rings), factors, bins=bins)
+        self.alpha_factors = NoiseFactors(len(of_alpha), factors, local, bins=bins)
+        self.normal = [*self.ring_factors.noise, *self.alpha_factors.noise] if factors else []
+        self.uniform = self.divisions - len(joint)
 
     def fit(self, voxels: Tensor, levels: Levels) -> None:
         """Fit the scales of the contrasts to voxel energies (N, V) in MeV."""
@@ -120,50 +160,92 @@ class CellDivisions(nn.Module):
             energies[:, self.sums[rows]] = energies[:, self.summands[rows]].sum(2)
         return energies
 
-    def _tokens(self, layers: Tensor, standardised: Tensor, context: Tensor, levels: Levels) -> Tensor:
-        """What the network sees of each layer, (N L, hidden), from layer energies in MeV and standardised ones."""
+    def _tokens(self, layers: Tensor, standardised: Tensor, context: Tensor, levels: Levels) -> tuple[Tensor, ...]:
+        """What each network sees of layers, (N L, H), from layer energies in MeV and standardised ones."""
         inputs = self.token_input(torch.stack([levels(layers), standardised], dim=2)) + self.token_layer
         tokens = F.silu(self.token_mixer(inputs + self.token_context(context)[:, None]))
-        of_layers: Tensor = self.of_token(tokens)
-        return of_layers.flatten(0, 1)
+        return tuple(network.tokens(tokens) for network in self._each_network())
 
-    def _parameters_of(self, seen: Tensor, scarcity: Tensor, token: Tensor, place: Tensor, like: Tensor) -> Tensor:
-        """Parameters (M, P) of divisions that see levels (M, F), threshold over energy (M, 1), and a token (M, H)."""
-        inputs = torch.cat([seen, scarcity, self.contrasts(seen, like)], dim=1)
-        hidden = self.input(inputs) + token + F.embedding(place, self.of_place)
-        return self._parameters_from(F.silu(hidden))
+    def _each_network(self) -> Iterator[DivisionNetwork]:
+        for network in self.networks:
+            assert isinstance(network, DivisionNetwork)
+            yield network
 
-    def _parameters_from(self, hidden: Tensor) -> Tensor:
-        """Parameters (M, P) from the first hidden layer (M, H)."""
-        for layer in self.hidden:
-            hidden = hidden + F.silu(layer(hidden))
-        parameters: Tensor = self.output(hidden)
-        return parameters
+    def _divided(
+        self, energies: Tensor, standardised: Tensor, context: Tensor, levels: Levels, rows: Tensor | None = None
+    ) -> Iterator[_Divided]:
+        """The divisions of energies, of all rows or of some, that have energy; for each network."""
+        tokens = self._tokens(energies[:, self.roots], standardised, context, levels)
+        flat, seen_levels = energies.flatten(), levels(energies).flatten()
+        parent, fine = (each if rows is None else each[rows] for each in (self.parent, self.fine))
+        shower, column = (energies[:, parent] > 0).nonzero(as_tuple=True)
+        for number, (network, of_layers) in enumerate(zip(self._each_network(), tokens, strict=True)):
+            mine = fine[column] if number else ~fine[column]
+            at, which = shower[mine], column[mine]
+            row = which if rows is None else rows[which]
+            base = at * self.size
+            whole, first = flat[base + self.parent[row]], flat[base + self.first[row]]
+            seen = seen_levels[base[:, None] + self.seen[row]]
+            parameters = network(
+                seen,
+                self.law.threshold / whole[:, None],
+                self.contrasts(seen, self.like[row]),
+                of_layers[at * self.n_layers + self.layer[row]],
+                self.place[row],
+            )
+            yield _Divided(at, which, row, whole, first, parameters)
 
     def log_prob(
         self, energies: Tensor, standardised: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False
     ) -> dict[str, Tensor]:
-        """Logarithms of the densities of ``rings`` and ``alpha``, (N,) each, in nats, from all energies."""
-        tokens = self._tokens(energies[:, self.roots], standardised, context, levels)
-        shower, row = (energies[:, self.parent] > 0).nonzero(as_tuple=True)
-        base = shower * self.size
-        flat = energies.flatten()
-        whole, first = flat[base + self.parent[row]], flat[base + self.first[row]]
-        seen = levels(energies).flatten()[base[:, None] + self.seen[row]]
-        token = tokens[shower * self.n_layers + self.layer[row]]
-        scarcity = self.law.threshold / whole[:, None]
-        parameters = self._parameters_of(seen, scarcity, token, self.place[row], self.like[row])
-        found = self.law.log_prob(parameters, whole, first)
-        if in_mev:
-            found = found + self.law.log_slope(whole, first)
-        none, rings = torch.zeros_like(energies[:, 0]), self.of_rings[row]
-        return {
-            name: none.index_add(0, shower[which], found[which])
-            for name, which in (("rings", rings), ("alpha", ~rings))
-        }
+        """Logarithms of the densities of ``rings`` and ``alpha``, (N,) each, in nats, from all energies.
 
-    def _tabulate_steps(self) -> None:
-        """Tables of the divisions of each step.
+        Those of independent noise, without its correlations.
+        """
+        result = {name: torch.zeros_like(energies[:, 0]) for name in ("rings", "alpha")}
+        for each in self._divided(energies, standardised, context, levels):
+            found = self.law.log_prob(each.parameters, each.whole, each.first)
+            if in_mev:
+                found = found + self.law.log_slope(each.whole, each.first)
+            rings = self.of_rings[each.row]
+            for name, which in (("rings", rings), ("alpha", ~rings)):
+                result[name] = result[name].index_add(0, each.shower[which], found[which])
+        return result
+
+    @torch.no_grad()
+    def calibrate(self, showers: Iterable[tuple[Tensor, Tensor, Tensor]], levels: Levels, number: int) -> None:
+        """Fit the correlations of the noise in a bin to showers: energies of all blocks, standardised layers, context.
+
+        The scores of an outcome are what it takes to make it if energies increased with the noise. They nearly do: the
+        correlation of scores with the noise that made them is measured with new draws, and correlations of the noise
+        are larger by that much.
+        """
+        random = torch.Generator(self.parent.device).manual_seed(1)
+        limits: list[Tensor] = []
+        drawn: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for energies, standardised, context in showers:
+            table = energies.new_full((2, len(energies), len(self.joint)), math.nan)
+            for each in self._divided(energies, standardised, context, levels, self.joint):
+                scores = self.law.scores(each.parameters, each.whole, each.first)
+                table[:, each.shower, each.column] = torch.stack(scores).to(table)
+                z = torch.randn(len(each.row), generator=random, device=energies.device)
+                first = self.law.divide(each.parameters, each.whole, torch.special.ndtr(z))
+                low, high = self.law.scores(each.parameters, each.whole, first)
+                pairs, rings = torch.stack([z, low.to(z)]), self.of_rings[each.row]
+                for found, which in zip(drawn, (rings, ~rings), strict=True):
+                    found.append(pairs[:, which & (low == high)])
+            limits.append(table)
+        if not limits:
+            return
+        sizes = [self.ring_factors.noise[0], self.alpha_factors.noise[0]]
+        parts = torch.split(torch.cat(limits, dim=1), sizes, dim=2)
+        for factors, found, (low, high) in zip((self.ring_factors, self.alpha_factors), drawn, parts, strict=True):
+            pairs = torch.cat(found, dim=1)
+            if pairs.shape[1] > 1:
+                factors.fit(low, high, number, fidelity=float(torch.corrcoef(pairs)[0, 1]))
+
+    def _tabulate_steps(self, plan: DivisionPlan) -> None:
+        """Tables of the divisions of each step that a network makes.
 
         The state of a shower in :meth:`sample` is a row of the levels of all energies, the energies, and the uniform
         noise of all divisions.
@@ -174,21 +256,24 @@ class CellDivisions(nn.Module):
           those of rings see; and ``signs`` that make contrasts of them.
         """
         energy, noise = self.size, 2 * self.size
-        columns = torch.arange(self.divisions)[:, None]
         parts = torch.stack([self.first, self.second], dim=1)
-        others = torch.cat([energy + self.parent[:, None], noise + columns, parts, energy + parts], dim=1)
-        for number, step in enumerate(self.plan_steps):
-            inputs = (self.seen[step] > 0).any(0).nonzero()[:, 0]
-            looked_at = torch.cat([self.seen[step][:, inputs], others[step]], dim=1)
-            others_seen = self.seen.shape[1] + torch.arange(
-                1 + self.contrasts.kinds
-            )  # threshold over energy, contrasts
-            tables = {"looked_at": looked_at, "inputs": torch.cat([inputs, others_seen])}
-            tables |= {"signs": self.contrasts.signs[inputs].clone()}
-            tables |= {name: self.get_buffer(name)[step].clone() for name in ("layer", "place", "like")}
-            for name, table in tables.items():
-                self.register_buffer(f"{name}_{number}", table, persistent=False)
-            sums = self.sum_steps[number]
+        places = noise + self.noise_place[:, None]
+        others = torch.cat([energy + self.parent[:, None], places, parts, energy + parts], dim=1)
+        others_seen = self.seen.shape[1] + torch.arange(1 + self.contrasts.kinds)  # threshold over energy, contrasts
+        self.turns: list[tuple[slice, int, int]] = []
+        for number, (step, sums) in enumerate(zip(plan.steps, plan.sum_steps, strict=True)):
+            middle = step.start + int((~self.fine[step]).sum())
+            for network, rows in enumerate((slice(step.start, middle), slice(middle, step.stop))):
+                if rows.start == rows.stop:
+                    continue
+                # The sums of a step are known after its last turn.
+                self.turns.append((rows, network, number if rows.stop == step.stop else -1))
+                inputs = (self.seen[rows] > 0).any(0).nonzero()[:, 0]
+                tables = {"looked_at": torch.cat([self.seen[rows][:, inputs], others[rows]], dim=1)}
+                tables |= {name: self.get_buffer(name)[rows].clone() for name in ("layer", "place", "like")}
+                tables |= {"signs": self.contrasts.signs[inputs].clone(), "inputs": torch.cat([inputs, others_seen])}
+                for name, table in tables.items():
+                    self.register_buffer(f"{name}_{len(self.turns) - 1}", table, persistent=False)
             self.register_buffer(f"summands_{number}", energy + self.summands[sums], persistent=False)
             added = torch.cat([self.sums[sums], energy + self.sums[sums]])
             self.register_buffer(f"sums_{number}", added, persistent=False)
@@ -202,62 +287,60 @@ class CellDivisions(nn.Module):
         columns = sums.expand(n, -1)
         return state.scatter(1, columns, given) if torch.compiler.is_exporting() else state.scatter_(1, columns, given)
 
-    @repeated(shape=lambda state, *_: state.shape)
-    def _step(
+    def _noise(self, noise: tuple[Tensor, ...], uniform: Tensor, bins: Tensor) -> Tensor:
+        """Uniform noise of all divisions in the order of ``noise_place``, from noise of the factors."""
+        if not noise:
+            return uniform
+        z = torch.cat([self.ring_factors(*noise[:3], bins), self.alpha_factors(*noise[3:], bins)], dim=1)
+        return torch.cat([0.5 + 0.5 * torch.erf(z * math.sqrt(0.5)), uniform], dim=1).clamp(_EDGE, 1 - _EDGE)
+
+    def sample(
         self,
-        state: Tensor,
-        energies: Tensor,
-        tokens: Tensor,
-        looked_at: Tensor,
-        layer: Tensor,
-        place: Tensor,
-        like: Tensor,
-        signs: Tensor,
-        weight: Tensor,
-        scale: Tensor,
+        layers: Tensor,
+        standardised: Tensor,
+        context: Tensor,
+        levels: Levels,
+        noise: tuple[Tensor, ...],
+        uniform: Tensor,
+        bins: Tensor,
     ) -> Tensor:
-        """The next state (N, S), from the energies (N, D) of the step's divisions and its tables.
-
-        Only what has energy is divided: most blocks have none.
-        """
-        columns = looked_at.shape[1] - 4
-        where = energies.nonzero().t()
-        shower, row = where[0], where[1]
-        numbers = F.embedding(row, looked_at) + (shower * state.shape[1])[:, None]
-        seen, parts = torch.split(numbers, [columns, 4], dim=1)
-        found = torch.gather(state.view(-1), 0, seen.reshape(-1)).view(-1, columns)
-        levels, whole, uniform = torch.split(found, [columns - 2, 1, 1], dim=1)
-        token = F.embedding(layer.index_select(0, row) + shower * self.n_layers, tokens)
-        about = token + F.embedding(place.index_select(0, row), self.of_place + self.input.bias)
-        contrasts = self.contrasts.scaled(levels @ signs, like.index_select(0, row))
-        hidden = F.silu(torch.addmm(about, torch.cat([levels, self.law.threshold / whole, contrasts], dim=1), weight))
-        first = self.law.first_parts(self._parameters_from(hidden), whole, uniform)
-        both = torch.cat([first, whole - first], dim=1)
-        given = torch.cat([level_of(both, self.law.threshold, scale), both], dim=1)
-        flat = state.view(-1)
-        parts, given = parts.reshape(-1), given.view(-1)
-        following = flat.scatter(0, parts, given) if torch.compiler.is_exporting() else flat.scatter_(0, parts, given)
-        return following.view(state.shape)
-
-    def sample(self, layers: Tensor, standardised: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV, which add up to the layer energies."""
+        """Voxel energies (N, V) in MeV, which add up to the layer energies; ``bins`` as in ``NoiseFactors``."""
         n = layers.shape[0]
         tokens = self._tokens(layers, standardised, context, levels)
-        state = torch.cat([layers.new_zeros(n, 2 * self.size), uniform], dim=1)
+        state = torch.cat([layers.new_zeros(n, 2 * self.size), self._noise(noise, uniform, bins)], dim=1)
         known = torch.cat([levels(layers), layers], dim=1)
         state = state.scatter(1, torch.cat([self.roots, self.size + self.roots]).expand(n, -1), known)
-        weights = self.input.weight.t()
-        for number, step in enumerate(self.plan_steps):
+        networks = list(self._each_network())
+        for turn, (rows, network, step) in enumerate(self.turns):
             begin = self.size + 1
-            state = self._step(
+            state = networks[network].step(
                 state,
-                state[:, begin + step.start : begin + step.stop],
-                tokens,
-                *(self.get_buffer(f"{name}_{number}") for name in ("looked_at", "layer", "place", "like", "signs")),
-                weights.index_select(0, self.get_buffer(f"inputs_{number}")),
+                state[:, begin + rows.start : begin + rows.stop],
+                tokens[network],
+                StepTables(*(self.get_buffer(f"{name}_{turn}") for name in StepTables._fields)),
+                self.get_buffer(f"inputs_{turn}"),
+                self.contrasts.scales,
                 levels.scale,
             )
-            summands, sums = self.get_buffer(f"summands_{number}"), self.get_buffer(f"sums_{number}")
-            if len(sums):
-                state = self._add(state, summands, sums, levels.scale)
+            if step >= 0 and len(sums := self.get_buffer(f"sums_{step}")):
+                state = self._add(state, self.get_buffer(f"summands_{step}"), sums, levels.scale)
         return state[:, self.size + 1 + self.divisions : self.size + self.blocks]
+
+
+class _Divided(NamedTuple):
+    """Divisions of a batch of showers: where they are, their energies and the parameters of their law, (M, ...)."""
+
+    shower: Tensor
+    column: Tensor
+    row: Tensor
+    whole: Tensor
+    first: Tensor
+    parameters: Tensor
+
+
+def _joint(plan: DivisionPlan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The divisions whose noise is correlated: those of rings, and those of rings into halves and quarters."""
+    alpha = np.zeros(int(plan.layer.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(alpha, plan.layer, plan.arc)
+    large = ~plan.rings & (4 * plan.arc > alpha[plan.layer])
+    return np.flatnonzero(plan.rings), np.flatnonzero(large)

@@ -61,9 +61,10 @@ class Contrasts(nn.Module):
 
     def forward(self, seen: Tensor, like: Tensor) -> Tensor:
         """Contrasts (M, ``kinds``)."""
-        return self.scaled(seen @ self.signs, like)
+        return in_units(seen @ self.signs, F.embedding(like, self.scales))
 
-    def scaled(self, differences: Tensor, like: Tensor) -> Tensor:
-        """Differences of levels (M, ``kinds``) in units of what is usual."""
-        mean, gain = torch.split(F.embedding(like, self.scales), self.kinds, dim=1)
-        return (differences - mean) * gain
+
+def in_units(differences: Tensor, scales: Tensor) -> Tensor:
+    """Differences of levels (M, K) in units of what is usual: means and inverse widths (M, 2 K)."""
+    mean, gain = torch.chunk(scales, 2, dim=1)
+    return (differences - mean) * gain

@@ -52,7 +52,8 @@ class DivisionPlan:
         place: which division of its layer it is, equal for all layers of the same segmentation, (D,).
         level: how many divisions of the layer come before it, (D,).
         rings: whether it divides rings, (D,).
-        step: its step, in increasing order, (D,).
+        arc: cells in alpha of the energy that is divided, (D,).
+        step: its step, in increasing order, (D,); within a step rings come first, then large arcs.
         seen: numbers of the energies that it sees, (D, F).
         contrasts: columns of ``seen`` of the two parts below, above, ahead, and ahead over rings, of divisions of
             rings and in alpha, (2, 4, 2); -1 where there are none.
@@ -74,6 +75,7 @@ class DivisionPlan:
     place: Ints
     level: Ints
     rings: NDArray[np.bool_]
+    arc: Ints
     step: Ints
     seen: Ints
     contrasts: Ints
@@ -143,7 +145,7 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
     start = 1 + np.cumsum([0, *(kind.nodes for kind in layers)])
     sums = _Sums(layers, wave, start, ring_levels)
     rows: dict[str, list[Ints]] = {
-        name: [] for name in ("parent", "first", "second", "layer", "place", "level", "step", "like")
+        name: [] for name in ("parent", "first", "second", "layer", "place", "level", "arc", "step", "like")
     }
     seen, leaves, rings, alike = [], [], [], 0
     for number, kind in enumerate(layers):
@@ -154,6 +156,7 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         rows["layer"].append(np.full(count, number))
         rows["place"].append(place_of[kind.alpha, kind.r] + np.arange(count))
         rows["level"].append(kind.level)
+        rows["arc"].append(kind.arc)
         rows["step"].append(wave[number] + kind.steps(ring_levels))
         rows["like"].append(alike + kind.like)
         alike += int(kind.like.max(initial=-1)) + 1
@@ -169,7 +172,8 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         absolute = np.where((kind.seen >= 0) & (origins[kind.seen_in] > 0), kind.seen + origins[kind.seen_in], 0)
         seen.append(absolute)
     joined = {name: np.concatenate(parts) for name, parts in rows.items()}
-    order = np.argsort(joined["step"], kind="stable")
+    of_rings = np.concatenate(rings)
+    order = np.lexsort((-joined["arc"], ~of_rings, joined["step"]))
     joined = {name: values[order] for name, values in joined.items()}
     visible = np.concatenate(seen)[order]
     known = np.zeros(sums.size, dtype=np.int64) - 1
@@ -184,7 +188,7 @@ def plan_divisions(mesh: ReadoutMesh, *, halvings: int = 5, checkerboard: bool =
         sum_step=sums.steps,
         roots=start[:-1].astype(np.int64),
         leaves=np.concatenate(leaves),
-        rings=np.concatenate(rings)[order],
+        rings=of_rings[order],
         seen=visible,
         contrasts=_contrasts(most_rings),
         places=sum(len(kind.parent) for kind in kinds.values()),
@@ -309,14 +313,14 @@ class _Layer:
         arcs = list(dict.fromkeys(arc for blocks in self._of_alpha[1:] for arc in blocks))
         self._arcs = {arc: number for number, arc in enumerate(arcs)}
         self.around = [np.array([self._number(arc, (ring, ring + 1)) for ring in range(r)]) for arc in arcs]
-        self._rows: list[tuple[int, int, int, int, bool, list[tuple[int, int]]]] = []
+        self._rows: list[tuple[int, int, int, int, int, bool, list[tuple[int, int]]]] = []
         self._like: list[tuple[int, ...]] = []
         self._divide_rings()
         self._divide_alpha(checkerboard=checkerboard)
-        self.parent, self.first, self.second, self.level = (
-            np.array([row[i] for row in self._rows], dtype=np.int64) for i in range(4)
+        self.parent, self.first, self.second, self.level, self.arc = (
+            np.array([row[i] for row in self._rows], dtype=np.int64) for i in range(5)
         )
-        self.rings = np.array([row[4] for row in self._rows], dtype=bool)
+        self.rings = np.array([row[5] for row in self._rows], dtype=bool)
         kinds_of_division = {each: number for number, each in enumerate(dict.fromkeys(self._like))}
         self.like = np.array([kinds_of_division[each] for each in self._like], dtype=np.int64)
         of_rings = _ring_columns(most_rings)
@@ -351,7 +355,7 @@ class _Layer:
                     seen += [(which, self._number(around, block)) for block in following]
                     seen += [(which, -1)] * (self._most_rings - len(following))
                 parent, one, two = (self._number(around, part) for part in ((start, end), first, second))
-                self._rows.append((parent, one, two, level, True, seen))
+                self._rows.append((parent, one, two, level, self.alpha, True, seen))
                 self._like.append((level, start))
 
     def _divide_alpha(self, *, checkerboard: bool) -> None:
@@ -373,7 +377,7 @@ class _Layer:
                     own = (ring, ring + 1)
                     nodes = [self._number(block, own) for block in ((start, end), following[first], following[second])]
                     at = self.ring_levels + sublevels * level + late
-                    self._rows.append((nodes[0], nodes[1], nodes[2], at, False, seen))
+                    self._rows.append((nodes[0], nodes[1], nodes[2], at, end - start, False, seen))
                     self._like.append((self.ring_levels + level, ring, end - start))
 
     def _node(self, which: int, blocks: list[Range], place: int, ring: int) -> tuple[int, int]:
