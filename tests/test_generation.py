@@ -351,7 +351,7 @@ class TestAngles:
         assert same.tolist() == [True, False, True, False]
 
     def test_missing_angles_are_asked_for(self, angular: Model, make_showers: Make) -> None:
-        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in `phi='90deg'`"):
+        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in `phi='0deg'`"):
             angular.generate(energy=5e4, n=4, theta=1.0)
         with pytest.raises(SettingsError, match="conditional on theta"):
             angular.generate(like=make_showers(3))

@@ -132,7 +132,8 @@ def resolve(
         like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
         seed: seed of drawn conditions and of the noise.
         extrapolate: allow conditions outside the domain.
-        asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units.
+        asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units;
+            ``particle`` as a name, or several that alternate.
 
     Returns:
         The conditions, seed and origin of the showers.
@@ -171,7 +172,7 @@ def resolve(
     for name in known:
         values = conditions.get(name)
         if name in needed and values is None:
-            msg = f"the model is conditional on {name}; give it, as in `{name}='90deg'`"
+            msg = f"the model is conditional on {name}; give it, as in `{name}='{CONDITIONS[name].example}'`"
             raise SettingsError(msg)
         if name not in needed and name in given:
             msg = f"the model is not conditional on {name}; leave it out"

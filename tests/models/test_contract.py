@@ -16,7 +16,7 @@ from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models import FAMILIES, build, family_class, validated
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 
 Make = Callable[..., Showers]
 without_density = [name for name in FAMILIES if family_class(name).log_prob is Generator.log_prob]
@@ -155,6 +155,12 @@ class TestConditions:
         assert columns[:, 2].tolist() == [1.0, 1.0, 1.0]
         np.testing.assert_allclose(columns[:, 3], [0.5, 1.0, 1.5])
 
+    def test_particles_are_those_of_the_showers(self) -> None:
+        conditions = Conditions.of(energy=np.full(4, 1e4), detector="tiny", particle=np.array([22, 11, 431, 22]))
+        made = Domain.of(conditions, ("e+",))
+        assert made.particles == ("431", "e-", "gamma")
+        assert made.choices("particle") == [431, 11, 22]
+
     def test_missing_angles_and_unknown_detectors_are_named(self, make_showers: Make) -> None:
         showers = make_showers(3)
         generator = build("vae", {"conditions": ("energy", "theta")}, showers.detector, domain(theta=(0.0, 1.0)))
@@ -162,7 +168,7 @@ class TestConditions:
             generator.conditions_of(showers.conditions)
         elsewhere = domain(detectors=("first", "second"))
         generator = build("vae", {"conditions": ("energy", "detector")}, showers.detector, elsewhere)
-        with pytest.raises(SettingsError, match="does not know the detector 'tiny'; it was trained on: first, second"):
+        with pytest.raises(DomainError, match="does not know the detector 'tiny'; it was trained on: first, second"):
             generator.conditions_of(showers.conditions)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from fastv.conditions.particles import particle_name
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
@@ -69,6 +70,10 @@ class Domain(BaseModel):
     def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
         """The domain spanned by the conditions of showers; energies are rounded outwards to one or two digits.
 
+        Args:
+            conditions: of the showers.
+            particles: names of the particles, if the showers do not have a column of them.
+
         Example:
             >>> from fastv import ShowersFile, sample_path
             >>> with ShowersFile(sample_path("train")) as file:
@@ -83,6 +88,8 @@ class Domain(BaseModel):
         }
         ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
         detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
+        if (codes := conditions.get("particle")) is not None:
+            particles = tuple(sorted(particle_name(code) for code in np.unique(codes).tolist()))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
     def bounds(self, name: str) -> Range | None:
@@ -144,8 +151,15 @@ class Domain(BaseModel):
         """Check that values of a condition are inside the domain.
 
         Raises:
-            DomainError: a value is outside the range.
+            DomainError: a value is outside the range, or not among the choices.
         """
+        if CONDITIONS[name].choices:
+            known, named = self.choices(name), getattr(self, CONDITIONS[name].choices)
+            if (unknown := values[~np.isin(values, known)]).size:
+                came = unknown[0] if name != "particle" else particle_name(int(unknown[0]))
+                msg = f"the model does not know the {name} {str(came)!r}; it was trained on: {', '.join(named)}"
+                raise DomainError(msg)
+            return
         bounds = self.bounds(name)
         if bounds is None or not values.size:
             return
@@ -406,7 +420,8 @@ class Generator(nn.Module, ABC):
         """The inputs of the model: conditions (N, C) in physical units; for a choice, its index in the domain.
 
         Raises:
-            SettingsError: a condition is missing, or a choice such as the detector is not in the domain.
+            SettingsError: a condition is missing.
+            DomainError: a choice such as the detector or the particle is not in the domain.
         """
         columns: list[NDArray[Any]] = []
         for name in self.condition_names:
@@ -415,12 +430,8 @@ class Generator(nn.Module, ABC):
                 msg = f"the model needs the condition {name!r} of each shower, and these showers do not have it"
                 raise SettingsError(msg)
             if CONDITIONS[name].choices:
-                known = self.domain.choices(name)
-                if (unknown := values[~np.isin(values, known)]).size:
-                    named = ", ".join(getattr(self.domain, CONDITIONS[name].choices))
-                    msg = f"the model does not know the {name} {str(unknown[0])!r}; it was trained on: {named}"
-                    raise SettingsError(msg)
-                values = np.argmax(values[:, None] == np.array(known), axis=1)
+                self.domain.check(name, values)
+                values = np.argmax(values[:, None] == np.array(self.domain.choices(name)), axis=1)
             columns.append(values)
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
@@ -429,8 +440,8 @@ class ConditionScaler(nn.Module):
     """Scales conditions in physical units to numbers of order one, with fixed formulae for the domain.
 
     energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
-    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. detector:
-    one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
+    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. particle,
+    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
 
     Shapes: (N, C) -> (N, ``size``).
 
