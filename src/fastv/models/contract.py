@@ -68,7 +68,9 @@ class Domain(BaseModel):
 
     @classmethod
     def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by the conditions of showers; energies are rounded outwards to one or two digits.
+        """The domain spanned by the conditions of showers, with ends rounded outwards, as samples rarely reach them.
+
+        Energies are rounded to one or two digits, and angles to degrees if that adds at most 2 % to their range.
 
         Args:
             conditions: of the showers.
@@ -86,6 +88,9 @@ class Domain(BaseModel):
             for name, values in conditions.columns.items()
             if not CONDITIONS[name].choices
         }
+        for name in ("theta", "phi"):
+            if name in ranges:
+                ranges[name] = _whole_degrees(*ranges[name])
         ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
         detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
         if (codes := conditions.get("particle")) is not None:
@@ -181,6 +186,14 @@ def _round_outwards(value: float, *, up: bool) -> float:
     digit = 10.0 ** np.floor(np.log10(value))
     one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
     return float(one if abs(one / value - 1) <= 0.02 else two)
+
+
+def _whole_degrees(low: float, high: float) -> Range:
+    """The ends of a range of angles in rad, each rounded outwards to a degree if that adds at most 2 % to the range."""
+    rounding = 1e-5  # degrees, of single precision
+    wider = np.radians([np.floor(np.degrees(low) + rounding), np.ceil(np.degrees(high) - rounding)]).tolist()
+    most = 0.02 * (high - low)
+    return (wider[0] if low - wider[0] <= most else low), (wider[1] if wider[1] - high <= most else high)
 
 
 @dataclass(frozen=True)
