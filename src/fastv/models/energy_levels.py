@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 _LEAST_SHARE = 1e-6
 """Shares of the visible energy below this are alike to the networks."""
+_MOST = 10.0
+"""Largest number of widths that networks see: after a very rare draw they must not leave what they were trained on."""
 
 
 class Levels(nn.Module):
@@ -41,6 +43,6 @@ def level_of(energies: Tensor, threshold: float, scale: Tensor) -> Tensor:
 
 
 def standardised(energies: Tensor, total: Tensor, mean: Tensor, width: Tensor) -> Tensor:
-    """(log(E / E_tot) - mean) / width of energies (N, B) in MeV; 0 for none."""
+    """(log(E / E_tot) - mean) / width of energies (N, B) in MeV, within what showers have; 0 for none."""
     share = (energies / total.clamp(min=1e-9)).clamp(min=_LEAST_SHARE)
-    return torch.where(energies > 0, (torch.log(share) - mean) / width, 0.0)
+    return torch.where(energies > 0, ((torch.log(share) - mean) / width).clamp(-_MOST, _MOST), 0.0)
