@@ -23,10 +23,9 @@ from fastv import generation
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
-from fastv.generation import Request
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
-from fastv.models.contract import Domain, Generator
+from fastv.models.contract import Domain
 from fastv.showers import Showers, ShowersFile, writer
 
 Make = Callable[..., Showers]
@@ -351,7 +350,7 @@ class TestAngles:
         assert same.tolist() == [True, False, True, False]
 
     def test_missing_angles_are_asked_for(self, angular: Model, make_showers: Make) -> None:
-        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in `phi='90deg'`"):
+        with pytest.raises(SettingsError, match="the model is conditional on phi; give it, as in `phi='0deg'`"):
             angular.generate(energy=5e4, n=4, theta=1.0)
         with pytest.raises(SettingsError, match="conditional on theta"):
             angular.generate(like=make_showers(3))
@@ -394,24 +393,24 @@ class TestFiles:
     def test_an_interrupted_run_resumes(self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = model.generate(energy="1-1000GeV", n=350, seed=2)
         path = tmp_path / "out.h5"
-        blocks = generation._generate_block
+        blocks = generation.block_energies
 
-        def interrupted(generator: Generator, request: Request, rows: slice, block: int) -> NDArray[np.float32]:
-            if block == 2:
+        def interrupted(*arguments: Any) -> NDArray[np.float32]:
+            if arguments[-1] == 2:  # the number of the block
                 raise KeyboardInterrupt
-            return blocks(generator, request, rows, block)
+            return blocks(*arguments)
 
-        monkeypatch.setattr(generation, "_generate_block", interrupted)
+        monkeypatch.setattr(generation, "block_energies", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.generate_file(path, energy="1-1000GeV", n=350, seed=2)
         assert not path.exists()
         done: list[int] = []
 
-        def counted(generator: Generator, request: Request, rows: slice, block: int) -> NDArray[np.float32]:
-            done.append(block)
-            return blocks(generator, request, rows, block)
+        def counted(*arguments: Any) -> NDArray[np.float32]:
+            done.append(arguments[-1])
+            return blocks(*arguments)
 
-        monkeypatch.setattr(generation, "_generate_block", counted)
+        monkeypatch.setattr(generation, "block_energies", counted)
         with pytest.raises(OutputError, match="`resume=True` continues, `force=True` starts over"):
             model.generate_file(path, energy="1-1000GeV", n=350, seed=2)
         with pytest.raises(OutputError, match="the interrupted run had other settings"):
@@ -442,12 +441,12 @@ from fastv.model import load
 from fastv.showers import writer
 torch.set_num_threads(1)
 generation.BLOCK_ROWS = writer.BLOCK_ROWS = 100
-blocks = generation._generate_block
-def killed(generator, request, rows, block):
-    if block == 2:
+blocks = generation.block_energies
+def killed(*arguments):
+    if arguments[-1] == 2:  # the number of the block
         os.kill(os.getpid(), signal.SIGKILL)
-    return blocks(generator, request, rows, block)
-generation._generate_block = killed
+    return blocks(*arguments)
+generation.block_energies = killed
 load({str(directory)!r}).generate_file("out.h5", energy="1-1000GeV", n=350, seed=2)
 """
         ended = subprocess.run(

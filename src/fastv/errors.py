@@ -64,7 +64,11 @@ class TrainingError(FastVError):
 
 
 class SimulationError(FastVError):
-    """Geant4 cannot start, lacks data sets, or fails on a shower, or a cluster does not respond."""
+    """Geant4 cannot start, lacks data sets, or fails on a shower."""
+
+
+class ClusterError(FastVError):
+    """A cluster does not respond, or its workers fail."""
 
 
 class TooFewShowersError(FastVError):

@@ -6,21 +6,21 @@ the number of the block, so runs are reproducible, even if they were interrupted
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from fastv.blocks import block_energies, blocks_on_cluster
 from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
 from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
-from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.errors import DomainError, SettingsError
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
@@ -33,9 +33,6 @@ Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
 
 The values of the showers are an array (N,) or (N, 1), a list, or a data set of h5py.
 """
-
-_BATCH_ROWS = 100
-"""Showers per call of the generator: few enough for the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def generate(generator: Generator, request: Request, provenance: Mapping[str, An
     energies = np.empty((n, generator.detector.mesh.n_voxels), dtype=np.float32)
     for block, start in enumerate(range(0, n, BLOCK_ROWS)):
         rows = slice(start, min(start + BLOCK_ROWS, n))
-        energies[rows] = _generate_block(generator, request, rows, block)
+        energies[rows] = block_energies(generator, request.conditions[rows], request.seed, start, block)
     return Showers.of(request.conditions, energies, generator.detector, provenance=provenance)
 
 
@@ -78,6 +75,7 @@ def generate_file(
     provenance: Mapping[str, Any],
     output: str | Path,
     *,
+    scheduler: str | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> int:
@@ -86,6 +84,7 @@ def generate_file(
     Args:
         generator, request, provenance: as for :func:`generate`.
         output: the showers file; finished blocks are kept next to it until it is complete.
+        scheduler: address of the scheduler of a Dask cluster whose workers generate the showers; None for this process.
         resume: continue an interrupted run with the same conditions and provenance.
         force: replace an existing file and discard an interrupted run.
 
@@ -96,6 +95,7 @@ def generate_file(
         ModelError: the generator returned a voxel energy that is negative or not finite.
         SettingsError: the name of the output does not end in .h5, .hdf5 or .hdf.
         OutputError: the file exists, the interrupted run had different arguments, or the disk is full.
+        ClusterError: the scheduler does not answer, or its workers fail.
     """
     check_ending(output, SHOWERS_ENDINGS, "showers")
     conditions, n = request.conditions, len(request.conditions)
@@ -104,15 +104,25 @@ def generate_file(
         missing = [writer.rows(block) for block in writer.missing()]
         done = n - sum(rows.stop - rows.start for rows in missing)
         with Bar(total=n, initial=done, unit="shower", desc="generating") as bar:
-            for rows in missing:
-                block = rows.start // BLOCK_ROWS
-                energies = _generate_block(generator, request, rows, block)
-                writer.write_block(
-                    block, Showers.of(conditions[rows], energies, generator.detector, provenance=provenance)
-                )
+            for rows, energies in _blocks(generator, request, missing, scheduler):
+                showers = Showers.of(conditions[rows], energies, generator.detector, provenance=provenance)
+                writer.write_block(rows.start // BLOCK_ROWS, showers)
                 bar.update(rows.stop - rows.start)
         writer.finish()
     return n
+
+
+def _blocks(
+    generator: Generator, request: Request, missing: Sequence[slice], scheduler: str | None
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Rows and voxel energies of blocks."""
+    conditions, seed = request.conditions, request.seed
+    numbered = [(rows, rows.start // BLOCK_ROWS) for rows in missing]
+    if scheduler is not None:
+        yield from blocks_on_cluster(generator, scheduler, conditions, seed, numbered)
+        return
+    for rows, block in numbered:
+        yield rows, block_energies(generator, conditions[rows], seed, rows.start, block)
 
 
 def resolve(
@@ -132,7 +142,8 @@ def resolve(
         like: a showers file or showers whose conditions are used, in order; if ``n`` is larger, they are repeated.
         seed: seed of drawn conditions and of the noise.
         extrapolate: allow conditions outside the domain.
-        asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units.
+        asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units;
+            ``particle`` as a name, or several that alternate.
 
     Returns:
         The conditions, seed and origin of the showers.
@@ -171,7 +182,7 @@ def resolve(
     for name in known:
         values = conditions.get(name)
         if name in needed and values is None:
-            msg = f"the model is conditional on {name}; give it, as in `{name}='90deg'`"
+            msg = f"the model is conditional on {name}; give it, as in `{name}='{CONDITIONS[name].example}'`"
             raise SettingsError(msg)
         if name not in needed and name in given:
             msg = f"the model is not conditional on {name}; leave it out"
@@ -304,16 +315,3 @@ def _given(condition: Condition, array: NDArray[np.float64], n: int) -> NDArray[
         msg = f"{condition.name} must be {condition.allowed}, got {array.min()}"
         raise SettingsError(msg)
     return array
-
-
-def _generate_block(generator: Generator, request: Request, rows: slice, block: int) -> NDArray[np.float32]:
-    conditions = generator.conditions_of(request.conditions[rows])
-    noise = generator.noise.draw(len(conditions), (request.seed, 1, block))
-    with torch.inference_mode():
-        batches = zip(torch.split(conditions, _BATCH_ROWS), torch.split(noise, _BATCH_ROWS), strict=True)
-        energies = np.concatenate([generator.sample(columns, noises).numpy() for columns, noises in batches])
-    if not np.isfinite(energies.sum(dtype=np.float64)) or energies.min() < 0:
-        shower = rows.start + int(np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0, 0])
-        msg = f"the model gave shower {shower} a voxel energy that is negative or not finite; nothing is written"
-        raise ModelError(msg)
-    return energies

@@ -158,6 +158,7 @@ class Model:
         seed: int = 0,
         extrapolate: bool = False,
         options: Mapping[str, Any] | None = None,
+        scheduler: str | None = None,
         resume: bool = False,
         force: bool = False,
         **conditions: Asked | None,
@@ -167,6 +168,8 @@ class Model:
         Args:
             output: the showers file; finished blocks are kept next to it until it is complete.
             n, like, seed, extrapolate, options, conditions: as for :meth:`generate`.
+            scheduler: address of a Dask cluster, such as ``tcp://host:8786``, whose workers generate the
+                showers, the same for any number of workers; by default this process does.
             resume: continue an interrupted run with the same arguments.
             force: replace an existing file and discard an interrupted run.
 
@@ -179,7 +182,15 @@ class Model:
         """
         model = self.with_options(**(options or {}))
         request = resolve(model.generator, n=n, like=like, seed=seed, extrapolate=extrapolate, **conditions)
-        return generate_file(model.generator, request, model.provenance(request), output, resume=resume, force=force)
+        return generate_file(
+            model.generator,
+            request,
+            model.provenance(request),
+            output,
+            scheduler=scheduler,
+            resume=resume,
+            force=force,
+        )
 
     def provenance(self, request: Request) -> dict[str, Any]:
         """How the showers of a request are made, to be stored with them.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -102,12 +103,9 @@ def test_a_new_condition_is_one_line(make_showers: Make, tmp_path: Path) -> None
     assert model.domain.draw(graph.condition_names, 5, rng).shape == (5, 2)
 
 
-def test_a_model_can_be_told_the_particle_by_one_word(tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_told_the_particle(tiny_detector: Detector, tmp_path: Path) -> None:
     domain = Domain(energy=(1e3, 1e6), particles=("e-", "gamma"), detectors=("tiny",))
     asked = {"conditions": ("energy", "particle"), "hidden": (8,), "latent": 3}
-    with pytest.raises(SettingsError, match="unknown condition 'particle'; known: energy, theta, phi, detector"):
-        build("vae", asked, tiny_detector, domain)
-    monkeypatch.setitem(CONDITIONS, "particle", replace(CONDITIONS["particle"], scaling="choice"))
     generator = build("vae", asked, tiny_detector, domain)
     settings = generator.settings.model_dump(mode="json")
     described = ModelDescription(family="vae", settings=settings, domain=domain, detector=tiny_detector)
@@ -115,9 +113,16 @@ def test_a_model_can_be_told_the_particle_by_one_word(tiny_detector: Detector, m
     assert made.pdg is not None
     assert made.pdg.tolist() == [11, 22, 11, 22]
     assert generator.conditions_of(made.conditions)[:, 1].tolist() == [0, 1, 0, 1]
-    with pytest.raises(
-        SettingsError, match="the model does not know the particle '2212'; it was trained on: e-, gamma"
-    ):
+    with pytest.raises(DomainError, match="does not know the particle 'proton'; it was trained on: e-, gamma"):
         Model(generator, described).generate(energy=5e4, particle="proton", n=4)
+    with pytest.raises(SettingsError, match="conditional on particle; give it, as in `particle='gamma'`"):
+        Model(generator, described).generate(energy=5e4, n=4)
+
+    export(Model(generator, described), tmp_path / "model.onnx")
+    told = json.loads(
+        {each.key: each.value for each in onnx.load(tmp_path / "model.onnx").metadata_props}["conditions"]
+    )
+    assert told[1] == {"name": "particle", "unit": "index", "choices": ["e-", "gamma"]}
+    assert OnnxGenerator(tmp_path / "model.onnx").condition_names == ["energy", "particle"]
     with pytest.raises(SettingsError, match="the condition 'particle', but the training showers do not have it"):
         build("vae", asked, tiny_detector, domain.model_copy(update={"particles": ()}))

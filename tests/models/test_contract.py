@@ -16,7 +16,7 @@ from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models import FAMILIES, build, family_class, validated
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 
 Make = Callable[..., Showers]
 without_density = [name for name in FAMILIES if family_class(name).log_prob is Generator.log_prob]
@@ -38,8 +38,9 @@ class TestDomain:
         assert made.energy[1] == pytest.approx(values.max(), rel=0.11)
 
     def test_takes_angles_and_detector_from_showers(self, make_showers: Make) -> None:
-        made = Domain.of(make_showers(3, theta=np.array([0.5, 1.5, 1.0]), phi=np.zeros(3)).conditions, ("e-",))
-        assert (made.theta, made.phi) == ((0.5, 1.5), (0.0, 0.0))
+        made = Domain.of(make_showers(3, theta=np.radians([45.0, 80.0, 60.0]), phi=np.zeros(3)).conditions, ("e-",))
+        assert made.theta == pytest.approx(np.radians([45.0, 80.0]))
+        assert made.phi == (0.0, 0.0)
         assert (made.particles, made.detectors) == (("e-",), ("tiny",))
 
     def test_joined_holds_both(self) -> None:
@@ -155,6 +156,24 @@ class TestConditions:
         assert columns[:, 2].tolist() == [1.0, 1.0, 1.0]
         np.testing.assert_allclose(columns[:, 3], [0.5, 1.0, 1.5])
 
+    @pytest.mark.parametrize(
+        ("sampled", "expected"),
+        [((45.02, 89.998), (45.0, 90.0)), ((60.3, 60.3), (60.3, 60.3)), ((44.5, 50.0), (44.5, 50.0))],
+    )
+    def test_ends_of_angles_are_whole_degrees_if_near(
+        self, sampled: tuple[float, float], expected: tuple[float, float]
+    ) -> None:
+        theta = np.radians([sampled[0], sampled[1], sampled[1]])
+        made = Domain.of(Conditions.of(energy=np.full(3, 1e4), detector="tiny", theta=theta))
+        assert made.theta is not None
+        assert np.degrees(made.theta) == pytest.approx(expected, abs=1e-9)
+
+    def test_particles_are_those_of_the_showers(self) -> None:
+        conditions = Conditions.of(energy=np.full(4, 1e4), detector="tiny", particle=np.array([22, 11, 431, 22]))
+        made = Domain.of(conditions, ("e+",))
+        assert made.particles == ("431", "e-", "gamma")
+        assert made.choices("particle") == [431, 11, 22]
+
     def test_missing_angles_and_unknown_detectors_are_named(self, make_showers: Make) -> None:
         showers = make_showers(3)
         generator = build("vae", {"conditions": ("energy", "theta")}, showers.detector, domain(theta=(0.0, 1.0)))
@@ -162,7 +181,7 @@ class TestConditions:
             generator.conditions_of(showers.conditions)
         elsewhere = domain(detectors=("first", "second"))
         generator = build("vae", {"conditions": ("energy", "detector")}, showers.detector, elsewhere)
-        with pytest.raises(SettingsError, match="does not know the detector 'tiny'; it was trained on: first, second"):
+        with pytest.raises(DomainError, match="does not know the detector 'tiny'; it was trained on: first, second"):
             generator.conditions_of(showers.conditions)
 
 

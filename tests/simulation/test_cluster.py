@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastv.errors import MissingExtraError, SettingsError, SimulationError
+from fastv import cluster as clusters
+from fastv.errors import ClusterError, MissingExtraError, SettingsError, SimulationError
 from fastv.showers import ShowersFile
 from fastv.simulation import pools
 from fastv.simulation.production import simulate
@@ -65,16 +66,16 @@ def test_failures(address: str, tmp_path: Path, fake_geant4: Fake) -> None:
 
 
 def test_another_version_of_fastv_on_the_workers(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def showers(_: Any, version: str, *__: Any) -> None:
-        pools._check_version(f"{version}.1")
+    def showers(version: str, *_: Any) -> None:
+        clusters.check_version(f"{version}.1")
 
     monkeypatch.setattr(pools, "_showers", showers)
-    with pytest.raises(SimulationError, match=r"has FastV .*, this is FastV .*\.1; install the same on both"):
+    with pytest.raises(ClusterError, match=r"has FastV .*, this is FastV .*\.1; install the same on both"):
         make(tmp_path / "a.h5", scheduler=address)
 
 
 def test_other_data_sets_on_a_worker(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def provenance(request: str, _: str) -> str:
+    def provenance(_: str, request: str) -> str:
         told = SimulationRequest.model_validate_json(request).provenance()
         return json.dumps({**told, "data_sets": {"G4EMLOW": "8.7"}})
 
@@ -94,9 +95,7 @@ def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pyte
         raise KilledWorker(msg)
 
     monkeypatch.setattr(pools, "_showers", showers)
-    with pytest.raises(
-        SimulationError, match="events .*: the workers that simulated these events died one after another"
-    ):
+    with pytest.raises(SimulationError, match="events .*: the workers of these showers died one after another"):
         make(tmp_path / "a.h5", scheduler=address, n=3)
 
     def broken(*_: Any) -> None:
@@ -104,7 +103,7 @@ def test_what_dask_itself_raises(address: str, tmp_path: Path, monkeypatch: pyte
         raise ModuleNotFoundError(msg)
 
     monkeypatch.setattr(pools, "_showers", broken)
-    with pytest.raises(SimulationError, match=rf"a worker of {address} failed: ModuleNotFoundError: No module named"):
+    with pytest.raises(ClusterError, match=rf"a worker of {address} failed: ModuleNotFoundError: No module named"):
         make(tmp_path / "b.h5", scheduler=address, n=3)
 
 
@@ -119,7 +118,7 @@ def test_a_scheduler_that_goes_away(fake_geant4: Fake) -> None:
     finally:
         cluster.close()
     try:
-        with pytest.raises(SimulationError, match="the scheduler tcp://.* was lost; finished showers are kept"):
+        with pytest.raises(ClusterError, match="the scheduler tcp://.* was lost; finished showers are kept"):
             future.result(timeout=60)
     finally:
         pool.close()
@@ -130,8 +129,8 @@ def test_an_unreachable_scheduler(
     address: str, tmp_path: Path, fake_geant4: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_geant4()
-    monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
-    with pytest.raises(SimulationError, match=f"no Dask scheduler answers at {address} .*leave `scheduler` out"):
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(ClusterError, match=f"no Dask scheduler answers at {address} .*leave `scheduler` out"):
         make(tmp_path / "a.h5", scheduler=address)
     assert list(tmp_path.iterdir()) == []
 
@@ -168,5 +167,5 @@ def test_the_worked_examples(batch_system: str, tmp_path: Path) -> None:
 
 def test_a_scheduler_that_asks_for_a_certificate() -> None:
     request = SimulationRequest.model_validate({"detector": "par04-siw", "energy": "1GeV"})
-    with pytest.raises(SimulationError, match="asks for a certificate, and none is set: set DASK"):
+    with pytest.raises(ClusterError, match="asks for a certificate, and none is set: set DASK"):
         pools.ClusterPool(request, "tls://127.0.0.1:1")

@@ -37,6 +37,7 @@ def add_parser(verbs: Any) -> None:
         default=[],
         help="change an option of the generation, as in --set steps=8; may be repeated",
     )
+    parser.add_argument("--scheduler", metavar="ADDR", help="use the workers of a Dask cluster: tcp://host:8786")
     parser.add_argument("--extrapolate", action="store_true", help="allow conditions outside the model's domain")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same arguments")
     parser.add_argument("--force", action="store_true", help="replace FILE, or discard an interrupted run")
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         extrapolate=options.extrapolate,
         options=assignments(options.options),
+        scheduler=options.scheduler,
         resume=options.resume,
         force=options.force,
         **{name: getattr(options, name) for name in _asked()},

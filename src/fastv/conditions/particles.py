@@ -91,3 +91,13 @@ def parse_particles(text: str) -> tuple[int, ...]:
         (11, 22)
     """
     return tuple(particle_code(part.strip()) for part in text.split(","))
+
+
+def particle_name(code: int) -> str:
+    """The name of a particle, or its code as text: what :func:`particle_code` takes.
+
+    Example:
+        >>> particle_name(22), particle_name(431)
+        ('gamma', '431')
+    """
+    return PDG_NAMES.get(code, str(code))

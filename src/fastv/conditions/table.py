@@ -30,6 +30,7 @@ class Condition:
         allowed: the same range in words.
         parse: function that reads requested values from a text; None if the condition cannot be requested.
         help: help text of its option of ``fastv generate``.
+        example: a request for it, as users write it.
         scaling: how a model receives it: scaled to the ``logarithm`` or the linear ``interval`` of the model's domain,
             or one-hot as a ``choice`` among the names in the domain; None if models do not take it.
         choices: for a choice, the field of the domain that lists the allowed names.
@@ -47,6 +48,7 @@ class Condition:
     allowed: str = "finite"
     parse: Callable[[str], Values] | None = None
     help: str = ""
+    example: str = ""
     scaling: Literal["logarithm", "interval", "choice"] | None = "interval"
     choices: str = ""
     code: Callable[[str], Any] = str
@@ -72,6 +74,7 @@ CONDITIONS: dict[str, Condition] = {
             allowed="finite and above zero",
             parse=parse_energy_spec,
             help="incident energies: 50GeV, 10,50GeV or 1-1000GeV (log-uniform)",
+            example="50GeV",
             scaling="logarithm",
         ),
         Condition(
@@ -84,6 +87,7 @@ CONDITIONS: dict[str, Condition] = {
             allowed="from 0 to 3.142 rad",
             parse=parse_angle,
             help="polar angles: 90deg, 60-90deg; for models conditional on them",
+            example="90deg",
         ),
         Condition(
             name="phi",
@@ -95,6 +99,7 @@ CONDITIONS: dict[str, Condition] = {
             allowed="from -6.283 to 6.283 rad",
             parse=parse_angle,
             help="azimuthal angles: 0deg, 0-360deg; for models conditional on them",
+            example="0deg",
         ),
         Condition(
             name="particle",
@@ -104,8 +109,9 @@ CONDITIONS: dict[str, Condition] = {
             dtype="int32",
             allowed="a particle code",
             parse=parse_particles,
-            help="particles: e-, or alternating e-,gamma",
-            scaling=None,
+            help="particles: e-, or alternating e-,gamma; for models conditional on them",
+            example="gamma",
+            scaling="choice",
             choices="particles",
             code=particle_code,
         ),

@@ -22,7 +22,7 @@ from fastv.errors import ModelError, SettingsError
 from fastv.export.parts import export_in_parts
 from fastv.export.runtime import open_session
 from fastv.model import Model, load
-from fastv.models.contract import Generator, noise_stream
+from fastv.models.contract import Domain, Generator, noise_stream
 from fastv.storage.output import check_ending, check_free, written_whole
 from fastv.suggestions import unknown
 
@@ -178,7 +178,7 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
         "options": json.dumps(model.options),
         "domain": model.domain.model_dump_json(),
         "detector": model.detector.model_dump_json(),
-        "conditions": json.dumps([{"name": name, "unit": CONDITIONS[name].unit} for name in generator.condition_names]),
+        "conditions": json.dumps([_condition(name, model.domain) for name in generator.condition_names]),
         "noise_normal": str(generator.noise.normal),
         "noise_uniform": str(generator.noise.uniform),
         "output": "voxel energies in MeV, ordered (layer, alpha, r), r fastest",
@@ -186,6 +186,14 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
     }
     graph.producer_name, graph.producer_version = "fastv", __version__
     onnx.helper.set_model_props(graph, metadata)
+
+
+def _condition(name: str, domain: Domain) -> dict[str, Any]:
+    """What the graph takes for a condition: a number in its unit, or the index of a choice."""
+    condition = CONDITIONS[name]
+    if condition.choices:
+        return {"name": name, "unit": "index", "choices": list(getattr(domain, condition.choices))}
+    return {"name": name, "unit": condition.unit}
 
 
 def _random_conditions(model: Model, n: int) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from fastv.conditions.particles import particle_name
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
@@ -67,7 +68,13 @@ class Domain(BaseModel):
 
     @classmethod
     def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by the conditions of showers; energies are rounded outwards to one or two digits.
+        """The domain spanned by the conditions of showers, with ends rounded outwards, as samples rarely reach them.
+
+        Energies are rounded to one or two digits, and angles to degrees if that adds at most 2 % to their range.
+
+        Args:
+            conditions: of the showers.
+            particles: names of the particles, if the showers do not have a column of them.
 
         Example:
             >>> from fastv import ShowersFile, sample_path
@@ -81,8 +88,13 @@ class Domain(BaseModel):
             for name, values in conditions.columns.items()
             if not CONDITIONS[name].choices
         }
+        for name in ("theta", "phi"):
+            if name in ranges:
+                ranges[name] = _whole_degrees(*ranges[name])
         ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
         detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
+        if (codes := conditions.get("particle")) is not None:
+            particles = tuple(sorted(particle_name(code) for code in np.unique(codes).tolist()))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
     def bounds(self, name: str) -> Range | None:
@@ -144,8 +156,15 @@ class Domain(BaseModel):
         """Check that values of a condition are inside the domain.
 
         Raises:
-            DomainError: a value is outside the range.
+            DomainError: a value is outside the range, or not among the choices.
         """
+        if CONDITIONS[name].choices:
+            known, named = self.choices(name), getattr(self, CONDITIONS[name].choices)
+            if (unknown := values[~np.isin(values, known)]).size:
+                came = unknown[0] if name != "particle" else particle_name(int(unknown[0]))
+                msg = f"the model does not know the {name} {str(came)!r}; it was trained on: {', '.join(named)}"
+                raise DomainError(msg)
+            return
         bounds = self.bounds(name)
         if bounds is None or not values.size:
             return
@@ -167,6 +186,14 @@ def _round_outwards(value: float, *, up: bool) -> float:
     digit = 10.0 ** np.floor(np.log10(value))
     one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
     return float(one if abs(one / value - 1) <= 0.02 else two)
+
+
+def _whole_degrees(low: float, high: float) -> Range:
+    """The ends of a range of angles in rad, each rounded outwards to a degree if that adds at most 2 % to the range."""
+    rounding = 1e-5  # degrees, of single precision
+    wider = np.radians([np.floor(np.degrees(low) + rounding), np.ceil(np.degrees(high) - rounding)]).tolist()
+    most = 0.02 * (high - low)
+    return (wider[0] if low - wider[0] <= most else low), (wider[1] if wider[1] - high <= most else high)
 
 
 @dataclass(frozen=True)
@@ -406,7 +433,8 @@ class Generator(nn.Module, ABC):
         """The inputs of the model: conditions (N, C) in physical units; for a choice, its index in the domain.
 
         Raises:
-            SettingsError: a condition is missing, or a choice such as the detector is not in the domain.
+            SettingsError: a condition is missing.
+            DomainError: a choice such as the detector or the particle is not in the domain.
         """
         columns: list[NDArray[Any]] = []
         for name in self.condition_names:
@@ -415,12 +443,8 @@ class Generator(nn.Module, ABC):
                 msg = f"the model needs the condition {name!r} of each shower, and these showers do not have it"
                 raise SettingsError(msg)
             if CONDITIONS[name].choices:
-                known = self.domain.choices(name)
-                if (unknown := values[~np.isin(values, known)]).size:
-                    named = ", ".join(getattr(self.domain, CONDITIONS[name].choices))
-                    msg = f"the model does not know the {name} {str(unknown[0])!r}; it was trained on: {named}"
-                    raise SettingsError(msg)
-                values = np.argmax(values[:, None] == np.array(known), axis=1)
+                self.domain.check(name, values)
+                values = np.argmax(values[:, None] == np.array(self.domain.choices(name)), axis=1)
             columns.append(values)
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
@@ -429,8 +453,8 @@ class ConditionScaler(nn.Module):
     """Scales conditions in physical units to numbers of order one, with fixed formulae for the domain.
 
     energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
-    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. detector:
-    one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
+    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. particle,
+    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
 
     Shapes: (N, C) -> (N, ``size``).
 

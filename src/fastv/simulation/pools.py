@@ -7,19 +7,16 @@ processes that die, and simulate failed events again.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fastv._version import __version__
-from fastv.errors import FastVError, MissingExtraError, SimulationError
-from fastv.installation import how_to_install
+from fastv.cluster import ATTEMPTS, Cluster, check_version
+from fastv.errors import SimulationError
 from fastv.simulation.messages import packed_showers, packed_tracks, unpacked_showers, unpacked_tracks
 from fastv.simulation.process import GeantProcess, ShowerError
 from fastv.simulation.request import SimulationRequest
@@ -27,12 +24,6 @@ from fastv.simulation.request import SimulationRequest
 if TYPE_CHECKING:
     from fastv.showers import Showers
     from fastv.simulation.tracks import Tracks
-
-ATTEMPTS = 3
-"""Number of attempts to simulate events."""
-
-CONNECT_SECONDS = 20.0
-"""Time in s within which a scheduler must answer."""
 
 
 class Pool(Protocol):
@@ -145,80 +136,37 @@ class ClusterPool:
         address: address of the scheduler, such as ``tcp://host:8786``.
 
     Raises:
-        SimulationError: the scheduler does not answer, or asks for a certificate that is not set.
+        ClusterError: the scheduler does not answer, or asks for a certificate that is not set.
         MissingExtraError: Dask is not installed.
     """
 
     def __init__(self, request: SimulationRequest, address: str) -> None:
-        try:
-            from distributed import Client
-            from distributed.security import Security
-        except ImportError as error:
-            msg = f"`scheduler` needs Dask; {how_to_install('cluster')}"
-            raise MissingExtraError(msg) from error
-        how = cast(Any, Security)().get_connection_args("client")
-        if address.startswith("tls://") and how.get("ssl_context") is None:
-            msg = (
-                f"{address} asks for a certificate, and none is set: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, and "
-                "..._TLS__CLIENT__KEY and ..._TLS__CLIENT__CERT, as for the scheduler"
-            )
-            raise SimulationError(msg)
-        # A lost scheduler is reported as an error of FastV, not by a traceback from Dask.
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        try:
-            client: Any = cast(Any, Client)(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            msg = f"no Dask scheduler answers at {address} ({_first_line(error)}); start one, or leave `scheduler` out"
-            raise SimulationError(msg) from error
-        self._client, self.address = client, address
-        # Unlike scattered data, the result of a task is recomputed if the worker that holds it is lost.
-        self._task = self._client.submit(str, request.model_dump_json(), pure=False)
+        self._cluster = Cluster(address, ShowerError)
+        self._request = self._cluster.shared(request.model_dump_json())
         self._detector = request.detector
-        self._executor: Executor = self._client.get_executor(pure=False, retries=ATTEMPTS - 1)
 
     @property
     def workers(self) -> int:
         """Number of threads of the workers that are connected now."""
-        return sum(self._client.nthreads().values())
+        return self._cluster.workers
 
     def provenance(self) -> dict[str, Any]:
         """Provenance of the showers; waits for a worker."""
-        provenance: dict[str, Any] = self._submit(json.loads, _provenance).result()
+        provenance: dict[str, Any] = self._cluster.submit(json.loads, _provenance, self._request).result()
         return provenance
 
     def showers(self, events: Sequence[int]) -> Future[Showers]:
         """Simulate events; the future has their showers."""
-        return self._submit(partial(unpacked_showers, detector=self._detector), _showers, list(events))
+        unpack = partial(unpacked_showers, detector=self._detector)
+        return self._cluster.submit(unpack, _showers, self._request, list(events))
 
     def tracks(self, event: int, above: float) -> Future[Tracks]:
         """Simulate one event; the future has its tracks."""
-        return self._submit(unpacked_tracks, _tracks, event, above)
+        return self._cluster.submit(unpacked_tracks, _tracks, self._request, event, above)
 
     def close(self) -> None:
         """Cancel unfinished tasks; workers finish those that they are running."""
-        with suppress(Exception):  # the scheduler may be gone
-            self._client.close(timeout=5)
-
-    def _submit(self, unpack: Callable[[Any], Any], task: Callable[..., str | bytes], *arguments: Any) -> Future[Any]:
-        """Submit a task and unpack its result; exceptions of Dask become errors of FastV."""
-        translated: Future[Any] = Future()
-
-        def finish(future: Future[Any]) -> None:
-            if future.cancelled():
-                msg = f"the scheduler {self.address} was lost; finished showers are kept, the same command continues"
-                translated.set_exception(SimulationError(msg))
-            elif (error := future.exception()) is None:
-                translated.set_result(unpack(future.result()))
-            elif isinstance(error, FastVError | ShowerError):
-                translated.set_exception(error)
-            elif type(error).__name__ == "KilledWorker":
-                translated.set_exception(ShowerError("the workers that simulated these events died one after another"))
-            else:
-                msg = f"a worker of {self.address} failed: {type(error).__name__}: {_first_line(error)}"
-                translated.set_exception(SimulationError(msg))
-
-        self._executor.submit(task, self._task, __version__, *arguments).add_done_callback(finish)
-        return translated
+        self._cluster.close()
 
 
 # The functions below run in threads of Dask's workers. Each thread keeps its process for further events. The request is
@@ -226,18 +174,18 @@ class ClusterPool:
 _worker = threading.local()
 
 
-def _provenance(request: str, version: str) -> str:
-    _check_version(version)
+def _provenance(version: str, request: str) -> str:
+    check_version(version)
     return json.dumps(SimulationRequest.model_validate_json(request).provenance())
 
 
-def _showers(request: str, version: str, events: Sequence[int]) -> bytes:
-    _check_version(version)
+def _showers(version: str, request: str, events: Sequence[int]) -> bytes:
+    check_version(version)
     return packed_showers(_on_worker(request, lambda process: process.showers(events)))
 
 
-def _tracks(request: str, version: str, event: int, above: float) -> bytes:
-    _check_version(version)
+def _tracks(version: str, request: str, event: int, above: float) -> bytes:
+    check_version(version)
     return packed_tracks(_on_worker(request, lambda process: process.tracks(event, above)))
 
 
@@ -254,13 +202,3 @@ def _on_worker(request: str, task: Callable[[GeantProcess], Any]) -> Any:
         del _worker.mine
         msg = f"{error} (on {socket.gethostname()}, tried {ATTEMPTS} times)"
         raise ShowerError(msg) from error
-
-
-def _check_version(version: str) -> None:
-    if version != __version__:
-        msg = f"{socket.gethostname()} has FastV {__version__}, this is FastV {version}; install the same on both"
-        raise SimulationError(msg)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
