@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastv.models.codings.preprocessing import zero_suppressed
 from fastv.models.layer_tree import LayerTree
 from fastv.showers import Showers
 
@@ -91,3 +92,18 @@ def test_a_short_training_learns_the_layers_of_real_showers(real_showers: Shower
     pull = (ratio - mean[:, -1]) / width[:, -1]
     assert abs(float(pull.mean())) < 0.2
     assert 0.5 < float(pull.std()) < 2
+
+
+def test_straightened_energies_are_mapped_back_and_scaled() -> None:
+    tree = tree_of(3)
+    context, noise = torch.rand(200, 2), torch.randn(200, 2)
+
+    def sample(total: float) -> Tensor:
+        with torch.inference_mode():
+            return tree.sample(torch.full((200, 1), total), context, torch.zeros(200, 1), noise)
+
+    larger = sample(60.0)
+    tree.scale.mean[0, -1] = math.log(2.0)
+    tree.straight.bends[5] = 0.3
+    expected = zero_suppressed(tree.straight.energies(larger), torch.tensor(30.0), 1.0)
+    torch.testing.assert_close(sample(30.0), expected, rtol=1e-3, atol=1e-3)
