@@ -24,7 +24,7 @@ def tree_of(layers: int, seed: int = 1) -> LayerTree:
     tree.scale.mean[:, -1] = 0
     with torch.no_grad():
         for parameter in tree.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(0.1 * torch.randn_like(parameter))
     return tree
 
 
@@ -46,7 +46,7 @@ def test_draws_have_the_density(layers: int) -> None:
     assert bool(((energies == 0) | (energies >= 1)).all())
     with torch.inference_mode():
         before = tree.log_prob(energies, context)
-        tree.given.bias += 0.03 * torch.randn_like(tree.given.bias)
+        tree.given.bias.add_(0.03 * torch.randn_like(tree.given.bias))
         ratio = (tree.log_prob(energies, context) - before).double().exp()
     assert float(ratio.std()) > 0.01 or layers == 1
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / math.sqrt(n) + 1e-6)
