@@ -507,7 +507,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "steps": 1,
     },
     "cascade": {"width": 8, "hidden": 8, "layer_hidden": 8, "halvings": 1},
-    "copula": {"width": 8, "hidden": 8, "ring_hidden": 8, "alpha_context": 8, "factors": 2},
+    "copula": {"width": 8, "layer_hidden": 8, "ring_hidden": 8, "alpha_context": 8, "factors": 2},
     "caloflow": {"hidden": (8,), "features": 2, "layer_transforms": 1, "layer_hidden": (8,), "context": 4},
 }
 FOREIGN = ("calochallenge", "lemurs", "par04-h5", "showerdata", "zenodo-vae")

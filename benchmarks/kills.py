@@ -55,7 +55,7 @@ FAMILY_SETTINGS = {
     "autoencoder": ["model.code=8", "model.hidden=[24]", "model.density_components=6", "model.density_parts=3"],
     "caloflow": ["model.hidden=[16]", "model.passes=2", "model.layer_hidden=[16]", "model.pieces=4"],
     "cascade": ["model.width=8", "model.hidden=16", "model.layer_hidden=16", "model.halvings=1"],
-    "copula": ["model.width=8", "model.hidden=16", "model.ring_hidden=8", "model.alpha_context=8"],
+    "copula": ["model.width=8", "model.layer_hidden=16", "model.ring_hidden=8", "model.alpha_context=8"],
     "diffusion": [*_SMALL_FLOW, "model.solver=heun", "model.steps=3"],
     "fastv": ["model.width=12", "model.hidden=24", "model.profile_latent=4", "model.lateral_latent=3"],
     "flow-matching": _SMALL_FLOW,

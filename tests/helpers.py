@@ -46,7 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "alpha_context": 8,
         "alpha_hidden": 4,
         "factors": 3,
-        "hidden": 24,
+        "layer_hidden": 24,
         "summary": 8,
     },
     "diffusion": {**FLOW, "solver": "heun", "steps": 3},

@@ -51,7 +51,7 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "calogan": {"network": {"kind": "mlp", "hidden": (8,)}, **GAME},
     "cascade": {"hidden": 16, "width": 8, "layer_hidden": 16, "halvings": 0, "checkerboard": False},
-    "copula": {"width": 8, "ring_hidden": 8, "alpha_context": 8, "alpha_hidden": 4, "factors": 2, "hidden": 16},
+    "copula": {"width": 8, "ring_hidden": 8, "alpha_context": 8, "alpha_hidden": 4, "factors": 2, "layer_hidden": 16},
     "diffusion": {**FLOW, "steps": 2},
     "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},
     "flow-matching": {**FLOW, "steps": 1},

@@ -14,7 +14,7 @@ from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
-from fastv.models.copula import Copula, TreeLevel, tree_levels
+from fastv.models.copula import Copula
 from fastv.showers import Showers
 from helpers import SMALL, batch_of
 
@@ -45,7 +45,8 @@ def divided(generator: Copula, layers: Tensor, seed: int = 2) -> tuple[Tensor, T
     context = torch.zeros(len(layers), generator.scaler.size + 1)
     noise = tuple(torch.randn(len(layers), size, generator=random) for size in generator.cells.noise)
     with torch.inference_mode():
-        voxels = generator.cells.sample(layers, context, noise, torch.eye(4)[:1].expand(len(layers), -1))
+        _, *of_cells = generator.cells.correlated(noise, torch.eye(4)[:1].expand(len(layers), -1))
+        voxels = generator.cells.sample(layers, context, *of_cells)
     mesh = generator.detector.mesh
     return (voxels * (voxels > 0.5)).view(-1, *mesh.shape), context
 
@@ -71,20 +72,6 @@ def test_draws_have_the_density(shape: tuple[int, int, int]) -> None:
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / math.sqrt(n) + 1e-6)
 
 
-def test_a_division_sees_its_neighbours() -> None:
-    """Each level in alpha is told the blocks beside its own, whatever their order."""
-    for cells in (2, 3, 5, 8, 16):
-        for level in tree_levels(cells):
-            places = level.beside()
-            assert len(places) == min(2, len(level.blocks) - 1)
-            for row, place in enumerate(level.divided):
-                start, end = level.blocks[place]
-                beside = {level.blocks[each[row]] for each in places}
-                expected = {b for b in level.blocks if b[1] % cells == start or b[0] == end % cells}
-                assert beside == expected - {(0, cells)}
-    assert TreeLevel(((0, 2), (2, 3))).following == ((0, 1), (1, 2), (2, 3))
-
-
 def test_correlations_between_layers_are_learned() -> None:
     """Showers whose layers all lean to the same side are generated that way only after calibration."""
     generator, n = tiny(4, 2, 1, factors=2), 3000
@@ -108,7 +95,7 @@ def test_correlations_between_layers_are_learned() -> None:
     assert abs(correlation()) < 0.1
     before = divided(generator, layers)[0][:, :, 0, 0]
     with torch.no_grad():
-        generator.cells.calibrate(showers, context, 0)
+        generator.cells.calibrate(showers, context, generator.layer_tree.limits(layers, context), 0)
     assert correlation() > 0.8
     # The distribution of each division alone stays as it is.
     after = divided(generator, layers)[0][:, :, 0, 0]
@@ -128,7 +115,7 @@ def test_energy_is_conserved_and_voxels_are_above_the_threshold(coarse_showers: 
     with torch.inference_mode():
         voxels = generator.sample(conditions, noise)
         scaled = generator.scaler(conditions)
-        loss = noise[:, -generator.layers - generator.response.uniform : -generator.layers]
+        loss = noise[:, noise.shape[1] - generator.response.uniform :]
         fraction, _ = generator.response.sample(noise[:, :1], loss, scaled, conditions[:, :1])
     torch.testing.assert_close(voxels.sum(1), (fraction * conditions[:, :1])[:, 0], rtol=1e-5, atol=1e-3)
     assert float(voxels[voxels > 0].min()) >= coarse_showers.detector.threshold
@@ -160,12 +147,13 @@ def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: 
     batch = batch_of(generator, coarse_showers)
     generator.fit(batch)
     generator.calibrate(batch)
-    bins = generator._bins(batch.conditions)
+    bins = generator.bins(batch.conditions[:, :1])
     assert torch.equal(bins.sum(1), torch.ones(len(bins)))
     assert (bins.sum(0) - len(bins) / 4).abs().max() <= 1
     order = batch.conditions[:, 0].argsort()
     assert (bins[order].argmax(1).diff() >= 0).all()
-    # Bins were fitted to different showers.
+    # Divisions between layers are correlated too, and bins were fitted to different showers.
+    assert bool(generator.cells.ring_factors.loadings[:, :, : generator.layers - 1].any())
     loadings = generator.cells.ring_factors.loadings
     assert all(not torch.equal(loadings[0], other) for other in loadings[1:])
 
@@ -178,7 +166,7 @@ def test_showers_of_few_energies_leave_bins_without_correlations(energies: list[
     showers = 0.9 * incident * rng.dirichlet(np.ones(36), 300)
     conditions = torch.from_numpy(incident).float()
     generator.calibrate(Batch(torch.from_numpy(showers).float(), conditions))
-    bins = generator._bins(conditions)
+    bins = generator.bins(conditions[:, :1])
     used = bins.any(0)
     assert 1 <= int(used.sum()) <= len(energies)
     assert not generator.cells.ring_factors.loadings[~used].any()

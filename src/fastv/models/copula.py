@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import above_threshold
-from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
-from fastv.models.divisions import Range
+from fastv.models.codings.response import ResponseCoding
+from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.division_tree import Outcomes, Tree, sums
+from fastv.models.energy_bins import EnergyBins
+from fastv.models.layer_tree import LayerTree
 from fastv.models.networks import MLP
 from fastv.models.noise_factors import NoiseFactors
-from fastv.models.plain_division import PARAMETERS, divide, initial_parameters, level_of, log_prob
-from fastv.models.posterior import Covariance
-from fastv.models.priors import Prior
-from fastv.models.profile import ProfiledGenerator
-from fastv.models.response import ResponseShape
-from fastv.models.vae import warmup
+from fastv.models.plain_division import PARAMETERS, initial_parameters, level_of, log_prob
+from fastv.models.response import FreeResponse, ResponseShape, response_of
 
 _UNIT = 1.0001
 """Least energy of a voxel in units of the threshold: rounding must not take it below the threshold."""
@@ -36,12 +34,7 @@ class CopulaSettings(GeneratorSettings):
 
     Attributes:
         response: shape of the response's distribution: ``free``, or ``sinh-arcsinh`` for a single peak (faster).
-        profile_latent: size of the latent vector of the layer energies.
-        covariance: of the posterior of this vector.
-        prior: of this vector.
-        hidden: width of the networks of the layer energies.
-        dropout: in the encoder of the layer energies.
-        kl_warmup_epochs: epochs over which the weight of the KL divergence increases from 0.
+        layer_hidden, layer_dropout: width and dropout of the networks that divide the visible energy between layers.
         summary: width of the network that sees all layer energies.
         width: of a layer's token, which tells rings and arcs about their layer and its neighbours.
         depth_kernel: size of the convolution of tokens along the shower axis.
@@ -53,12 +46,8 @@ class CopulaSettings(GeneratorSettings):
     """
 
     response: ResponseShape = "free"
-    profile_latent: PositiveInt = 16
-    covariance: Covariance = "full"
-    prior: Prior = "gaussian"
-    hidden: PositiveInt = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    kl_warmup_epochs: NonNegativeFloat = 5.0
+    layer_hidden: PositiveInt = 128
+    layer_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     summary: PositiveInt = 64
     width: PositiveInt = 32
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -69,7 +58,7 @@ class CopulaSettings(GeneratorSettings):
     correlation_bins: PositiveInt = 4
 
 
-class Copula(ProfiledGenerator):
+class Copula(Generator):
     r"""Divides energies like a cascade, but all layers at once, and correlates the divisions by their noise.
 
     With the response t, layer energies e, and a division giving E -> (E_1, E - E_1),
@@ -78,13 +67,16 @@ class Copula(ProfiledGenerator):
 
     times a Gaussian copula of the divisions.
 
-    * p(t | c) and p(e | t, c) are those of :class:`~fastv.models.fastv.FastV`.
+    * p(t | c) is that of :class:`~fastv.models.fastv.FastV`.
+    * The visible energy is divided between halves of the layers, down to layers. A division sees all blocks of its
+      level (:class:`~fastv.models.layer_tree.LayerTree`).
     * The energy of a layer is divided between blocks of rings, in the middle, down to rings. A division sees all blocks
       of its level in its own layer and in the next ones, and a token of its layer, which knows all layer energies.
     * The energy of a ring is divided between arcs, down to voxels. A division sees the arcs beside its own, and the
       energies of all rings of its layer and of the next ones.
-    * Each division is a small distribution with a likelihood (:mod:`~fastv.models.plain_division`), a function of
-      normal noise, and training maximises the likelihood of all divisions at once.
+    * Each division is a small distribution with a likelihood (:mod:`~fastv.models.plain_division`, of layers
+      :mod:`~fastv.models.stepped_division`), a function of normal noise, and training maximises the likelihood of all
+      divisions at once.
     * After training, the noise that would give the training showers is computed, and its correlations between layers
       and rings are fitted (:class:`~fastv.models.noise_factors.NoiseFactors`): the axes and widths of all layers of a
       shower are correlated. A division alone keeps its distribution.
@@ -92,8 +84,8 @@ class Copula(ProfiledGenerator):
     All operations are dense and there are few of them, so that generation of single showers is fast. Energies add up
     exactly, no voxel is below the threshold, and there is no energy that the shower does not have.
 
-    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 1 + profile_latent + L + D + 2 factors + 2 L normal columns
-    and L uniform ones, with a single peak 1 + L), D the number of divisions.
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 2 + D + 2 factors + 2 L normal columns, with a
+    single peak also a uniform one), D the number of divisions.
 
     Raises:
         SettingsError: the mesh has layers of different segmentation.
@@ -106,56 +98,63 @@ class Copula(ProfiledGenerator):
     Settings: ClassVar[type[GeneratorSettings]] = CopulaSettings
     chain_of_choices: ClassVar[bool] = True
     settings: CopulaSettings
-    edges: Tensor
 
     def __init__(self, settings: CopulaSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
         # A detector without a threshold gets one that is far below any energy of interest.
         self.unit = _UNIT * (detector.threshold or 1e-6)
-        self.least = self.unit
-        _, self.alpha, self.rings = detector.mesh.shape
-        self.cells = Cells(self.layers, self.alpha, self.rings, self.scaler.size + 1, settings)
-        self.register_buffer("edges", torch.full((settings.correlation_bins - 1,), domain.energy[1]))
-        self._columns = [*self.profile_normal, *self.cells.noise, *self.profile_uniform]
-        uniform = sum(self.profile_uniform)
+        self.layers, self.alpha, self.rings = detector.mesh.shape
+        self.scaler = ConditionScaler(settings.conditions, domain)
+        context = self.scaler.size + 1
+        self.response = response_of(settings.response, self.scaler.size)
+        self.layer_tree = LayerTree(self.layers, context, settings.layer_hidden, settings.layer_dropout)
+        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings)
+        self.bins = EnergyBins(settings.correlation_bins, domain.energy[1])
+        uniform = self.response.uniform
+        # Of the response, of the straightened total, of the divisions, of rare losses.
+        self._columns = [1, 1, *self.cells.noise, uniform]
         self.shower_noise = NoiseSpec(normal=sum(self._columns) - uniform, uniform=uniform)
+
+    @property
+    def response_coding(self) -> ResponseCoding | None:
+        """The coding of the response, if its shape is free."""
+        return self.response.coding if isinstance(self.response, FreeResponse) else None
 
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers."""
-        self._fit_profile(batch)
+        scaled, fraction, _ = self._given(batch)
+        self.response.fit(fraction, batch.conditions[:, :1])
+        energies = self._in_units(batch.energies)
+        self.layer_tree.fit(energies.sum((2, 3)), scaled[:, :1], energies)
 
     def _given(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled conditions, responses, context of the divisions."""
         scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
         fraction = batch.energies.sum(1, keepdim=True) / incident
-        return scaled, fraction, self._context(scaled, fraction, incident)
+        return scaled, fraction, torch.cat([scaled, self.response.context(fraction, incident)], dim=1)
 
     def _in_units(self, energies: Tensor) -> Tensor:
         """Energies (N, L, A, R) in units of the least one, of voxels (N, V) in MeV."""
         return energies.view(-1, self.layers, self.alpha, self.rings) / self.unit
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``response``, ``profile``, ``rings`` and ``alpha`` terms, the divergence, and ``loss``; nats per shower."""
+        """``response``, ``layers``, ``rings`` and ``alpha`` terms, and their sum ``loss``; nats per shower."""
         scaled, fraction, context = self._given(batch)
-        incident, layers = batch.conditions[:, :1], self._layer_energies(batch.energies)
-        terms = {"response": -self.response.log_prob(fraction, scaled, incident).mean()}
-        profile = self.profile.scale(layers, incident, scaled[:, :1])
-        terms["profile"], divergence = self.profile.loss(profile, layers > 0, context)
-        terms |= {
-            name: -each.mean() for name, each in self.cells.log_prob(self._in_units(batch.energies), context).items()
+        energies = self._in_units(batch.energies)
+        log_probs = {
+            "response": self.response.log_prob(fraction, scaled, batch.conditions[:, :1]),
+            "layers": self.layer_tree.log_prob(energies.sum((2, 3)), context),
+            **self.cells.log_prob(energies, context),
         }
-        weight = warmup(batch.epoch, self.settings.kl_warmup_epochs)
-        loss = torch.stack(list(terms.values())).sum() + weight * divergence
-        return {"loss": loss, **terms, "profile_kl": divergence}
+        terms = {name: -each.mean() for name, each in log_probs.items()}
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
-        """Match the mean layer energies to those of training showers, and fit the correlations of divisions to them."""
-        super().calibrate(batch)
-        incident, bins = batch.conditions[:, 0], self.settings.correlation_bins
-        self.edges.copy_(torch.quantile(incident.double(), torch.arange(1, bins).double() / bins).to(self.edges))
-        for number, rows in enumerate(self._bins(batch.conditions).bool().T):
+        """Fit the correlations of the divisions to training showers."""
+        self.bins.fit(batch.conditions[:, 0])
+        for number, rows in enumerate(self.bins(batch.conditions[:, :1]).bool().T):
             if not rows.any():  # showers of few energies leave bins empty
                 continue
             showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
@@ -164,151 +163,21 @@ class Copula(ProfiledGenerator):
                 # A quarter of a turn makes showers of others, as far as there are not enough.
                 energies = torch.cat([energies, energies.roll(max(1, self.alpha // 4), dims=2)])
                 context = context.repeat(2, 1)
-            self.cells.calibrate(energies, context, number)
-
-    def _bins(self, conditions: Tensor) -> Tensor:
-        """A one in the column of the bin of the incident energy, (N, B)."""
-        above = (conditions[:, :1] >= self.edges).to(conditions.dtype)
-        return F.pad(above, (1, 0), value=1.0) - F.pad(above, (0, 1))
+            limits = self.layer_tree.limits(energies.sum((2, 3)), context)
+            self.cells.calibrate(energies, context, limits, number)
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
-        parts = torch.split(noise, self._columns, dim=1)
-        layers, context = self._sample_layers(conditions, self.scaler(conditions), (*parts[:3], *parts[-2:]))
-        voxels = self.cells.sample(layers / self.unit, context, parts[3:-2], self._bins(conditions))
+        of_response, of_total, *of_divisions, of_loss = torch.split(noise, self._columns, dim=1)
+        scaled, incident = self.scaler(conditions), conditions[:, :1]
+        fraction, seen = self.response.sample(of_response, of_loss, scaled, incident)
+        context = torch.cat([scaled, seen], dim=1)
+        total = (fraction * incident / self.unit).clamp(min=1.0)
+        of_layers, of_rings, of_alpha = self.cells.correlated(tuple(of_divisions), self.bins(incident))
+        layers = self.layer_tree.sample(total, context, of_total, of_layers)
+        voxels = self.cells.sample(layers, context, of_rings, of_alpha)
         # Of an energy that is all in one part, rounding may leave a trace in the other.
         return above_threshold(voxels * self.unit, self.detector.threshold or 0.5 * self.unit)
-
-
-@dataclass(frozen=True)
-class TreeLevel:
-    """A level of divisions: its ``blocks`` as they are stored, and the places of those that are ``divided``.
-
-    Stored next are the first parts, the second parts, and the blocks of one cell, which are not divided.
-    """
-
-    blocks: tuple[Range, ...]
-
-    @property
-    def divided(self) -> list[int]:
-        """Places of the blocks of several cells."""
-        return [place for place, (start, end) in enumerate(self.blocks) if end - start > 1]
-
-    @property
-    def kept(self) -> list[int]:
-        """Places of the blocks of one cell."""
-        return [place for place, (start, end) in enumerate(self.blocks) if end - start == 1]
-
-    @property
-    def firsts(self) -> list[Range]:
-        """The first parts of the blocks that are divided."""
-        return [(start, (start + end) // 2) for start, end in (self.blocks[place] for place in self.divided)]
-
-    @property
-    def following(self) -> tuple[Range, ...]:
-        """Blocks of the next level."""
-        pairs = zip(self.divided, self.firsts, strict=True)
-        seconds = [(middle, self.blocks[place][1]) for place, (_, middle) in pairs]
-        return (*self.firsts, *seconds, *(self.blocks[place] for place in self.kept))
-
-    def beside(self) -> list[list[int]]:
-        """Places of the blocks before and after each one that is divided, around the axis; once if they are one."""
-        end = max(end for _, end in self.blocks)
-        starts = {start: place for place, (start, _) in enumerate(self.blocks)}
-        ends = {end_ % end: place for place, (_, end_) in enumerate(self.blocks)}
-        before = [ends[self.blocks[place][0]] for place in self.divided]
-        after = [starts[self.blocks[place][1] % end] for place in self.divided]
-        if len(self.blocks) == 1:
-            return []
-        return [before] if before == after else [before, after]
-
-
-def tree_levels(cells: int) -> list[TreeLevel]:
-    """The levels from one block of all cells to the last that has a division.
-
-    Example:
-        >>> [level.blocks for level in tree_levels(3)], tree_levels(3)[-1].following
-        ([((0, 3),), ((0, 1), (1, 3))], ((1, 2), (2, 3), (0, 1)))
-    """
-    levels: list[TreeLevel] = []
-    blocks: tuple[Range, ...] = ((0, cells),)
-    while any(end - start > 1 for start, end in blocks):
-        levels.append(TreeLevel(blocks))
-        blocks = levels[-1].following
-    return levels
-
-
-class Tree(nn.Module):
-    """Divisions down to cells along one axis: levels, and the numbers of blocks as buffers.
-
-    Args:
-        cells: number of cells.
-    """
-
-    places: Tensor
-
-    def __init__(self, cells: int) -> None:
-        super().__init__()
-        self.levels = tree_levels(cells)
-        last = self.levels[-1].following if self.levels else ((0, 1),)
-        self.sizes = [len(level.divided) for level in self.levels]
-        self.places_list = sorted(range(cells), key=lambda place: last[place][0])
-        self._buffer("places", self.places_list)
-        for number, level in enumerate(self.levels):
-            self._buffer(f"divided_{number}", level.divided)
-            self._buffer(f"kept_{number}", level.kept)
-            # For each divided block itself and those beside it.
-            seen = [list(each) for each in zip(level.divided, *level.beside(), strict=True)]
-            self._buffer(f"seen_{number}", [place for each in seen for place in each])
-
-    def _buffer(self, name: str, values: list[int]) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
-
-    def in_order(self, energies: Tensor) -> Tensor:
-        """Energies (N, cells, ...) of the blocks after the last level in the order of cells."""
-        if self.places_list == list(range(len(self.places_list))):
-            return energies
-        return energies.index_select(1, self.places)
-
-    def of_divided(self, number: int, blocks: Tensor) -> Tensor:
-        """Those of the blocks (N, B, ...) of a level that are divided."""
-        return blocks.index_select(1, self.get_buffer(f"divided_{number}")) if self.levels[number].kept else blocks
-
-    def following(self, number: int, half: Tensor, level: Tensor, parameters: Tensor, z: Tensor) -> Tensor:
-        """Energies of the blocks of the next level, from the halves of those of a level."""
-        parts: tuple[Tensor, ...] = divide(self.of_divided(number, half), self.of_divided(number, level), parameters, z)
-        if self.levels[number].kept:
-            parts = (*parts, 2 * half.index_select(1, self.get_buffer(f"kept_{number}")))
-        return torch.cat(parts, dim=1)
-
-    def with_beside(self, number: int, x: Tensor) -> Tensor:
-        """For each divided block numbers x (N, B, 1, M) of itself and of those beside it, (N, n, K, M)."""
-        n, cells = self.sizes[number], x.shape[3]
-        index = self.get_buffer(f"seen_{number}")
-        return x if len(index) == 1 else x.index_select(1, index).view(-1, n, len(index) // n, cells)
-
-
-def _blocks(energies: Tensor, blocks: list[Range] | tuple[Range, ...]) -> Tensor:
-    """Sums (N, B, ...) over blocks of the axis 1."""
-    return torch.stack([energies[:, start:end].sum(1) for start, end in blocks], dim=1)
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """The divisions of a level: where they are in (N, n, M), their log probabilities and limits of the noise, (K,)."""
-
-    name: str
-    number: int
-    at: tuple[Tensor, ...]
-    log_prob: Tensor
-    low: Tensor
-    high: Tensor
-
-    def limits(self, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """Limits of the noise as tables (N, n, M), NaN where there is no energy to divide."""
-        low, high = (torch.full(shape, torch.nan, device=self.low.device) for _ in range(2))
-        low[self.at], high[self.at] = self.low.float(), self.high.float()
-        return low, high
 
 
 class Cells(nn.Module):
@@ -351,7 +220,9 @@ class Cells(nn.Module):
         blocks = [level for level, size in enumerate(sizes[:_JOINT_LEVELS]) for _ in range(size)]
         local = [layers * level + layer for level in blocks for _ in range(rings) for layer in range(layers)]
         bins = settings.correlation_bins
-        self.ring_factors = NoiseFactors(layers * (rings - 1), factors, bins=bins)
+        # Divisions between layers have the common factors of those of rings.
+        self.of_layers = layers - 1
+        self.ring_factors = NoiseFactors(self.of_layers + layers * (rings - 1), factors, bins=bins)
         self.alpha_factors = NoiseFactors(self.joint * cells, factors, local if factors else (), bins=bins)
         self.noise = [
             *self.ring_factors.noise,
@@ -398,23 +269,28 @@ class Cells(nn.Module):
             own.view(-1, 1, own.shape[1] // self.rings, self.rings * self.layers), self.alpha_hidden, dim=2
         )
 
-    def _noise(self, noise: tuple[Tensor, ...], bins: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Noise of the levels of rings (N, n, L), and of those in alpha (N, n, 1, M)."""
+    def correlated(
+        self, noise: tuple[Tensor, ...], bins: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Noise of the divisions between layers (N, L - 1), of the levels of rings (N, n, L), and in alpha."""
         cells, sizes = self.rings * self.layers, self.of_alpha.sizes
         of_rings: tuple[Tensor, ...] = ()
         of_alpha: tuple[Tensor, ...] = ()
+        of_layers, each = torch.split(
+            self.ring_factors(*noise[:3], bins), [self.of_layers, (self.rings - 1) * self.layers], dim=1
+        )
         if self.of_rings.levels:
-            each = self.ring_factors(*noise[:3], bins).view(-1, self.rings - 1, self.layers)
-            of_rings = torch.split(each, self.of_rings.sizes, dim=1)
+            of_rings = torch.split(each.view(-1, self.rings - 1, self.layers), self.of_rings.sizes, dim=1)
         if self.of_alpha.levels:
             each = self.alpha_factors(*noise[3:6], bins).view(-1, self.joint, 1, cells)
             of_alpha = torch.split(each, sizes[:_JOINT_LEVELS], dim=1)
         later = zip(noise[6:], sizes[_JOINT_LEVELS:], strict=True)
-        return of_rings, (*of_alpha, *(each.view(-1, size, 1, cells) for each, size in later))
+        return of_layers, of_rings, (*of_alpha, *(each.view(-1, size, 1, cells) for each, size in later))
 
-    def sample(self, layers: Tensor, context: Tensor, noise: tuple[Tensor, ...], bins: Tensor) -> Tensor:
-        """Voxel energies (N, V) of layer energies (N, L)."""
-        z_rings, z_alpha = self._noise(noise, bins)
+    def sample(
+        self, layers: Tensor, context: Tensor, z_rings: tuple[Tensor, ...], z_alpha: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Voxel energies (N, V) of layer energies (N, L), from the noise of :meth:`correlated`."""
         half = 0.5 * layers
         x = level_of(half)
         tokens = self._tokens(x, context)
@@ -445,7 +321,7 @@ class Cells(nn.Module):
         for number, (level, of_layer) in enumerate(
             zip(self.of_rings.levels, self._ring_contexts(tokens), strict=False)
         ):
-            whole, first = _blocks(rings, level.blocks), _blocks(rings, level.firsts)
+            whole, first = sums(rings, level.blocks), sums(rings, level.firsts)
             x = level_of(0.5 * whole)
             parameters = self._ring_parameters(number, x, of_layer).view(len(voxels), PARAMETERS, -1, self.layers)
             whole, x = self.of_rings.of_divided(number, whole), self.of_rings.of_divided(number, x)
@@ -455,7 +331,7 @@ class Cells(nn.Module):
         contexts = self._alpha_contexts(tokens, level_of(0.5 * rings))
         arcs = arcs.flatten(2)
         for number, level in enumerate(self.of_alpha.levels):
-            whole, first = _blocks(arcs, level.blocks), _blocks(arcs, level.firsts)
+            whole, first = sums(arcs, level.blocks), sums(arcs, level.firsts)
             x = level_of(0.5 * whole)
             beside = self.of_alpha.with_beside(number, x[:, :, None])
             whole, x = self.of_alpha.of_divided(number, whole), self.of_alpha.of_divided(number, x)
@@ -474,16 +350,19 @@ class Cells(nn.Module):
             result[each.name] = result[each.name].index_add(0, each.at[0], each.log_prob)
         return result
 
-    def calibrate(self, voxels: Tensor, context: Tensor, number: int) -> None:
-        """Fit the correlations of the noise in a bin to voxels (N, L, A, R) of training showers."""
-        tables: dict[str, list[tuple[Tensor, Tensor]]] = {"rings": [], "alpha": []}
+    def calibrate(self, voxels: Tensor, context: Tensor, layers: tuple[Tensor, Tensor], number: int) -> None:
+        """Fit the correlations of the noise in a bin to voxels (N, L, A, R) of training showers.
+
+        ``layers`` are the least and the largest noise of the divisions between layers.
+        """
+        tables: dict[str, list[tuple[Tensor, Tensor]]] = {"rings": [layers], "alpha": []}
         for each in self.outcomes(voxels, context):
             rings = each.name == "rings"
             if rings or each.number < _JOINT_LEVELS:
                 size = (self.of_rings if rings else self.of_alpha).sizes[each.number]
-                shape = (len(voxels), size, self.layers if rings else self.rings * self.layers)
-                tables[each.name].append(each.limits(shape))
+                found = each.limits((len(voxels), size, self.layers if rings else self.rings * self.layers))
+                tables[each.name].append((found[0].flatten(1), found[1].flatten(1)))
         for parts, factors in zip(tables.values(), (self.ring_factors, self.alpha_factors), strict=True):
             if parts:
-                low, high = (torch.cat(limits, dim=1).flatten(1) for limits in zip(*parts, strict=True))
+                low, high = (torch.cat(limits, dim=1) for limits in zip(*parts, strict=True))
                 factors.fit(low, high, number)

@@ -141,18 +141,24 @@ def _principal_factors(z: Tensor, known: Tensor, factors: int, member: Tensor | 
     loadings, of_local = (torch.zeros(size, dtype=torch.float64) for size in ((factors, columns), (columns,)))
     if there:
         for _ in range(3):
-            values, vectors = torch.linalg.eigh(correlation)
+            values, vectors = _eigen(correlation)
             loadings[:there] = (vectors[:, -there:] * values[-there:].clamp(min=1e-3).sqrt()).T
             correlation.diagonal().copy_(loadings.square().sum(0).clamp(max=0.5))
     if member is not None:
         left = correlation - loadings.T @ loadings
         left.fill_diagonal_(0.0)
         for one in member.T.bool():
-            values, vectors = torch.linalg.eigh(left[one][:, one])
+            values, vectors = _eigen(left[one][:, one])
             of_local[one] = vectors[:, -1] * values[-1].clamp(1e-2, 0.5 * int(one.sum())).sqrt()
     size = loadings.square().sum(0) + of_local**2
     shrink = (0.5 / size.clamp(min=0.5)).sqrt()
     return (loadings * shrink).float(), (of_local * shrink).float()
+
+
+def _eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors; rows of zeros, of columns that are never known, may not converge in float32."""
+    values, vectors = torch.linalg.eigh(symmetric.double())
+    return values.to(symmetric), vectors.to(symmetric)
 
 
 def _between(mean: Tensor, width: Tensor, low: Tensor, high: Tensor, random: torch.Generator) -> Tensor:

@@ -1,22 +1,25 @@
-"""Energies of layers without the fine structure that few particles leave in them."""
+"""Energies of layers without the fine structure that few particles leave in their spectra."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
-_KNOTS = 96
+_PIECES = 96
 _REACH = 5.0
 """The structure ends at this multiple of the median energy of a voxel that is hit."""
-_SMOOTHING = 0.2
-"""Width of the smoothing of spectra, in decades."""
-_FADING = 0.8
-"""Decades below the end over which the map fades to the identity."""
+_SMOOTHING = 0.2 * math.log(10)
+"""Width in log E of the smooth spectra: structure of half a decade and more stays."""
+_FADING = 0.8 * math.log(10)
+"""Width in log E below the end over which the map fades to the identity."""
 _PRIOR = 20.0
 """Showers in a bin of a layer's spectrum for which the structure of all layers counts."""
 _LEAST = 1e-9
+_ROWS = 2000
+"""Showers that are mapped at once."""
 
 
 class Straightening(nn.Module):
@@ -24,100 +27,99 @@ class Straightening(nn.Module):
 
     A minimum ionising particle leaves nearly the same energy in every cell that it passes, so the energies of layers
     with few hits have sharp edges and peaks at fixed energies. Smooth densities in log E at a given incident energy
-    cannot have them. With x = log(E/d) and the density p_l(x) of layer l over all training showers, let
+    cannot have them. With x = log(E/d) and the spectrum h(x) of a layer over all training showers, let
 
-        dx'/dx = (p_l(x) / smoothed p_l(x))^w(x) ,   E' = d exp(x') ,
+        dy/dx = (h(x) / smoothed h(x))^w(x) ,   E' = d exp(y) ,
 
-    with w = 1 at low energies and 0 above the end of the structure, where E' = E. x' is piecewise linear in x. An empty
-    layer stays empty, and the threshold d stays where it is.
+    normalised to y = x at both ends: the least energy, and where the structure ends. w = 1 at low energies and fades to
+    0 at the end, above which E' = E. y is piecewise linear in x. Where a layer has few entries, the ratio of all layers
+    is used. Empty layers stay empty.
 
-    Shapes: layer energies (N, L) in MeV.
+    Shapes: layer energies (N, L), in the unit of ``least``.
 
     Args:
         layers: number of layers L.
-        threshold: least energy d of a layer that is not empty, in MeV.
+        least: least energy d of a layer that is not empty.
 
     Example:
-        >>> straight = Straightening(1, 0.01)
-        >>> energies = torch.tensor([[0.0], [0.01], [3.0], [1e4]])
-        >>> bool(torch.allclose(straight(energies), energies))  # before it is fitted
+        >>> random = torch.Generator().manual_seed(1)
+        >>> line = 200 * torch.exp(0.1 * torch.randn(5000, 1, generator=random))
+        >>> energies = torch.cat([line, torch.exp(8 * torch.rand(5000, 1, generator=random))])
+        >>> straight = Straightening(1)
+        >>> straight.fit(energies, line)
+        >>> mapped = straight(energies)
+        >>> bool(torch.allclose(straight.inverse(mapped), energies, rtol=1e-3))
+        True
+        >>> bool(torch.log(mapped[:5000]).std() > 1.5 * torch.log(line).std())
         True
     """
 
-    ends: Tensor
-    slopes: Tensor
+    before: Tensor
+    after: Tensor
 
-    def __init__(self, layers: int, threshold: float) -> None:
+    def __init__(self, layers: int, least: float = 1.0) -> None:
         super().__init__()
-        self.threshold = threshold
-        # The knots are equally far apart between these two values of x; x' is that far from x at each of them.
-        self.register_buffer("ends", torch.tensor([0.0, 1.0]))
-        self.register_buffer("slopes", torch.ones(layers, _KNOTS))
+        self.least = least
+        # x and y at the knots: the map is the identity before it is fitted.
+        knots = torch.linspace(0.0, 1.0, _PIECES + 1)[:, None].repeat(1, layers)
+        self.register_buffer("before", knots)
+        self.register_buffer("after", knots.clone())
 
     @torch.no_grad()
     def fit(self, layers: Tensor, voxels: Tensor) -> None:
-        """Fit the map to layer energies (N, L) and voxel energies (any shape) of training showers, in MeV."""
+        """Fit the map to layer energies (N, L) and voxel energies (any shape) of training showers."""
         hit = voxels[voxels > 0]
         if not hit.numel():
             return
-        x = torch.log(layers.double().clamp(min=_LEAST) / self.threshold)
+        x = torch.log(layers.double().clamp(min=_LEAST) / self.least)
         low = max(0.0, float(x[layers > 0].min()))
-        end = math.log(_REACH * float(hit.double().median()) / self.threshold)
+        end = math.log(_REACH * float(hit.double().median()) / self.least)
         if not end > low + 1.0:
             return
-        step = (end - low) / _KNOTS
-        place = torch.floor((x - low) / step).long()
-        inside = (layers > 0) & (place >= 0) & (place < _KNOTS)
-        flat = (torch.arange(layers.shape[1], device=x.device) * _KNOTS + place.clamp(0, _KNOTS - 1))[inside]
-        counts = torch.bincount(flat, minlength=self.slopes.numel()).view(self.slopes.shape).double()
-        smoothed = _smoothed(counts, _SMOOTHING * math.log(10) / step)
-        pooled = (counts.sum(0) + 0.5) / (smoothed.sum(0) + 0.5)
-        structure = (counts + _PRIOR * pooled) / (smoothed + _PRIOR)
-        middles = low + step * (torch.arange(_KNOTS, device=x.device) + 0.5)
-        weight = ((end - middles) / (_FADING * math.log(10))).clamp(0.0, 1.0)
-        slopes = structure**weight
-        self.slopes.copy_(slopes / slopes.mean(1, keepdim=True))
-        self.ends.copy_(torch.tensor([low, end]))
-
-    def _knots(self) -> tuple[Tensor, Tensor]:
-        """x and x' of the knots, (K,) and (L, K), from the first to the one before the end."""
-        step = (self.ends[1] - self.ends[0]) / _KNOTS
-        x = self.ends[0] + step * torch.arange(_KNOTS, device=self.ends.device)
-        straight = self.ends[0] + step * (torch.cumsum(self.slopes, dim=1) - self.slopes)
-        return x, straight
+        step = (end - low) / _PIECES
+        piece = torch.floor((x - low) / step).long()
+        inside = (layers > 0) & (piece >= 0) & (piece < _PIECES)
+        of_layer = torch.arange(layers.shape[1], device=x.device) * _PIECES
+        counts = torch.bincount((of_layer + piece)[inside], minlength=layers.shape[1] * _PIECES)
+        counts = counts.view(-1, _PIECES).double()
+        smooth = _smoothed(counts, _SMOOTHING / step)
+        of_all = (counts.sum(0) + 0.5) / (smooth.sum(0) + 0.5)
+        ratio = (counts + _PRIOR * of_all) / (smooth + _PRIOR)
+        middles = low + step * (torch.arange(_PIECES, device=x.device) + 0.5)
+        slopes = ratio ** ((end - middles) / _FADING).clamp(0.0, 1.0)
+        rise = torch.cumsum(slopes / slopes.sum(1, keepdim=True), dim=1).T * (end - low)
+        self.after.copy_(low + F.pad(rise, (0, 0, 1, 0)))
+        self.before.copy_((low + step * torch.arange(_PIECES + 1, device=x.device))[:, None].expand_as(self.before))
 
     def forward(self, layers: Tensor) -> Tensor:
         """E' of layer energies E."""
-        x, _ = self._knots()
-        return self._mapped(layers, x.expand_as(self.slopes), self.slopes)
+        return torch.cat([self._mapped(rows, self.before, self.after) for rows in torch.split(layers, _ROWS)])
 
     def inverse(self, straight: Tensor) -> Tensor:
         """E of E'."""
-        return self._mapped(straight, self._knots()[1], 1 / self.slopes)
+        return self._mapped(straight, self.after, self.before)
 
     def log_slope(self, layers: Tensor) -> Tensor:
         """log(dE'/dE), (N, L); 0 for empty layers."""
-        x = torch.log(layers.clamp(min=_LEAST) / self.threshold)
-        place = torch.floor((x - self.ends[0]) / (self.ends[1] - self.ends[0]) * _KNOTS).long()
-        slopes = torch.gather(self.slopes.T, 0, place.clamp(0, _KNOTS - 1))
-        inside = (place >= 0) & (place < _KNOTS) & (layers > 0)
-        straight = self.forward(layers).clamp(min=_LEAST)
-        return torch.where(inside, torch.log(slopes) + torch.log(straight / layers.clamp(min=_LEAST)), 0.0)
+        x = torch.log(layers.clamp(min=_LEAST) / self.least)
+        piece = torch.searchsorted(self.before.T.contiguous(), x.T.contiguous(), right=True).T - 1
+        slopes = self.after.diff(dim=0) / self.before.diff(dim=0)
+        slopes = torch.gather(slopes, 0, piece.clamp(0, _PIECES - 1))
+        inside = (piece >= 0) & (piece < _PIECES) & (layers > 0)
+        ratio = self.forward(layers).clamp(min=_LEAST) / layers.clamp(min=_LEAST)
+        return torch.where(inside, torch.log(slopes) + torch.log(ratio), 0.0)
 
-    def _mapped(self, energies: Tensor, knots: Tensor, slopes: Tensor) -> Tensor:
-        """The piecewise linear map of logarithms with these slopes after each of its knots, 1 before and after all."""
-        x = torch.log(energies.clamp(min=_LEAST) / self.threshold)
-        bends = torch.cat([slopes[:, :1] - 1, slopes.diff(dim=1)], dim=1)
-        # Beyond the end nothing changes.
-        reached = x.minimum(self.ends[1])[:, :, None]
-        moved = ((reached - knots).clamp(min=0.0) * bends).sum(2)
-        hit = (energies > 0).to(energies.dtype)
-        return torch.exp(moved) * energies * hit
+    def _mapped(self, energies: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+        """Energies with the piecewise linear map of their logarithms, which is the identity outside of the knots."""
+        slopes = F.pad(values.diff(dim=0) / knots.diff(dim=0), (0, 0, 1, 1), value=1.0)
+        x = torch.log(energies.clamp(min=_LEAST * self.least) / self.least)
+        beyond = (x[:, None] - knots).clamp(min=0.0)
+        return energies * torch.exp((beyond * slopes.diff(dim=0)).sum(1))
 
 
 def _smoothed(counts: Tensor, width: float) -> Tensor:
     """Counts (L, K) smoothed by a normal distribution of a width in bins; the first and last bins go on outside."""
     reach = math.ceil(4 * width)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=counts.device) / width) ** 2).to(counts)
-    padded = torch.nn.functional.pad(counts[:, None], (reach, reach), mode="replicate")
-    return torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])[:, 0]
+    padded = F.pad(counts[:, None], (reach, reach), mode="replicate")
+    return F.conv1d(padded, (kernel / kernel.sum())[None, None])[:, 0]
