@@ -318,7 +318,7 @@ MUTATIONS = [
         ("(energy < 2 * self.threshold)", "(energy < 0 * self.threshold)"),
         ("torch.where(energy < 2 * self.threshold", "torch.where(energy < 0 * self.threshold"),
         ("least = self.threshold if number < k else 0.0", "least = self.threshold"),
-        ("[-100.0] * components", "[-30.0] * components"),
+        ("[-1e9] * components", "[-100.0] * components"),
         ("spread[o : o + number + 1, o + column] = -1.0", "spread[o + number, o + column] = -1.0"),
         ("floor[self.outcomes + 1 :", "floor[self.outcomes + 2 :"),
         ("_score(1 - chance[:, -2])", "_score(1 - chance[:, -1])"),

@@ -139,6 +139,19 @@ def test_correlated_noise_correlates_layers_as_showers_do() -> None:
     torch.testing.assert_close(halves(generated).std(0), halves(showers).std(0), rtol=0.05, atol=0)
 
 
+def test_energies_are_numbers_however_sure_the_networks_are() -> None:
+    """After a very rare draw the networks of layers see what no training shower has."""
+    generator = tiny(5, 4, 2)
+    with torch.no_grad():
+        for parameter in generator.layers.parameters():
+            parameter *= 100
+        showers = generator.sample(torch.full((3000, 1), 60.0), generator.noise.draw(3000, seed=2))
+    assert bool(showers.isfinite().all())
+    assert float(showers.min()) == 0
+    layers = generator.straight(generator.cells.energies(showers)[:, generator.cells.roots])
+    assert float((layers.sum(1) / 60).max()) < 2
+
+
 def test_terms_of_the_loss_add_up_to_the_likelihood() -> None:
     """The loss and ``log_prob`` differ by the change from scores to MeV only, which no weight changes."""
     generator = tiny(3, 4, 2)

@@ -125,8 +125,13 @@ def test_nothing_to_divide_gives_nothing() -> None:
 def test_there_is_nothing_to_divide_however_sure_a_network_is_that_there_is() -> None:
     """Blocks without energy get parameters that no training showers have determined."""
     law = DivisionLaw(2, THRESHOLD)
-    sure = torch.tensor([[25.0, 25.0, -20.0, -20.0, 0.0, 0.0, 0.0, 0.0]]).expand(100, -1)
-    assert not law.divide(sure, torch.zeros(100), torch.linspace(0, 1, 100)).any()
+    sure = torch.tensor([[1e4, 1e4, -20.0, -20.0, 0.0, 0.0, 0.0, 0.0]]).expand(100, -1)
+    u = torch.linspace(0, 1, 100)
+    assert not law.divide(sure, torch.zeros(100), u).any()
+    # Rounding may leave a little less than nothing.
+    assert not law.divide(sure, torch.full((100,), -1e-6), u).any()
+    alone = law.divide(sure, torch.full((100,), 1.5 * THRESHOLD), u)
+    assert alone.unique().tolist() == pytest.approx([0.0, 1.5 * THRESHOLD])
 
 
 def test_moved_parameters_are_those_of_the_moved_variable() -> None:

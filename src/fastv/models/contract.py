@@ -193,7 +193,7 @@ def _whole_degrees(low: float, high: float) -> Range:
     rounding = 1e-5  # degrees, of single precision
     wider = np.radians([np.floor(np.degrees(low) + rounding), np.ceil(np.degrees(high) - rounding)]).tolist()
     most = 0.02 * (high - low)
-    return (wider[0] if low - wider[0] <= most else low), (wider[1] if wider[1] - high <= most else high)
+    return (wider[0] if 0 < low - wider[0] <= most else low), (wider[1] if 0 < wider[1] - high <= most else high)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class DivisionLaw(nn.Module):
         self.components, self.threshold = components, threshold
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # What the logits of the mixture lose below twice the threshold.
-        self.register_buffer("only_one", torch.tensor([-100.0] * components + [0.0, 0.0]), persistent=False)
+        self.register_buffer("only_one", torch.tensor([-1e9] * components + [0.0, 0.0]), persistent=False)
         order = torch.tensor([components, *range(components)[::-1], components + 1])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("only_one_drawn", self.only_one[order], persistent=False)

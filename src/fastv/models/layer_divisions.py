@@ -156,8 +156,7 @@ class LayerDivisions(nn.Module):
             hidden = F.silu(F.linear(hidden, weight, bias))
         parameters = self._moved(F.linear(hidden, *weights[-2:]), mean, width)
         first = self.law.first_parts(parameters, whole.reshape(-1, 1), uniform.reshape(-1, 1))
-        # Of no energy there are no parts, whatever the networks say.
-        first = first.view(-1, columns.shape[0]).minimum(whole)
+        first = first.view(-1, columns.shape[0])
         both = torch.cat([first, whole - first], dim=1)
         known = [level_of(both, self.law.threshold, scale), standardised(both, total, mean, width)]
         return torch.cat([seen, *known, both], dim=1)
