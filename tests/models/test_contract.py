@@ -11,11 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import stats
 
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
 from fastv.models import FAMILIES, build, family_class, validated
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.noise import EXACT
 from fastv.showers import Conditions, Showers
 
 Make = Callable[..., Showers]
@@ -97,7 +99,7 @@ class TestDomain:
 
 
 class TestNoise:
-    @given(normal=st.integers(0, 20), uniform=st.integers(0, 20), n=st.integers(0, 20), seed=st.integers(0, 2**40))
+    @given(normal=st.integers(0, 80), uniform=st.integers(0, 20), n=st.integers(0, 20), seed=st.integers(0, 2**40))
     def test_shape_type_and_repetition(self, normal: int, uniform: int, n: int, seed: int) -> None:
         spec = NoiseSpec(normal, uniform)
         noise = spec.draw(n, seed)
@@ -113,6 +115,17 @@ class TestNoise:
         torch.testing.assert_close(noise.mean(0), torch.tensor([0, 0, 0.5, 0.5, 0.5]), atol=0.02, rtol=0)
         correlation = torch.corrcoef(noise.T) - torch.eye(5)
         assert float(correlation.abs().max()) < 0.02
+
+    def test_columns_from_the_table_are_normal_and_independent(self) -> None:
+        noise = NoiseSpec(EXACT + 8).draw(40_000, seed=1).double()
+        for column in (0, EXACT - 1, EXACT, EXACT + 7):
+            assert stats.kstest(noise[:, column].numpy(), "norm").pvalue > 1e-3
+        found = torch.corrcoef(noise[:, EXACT - 2 :].T) - torch.eye(10)
+        assert float(found.abs().max()) < 0.025
+        # Not only uncorrelated: neither are the squares.
+        found = torch.corrcoef(noise[:, EXACT - 2 :].T.square()) - torch.eye(10)
+        assert float(found.abs().max()) < 0.025
+        assert 4.0 < float(noise[:, EXACT:].abs().max()) < 4.33
 
     def test_other_seeds_give_other_noise(self) -> None:
         spec = NoiseSpec(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,26 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+EXACT = 32
+"""Normal columns in full precision: families draw response and latent vectors from the first ones."""
+
+
+@cache
+def _quantiles() -> NDArray[np.float32]:
+    """Quantiles of the normal distribution in the middle of 2^16 intervals of equal probability."""
+    from scipy.special import ndtri
+
+    values: NDArray[np.float32] = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+    return values
+
 
 @dataclass(frozen=True)
 class NoiseSpec:
     """The noise that a generator needs for each shower.
+
+    The first :data:`EXACT` normal columns are normal numbers in full precision. All others come from a table of the
+    2^16 quantiles of equal probability, one for 16 random bits: mean 0, width 1 within 1e-5, none beyond 4.33. Drawing
+    them takes a sixth of the time, and most of what is drawn for a single shower is noise of voxels.
 
     Attributes:
         normal: number of standard normal columns, which come first.
@@ -45,12 +62,14 @@ class NoiseSpec:
 
     def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
         """Noise for ``n`` showers, shape (n, size), float32, from a stream that continues from call to call."""
-        if not self.uniform:
-            return stream.standard_normal((n, self.normal), dtype=np.float32)
-        # Filling all columns with uniform numbers and then overwriting some is faster than filling two strided parts.
-        noise = stream.random((n, self.size), dtype=np.float32)
-        noise[:, : self.normal] = stream.standard_normal((n, self.normal), dtype=np.float32)
-        return noise
+        exact = min(EXACT, self.normal)
+        parts = [stream.standard_normal((n, exact), dtype=np.float32)]
+        if (rest := self.normal - exact) > 0:
+            bits = stream.bit_generator.random_raw((n * rest + 3) // 4).view(np.uint16)
+            parts.append(_quantiles().take(bits[: n * rest]).reshape(n, rest))
+        if self.uniform:
+            parts.append(stream.random((n, self.uniform), dtype=np.float32))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def noise_stream(seed: int | tuple[int, ...]) -> np.random.Generator:
