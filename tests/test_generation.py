@@ -104,9 +104,9 @@ class TestMemory:
         assert_equal(first, model.generate(energy=5e4, n=5))
 
     def test_seeds_give_the_showers_that_they_always_gave(self) -> None:
-        """Stored when the conditions moved to a record of their own; sums only, for processors round differently."""
+        """Stored when the noise of voxels came from a table for the first time; sums, for processors round differently."""
         made = load("par04-siw-vae").generate(energy="1-1000GeV", n=9, seed=3)
-        totals = [1559.6968, 4668.6643, 244071.33, 52907.564, 1578.6998, 19155.589, 26784.469, 2795.0153, 155457.61]
+        totals = [1639.5403, 5315.1292, 238039.30, 51923.293, 1740.7619, 18977.365, 26121.716, 2691.3997, 151264.89]
         np.testing.assert_allclose(made.energies.sum(axis=1, dtype=np.float64), totals, rtol=1e-4)
 
     def test_seeds_give_the_conditions_that_they_always_gave(self, tiny_detector: Detector) -> None:
@@ -196,7 +196,7 @@ class TestMemory:
 
     @pytest.mark.usefixtures("small_blocks")
     def test_a_block_that_is_not_full_has_noise_of_its_own(self) -> None:
-        """So -n 30 is not the first 30 of -n 100, for families that draw uniform numbers too."""
+        """So -n 30 is not the first 30 of -n 100, for families that draw more than a few numbers."""
         shipped = load("par04-siw")
         short, long = (shipped.generate(energy="50GeV", n=n, seed=4).energies.sum(axis=1) for n in (30, 60))
         assert not np.isclose(short, long[:30]).any()

@@ -63,12 +63,15 @@ class NoiseSpec:
     def draw_from(self, stream: np.random.Generator, n: int) -> NDArray[np.float32]:
         """Noise for ``n`` showers, shape (n, size), float32, from a stream that continues from call to call."""
         exact = min(EXACT, self.normal)
+        rest = self.normal - exact
+        # The exact numbers last, so that nothing of them is the same in a run of another length.
+        uniform = stream.random((n, self.uniform), dtype=np.float32) if self.uniform else None
+        bits = stream.bit_generator.random_raw((n * rest + 3) // 4).view(np.uint16) if rest else None
         parts = [stream.standard_normal((n, exact), dtype=np.float32)]
-        if (rest := self.normal - exact) > 0:
-            bits = stream.bit_generator.random_raw((n * rest + 3) // 4).view(np.uint16)
+        if bits is not None:
             parts.append(_quantiles().take(bits[: n * rest]).reshape(n, rest))
-        if self.uniform:
-            parts.append(stream.random((n, self.uniform), dtype=np.float32))
+        if uniform is not None:
+            parts.append(uniform)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
