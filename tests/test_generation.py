@@ -104,7 +104,7 @@ class TestMemory:
         assert_equal(first, model.generate(energy=5e4, n=5))
 
     def test_seeds_give_the_showers_that_they_always_gave(self) -> None:
-        """Stored when the noise of voxels came from a table for the first time; sums, for processors round differently."""
+        """Stored when noise of voxels first came from a table; sums only, for processors round differently."""
         made = load("par04-siw-vae").generate(energy="1-1000GeV", n=9, seed=3)
         totals = [1639.5403, 5315.1292, 238039.30, 51923.293, 1740.7619, 18977.365, 26121.716, 2691.3997, 151264.89]
         np.testing.assert_allclose(made.energies.sum(axis=1, dtype=np.float64), totals, rtol=1e-4)
