@@ -203,7 +203,7 @@ class _Run:
                 if how.patience is not None and epoch - 1 - self.best_epoch >= how.patience and self.best_epoch >= 0:
                     break
                 started = time.perf_counter()
-                _seed(how.seed, 2 + epoch)
+                _seed(how.seed, 2 + epoch, fabric.global_rank)
                 module.train()
                 sums, norms = Means(), Means()
                 for step, batch in enumerate(self._batches("training", epoch, fabric) if trained else ()):
@@ -307,7 +307,7 @@ class _Run:
         """Means of all terms over the validation data, with loss weights as after warm-up and always the same noise."""
         module.eval()
         sums = Means()
-        _seed(self.how.seed, 1)
+        _seed(self.how.seed, 1, fabric.global_rank)
         with torch.no_grad(), fabric.autocast():
             for batch in self._batches("validation", 0, fabric):
                 if not len(batch.energies):
@@ -473,9 +473,12 @@ def learning_rate(how: TrainingSettings, epoch: float) -> float:
     return rate
 
 
-def _seed(seed: int, part: int) -> None:
-    """Seed PyTorch for one part of the training: 0 for initial weights, 1 for fit and validation, 2 + i for epoch i."""
-    torch.manual_seed((seed * 1_000_003 + part) % 2**63)
+def _seed(seed: int, part: int, rank: int = 0) -> None:
+    """Seed PyTorch for one part of the training: 0 for initial weights, 1 for fit and validation, 2 + i for epoch i.
+
+    Processes that share a batch need noise of their own: with the same for all, gradients fluctuate more.
+    """
+    torch.manual_seed((seed * 1_000_003 + part + (rank << 48)) % 2**63)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
