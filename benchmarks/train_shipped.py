@@ -7,8 +7,9 @@ all models, and are kept in ``--showers``: about 25 core-minutes for every 10,00
 to 1 TeV. `benchmarks/ship_model.py` measures the model and copies it to the shipped ones.
 
 The shipped models have, in place of the third sample, the first 3500 showers of the file that the shipped ``train`` and
-``test`` samples were cut from, which an earlier program simulated with the same detector and energies. The showers of
-``par04-siw-vae`` were fewer: its card tells.
+``test`` samples were cut from, which an earlier program simulated with the same detector and energies. The divisions of
+layers of ``par04-siw`` were trained by themselves, after the rest. The showers of ``par04-siw-vae`` were fewer: its
+card tells.
 """
 
 from __future__ import annotations
