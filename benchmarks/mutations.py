@@ -432,8 +432,8 @@ MUTATIONS = [
     *_of(
         "training/loop.py",
         "tests/training/test_loop.py -k 'not killed and not Interrupted and not resumed'",
-        ("_seed(how.seed, 2 + epoch)", "_seed(how.seed, 2)"),
-        ("_seed(how.seed, 2 + epoch)", "_seed(0, 2 + epoch)"),
+        ("_seed(how.seed, 2 + epoch, fabric", "_seed(how.seed, 2, fabric"),
+        ("_seed(how.seed, 2 + epoch, fabric", "_seed(0, 2 + epoch, fabric"),
         ("self.generator.conditions_of, epoch, self.how.seed)", "self.generator.conditions_of, 0, self.how.seed)"),
         ("self.generator.conditions_of, epoch, self.how.seed)", "self.generator.conditions_of, epoch)"),
         ("average.lerp_(parameter.detach(), 1 - decay)", "average.lerp_(parameter.detach(), decay)"),

@@ -338,7 +338,8 @@ class TestFastV:
         visible = drawn(untrained("fastv", planted), high).double().sum(1).numpy() / high.incident_energies
         found = visible < 0.75 * np.median(visible)
         assert found.mean() == pytest.approx(0.03, abs=4 * (0.03 / len(high)) ** 0.5)
-        assert np.median(visible[found]) == pytest.approx(0.5 * np.median(visible), rel=0.1)
+        # Of some thirty showers, whose losses are exponential.
+        assert np.median(visible[found]) == pytest.approx(0.5 * np.median(visible), rel=0.2)
 
     def test_no_shower_has_more_energy_than_physics_allows(self, real_showers: Showers) -> None:
         generator = untrained("fastv", real_showers)
