@@ -139,6 +139,15 @@ def test_correlated_noise_correlates_layers_as_showers_do() -> None:
     torch.testing.assert_close(halves(generated).std(0), halves(showers).std(0), rtol=0.05, atol=0)
 
 
+def test_halves_and_quarters_of_all_rings_of_a_layer_share_a_factor() -> None:
+    cells = tiny(3, 8, 2).cells
+    of_alpha = cells.joint[~cells.of_rings[cells.joint]]
+    groups = torch.stack([cells.layer[of_alpha], cells.alpha_factors.place], dim=1).unique(dim=0)
+    assert groups.tolist() == [[0, 0], [0, 1], [1, 2], [1, 3], [2, 4], [2, 5]]
+    # A ring is divided into halves once, and into quarters twice.
+    assert cells.alpha_factors.place.bincount().tolist() == [2, 4] * 3
+
+
 def test_energies_are_numbers_however_sure_the_networks_are() -> None:
     """After a very rare draw the networks of layers see what no training shower has."""
     generator = tiny(5, 4, 2)
