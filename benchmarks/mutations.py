@@ -396,7 +396,7 @@ MUTATIONS = [
         "models/stepped_division.py",
         f"{MODELS}/test_stepped_division.py",
         ("alone = torch.floor(torch.abs(q))", "alone = 0 * q"),
-        ("torch.where(of_first, -high, low)", "torch.where(of_first, low, -high)"),
+        ("z, middle - gap, middle + gap)", "z, middle + gap, middle - gap)"),
         ("slope.detach()\n", "slope.detach() * 2\n"),
         ("w = w - (reached", "w = w - 0 * (reached"),
         ("density = log_edge - torch.log(slope)", "density = log_edge"),

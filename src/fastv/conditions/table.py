@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastv.conditions.particles import parse_particles, particle_code
+from fastv.conditions.particles import parse_particles, particle_code, particle_name
 from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
 
 Values = EnergySpec | AngleSpec | tuple[int, ...]
@@ -35,6 +35,7 @@ class Condition:
             or one-hot as a ``choice`` among the names in the domain; None if models do not take it.
         choices: for a choice, the field of the domain that lists the allowed names.
         code: for a choice, function from such a name to its value in a column.
+        named: for a choice, function from a value in a column to its name.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Condition:
     scaling: Literal["logarithm", "interval", "choice"] | None = "interval"
     choices: str = ""
     code: Callable[[str], Any] = str
+    named: Callable[[Any], str] = str
 
     @property
     def on_request(self) -> bool:
@@ -114,6 +116,7 @@ CONDITIONS: dict[str, Condition] = {
             scaling="choice",
             choices="particles",
             code=particle_code,
+            named=particle_name,
         ),
         Condition(name="detector", unit="index", dtype="str", scaling="choice", choices="detectors"),
     )

@@ -144,7 +144,7 @@ class Cascade(Generator):
         parts = torch.split(batch.energies, _PART)
         layers = torch.cat([self.cells.energies(part)[:, self.cells.roots] for part in parts])
         self.straight.fit(layers, batch.energies)
-        straight = torch.cat([self.straight(part) for part in torch.split(layers, _PART)])
+        straight = self.straight(layers)
         self.response.fit(straight.sum(1, keepdim=True) / incident, incident)
         self.levels.fit(batch.energies)
         self.layers.fit(straight, self.scaler(batch.conditions)[:, :1])

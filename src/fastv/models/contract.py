@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from fastv.conditions.particles import particle_name
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, ModelError, SettingsError
@@ -94,7 +93,7 @@ class Domain(BaseModel):
         ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
         detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
         if (codes := conditions.get("particle")) is not None:
-            particles = tuple(sorted(particle_name(code) for code in np.unique(codes).tolist()))
+            particles = tuple(sorted(map(CONDITIONS["particle"].named, np.unique(codes).tolist())))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
     def bounds(self, name: str) -> Range | None:
@@ -161,8 +160,8 @@ class Domain(BaseModel):
         if CONDITIONS[name].choices:
             known, named = self.choices(name), getattr(self, CONDITIONS[name].choices)
             if (unknown := values[~np.isin(values, known)]).size:
-                came = unknown[0] if name != "particle" else particle_name(int(unknown[0]))
-                msg = f"the model does not know the {name} {str(came)!r}; it was trained on: {', '.join(named)}"
+                came = CONDITIONS[name].named(unknown[0])
+                msg = f"the model does not know the {name} {came!r}; it was trained on: {', '.join(named)}"
                 raise DomainError(msg)
             return
         bounds = self.bounds(name)

@@ -92,6 +92,16 @@ def log_prob(energy: Tensor, first: Tensor, level: Tensor, parameters: Tensor) -
     log_edge = -w.abs() - 2 * F.softplus(-w.abs())
     density = log_gap + torch.log(level) - log_scale + log_edge - 0.5 * z * z - _LOG_ROOT_2PI
     low, high = middle - gap, middle + gap
+    return outcome(of_first, both, density, z, low, high)
+
+
+def outcome(
+    of_first: Tensor, both: Tensor, density: Tensor, z: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithm of the probability, least and largest noise of outcomes: two parts from z, one below low or above high.
+
+    Shapes: all (M,); ``of_first`` and ``both`` tell whether there is a first part, and two.
+    """
     alone = torch.special.log_ndtr(torch.where(of_first, -high, low))
     infinite = torch.full_like(z, math.inf)
     least = torch.where(both, z, torch.where(of_first, high, -infinite))

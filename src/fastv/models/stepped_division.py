@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor
 
-from fastv.models.plain_division import LEAST_EXCESS
+from fastv.models.plain_division import LEAST_EXCESS, outcome
 
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 STEPS = (-3.2, -1.6, 0.0, 1.6, 3.2)
@@ -102,12 +102,7 @@ def log_prob(energy: Tensor, first: Tensor, level: Tensor, parameters: Tensor) -
     # log(1 - tanh^2), without cancellation; the density is that of twice y, and w is twice the noise.
     log_edge = -2 * (v + F.softplus(-2 * v) - math.log(2.0))
     density = log_edge - torch.log(slope) - 0.5 * z * z - _LOG_ROOT_2PI - 2 * math.log(2.0)
-    low, high = middle - gap, middle + gap
-    alone = torch.special.log_ndtr(torch.where(of_first, -high, low))
-    infinite = torch.full_like(z, math.inf)
-    least = torch.where(both, z, torch.where(of_first, high, -infinite))
-    largest = torch.where(both, z, torch.where(of_first, infinite, low))
-    return torch.where(both, density, alone), least, largest
+    return outcome(of_first, both, density, z, middle - gap, middle + gap)
 
 
 def _inverse(y: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:

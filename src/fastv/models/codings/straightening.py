@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
+from fastv.models.codings.preprocessing import piecewise_linear
+
 _PIECES = 96
 _REACH = 5.0
 """The structure ends at this multiple of the median energy of a voxel that is hit."""
@@ -111,10 +113,8 @@ class Straightening(nn.Module):
 
     def _mapped(self, energies: Tensor, knots: Tensor, values: Tensor) -> Tensor:
         """Energies with the piecewise linear map of their logarithms, which is the identity outside of the knots."""
-        slopes = F.pad(values.diff(dim=0) / knots.diff(dim=0), (0, 0, 1, 1), value=1.0)
         x = torch.log(energies.clamp(min=_LEAST * self.least) / self.least)
-        beyond = (x[:, None] - knots).clamp(min=0.0)
-        return energies * torch.exp((beyond * slopes.diff(dim=0)).sum(1))
+        return energies * torch.exp(piecewise_linear(x, knots.T, values.T, torch.ones_like(x)) - x)
 
 
 def _smoothed(counts: Tensor, width: float) -> Tensor:
