@@ -2,17 +2,18 @@
 
     python benchmarks/cells.py MODEL_DIR judge.h5 floor.h5 [-n 4000] [--auc] [--plots DIR] [--table docs/models.md]
 
-One shower is generated for each of the first ``n`` showers of the reference, with its conditions. The showers are divided
-by particle and by ``--energies`` x ``--angles`` equal ranges of log E and of theta. In every cell are compared
+One shower is generated for each of the first ``n`` showers of the reference, with its conditions. The showers are
+divided by particle and by ``--energies`` x ``--angles`` equal ranges of log E and of theta. In every cell are compared
 
 * the mean visible fraction E_tot/E_inc,
 * the resolution, half the central 68 % of it,
 * the mean energy of each layer that has at least 1 % of the energy of the cell,
 * the mean of cos(alpha) in these layers, the axis of the shower.
 
-A quantity passes in a cell if no layer is further from Geant4 than the limit (the mean also if it is within its error). It
-``agrees`` if none is further beyond the limit than three of its errors. The floor takes showers of ``floor.h5`` in place of
-generated ones, as many in each cell as the reference has there, and tells how often Geant4 itself passes.
+A quantity passes in a cell if no layer is further from Geant4 than the limit (the mean also if it is within its error).
+It ``agrees`` if none is further beyond the limit than three of its errors. ``pull`` is the root of the mean square of
+differences in units of their errors. The floor takes showers of ``floor.h5`` in place of generated ones, as many in
+each cell as the reference has there, and tells how often Geant4 itself passes.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        (low, high), angles = self.energies, np.degrees(self.angles)
-        return f"{particle_name(self.particle)}, {low / 1e3:.2g} to {high / 1e3:.3g} GeV, {angles[0]:.0f} to {angles[1]:.0f}°"
+        (low, high), (least, most) = (np.array(self.energies) / 1e3).tolist(), np.degrees(self.angles).tolist()
+        return f"{particle_name(self.particle)}, {low:.2g} to {high:.3g} GeV, {least:.0f} to {most:.0f}°"
 
     def rows(self, showers: Observables) -> NDArray[np.int64]:
         """The showers of this cell."""
@@ -65,7 +66,9 @@ class Cell:
         assert theta is not None
         assert particle is not None
         inside = (energy >= self.energies[0]) & (energy < self.energies[1])
-        return np.flatnonzero(inside & (theta >= self.angles[0]) & (theta < self.angles[1]) & (particle == self.particle))
+        return np.flatnonzero(
+            inside & (theta >= self.angles[0]) & (theta < self.angles[1]) & (particle == self.particle)
+        )
 
 
 def cells_of(showers: Observables, energies: int, angles: int) -> list[Cell]:
@@ -245,7 +248,9 @@ def draw(reference: Observables, generated: Observables, degrees: list[tuple[flo
     ]
     with paper_style():
         figure, places = grid(len(degrees), len(columns), 4.0, 2.6)
-        for (row, (low, high)), (column, (across, up, profile, scale)) in product(enumerate(degrees), enumerate(columns)):
+        for (row, (low, high)), (column, (across, up, profile, scale)) in product(
+            enumerate(degrees), enumerate(columns)
+        ):
             axes = figure.add_subplot(places[row, column])
             for showers, colour, label in (
                 (reference, REFERENCE_COLOUR, "Geant4"),
@@ -267,19 +272,20 @@ def table(result: dict[str, Any]) -> list[str]:
     """Lines of Markdown: the worst cell of each quantity, how many cells pass, and Geant4 against itself."""
     model, floor = result["summary"], result["floor summary"]
     lines = [
-        "| quantity | limit | worst cell | there | cells that pass | that agree | Geant4 against itself: pass, agree |",
-        "|---|---|---|---|---|---|---|",
+        "| quantity | limit | worst cell | there | pass | agree | pull | Geant4 against itself |",
+        "|---" * 8 + "|",
     ]
-    limits = dict(zip(QUANTITIES, ("1 % or its error", "8 %", "3 %", "0.03"), strict=True))
-    for name, limit in limits.items():
+    for name, limit in zip(QUANTITIES, ("1 % or its error", "8 %", "3 %", "0.03"), strict=True):
         mine, its = model[name], floor[name]
-        worst = mine["worst"]
-        shown = [f"{worst[key]:.3f}" if name == "cos(alpha)" else f"{100 * worst[key]:.1f}" for key in ("value", "error")]
-        value = f"{shown[0]} ± {shown[1]}" + ("" if name == "cos(alpha)" else " %")
-        lines.append(
-            f"| {name} | {limit} | {worst['cell']} | {value} | {mine['passes']} of {model['cells']} | {mine['agrees']} | "
-            f"{its['passes']}, {its['agrees']} of {floor['cells']} |"
-        )
+        percent = name != "cos(alpha)"
+        value, error = (mine["worst"][key] * (100 if percent else 1) for key in ("value", "error"))
+        there = f"{value:.1f} ± {error:.1f} %" if percent else f"{value:.3f} ± {error:.3f}"
+        if mine["worst"]["layer"] is not None:
+            there += f" in layer {mine['worst']['layer']}"
+        cells = [f"{mine[word]} of {model['cells']}" for word in ("passes", "agrees")]
+        of_floor = f"{its['passes']}, {its['agrees']} of {floor['cells']}, pull {its['pull']:.2f}"
+        shown = [name, limit, mine["worst"]["cell"], there, *cells, f"{mine['pull']:.2f}", of_floor]
+        lines.append("| " + " | ".join(shown) + " |")
     return lines
 
 

@@ -169,8 +169,8 @@ class Copula(Generator):
             showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
             energies, context = self._in_units(showers.energies), self._given(showers)[2]
             if len(energies) < _CALIBRATION_ROWS:
-                # A symmetry makes showers of others, as far as there are not enough: a quarter of a turn, or at an angle
-                # the mirror image.
+                # A symmetry makes showers of others, as far as there are not enough: a quarter of a turn, or mirror
+                # images of showers at an angle.
                 turned = energies.flip(2) if self.domain.inclined else energies.roll(max(1, self.alpha // 4), dims=2)
                 energies, context = torch.cat([energies, turned]), context.repeat(2, 1)
             limits = self.layer_tree.limits(energies.sum((2, 3)), context)
@@ -282,7 +282,7 @@ class Cells(nn.Module):
         return parameters
 
     def _alpha_contexts(self, tokens: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
-        """For each level of arcs what its network knows of a ring, (N, 1, H, M), from levels (N, R, L) of rings."""
+        """For each level of arcs what its network knows of a ring, (N, K, H, M) for K kinds, from levels (N, R, L)."""
         own = self.alpha_own(F.silu(self.alpha_near(levels) + self.alpha_token(tokens)))
         if not self.kinds:
             return ()
@@ -367,9 +367,7 @@ class Cells(nn.Module):
             shower, arc, cell = at
             kinds = self.kinds[number]
             kind = torch.div(arc * kinds, self.of_alpha.sizes[number], rounding_mode="floor")
-            of_ring = contexts[number].transpose(2, 3).flatten(0, 2)[
-                (shower * kinds + kind) * arcs.shape[2] + cell
-            ]
+            of_ring = contexts[number].transpose(2, 3).flatten(0, 2)[(shower * kinds + kind) * arcs.shape[2] + cell]
             hidden = F.relu(beside[shower, arc, :, cell] @ self.alpha_input[number].T + of_ring)
             rows = hidden @ self.alpha_output[number].T
             yield Outcomes("alpha", number, at, *log_prob(whole[at], first[at], x[at], rows))
