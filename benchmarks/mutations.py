@@ -264,6 +264,18 @@ MUTATIONS = [
         f"{MODELS}/test_contract.py",
         ("noise[:, -1:] >= self.empty_showers(", "noise[:, -1:] < self.empty_showers("),
         ("self.draw(conditions, noise[:, :-1])", "self.draw(conditions, noise[:, 1:])"),
+    ),
+    *_of(
+        "models/readouts.py",
+        f"{MODELS}/test_readouts.py",
+        ("torch.maximum(energies * factor, threshold)", "(energies * factor)"),
+        ("1 / torch.tensor(factors)", "torch.tensor(factors)"),
+        ("inside.threshold / detector.threshold", "detector.threshold / inside.threshold"),
+        ("* (energies > 0).to(energies.dtype)", ""),
+    ),
+    *_of(
+        "models/domain.py",
+        f"{MODELS}/test_domain.py",
         ("np.log(low * high) / 2, np.log(high / low) / 2", "np.log(low * high) / 2, np.log(high / low)"),
         ("self.empty_showers or other.empty_showers", "self.empty_showers and other.empty_showers"),
         ("high > bounds[1] + 1e-6 * abs(bounds[1])", "high > 2 * bounds[1]"),

@@ -23,17 +23,19 @@ distributed = pytest.importorskip("distributed", reason="needs the extra [cluste
 
 @pytest.fixture
 def model(tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Model:
-    """A model of two particles and two angles; blocks have 100 showers instead of 1000."""
+    """A model of two particles, angles and detectors; blocks have 100 showers instead of 1000."""
     monkeypatch.setattr(generation, "BLOCK_ROWS", 100)
     monkeypatch.setattr(writer, "BLOCK_ROWS", 100)
     torch.manual_seed(1)
-    domain = Domain(energy=(1e3, 1e6), theta=(1.0, 1.6), particles=("e-", "gamma"), detectors=("tiny",))
-    settings = {"hidden": (8,), "latent": 3, "conditions": ("energy", "theta", "particle")}
-    generator = build("vae", settings, tiny_detector, domain).eval()
+    domain = Domain(energy=(1e3, 1e6), theta=(1.0, 1.6), particles=("e-", "gamma"), detectors=("tiny", "other"))
+    other = tiny_detector.model_copy(update={"name": "other", "energy_scale": 0.066})
+    settings = {"hidden": (8,), "latent": 3, "conditions": ("energy", "theta", "particle", "detector")}
+    generator = build("vae", settings, tiny_detector, domain, (tiny_detector, other)).eval()
     settings = generator.settings.model_dump(mode="json")
-    return Model(
-        generator, ModelDescription(family="vae", settings=settings, domain=domain, detector=tiny_detector), "m"
+    description = ModelDescription(
+        family="vae", settings=settings, domain=domain, detector=tiny_detector, other_detectors=(other,)
     )
+    return Model(generator, description, "m")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,14 @@ def address() -> Iterator[str]:
         yield scheduler.scheduler_address
 
 
-ASKED: dict[str, Any] = {"n": 450, "energy": "1-1000GeV", "theta": "60-90deg", "particle": "gamma,e-", "seed": 3}
+ASKED: dict[str, Any] = {
+    "n": 450,
+    "energy": "1-1000GeV",
+    "theta": "60-90deg",
+    "particle": "gamma,e-",
+    "detector": "other",
+    "seed": 3,
+}
 
 
 def test_the_file_is_that_of_one_process(model: Model, address: str, tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def angular(tiny_detector: Detector) -> Model:
     return tiny_model(tiny_detector, ("energy", "theta", "phi"), theta=(0.5, 1.6), phi=(-1.0, 1.0))
 
 
+@pytest.fixture(scope="module")
+def of_two(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model of two detectors, of which one has twice the energy scale, written and loaded."""
+    torch.manual_seed(1)
+    detectors = tiny_detector, tiny_detector.model_copy(update={"name": "other", "energy_scale": 0.066})
+    where = Domain(energy=(1e3, 1e6), particles=("e-",), detectors=("tiny", "other"))
+    generator = build("vae", {"hidden": (8,), "latent": 3, "conditions": ("energy", "detector")}, detectors[0], where)
+    settings = generator.settings.model_dump(mode="json")
+    path = tmp_path_factory.mktemp("models") / "two"
+    described = ModelDescription(
+        family="vae", settings=settings, domain=where, detector=detectors[0], other_detectors=detectors[1:]
+    )
+    Model(generator, described).save(path)
+    return load(path)
+
+
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 100 showers instead of 1000."""
@@ -200,6 +216,39 @@ class TestMemory:
         shipped = load("par04-siw")
         short, long = (shipped.generate(energy="50GeV", n=n, seed=4).energies.sum(axis=1) for n in (30, 60))
         assert not np.isclose(short, long[:30]).any()
+
+
+class TestSeveralDetectors:
+    def test_each_has_its_own_readout(self, of_two: Model) -> None:
+        tiny, other = (of_two.generate(energy=5e4, n=50, detector=name) for name in ("tiny", "other"))
+        assert [each.name for each in of_two.detectors] == ["tiny", "other"]
+        assert (tiny.detector, other.detector) == of_two.detectors
+        for showers in (tiny, other):
+            filled = showers.energies[showers.energies > 0]
+            assert filled.min() >= np.float32(showers.detector.threshold)
+        assert tiny.detector.threshold == 2 * other.detector.threshold
+
+    def test_without_a_name_it_is_asked_for(self, of_two: Model, model: Model) -> None:
+        with pytest.raises(SettingsError, match=r"give it, as in `detector='tiny'`; it knows: tiny, other"):
+            of_two.generate(energy=5e4, n=1)
+        with pytest.raises(DomainError, match="does not know the detector 'third'; it was trained on: tiny, other"):
+            of_two.generate(energy=5e4, n=1, detector="third")
+        for several in ("tiny,other", ["tiny", "other"]):
+            with pytest.raises(SettingsError, match="one name|one detector"):
+                of_two.generate(energy=5e4, n=2, detector=several)
+        with pytest.raises(SettingsError, match="the model is not conditional on detector; leave it out"):
+            model.generate(energy=5e4, n=1, detector="tiny")
+
+    def test_like_takes_that_of_the_file(self, of_two: Model, make_showers: Make, tmp_path: Path) -> None:
+        other = of_two.detectors[1]
+        Showers.of(make_showers(5).conditions, make_showers(5).energies, other).write(tmp_path / "other.h5")
+        of_two.generate_file(tmp_path / "made.h5", like=tmp_path / "other.h5")
+        made = read(tmp_path / "made.h5")
+        assert made.detector == other
+        assert_equal(made, of_two.generate(like=tmp_path / "other.h5"))
+        third = other.model_copy(update={"name": "third"})
+        with pytest.raises(DomainError, match="does not know the detector 'third'"):
+            of_two.generate(like=Showers.of(make_showers(5).conditions, make_showers(5).energies, third))
 
 
 class TestLike:

@@ -84,7 +84,7 @@ class TestWhole:
     def test_directory_holds_description_and_weights(self, original: Path) -> None:
         assert {path.name for path in original.iterdir()} >= {DESCRIPTION, WEIGHTS}
         content = json.loads((original / DESCRIPTION).read_text())
-        assert content["format_version"] == 2
+        assert content["format_version"] == 3
         assert content["code_version"] == __version__
         assert content["weights_sha256"] == hashlib.sha256((original / WEIGHTS).read_bytes()).hexdigest()
 
@@ -254,15 +254,15 @@ class TestDescription:
         assert stack.depth == pytest.approx(90 * 1.7)
 
     def test_a_newer_format_version_tells_which_fastv_reads_it(self, directory: Path) -> None:
-        edit_description(directory, lambda content: content.update(format_version=3, code_version="7.1", surprise=1))
+        edit_description(directory, lambda content: content.update(format_version=4, code_version="7.1", surprise=1))
         message = refused(directory)
-        assert f"format version 3, written by FastV 7.1, is newer than this FastV {__version__} reads" in message
-        assert "(1 and 2); load it with that version or a newer one" in message
+        assert f"format version 4, written by FastV 7.1, is newer than this FastV {__version__} reads" in message
+        assert "(1 to 3); load it with that version or a newer one" in message
 
     @pytest.mark.parametrize("version", [0, "1", True, None])
     def test_another_format_version(self, directory: Path, version: object) -> None:
         edit_description(directory, lambda content: content.update(format_version=version))
-        assert f"format version {version} is not one that this FastV reads (1 and 2)" in refused(directory)
+        assert f"format version {version} is not one that this FastV reads (1 to 3)" in refused(directory)
 
     @pytest.mark.parametrize(
         ("edit", "message"),

@@ -98,6 +98,7 @@ def _packed(generator: Generator) -> tuple[str, bytes]:
         "settings": generator.settings.model_dump(mode="json"),
         "domain": generator.domain.model_dump(mode="json"),
         "detector": generator.detector.model_dump(mode="json"),
+        "detectors": [each.model_dump(mode="json") for each in generator.readouts.detectors.values()],
     }
     weights = save({name: tensor.contiguous() for name, tensor in generator.state_dict().items()})
     return json.dumps(description), weights
@@ -114,7 +115,8 @@ def _block_on_worker(version: str, description: str, weights: bytes, task: str) 
     if mine is None or mine[0] != digest:
         told = json.loads(description)
         detector, domain = Detector.model_validate(told["detector"]), Domain.model_validate(told["domain"])
-        generator = build(told["family"], told["settings"], detector, domain)
+        detectors = tuple(map(Detector.model_validate, told["detectors"]))
+        generator = build(told["family"], told["settings"], detector, domain, detectors)
         generator.load_state_dict(load(weights))
         mine = _worker.mine = digest, generator.eval()
     what = json.loads(task)

@@ -20,6 +20,7 @@ from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
 from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
@@ -66,7 +67,7 @@ def generate(generator: Generator, request: Request, provenance: Mapping[str, An
     for block, start in enumerate(range(0, n, BLOCK_ROWS)):
         rows = slice(start, min(start + BLOCK_ROWS, n))
         energies[rows] = block_energies(generator, request.conditions[rows], request.seed, start, block)
-    return Showers.of(request.conditions, energies, generator.detector, provenance=provenance)
+    return Showers.of(request.conditions, energies, _detector(generator, request), provenance=provenance)
 
 
 def generate_file(
@@ -99,17 +100,25 @@ def generate_file(
     """
     check_ending(output, SHOWERS_ENDINGS, "showers")
     conditions, n = request.conditions, len(request.conditions)
+    detector = _detector(generator, request)
     described = {**provenance, "conditions_sha256": conditions.digest()}
     with closing(ShowersWriter(output, n, described, resume=resume, force=force)) as writer:
         missing = [writer.rows(block) for block in writer.missing()]
         done = n - sum(rows.stop - rows.start for rows in missing)
         with Bar(total=n, initial=done, unit="shower", desc="generating") as bar:
             for rows, energies in _blocks(generator, request, missing, scheduler):
-                showers = Showers.of(conditions[rows], energies, generator.detector, provenance=provenance)
+                showers = Showers.of(conditions[rows], energies, detector, provenance=provenance)
                 writer.write_block(rows.start // BLOCK_ROWS, showers)
                 bar.update(rows.stop - rows.start)
         writer.finish()
     return n
+
+
+def _detector(generator: Generator, request: Request) -> Detector:
+    """The detector of all showers of a request."""
+    names = request.conditions.get("detector")
+    assert names is not None  # set by `resolve`
+    return generator.readouts.named(str(names[0]))
 
 
 def _blocks(
@@ -143,7 +152,7 @@ def resolve(
         seed: seed of drawn conditions and of the noise.
         extrapolate: allow conditions outside the domain.
         asked: requested conditions by name: ``energy`` in MeV, ``theta`` and ``phi`` in rad, or a text with units;
-            ``particle`` as a name, or several that alternate.
+            ``particle`` as a name, or several that alternate; ``detector`` as one name.
 
     Returns:
         The conditions, seed and origin of the showers.
@@ -178,11 +187,16 @@ def resolve(
     if "particle" not in needed:
         code = PDG_CODES.get(domain.particles[0]) if len(domain.particles) == 1 else None
         conditions = conditions.changed(particle=code)
-    conditions = conditions.changed(detector=generator.detector.name)
+    if "detector" not in needed:
+        # There is one, or several with the same readout. A request for it is refused below.
+        conditions = conditions.changed(detector=generator.detector.name)
     for name in known:
         values = conditions.get(name)
         if name in needed and values is None:
-            msg = f"the model is conditional on {name}; give it, as in `{name}='{CONDITIONS[name].example}'`"
+            choices = getattr(domain, CONDITIONS[name].choices) if CONDITIONS[name].choices else ()
+            example = choices[0] if choices else CONDITIONS[name].example
+            knows = f"; it knows: {', '.join(choices)}" if choices else ""
+            msg = f"the model is conditional on {name}; give it, as in `{name}='{example}'`{knows}"
             raise SettingsError(msg)
         if name not in needed and name in given:
             msg = f"the model is not conditional on {name}; leave it out"
@@ -216,6 +230,8 @@ def _check_like(generator: Generator, conditions: Conditions, name: str, *, extr
     if extrapolate:
         return
     detectors, theta = conditions.get("detector"), conditions.get("theta")
+    if "detector" in generator.condition_names:
+        detectors = None  # those that the model does not know are refused as values of a condition
     if detectors is not None and (others := detectors[detectors != generator.detector.name]).size:
         own = generator.detector.name
         msg = (
@@ -282,8 +298,11 @@ def _with_values(condition: Condition, asked: Any) -> Any:
     Raises:
         SettingsError: a value is no number and no text with a unit.
     """
+    if condition.dtype == "str" and not isinstance(asked, str):
+        msg = f"{condition.name} must be one name, because a file holds showers of one, got {asked!r:.60}"
+        raise SettingsError(msg)
     # A tuple of PDG codes is a request to alternate between them.
-    if isinstance(asked, str | EnergySpec | AngleSpec) or (isinstance(asked, tuple) and condition.dtype == "int32"):
+    if isinstance(asked, str | EnergySpec | AngleSpec) or (isinstance(asked, tuple) and condition.choices):
         return asked
     try:
         if isinstance(asked, list | tuple):

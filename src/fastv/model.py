@@ -28,8 +28,8 @@ from fastv.suggestions import did_you_mean
 
 _SLACK = 2**24
 """Numbers that a network may have beyond four times those of its weights: tables that follow from its settings."""
-FORMAT_VERSION = 2
-"""Version 2 describes the detector's material as a stack; version 1 is still read."""
+FORMAT_VERSION = 3
+"""Version 2 describes the detector's material as a stack, version 3 adds further detectors; both others are read."""
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 
@@ -37,6 +37,7 @@ WEIGHTS = "weights.safetensors"
 class ModelDescription(BaseModel):
     """The content of ``model.json``: everything about a model except its weights.
 
+    ``detector`` is the first of the domain, ``other_detectors`` are the others, whose showers the model knows too.
     ``training`` holds the resolved recipe, the digest of the training files, the numbers of showers and the best epoch;
     ``measured`` holds measured quality and speed, with the commands that measured them.
     """
@@ -48,10 +49,16 @@ class ModelDescription(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     domain: Domain
     detector: Detector
+    other_detectors: tuple[Detector, ...] = ()
     code_version: str = __version__
     weights_sha256: str = ""
     training: dict[str, Any] = Field(default_factory=dict)
     measured: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """All detectors whose showers the model generates."""
+        return self.detector, *self.other_detectors
 
     @property
     def other_version(self) -> str:
@@ -84,8 +91,13 @@ class Model:
 
     @property
     def detector(self) -> Detector:
-        """The detector, with its readout mesh."""
+        """The detector, with its readout mesh; of several the first."""
         return self.description.detector
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """All detectors whose showers the model generates."""
+        return self.description.detectors
 
     @property
     def n_parameters(self) -> int:
@@ -283,12 +295,12 @@ def read_description(name: str | Path) -> ModelDescription:
         writer = shortened(content.get("code_version", "of another version"), 40)
         msg = (
             f"{path}: format version {shortened(version, 40)}, written by FastV {writer}, is newer than this FastV "
-            f"{__version__} reads (1 and {FORMAT_VERSION}); load it with that version or a newer one"
+            f"{__version__} reads (1 to {FORMAT_VERSION}); load it with that version or a newer one"
         )
         raise ModelError(msg)
-    if type(version) is not int or version not in (1, FORMAT_VERSION):
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         came = shortened(version, 40)
-        msg = f"{path}: format version {came} is not one that this FastV reads (1 and {FORMAT_VERSION})"
+        msg = f"{path}: format version {came} is not one that this FastV reads (1 to {FORMAT_VERSION})"
         raise ModelError(msg)
     try:
         return ModelDescription.model_validate({**content, "format_version": FORMAT_VERSION})
@@ -343,7 +355,8 @@ def _built(path: Path, description: ModelDescription, file_bytes: int, tensors: 
     """
     try:
         with limited(file_bytes + _SLACK, 2 * tensors + 100):
-            return build(description.family, description.settings, description.detector, description.domain)
+            one = description
+            return build(one.family, one.settings, one.detector, one.domain, one.detectors)
     except FastVError as error:
         msg = f"{path}: {error}"
         raise ModelError(msg) from error

@@ -310,7 +310,7 @@ class ModelSummary:
         rows = [
             ("model", self.name),
             ("family", one.family),
-            ("detector", one.detector.name),
+            ("detectors" if one.other_detectors else "detector", ", ".join(each.name for each in one.detectors)),
             ("mesh", one.detector.mesh.describe()),
             ("incident energy", f"{_energy(domain.energy[0], 4)} to {_energy(domain.energy[1], 4)}"),
         ]

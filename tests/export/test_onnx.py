@@ -139,6 +139,26 @@ def test_metadata_tell_how_to_use_it(exported: tuple[Model, Path]) -> None:
     assert json.loads(metadata["conditions"]) == [{"name": "energy", "unit": "MeV"}]
 
 
+def test_each_detector_has_its_own_scale_in_the_graph(tmp_path: Path) -> None:
+    siw = Detector.preset("par04-siw")
+    other = siw.model_copy(update={"name": "other", "energy_scale": 0.066})
+    domain = Domain(energy=(1e3, 1e6), particles=("e-",), detectors=("par04-siw", "other"))
+    settings = {"hidden": (16, 8), "latent": 4, "conditions": ("energy", "detector")}
+    torch.manual_seed(3)
+    generator = build("vae", settings, siw, domain, (siw, other))
+    description = ModelDescription(family="vae", domain=domain, detector=siw, other_detectors=(other,))
+    export(Model(generator, description, "two"), tmp_path / "two.onnx")
+    graph = OnnxGenerator(tmp_path / "two.onnx")
+    noise = generator.noise.draw(1, seed=1).numpy()
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "two.onnx").metadata_props}
+    told = [Detector.model_validate(each) for each in json.loads(metadata["detectors"])]
+    assert told == [siw, other]
+    for number, factor in enumerate((1.0, 0.5)):
+        conditions = np.array([[5e4, number]], np.float32)
+        inside = generator.eval().draw(torch.from_numpy(conditions), torch.from_numpy(noise)).detach().numpy()
+        np.testing.assert_allclose(graph.run(conditions, noise), factor * inside, rtol=1e-3, atol=1e-3)
+
+
 def test_showers_do_not_depend_on_threads(exported: tuple[Model, Path]) -> None:
     _, path = exported
     conditions = np.full((2 * SLICE_ROWS + 3, 1), 2e4, dtype=np.float32)

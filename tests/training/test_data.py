@@ -179,20 +179,63 @@ def test_digest_tells_contents_and_order_apart(files: list[Path], tmp_path: Path
     assert len(set(digests)) == 3
 
 
+def of_another(tiny_detector: Detector, path: Path, **changes: object) -> Path:
+    """A file of showers of a detector that differs from the tiny one."""
+    other = tiny_detector.model_copy(update={"name": "other", **changes})
+    Showers(np.full(5, 1000.0), np.full((5, 24), 0.25, np.float32), other).write(path)
+    return path
+
+
+def test_files_of_other_cells_are_refused(files: list[Path], tmp_path: Path, tiny_detector: Detector) -> None:
+    mesh = ReadoutMesh.cylinder(layers=4, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
+    path = of_another(tiny_detector, tmp_path / "other.h5", mesh=mesh)
+    with pytest.raises(
+        GeometryError, match=r"other\.h5: the detectors 'tiny' \(3 .*\) and 'other' \(4 .*\) differ in the"
+    ):
+        opened([files[0], path])
+
+
+def test_files_with_and_without_a_threshold_are_refused(
+    files: list[Path], tmp_path: Path, tiny_detector: Detector
+) -> None:
+    path = of_another(tiny_detector, tmp_path / "other.h5", readout_threshold=0.0)
+    with pytest.raises(
+        GeometryError, match=r"other\.h5: the detector 'other' has no readout threshold, and 'tiny' has"
+    ):
+        opened([files[0], path])
+
+
 @pytest.mark.parametrize("change", ["mesh", "threshold", "energy scale"])
-def test_files_of_another_readout_are_refused(
+def test_detectors_of_another_readout_are_on_one_scale(
     files: list[Path], tmp_path: Path, tiny_detector: Detector, change: str
 ) -> None:
-    mesh = ReadoutMesh.cylinder(layers=4, alpha_cells=3, r_cells=2, layer_thickness=1, r_size=1)
-    changes: dict[str, dict[str, object]] = {
-        "mesh": {"mesh": mesh},
-        "threshold": {"readout_threshold": 1e-3},
-        "energy scale": {"energy_scale": 1.0},
+    mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=4, r_cells=2, layer_thickness=1, r_size=1)
+    changes: dict[str, tuple[dict[str, object], float]] = {
+        "mesh": ({"mesh": mesh}, 1.0),
+        "threshold": ({"readout_threshold": 1e-3}, 0.5),
+        "energy scale": ({"energy_scale": 0.066}, 2.0),
     }
-    other = tiny_detector.model_copy(update={"name": "other", **changes[change]})
-    path = tmp_path / "other.h5"
-    Showers(np.full(5, 10.0), np.zeros((5, 24), np.float32), other).write(path)
-    with pytest.raises(GeometryError, match=r"other\.h5 \(other\) and .*0\.h5 \(tiny\) differ in mesh or readout"):
+    changed, factor = changes[change]
+    path = of_another(tiny_detector, tmp_path / "other.h5", **changed)
+    for memory in (1, 2**30):
+        with opened([files[0], path], memory=memory) as data:
+            assert [each.name for each in data.detectors] == ["tiny", "other"]
+            assert data.domain().detectors == ("tiny", "other")
+            batches = [*data.batches("training", 1, numbered), *data.batches("validation", 1, numbered)]
+            others = torch.cat([each.energies for each in batches if each.conditions[0, 0] == 1000])
+            seen, responses = data.responses(numbered)
+            with pytest.raises(
+                GeometryError, match=r"other\.h5 \(other\) and .*0\.h5 \(tiny\) differ in mesh or readout"
+            ):
+                data.check_one_readout()
+        assert (others == 0.25 * factor).all()
+        assert others.numel() == 5 * 24
+        assert responses[seen[:, 0] == 1000].numpy() == pytest.approx(24 * 0.25 * factor / 1000)
+
+
+def test_a_name_of_two_detectors_is_refused(files: list[Path], tmp_path: Path, tiny_detector: Detector) -> None:
+    path = of_another(tiny_detector, tmp_path / "other.h5", name="tiny", energy_scale=0.066)
+    with pytest.raises(GeometryError, match=r"other\.h5 and .*0\.h5 name their detectors 'tiny', but these differ"):
         opened([files[0], path])
 
 

@@ -22,7 +22,14 @@ from fastv._version import __version__
 from fastv.cli.assignments import assignments
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
-from fastv.errors import MissingExtraError, OutputError, SettingsError, TrainingDataWarning, TrainingError
+from fastv.errors import (
+    GeometryError,
+    MissingExtraError,
+    OutputError,
+    SettingsError,
+    TrainingDataWarning,
+    TrainingError,
+)
 from fastv.model import Model, load
 from fastv.models.contract import Batch, Objective
 from fastv.models.vae import VAE
@@ -267,6 +274,27 @@ class TestSettings:
         assert len(model.generate(energy=5e4, theta="60deg", phi=0.2, n=3)) == 3
 
     @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+    def test_two_detectors_end_to_end(self, make_showers: Make, tiny_detector: Detector, tmp_path: Path) -> None:
+        """The showers of both are the same on the scale of one: so are those that the model generates."""
+        other = tiny_detector.model_copy(update={"name": "other", "energy_scale": 0.066})
+        paths = [tmp_path / "tiny.h5", tmp_path / "other.h5"]
+        showers = make_showers(200, seed=1)
+        showers.write(paths[0])
+        Showers.of(showers.conditions, showers.energies / 2, other).write(paths[1])
+        with pytest.raises(GeometryError, match=r"make it conditional on the detector: model.conditions="):
+            train("pca", paths, tmp_path / "refused")
+        assert not (tmp_path / "refused").exists()
+        train("pca", paths, tmp_path / "model", settings={"model.conditions": ["energy", "detector"]})
+        model = load(tmp_path / "model")
+        assert model.detectors == (tiny_detector, other)
+        means = {
+            name: model.generate(energy="1-1000GeV", detector=name, n=400, seed=2).energies.sum(1, dtype=float)
+            / model.generate(energy="1-1000GeV", detector=name, n=400, seed=2).incident_energies
+            for name in ("tiny", "other")
+        }
+        assert np.median(means["tiny"]) == pytest.approx(0.95, rel=0.05)
+        assert np.median(means["other"]) == pytest.approx(0.475, rel=0.05)
+
     def test_a_missing_extra_is_named_before_the_training(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(MissingExtraError, match=r"tensorboard is not installed; pip install 'tens"):
             small(data, tmp_path / "model", "training.tensorboard=true")

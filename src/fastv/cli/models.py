@@ -25,7 +25,12 @@ def run(options: argparse.Namespace) -> None:
     descriptions = {name: read_description(name) for name in shipped_models()}
     if options.json:
         shipped = {
-            name: {"family": one.family, "detector": one.detector.name, "domain": one.domain.model_dump(mode="json")}
+            name: {
+                "family": one.family,
+                "detector": one.detector.name,
+                "detectors": [each.name for each in one.detectors],
+                "domain": one.domain.model_dump(mode="json"),
+            }
             for name, one in descriptions.items()
         }
         print(json.dumps({"shipped": shipped, "presets": preset_names(), "families": list(FAMILIES)}))
@@ -33,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
     for name, one in descriptions.items():
         low, high = (format_energy(value, space=" ") for value in one.domain.energy)
         particles = ", ".join(one.domain.particles) or "any particle"
-        print(f"shipped   {name}: {one.family}, {particles}, {low} to {high}, {one.detector.mesh.describe()}")
+        detectors = ", ".join(each.name for each in one.detectors)
+        print(
+            f"shipped   {name}: {one.family}, {particles}, {low} to {high}, {detectors}, {one.detector.mesh.describe()}"
+        )
     print(f"presets   {', '.join(preset_names())}")
     print(f"families  {', '.join(FAMILIES)}")

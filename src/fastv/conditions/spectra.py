@@ -167,7 +167,9 @@ def of_spec(spec: EnergySpec) -> Spectrum:
     return Spectrum(kind="log-uniform" if spec.is_range else "list", values=spec.values)
 
 
-def drawn(values: EnergySpec | AngleSpec | tuple[int, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:
+def drawn(
+    values: EnergySpec | AngleSpec | tuple[int, ...] | tuple[str, ...], n: int, rng: np.random.Generator
+) -> NDArray[Any]:
     """Draw the values (n,) of a requested condition.
 
     A range of energies is log-uniform, a range of angles uniform. Lists are not random: of k energies, each has n/k

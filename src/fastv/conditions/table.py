@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from fastv.conditions.particles import parse_particles, particle_code, particle_name
 from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle, parse_energy_spec
+from fastv.errors import SettingsError
 
-Values = EnergySpec | AngleSpec | tuple[int, ...]
-"""Requested values of a condition: fixed values or a range, of energies (MeV) or angles (rad), or PDG codes."""
+Values = EnergySpec | AngleSpec | tuple[int, ...] | tuple[str, ...]
+"""Requested values of a condition: fixed values or a range, of energies (MeV) or angles (rad), PDG codes, or a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,19 @@ class Condition:
 
 
 _TOLERANCE = 1e-6
+
+
+def _parse_detector(text: str) -> tuple[str, ...]:
+    """The name of a detector.
+
+    Raises:
+        SettingsError: there are several, or none.
+    """
+    if not text.strip() or "," in text:
+        msg = f"name one detector, because a file holds showers of one, got {text!r}; generate one file for each"
+        raise SettingsError(msg)
+    return (text.strip(),)
+
 
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
@@ -118,7 +132,16 @@ CONDITIONS: dict[str, Condition] = {
             code=particle_code,
             named=particle_name,
         ),
-        Condition(name="detector", unit="index", dtype="str", scaling="choice", choices="detectors"),
+        Condition(
+            name="detector",
+            unit="index",
+            dtype="str",
+            parse=_parse_detector,
+            help="detector; for models conditional on it",
+            example="par04-siw",
+            scaling="choice",
+            choices="detectors",
+        ),
     )
 }
 """All conditions by name. To add a condition, add an entry here."""

@@ -184,6 +184,9 @@ def _describe(graph: onnx.ModelProto, model: Model, contract: str) -> None:
         "output": "voxel energies in MeV, ordered (layer, alpha, r), r fastest",
         "threshold_mev": repr(model.detector.threshold),
     }
+    if len(model.detectors) > 1:
+        # In the order of the condition's choices.
+        metadata["detectors"] = json.dumps([each.model_dump(mode="json") for each in model.detectors])
     graph.producer_name, graph.producer_version = "fastv", __version__
     onnx.helper.set_model_props(graph, metadata)
 

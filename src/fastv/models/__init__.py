@@ -5,7 +5,7 @@ This registry is the only place in the package that names the families.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, get_args
 
@@ -51,7 +51,9 @@ def family_class(family: str) -> type[Generator]:
     return generator
 
 
-def build(family: str, settings: dict[str, Any], detector: Detector, domain: Domain) -> Generator:
+def build(
+    family: str, settings: dict[str, Any], detector: Detector, domain: Domain, detectors: Sequence[Detector] = ()
+) -> Generator:
     """Build an untrained generator.
 
     Args:
@@ -59,10 +61,12 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
         settings: settings of the family; those left out keep their defaults.
         detector: the detector whose showers are generated.
         domain: range of conditions.
+        detectors: all detectors whose showers are generated, in the order of the domain; by default the one.
 
     Raises:
         SettingsError: an unknown family, or a setting that is unknown or not allowed (the message gives its path), or
             sizes for which there is not enough memory.
+        GeometryError: the detectors differ in their cells.
 
     Example:
         >>> domain = Domain(energy=(1e3, 1e6), detectors=("par04-siw",))
@@ -70,7 +74,8 @@ def build(family: str, settings: dict[str, Any], detector: Detector, domain: Dom
         NoiseSpec(normal=4, uniform=0)
     """
     kind = family_class(family)
-    return constructed(kind, validated(kind.Settings, settings, "model"), detector, domain)
+    generator = constructed(kind, validated(kind.Settings, settings, "model"), detector, domain)
+    return generator.know(detectors or (detector,))
 
 
 def constructed(kind: type[Generator], settings: GeneratorSettings, detector: Detector, domain: Domain) -> Generator:
@@ -114,6 +119,7 @@ def with_options(generator: Generator, options: Mapping[str, Any]) -> Generator:
             raise SettingsError(msg)
     settings = validated(type(generator.settings), {**generator.settings.model_dump(), **options}, "option")
     changed = type(generator)(settings, generator.detector, generator.domain)
+    changed.know(tuple(generator.readouts.detectors.values()))
     changed.load_state_dict(generator.state_dict(), assign=True)
     return changed.train(generator.training)
 

@@ -9,190 +9,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
-from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.errors import ModelError, SettingsError
 from fastv.models.codings.response import ResponseCoding
+from fastv.models.domain import NORMAL_INCIDENCE as NORMAL_INCIDENCE
+from fastv.models.domain import ConditionScaler as ConditionScaler
+from fastv.models.domain import Domain as Domain
 from fastv.models.empty_showers import EmptyShowers
 from fastv.models.noise import NoiseSpec as NoiseSpec
 from fastv.models.noise import noise_stream as noise_stream
+from fastv.models.readouts import Readouts
 from fastv.showers import Conditions
-
-Range = tuple[float, float]
-NORMAL_INCIDENCE = 1e-3
-"""Largest deviation of theta from 90 deg, in rad, that counts as normal incidence."""
-
-
-class Domain(BaseModel):
-    """The range of conditions that a model was trained on, outside which it refuses to generate.
-
-    Ranges include their ends and are in the units of :data:`fastv.conditions.table.CONDITIONS`: energy in MeV, angles
-    in rad. The range of an angle is None if it was not recorded. Other conditions of that table are stored under their
-    names. ``empty_showers`` tells whether some training showers had no energy above the readout threshold.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Range]
-
-    energy: Range
-    theta: Range | None = None
-    phi: Range | None = None
-    particles: tuple[str, ...] = ()
-    detectors: Annotated[tuple[str, ...], Field(min_length=1)]
-    empty_showers: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in self.__pydantic_extra__:
-            if name not in CONDITIONS or CONDITIONS[name].choices:
-                msg = f"unknown condition {name!r}; known: {', '.join(CONDITIONS)}"
-                raise ValueError(msg)
-        for name in CONDITIONS:
-            bounds = self.bounds(name)
-            if bounds is not None and not bounds[0] <= bounds[1]:
-                msg = f"{name} range {bounds} must increase"
-                raise ValueError(msg)
-        if self.energy[0] <= 0:
-            msg = f"energy range {self.energy} must lie above zero"
-            raise ValueError(msg)
-        return self
-
-    @classmethod
-    def of(cls, conditions: Conditions, particles: tuple[str, ...] = ()) -> Domain:
-        """The domain spanned by the conditions of showers, with ends rounded outwards, as samples rarely reach them.
-
-        Energies are rounded to one or two digits, and angles to degrees if that adds at most 2 % to their range.
-
-        Args:
-            conditions: of the showers.
-            particles: names of the particles, if the showers do not have a column of them.
-
-        Example:
-            >>> from fastv import ShowersFile, sample_path
-            >>> with ShowersFile(sample_path("train")) as file:
-            ...     Domain.of(file.conditions).energy
-            (1000.0, 1000000.0)
-        """
-        energies, names = conditions.energy, conditions.detector
-        ranges = {
-            name: (float(values.min()), float(values.max()))
-            for name, values in conditions.columns.items()
-            if not CONDITIONS[name].choices
-        }
-        for name in ("theta", "phi"):
-            if name in ranges:
-                ranges[name] = _whole_degrees(*ranges[name])
-        ranges["energy"] = _round_outwards(energies.min(), up=False), _round_outwards(energies.max(), up=True)
-        detectors = () if names is None else tuple(dict.fromkeys(names.tolist()))
-        if (codes := conditions.get("particle")) is not None:
-            particles = tuple(sorted(map(CONDITIONS["particle"].named, np.unique(codes).tolist())))
-        return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
-
-    def bounds(self, name: str) -> Range | None:
-        """The range of a condition; None if it was not recorded or is a choice."""
-        bounds: Range | None = None if CONDITIONS[name].choices else getattr(self, name, None)
-        return bounds
-
-    def choices(self, name: str) -> list[Any]:
-        """The allowed values of a condition that is a choice, in the order of its one-hot vector."""
-        condition = CONDITIONS[name]
-        return [condition.code(each) for each in getattr(self, condition.choices)]
-
-    def has(self, name: str) -> bool:
-        """Whether a condition of the training showers was recorded."""
-        return bool(self.choices(name)) if CONDITIONS[name].choices else self.bounds(name) is not None
-
-    @property
-    def inclined(self) -> bool:
-        """Whether there are showers at other angles than normal incidence, theta = 90 deg, which are not symmetric in
-        alpha; showers without a recorded angle are at normal incidence."""
-        return self.theta is not None and max(abs(theta - np.pi / 2) for theta in self.theta) > NORMAL_INCIDENCE
-
-    def joined(self, other: Domain) -> Domain:
-        """The smallest domain that contains both; only ranges that both have are kept."""
-        ranges: dict[str, Range] = {}
-        for name in CONDITIONS:
-            mine, its = self.bounds(name), other.bounds(name)
-            if mine is not None and its is not None:
-                ranges[name] = min(mine[0], its[0]), max(mine[1], its[1])
-        particles = tuple(sorted({*self.particles, *other.particles}))
-        detectors = tuple(dict.fromkeys((*self.detectors, *other.detectors)))
-        some = self.empty_showers or other.empty_showers
-        return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors, "empty_showers": some})
-
-    def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw conditions over the domain.
-
-        Args:
-            names: the C conditions.
-            n: number of showers.
-            rng: random number generator.
-
-        Returns:
-            Conditions (n, C) in physical units, log-uniform or uniform according to their scaling; for a choice, the
-            index of a random value.
-        """
-        columns: list[NDArray[Any]] = []
-        for name in names:
-            if CONDITIONS[name].choices:
-                columns.append(rng.integers(len(self.choices(name)), size=n))
-                continue
-            low, high = self.bounds(name) or (0.0, 0.0)
-            u = rng.random(n)
-            logarithm = CONDITIONS[name].scaling == "logarithm"
-            columns.append(low * (high / low) ** u if logarithm else low + (high - low) * u)
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    def check(self, name: str, values: NDArray[Any]) -> None:
-        """Check that values of a condition are inside the domain.
-
-        Raises:
-            DomainError: a value is outside the range, or not among the choices.
-        """
-        if CONDITIONS[name].choices:
-            known, named = self.choices(name), getattr(self, CONDITIONS[name].choices)
-            if (unknown := values[~np.isin(values, known)]).size:
-                came = CONDITIONS[name].named(unknown[0])
-                msg = f"the model does not know the {name} {came!r}; it was trained on: {', '.join(named)}"
-                raise DomainError(msg)
-            return
-        bounds = self.bounds(name)
-        if bounds is None or not values.size:
-            return
-        low, high = float(values.min()), float(values.max())
-        # Showers files store float32: the rounding of 90deg must not be outside the domain.
-        if low < bounds[0] - 1e-6 * abs(bounds[0]) or high > bounds[1] + 1e-6 * abs(bounds[1]):
-            unit = CONDITIONS[name].unit
-            came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            msg = (
-                f"{name} {came} {unit} is outside the domain of the model, {bounds[0]:g} to {bounds[1]:g} {unit}; "
-                "stay inside it, or pass `extrapolate=True` to take the risk"
-            )
-            raise DomainError(msg)
-
-
-def _round_outwards(value: float, *, up: bool) -> float:
-    """Round outwards to one digit (if that changes at most 2 %) or two: samples rarely reach the ends of a range."""
-    rounded = np.ceil if up else np.floor
-    digit = 10.0 ** np.floor(np.log10(value))
-    one, two = rounded(value / digit) * digit, rounded(10 * value / digit) * digit / 10
-    return float(one if abs(one / value - 1) <= 0.02 else two)
-
-
-def _whole_degrees(low: float, high: float) -> Range:
-    """The ends of a range of angles in rad, each rounded outwards to a degree if that adds at most 2 % to the range."""
-    rounding = 1e-5  # degrees, of single precision
-    wider = np.radians([np.floor(np.degrees(low) + rounding), np.ceil(np.degrees(high) - rounding)]).tolist()
-    most = 0.02 * (high - low)
-    return (wider[0] if 0 < low - wider[0] <= most else low), (wider[1] if 0 < wider[1] - high <= most else high)
 
 
 @dataclass(frozen=True)
@@ -200,7 +36,7 @@ class Batch:
     """A batch of showers for training.
 
     Attributes:
-        energies: voxel energies (N, V) in MeV.
+        energies: voxel energies (N, V) in MeV, of several detectors all on the scale of one (:class:`Readouts`).
         conditions: conditions (N, C) in physical units.
         epoch: epoch from 0, including fractions, for losses with a warm-up; infinite in validation.
         objective: name of the loss term that is minimised with this batch; other objectives need not be computed.
@@ -304,12 +140,25 @@ class Generator(nn.Module, ABC):
                 msg = f"the settings include the condition {name!r}, but the training showers do not have it"
                 raise SettingsError(msg)
         self.detector = detector
+        self.readouts = Readouts(detector, (detector,))
         self.domain = domain
         self.condition_names = settings.conditions
         self.empty_showers: EmptyShowers | None = None
         if domain.empty_showers:
             self.scale_conditions = ConditionScaler(settings.conditions, domain)
             self.empty_showers = EmptyShowers(self.scale_conditions.size)
+
+    def know(self, detectors: Sequence[Detector]) -> Self:
+        """Generate showers of these detectors, each on its own scale; by default there is only ``detector``.
+
+        Args:
+            detectors: in the order of the domain.
+
+        Raises:
+            GeometryError: a detector differs from ``detector`` in its cells, or in having a threshold.
+        """
+        self.readouts = Readouts(self.detector, detectors)
+        return self
 
     @abstractmethod
     def fit(self, batch: Batch) -> None:
@@ -348,7 +197,8 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
-        """Generate showers with energy, (N, V) in MeV, from conditions (N, C) in physical units and their noise."""
+        """Generate showers with energy, (N, V) in MeV on the scale of ``detector``, from conditions (N, C) in physical
+        units and their noise."""
 
     @property
     def noise(self) -> NoiseSpec:
@@ -358,10 +208,12 @@ class Generator(nn.Module, ABC):
     def sample(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Generate voxel energies (N, V) in MeV from conditions (N, C) in physical units and noise (N, noise.size)."""
         if self.empty_showers is None:
-            return self.draw(conditions, noise)
-        filled = noise[:, -1:] >= self.empty_showers(self.scale_conditions(conditions))
-        showers: Tensor = self.draw(conditions, noise[:, :-1]) * filled.to(conditions.dtype)
-        return showers
+            showers = self.draw(conditions, noise)
+        else:
+            filled = noise[:, -1:] >= self.empty_showers(self.scale_conditions(conditions))
+            showers = self.draw(conditions, noise[:, :-1]) * filled.to(conditions.dtype)
+        several = "detector" in self.condition_names
+        return self.readouts.own(showers, conditions[:, self.condition_names.index("detector")] if several else None)
 
     @property
     def evaluations(self) -> dict[str, int]:
@@ -446,46 +298,3 @@ class Generator(nn.Module, ABC):
                 values = np.argmax(values[:, None] == np.array(self.domain.choices(name)), axis=1)
             columns.append(values)
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
-
-
-class ConditionScaler(nn.Module):
-    """Scales conditions in physical units to numbers of order one, with fixed formulae for the domain.
-
-    energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
-    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. particle,
-    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
-
-    Shapes: (N, C) -> (N, ``size``).
-
-    Example:
-        >>> scaler = ConditionScaler(("energy",), Domain(energy=(1e3, 1e6), detectors=("par04-siw",)))
-        >>> scaler(torch.tensor([[1e3], [1e6]])).round(decimals=4).flatten().tolist()
-        [-1.0, 1.0]
-    """
-
-    def __init__(self, names: tuple[str, ...], domain: Domain, *, linear_energy: bool = False) -> None:
-        super().__init__()
-        self.names = names
-        self.domain = domain
-        self.linear_energy = linear_energy
-        self.choices = {name: len(domain.choices(name)) for name in names if CONDITIONS[name].choices}
-        self.size = sum(self.choices.get(name, 1) for name in names)
-
-    def forward(self, conditions: Tensor) -> Tensor:
-        """Scale conditions (N, C) to (N, ``size``)."""
-        columns = []
-        for i, name in enumerate(self.names):
-            value = conditions[:, i : i + 1]
-            if name in self.choices:
-                columns.append((value == torch.arange(self.choices[name], device=value.device)).to(value.dtype))
-                continue
-            low, high = self.domain.bounds(name) or (0.0, 0.0)
-            if name == "energy" and self.linear_energy:
-                columns.append(value / high)
-                continue
-            if CONDITIONS[name].scaling == "logarithm":
-                value, middle, half = torch.log(value), np.log(low * high) / 2, np.log(high / low) / 2
-            else:
-                middle, half = (low + high) / 2, (high - low) / 2
-            columns.append((value - float(middle)) / float(half if half > 0 else 1.0))
-        return torch.cat(columns, dim=1)

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -18,6 +19,7 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
+from fastv.models.readouts import factor_between, same_readout
 from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT
@@ -35,6 +37,9 @@ class TrainingData:
     Files are read in blocks of consecutive showers. Each epoch takes the blocks in a new order, as many at a time as
     fit into ``memory``, and shuffles their showers. If all blocks fit, the files are read only once.
 
+    Files may be of several detectors, whose meshes have the same cells of any size. The voxel energies of all are given
+    on the scale of one, see :class:`fastv.models.readouts.Readouts`.
+
     Batches contain showers with energy only; which are empty is told by :meth:`responses`. Outliers, whose visible
     energy is absurd for their incident energy, are left out: one of them can spoil scales that are fitted to all.
 
@@ -44,14 +49,22 @@ class TrainingData:
         validation_fraction: fraction of the showers in the validation part.
         seed: seed of the split.
         memory: memory for voxel energies, in bytes.
+        inside: the detector on whose scale voxel energies are given; by default that of the first file.
 
     Raises:
-        GeometryError: the files differ in mesh, energy scale or threshold.
+        GeometryError: the detectors of the files differ in their cells, or two of one name in anything.
         TrainingError: there is no file, or there are too few showers to split.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], mesh: str | None, *, validation_fraction: float, seed: int, memory: int
+        self,
+        paths: Sequence[str | Path],
+        mesh: str | None,
+        *,
+        validation_fraction: float,
+        seed: int,
+        memory: int,
+        inside: Detector | None = None,
     ) -> None:
         if not paths:
             msg = "no showers to train on: name at least one showers file"
@@ -59,7 +72,8 @@ class TrainingData:
         self._stack = ExitStack()
         try:
             self.files = [self._stack.enter_context(ShowersFile(path, mesh, parameter="mesh")) for path in paths]
-            self._check_same_readout()
+            self._check_names()
+            self._factors = [self._factor(file, inside or self.detector) for file in self.files]
             total = sum(len(file) for file in self.files)
             n_validation = round(validation_fraction * total)
             if n_validation < 1 or total - n_validation < 2:
@@ -98,15 +112,31 @@ class TrainingData:
             raise
 
     def _read_responses(self) -> NDArray[np.float64]:
-        """Visible over incident energy of all showers, (N,); those with energy are kept if all fit into memory."""
+        """Visible over incident energy of all showers on the one scale, (N,).
+
+        Those with energy are kept if all fit into memory.
+        """
         keep = len(self._blocks) <= self._blocks_in_memory
         parts = []
         for number, (index, rows) in enumerate(self._blocks):
-            showers = self.files[index][rows]
+            showers = self._scaled(index, self.files[index][rows])
             parts.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
             if keep:
                 self._read_before[number] = showers[parts[-1] > 0]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    @staticmethod
+    def _factor(file: ShowersFile, inside: Detector) -> float:
+        try:
+            return factor_between(file.detector, inside)
+        except GeometryError as error:
+            msg = f"{file.path}: {error}"
+            raise GeometryError(msg) from error
+
+    def _scaled(self, index: int, showers: Showers) -> Showers:
+        """Showers of a file with voxel energies on the one scale."""
+        factor = self._factors[index]
+        return showers if factor == 1 else replace(showers, energies=showers.energies * np.float32(factor))
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -135,18 +165,43 @@ class TrainingData:
             )
             warnings.warn(msg, TrainingDataWarning, stacklevel=2)
 
-    def _check_same_readout(self) -> None:
-        first = self.files[0].detector
+    def _check_names(self) -> None:
+        """Check that a name is that of one detector."""
+        first: dict[str, ShowersFile] = {}
+        for file in self.files:
+            same = first.setdefault(file.detector.name, file)
+            if not same_readout(file.detector, same.detector):
+                name = file.detector.name
+                msg = f"{file.path} and {same.path} name their detectors {name!r}, but these differ in mesh or readout"
+                raise GeometryError(msg)
+
+    def check_one_readout(self) -> None:
+        """Check that the showers of all files can be told from each other by nothing but their detectors' names.
+
+        Raises:
+            GeometryError: mesh, energy scale or threshold differ.
+        """
         for file in self.files[1:]:
-            other = file.detector
-            if (other.mesh, other.energy_scale, other.threshold) != (first.mesh, first.energy_scale, first.threshold):
-                msg = f"{file.path} ({other.name}) and {self.files[0].path} ({first.name}) differ in mesh or readout"
+            if not same_readout(file.detector, self.detector):
+                msg = (
+                    f"{file.path} ({file.detector.name}) and {self.files[0].path} ({self.detector.name}) differ in "
+                    "mesh or readout; for a model of both, make it conditional on the detector: "
+                    "model.conditions=[energy,detector]"
+                )
                 raise GeometryError(msg)
 
     @property
     def detector(self) -> Detector:
-        """The detector of the first file; all files share its mesh and readout."""
+        """The detector of the first file."""
         return self.files[0].detector
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """The detectors of all files, each once, in the order of the domain."""
+        found: dict[str, Detector] = {}
+        for file in self.files:
+            found.setdefault(file.detector.name, file.detector)
+        return tuple(found.values())
 
     def domain(self) -> Domain:
         """The range of conditions of all files, and whether there are empty showers."""
@@ -260,7 +315,7 @@ class TrainingData:
         if block in self._read_before:
             showers = self._read_before[block][chosen[self._in(block, self._filled)]]
         else:
-            showers = self.files[index][rows][chosen]
+            showers = self._scaled(index, self.files[index][rows][chosen])
         return torch.from_numpy(showers.energies), conditions(showers.conditions)
 
     def __enter__(self) -> Self:

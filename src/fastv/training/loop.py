@@ -17,10 +17,10 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from fastv._version import __version__
-from fastv.errors import DomainError, FastVError, GeometryError, SettingsError, TrainingDataWarning, TrainingError
+from fastv.errors import FastVError, SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
-from fastv.models.contract import Batch, Domain, Generator, Objective
+from fastv.models.contract import Batch, Generator, Objective
 from fastv.progress import Bar, detail
 from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
@@ -29,6 +29,7 @@ from fastv.training.data import TrainingData, degenerate_named
 from fastv.training.devices import fabric_of, untrained
 from fastv.training.means import Means
 from fastv.training.recipe import Recipe, TrainingSettings, load_recipe
+from fastv.training.teacher import domain_of, teacher_record
 from fastv.training.working_folder import LOG, WorkingFolder, check_state
 
 
@@ -100,7 +101,12 @@ def run_training(
     """Train by a recipe in the working folder of an output; other arguments as for :func:`train`."""
     how = recipe.training
     with TrainingData(
-        data, mesh, validation_fraction=how.validation_fraction, seed=how.seed, memory=how.memory * 2**20
+        data,
+        mesh,
+        validation_fraction=how.validation_fraction,
+        seed=how.seed,
+        memory=how.memory * 2**20,
+        inside=None if teacher is None else teacher.generator.detector,
     ) as showers:
         showers.tell_doubts()
         run = _Run(recipe, showers, folder, teacher, resume=resume, force=force)
@@ -130,14 +136,19 @@ class _Run:
         self.output = folder.output
         self.force = force
         self.teacher = teacher
-        self.domain = data.domain() if teacher is None else _domain_of(teacher, data)
+        self.domain = data.domain() if teacher is None else domain_of(teacher, data)
+        self.detectors = data.detectors if teacher is None else teacher.detectors
+        if "detector" not in recipe.settings.conditions:
+            data.check_one_readout()
+            self.detectors = self.detectors[:1]
         self.request = {
             "recipe": recipe.model_dump(mode="json"),
             "data_sha256": data.digest(),
             "teacher": None if teacher is None else {"weights_sha256": teacher.digest(), "options": teacher.options},
         }
         _seed(self.how.seed, 0)
-        self.generator = untrained(family_class(recipe.family), recipe.settings, data.detector, self.domain)
+        kind = family_class(recipe.family)
+        self.generator = untrained(kind, recipe.settings, self.detectors[0], self.domain).know(self.detectors)
         if teacher is not None:
             self.generator.learn_from(teacher.generator)
         # Its settings with every default filled in are what the model directory records.
@@ -384,7 +395,7 @@ class _Run:
             "best_epoch": self.best_epoch,
             "validation_loss": self.best_loss,
             "code_version": __version__,
-            **({} if self.teacher is None else {"teacher": _teacher_record(self.teacher)}),
+            **({} if self.teacher is None else {"teacher": teacher_record(self.teacher)}),
         }
 
     def _is_written(self) -> bool:
@@ -423,39 +434,11 @@ class _Run:
             family=self.recipe.family,
             settings=self.settings,
             domain=self.domain,
-            detector=self.data.detector,
+            detector=self.detectors[0],
+            other_detectors=self.detectors[1:],
             training=self._record(),
         )
         return Model(self.generator, description, self.output.name)
-
-
-def _domain_of(teacher: Model, data: TrainingData) -> Domain:
-    """The domain of the teacher, which becomes that of the student; the data must have its detector and lie inside."""
-    mine, other = teacher.detector, data.detector
-    if (mine.mesh, mine.energy_scale, mine.threshold) != (other.mesh, other.energy_scale, other.threshold):
-        msg = f"the teacher {teacher.name} ({mine.name}) and the showers ({other.name}) differ in mesh or readout"
-        raise GeometryError(msg)
-    domain, spanned = teacher.domain, data.domain()
-    for name in teacher.generator.condition_names:
-        inner, outer = spanned.bounds(name), domain.bounds(name)
-        if inner and outer and not (inner[0] >= outer[0] * (1 - 1e-6) and inner[1] <= outer[1] * (1 + 1e-6)):
-            msg = (
-                f"the showers go from {inner[0]:g} to {inner[1]:g} in {name}, the domain of the teacher only from "
-                f"{outer[0]:g} to {outer[1]:g}; leave out those outside, or learn without `data` from showers it draws"
-            )
-            raise DomainError(msg)
-    return domain.model_copy(update={"empty_showers": spanned.empty_showers})
-
-
-def _teacher_record(teacher: Model) -> dict[str, Any]:
-    """The record of its teacher in a student's description."""
-    return {
-        "name": teacher.name,
-        "family": teacher.description.family,
-        "weights_sha256": teacher.digest(),
-        "options": teacher.options,
-        "evaluations": teacher.generator.evaluations,
-    }
 
 
 def learning_rate(how: TrainingSettings, epoch: float) -> float:
