@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import DomainError
 from fastv.showers import Conditions
 
@@ -166,6 +167,21 @@ class Domain(BaseModel):
                 "stay inside it, or pass `extrapolate=True` to take the risk"
             )
             raise DomainError(msg)
+
+
+def not_rotated(mesh: ReadoutMesh, domain: Domain) -> str:
+    """Why showers of a domain cannot be rotated around the axis of their mesh, in words; empty if they can.
+
+    Example:
+        >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=1.0, r_size=1.0)
+        >>> not_rotated(mesh, Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",)))
+        'some are inclined'
+    """
+    if domain.inclined:
+        return "some are inclined"
+    if mesh.turns == 1 and any(block.alpha_cells > 1 for block in mesh.blocks):
+        return "the numbers of alpha cells of their layers have no common divisor"
+    return ""
 
 
 def _round_outwards(value: float, *, up: bool) -> float:
