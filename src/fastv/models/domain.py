@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
-from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError
 from fastv.showers import Conditions
 
@@ -169,17 +169,21 @@ class Domain(BaseModel):
             raise DomainError(msg)
 
 
-def not_rotated(mesh: ReadoutMesh, domain: Domain) -> str:
+def not_rotated(detector: Detector, domain: Domain) -> str:
     """Why showers of a domain cannot be rotated around the axis of their mesh, in words; empty if they can.
 
+    Normal incidence is theta = 90 degrees on a barrel and 0 on planes, and either of them if the stack is unknown.
+
     Example:
-        >>> mesh = ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=1, layer_thickness=1.0, r_size=1.0)
-        >>> not_rotated(mesh, Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",)))
+        >>> domain = Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",))
+        >>> not_rotated(Detector.preset("par04-siw"), domain)
         'some are inclined'
     """
-    if domain.inclined:
+    normal = (0.0, np.pi / 2) if detector.stack is None else (detector.stack.right_angle,)
+    theta = np.array(domain.theta or normal[0])
+    if not any(bool((np.abs(theta - angle) <= NORMAL_INCIDENCE).all()) for angle in normal):
         return "some are inclined"
-    if mesh.turns == 1 and any(block.alpha_cells > 1 for block in mesh.blocks):
+    if detector.mesh.turns == 1 and any(block.alpha_cells > 1 for block in detector.mesh.blocks):
         return "the numbers of alpha cells of their layers have no common divisor"
     return ""
 

@@ -60,7 +60,7 @@ class ShowerLibrary(Generator):
             )
             raise SettingsError(msg)
         self.settings = settings
-        self.obstacle = not_rotated(detector.mesh, domain) if settings.rotate else ""
+        self.obstacle = not_rotated(detector, domain) if settings.rotate else ""
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.shower_noise = NoiseSpec(normal=0, uniform=2)
         self.register_buffer("showers", torch.zeros(settings.size, detector.mesh.n_voxels))

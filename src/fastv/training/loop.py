@@ -155,7 +155,7 @@ class _Run:
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = fabric_of(self.how)
-        obstacle = not_rotated(data.detector.mesh, self.domain) if self.how.rotate else ""
+        obstacle = not_rotated(data.detector, self.domain) if self.how.rotate else ""
         self.symmetry = AlphaSymmetry(
             data.detector.mesh, rotate=self.how.rotate and not obstacle, mirror=self.how.mirror
         )
