@@ -17,6 +17,7 @@ from fastv.export.onnx import export
 from fastv.model import Model, load
 from fastv.models.contract import ConditionScaler, Domain
 from fastv.showers import Showers
+from fastv.training import loop
 from fastv.training.adaptation import adapt, adaptation_recipe
 from fastv.training.loop import train
 
@@ -112,8 +113,6 @@ def test_a_killed_adaptation_resumes_to_the_same_weights(
 ) -> None:
     settings = {"training.epochs": 3}
     whole = adapt(start, few, tmp_path / "whole", settings=settings)
-    from fastv.training import loop
-
     checkpoint, left = loop._Run._checkpoint, [2]
 
     def killed(run: Any, *arguments: Any) -> None:
@@ -155,13 +154,28 @@ def test_what_cannot_be_adapted_is_one_line(
     assert not (tmp_path / "m").exists()
 
 
-def test_fewer_showers_are_seen_more_often(start: Path) -> None:
+def test_few_showers_are_in_small_batches_and_settings_can_be_changed(start: Path) -> None:
     model = load(start)
-    epochs = [adaptation_recipe(model, n).training.epochs for n in (100, 1000, 100_000)]
-    assert epochs == sorted(epochs, reverse=True)
-    changed = adaptation_recipe(model, 1000, {"training.epochs": 7}).training
-    assert changed.epochs == 7
-    assert changed.learning_rate < model.description.training["settings"]["learning_rate"]
+    trained = model.description.training["settings"]
+    few, many = (adaptation_recipe(model, n).training for n in (100, 100_000))
+    assert few.batch_size < many.batch_size == trained["batch_size"]
+    assert many.learning_rate < trained["learning_rate"]
+    assert adaptation_recipe(model, 1000, {"training.epochs": 7}).training.epochs == 7
+
+
+@pytest.mark.parametrize("least", [10, 1000])
+def test_with_few_showers_only_the_response_is_fitted_anew(
+    start: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(loop, "LEAST_FOR_PREPROCESSING", least)
+    rate = {"training.epochs": 1, "training.learning_rate": 1e-12, "training.weight_decay": 0.0}
+    before, after = (
+        each.generator.state_dict() for each in (load(start), adapt(start, few, tmp_path / "m", settings=rate))
+    )
+    kept = {name for name in before if torch.allclose(before[name].float(), after[name].float(), rtol=1e-4, atol=1e-6)}
+    changed = before.keys() - kept
+    assert any(name.startswith("response.") for name in changed)
+    assert any(not name.startswith(("response.", "correction")) for name in changed) == (least == 10), changed
 
 
 def test_unknown_choices_are_told_as_the_mean_of_the_known_ones() -> None:

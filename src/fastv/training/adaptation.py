@@ -15,10 +15,8 @@ from fastv.training.working_folder import WorkingFolder
 
 _RATE = 0.5
 """Learning rate relative to that of the first training."""
-_PRESENTATIONS = 60_000
-"""Showers that the networks see, the same ones again in each epoch."""
-_EPOCHS = (8, 120)
-"""Fewest and most epochs."""
+_EPOCHS = 10
+"""Energies of layers are learnt by heart in more: with 1000 showers the AUC was 0.63 after 10 and 0.67 after 60."""
 
 
 def adapt(
@@ -34,7 +32,7 @@ def adapt(
     """Adapt a trained model to the showers of a detector, of which a few hundred are enough, and write the new model.
 
     All weights and the preprocessing start from those of the model and are trained further on the new showers, with the
-    settings of its own training, except for half the learning rate and as many epochs as the number of showers needs.
+    settings of its own training, except for half the learning rate, fewer epochs and, for few showers, smaller batches.
     The new model knows the detector and the conditions of the new showers only. A particle or detector that the model
     does not know starts as the mean of all that it knows.
 
@@ -88,10 +86,9 @@ def adaptation_recipe(start: Model, showers: int, settings: Mapping[str, Any] | 
             f"{start.name}: its model.json does not tell the settings of its training, from which an adaptation starts"
         )
         raise ModelError(msg)
-    fewest, most = _EPOCHS
     changed = {
         "learning_rate": _RATE * float(trained["learning_rate"]),
-        "epochs": min(max(_PRESENTATIONS // max(1, showers), fewest), most),
+        "epochs": _EPOCHS,
         "batch_size": min(int(trained["batch_size"]), max(4, showers // 16)),
     }
     content = {"family": one.family, "model": one.settings, "training": {**trained, **changed}}
