@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.models import build
+from fastv.models import build, copula
 from fastv.models.contract import Batch, Domain
 from fastv.models.copula import Copula
 from fastv.showers import Showers
@@ -139,7 +139,10 @@ def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Shower
     torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
 
 
-def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: Showers) -> None:
+def test_every_shower_has_the_correlations_of_one_bin_of_energy(
+    coarse_showers: Showers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copula, "_LEAST_CALIBRATION", 10)
     torch.manual_seed(1)
     domain = Domain.of(coarse_showers.conditions)
     generator = build("copula", SMALL["copula"], coarse_showers.detector, domain)
@@ -156,6 +159,15 @@ def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: 
     assert bool(generator.cells.ring_factors.loadings[:, :, : generator.layers - 1].any())
     loadings = generator.cells.ring_factors.loadings
     assert all(not torch.equal(loadings[0], other) for other in loadings[1:])
+
+
+def test_correlations_of_a_few_showers_are_not_fitted(coarse_showers: Showers) -> None:
+    generator = build("copula", SMALL["copula"], coarse_showers.detector, Domain.of(coarse_showers.conditions))
+    assert isinstance(generator, Copula)
+    batch = batch_of(generator, coarse_showers[: 3 * copula._LEAST_CALIBRATION])
+    generator.fit(batch)
+    generator.calibrate(batch)
+    assert not generator.cells.ring_factors.loadings.any()
 
 
 @pytest.mark.parametrize("energies", [[50.0], [10.0, 50.0]])

@@ -85,6 +85,18 @@ def factor_between(detector: Detector, inside: Detector) -> float:
     return inside.threshold / detector.threshold
 
 
+def on_threshold(detector: Detector, threshold: float) -> Detector:
+    """A detector on the scale of voxel energies on which its threshold is ``threshold``, in MeV; without one, itself.
+
+    Example:
+        >>> on_threshold(Detector.preset("par04-siw"), 0.5e-3).energy_scale
+        1.0
+    """
+    if not detector.threshold or detector.threshold == threshold:
+        return detector
+    return detector.model_copy(update={"energy_scale": detector.readout_threshold / threshold})
+
+
 def same_readout(one: Detector, other: Detector) -> bool:
     """Whether two detectors have the same mesh, energy scale and threshold."""
     return (one.mesh, one.energy_scale, one.threshold) == (other.mesh, other.energy_scale, other.threshold)
