@@ -255,7 +255,7 @@ class TestSettings:
         make_showers(50, detector=detector).write(tmp_path / "irregular.h5")
         asked = ("training.rotate=true", "training.mirror=true", "training.epochs=1")
         if cells == (5, 7):
-            message = "not rotated, because the numbers of alpha cells .* no common divisor; only their mirror images"
+            message = "not rotated, because the numbers of alpha cells .* no common divisor"
             with pytest.warns(TrainingDataWarning, match=message):
                 rotated = small(tmp_path / "irregular.h5", tmp_path / "m", *asked)
             plain = small(tmp_path / "irregular.h5", tmp_path / "plain", *asked[1:])

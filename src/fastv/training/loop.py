@@ -176,12 +176,10 @@ class _Run:
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = fabric_of(self.how)
         obstacle = not_rotated(data.detector, self.domain) if self.how.rotate else ""
-        self.symmetry = AlphaSymmetry(
-            data.detector.mesh, rotate=self.how.rotate and not obstacle, mirror=self.how.mirror
-        )
+        rotate = self.how.rotate and not obstacle
+        self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
         if obstacle:
-            rest = "; only their mirror images are used" if self.how.mirror else ""
-            warnings.warn(f"showers are not rotated, because {obstacle}{rest}", TrainingDataWarning, stacklevel=2)
+            warnings.warn(f"showers are not rotated, because {obstacle}", TrainingDataWarning, stacklevel=2)
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
