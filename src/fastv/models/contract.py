@@ -132,7 +132,7 @@ class Generator(nn.Module, ABC):
         if not (self.any_mesh or detector.mesh.is_regular):
             msg = (
                 f"the family {self.family!r} needs a mesh whose layers all have the same cells; "
-                "train 'cascade' on this one"
+                "train 'cascade', 'fastv' or another family on this one"
             )
             raise SettingsError(msg)
         for name in settings.conditions:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError
 from fastv.showers import Conditions
 
@@ -89,6 +90,16 @@ class Domain(BaseModel):
         if (codes := conditions.get("particle")) is not None:
             particles = tuple(sorted(map(CONDITIONS["particle"].named, np.unique(codes).tolist())))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
+
+    def facing(self, detector: Detector) -> Self:
+        """The same with the angle of normal incidence on a detector: 90 deg on a barrel, 0 on planes.
+
+        If the detector does not describe its stack, it is 0 for showers that all have theta = 0, and 90 deg for others.
+        """
+        if detector.stack is not None:
+            return self.model_copy(update={"right_angle": detector.stack.right_angle})
+        planes = self.theta is not None and max(map(abs, self.theta)) <= NORMAL_INCIDENCE
+        return self.model_copy(update={"right_angle": 0.0 if planes else np.pi / 2})
 
     def bounds(self, name: str) -> Range | None:
         """The range of a condition; None if it was not recorded or is a choice."""
@@ -175,6 +186,21 @@ class Domain(BaseModel):
                 "stay inside it, or pass `extrapolate=True` to take the risk"
             )
             raise DomainError(msg)
+
+
+def not_rotated(detector: Detector, domain: Domain) -> str:
+    """Why showers of a domain cannot be rotated around the axis of their mesh, in words; empty if they can.
+
+    Example:
+        >>> domain = Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",))
+        >>> not_rotated(Detector.preset("par04-siw"), domain)
+        'some are inclined'
+    """
+    if domain.inclined:
+        return "some are inclined"
+    if detector.mesh.turns == 1 and any(block.alpha_cells > 1 for block in detector.mesh.blocks):
+        return "the numbers of alpha cells of their layers have no common divisor"
+    return ""
 
 
 def _round_outwards(value: float, *, up: bool) -> float:

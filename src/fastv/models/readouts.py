@@ -31,7 +31,7 @@ class Readouts(nn.Module):
         >>> other = siw.model_copy(update={"name": "other", "energy_scale": 0.066})
         >>> readouts = Readouts(siw, (siw, other))
         >>> index = torch.tensor([0.0, 1.0])
-        >>> readouts.own(torch.tensor([[0.2], [0.2]]), index).round(decimals=3).flatten().tolist()
+        >>> [round(x, 3) for x in readouts.own(torch.tensor([[0.2], [0.2]]), index).flatten().tolist()]
         [0.2, 0.1]
     """
 

@@ -218,9 +218,7 @@ class TrainingData:
                 msg = f"{file.path}: the file contains no showers"
                 raise FileFormatError(msg)
             particle = file.provenance.get("particle")
-            domain = Domain.of(file.conditions, (str(particle),) if particle else ())
-            stack = file.detector.stack
-            domains.append(domain if stack is None else domain.model_copy(update={"right_angle": stack.right_angle}))
+            domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()).facing(file.detector))
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)

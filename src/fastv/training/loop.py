@@ -21,6 +21,7 @@ from fastv.errors import FastVError, SettingsError, TrainingDataWarning, Trainin
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Generator, Objective
+from fastv.models.domain import not_rotated
 from fastv.progress import Bar, detail
 from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
@@ -174,11 +175,11 @@ class _Run:
         # Its settings with every default filled in are what the model directory records.
         self.settings = self.generator.settings.model_dump(mode="json")
         self.fabric = fabric_of(self.how)
-        rotate = self.how.rotate and not self.domain.inclined
+        obstacle = not_rotated(data.detector, self.domain) if self.how.rotate else ""
+        rotate = self.how.rotate and not obstacle
         self.symmetry = AlphaSymmetry(data.detector.mesh, rotate=rotate, mirror=self.how.mirror)
-        if self.how.rotate and not rotate:
-            msg = "showers are not rotated, because some are inclined; only their mirror images are used"
-            warnings.warn(msg, TrainingDataWarning, stacklevel=2)
+        if obstacle:
+            warnings.warn(f"showers are not rotated, because {obstacle}", TrainingDataWarning, stacklevel=2)
         if self.how.tensorboard:
             board_class()
         # The request has been checked; from here on files are written.
