@@ -154,12 +154,20 @@ MUTATIONS = [
     *_of(
         "models/two_stages.py",
         f"{MODELS}/test_two_stages.py",
-        ("noise[:, self.codes :].reshape", "noise[:, : -self.codes].reshape"),
+        ("noise[:, None, self.codes :]", "noise[:, None, : -self.codes]"),
         ('{"loss": terms["layers"] + terms["voxels"], **terms}', '{"loss": terms["layers"], **terms}'),
         (
             "self.linear.whitened(self.layer_coding.encode(layers, batch.conditions[:, :1]), scaled)",
             "self.layer_coding.encode(layers, batch.conditions[:, :1])",
         ),
+    ),
+    *_of(
+        "models/layer_grid.py",
+        f"{MODELS}/test_layer_grid.py {MODELS}/test_irregular_meshes.py",
+        ("return grid if self.full else grid * self.inside", "return grid"),
+        ("places if self.full else places[..., self.place]", "places if self.full else places[..., : len(self.place)]"),
+        ("self.weight[self.kind]", "self.weight[:1]"),
+        ("share = (high - low).clamp(min=0.0) /", "share = (high - low).clamp(min=0.0) *"),
     ),
     *_of(
         "models/splines.py",
@@ -241,7 +249,7 @@ MUTATIONS = [
     *_of(
         "models/codings/voxels.py",
         f"{MODELS}/codings/test_voxels.py",
-        ("self.edge.copy_(-torch.logit(", "self.edge.copy_(torch.logit("),
+        ("self.edge[alike] = -torch.logit(", "self.edge[alike] = torch.logit("),
         ("levels / self.highest * (self.n_levels - 1)", "0 * levels"),
         ("piece + (score - low) / (high - low)", "piece + (score - low)"),
     ),
@@ -295,8 +303,8 @@ MUTATIONS = [
         f"{MODELS}/test_families.py -k Library",
         ("(conditions[:, :1] / self.conditions[index, :1])", "(self.conditions[index, :1] / conditions[:, :1])"),
         (
-            "energies.view(-1, layers, alpha, rings).gather(2, source)",
-            "energies.view(-1, layers, alpha, rings).roll(1, 3)",
+            "part.reshape(-1, layers, alpha, rings).gather(2, source)",
+            "part.reshape(-1, layers, alpha, rings).roll(1, 3)",
         ),
     ),
     *_of(
@@ -479,7 +487,8 @@ MUTATIONS = [
         "training/augmentation.py",
         "tests/training/test_augmentation.py",
         ("cells - 1 - alpha", "(cells - alpha) % cells"),
-        ("torch.randint(cells, (n, 1))", "torch.randint(cells, (1, 1))"),
+        ("torch.randint(turns, (n, 1))", "torch.randint(turns, (1, 1))"),
+        ("turn * (cells // turns)", "turn"),
         ("torch.rand(n, 1) < 0.5", "torch.rand(n, 1) < 0.9"),
     ),
     *_of(

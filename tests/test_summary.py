@@ -200,7 +200,7 @@ def test_a_file_without_showers(tmp_path: Path, make_showers: Make) -> None:
 def test_an_irregular_mesh(tmp_path: Path) -> None:
     layers = ((1, (0.0, 5.0)), (4, (0.0, 2.0, 5.0)))
     text = "".join(
-        f'<Layer id="{i}" r_edges="{",".join(map(str, edges))}" n_bin_alpha="{alpha}"/>'
+        f'<Layer id="{12 * i}" r_edges="{",".join(map(str, edges))}" n_bin_alpha="{alpha}"/>'
         for i, (alpha, edges) in enumerate(layers)
     )
     (tmp_path / "binning.xml").write_text(f'<Bins><Bin name="photon">{text}</Bin></Bins>')
@@ -209,7 +209,8 @@ def test_an_irregular_mesh(tmp_path: Path) -> None:
         file["showers"] = np.eye(3, 9, 1, dtype=np.float32)
     summary = summarise_file(tmp_path / "a.h5", str(tmp_path / "binning.xml"))
     assert (summary.shape, summary.layers, summary.voxels) == (None, 2, 9)
-    assert summary.highest_voxel.layer == 1
+    # By its number in the binning file.
+    assert summary.highest_voxel.layer == 12
     assert dict(summary.rows())["threshold"] == "none"
 
 

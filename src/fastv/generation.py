@@ -241,12 +241,11 @@ def _check_like(generator: Generator, conditions: Conditions, name: str, *, extr
         raise DomainError(msg)
     if theta is None or "theta" in generator.condition_names:
         return
-    low, high = generator.domain.theta or (np.pi / 2, np.pi / 2)
+    right = np.pi / 2 if generator.domain.right_angle is None else generator.domain.right_angle
+    low, high = generator.domain.theta or (right, right)
     if theta.min() < low - NORMAL_INCIDENCE or theta.max() > high + NORMAL_INCIDENCE:
         came = " to ".join(f"{np.degrees(x):.3g}" for x in (theta.min(), theta.max()))
-        knows = (
-            "normal incidence" if low == high == np.pi / 2 else f"{np.degrees(low):.3g} to {np.degrees(high):.3g} deg"
-        )
+        knows = "normal incidence" if low == high == right else f"{np.degrees(low):.3g} to {np.degrees(high):.3g} deg"
         msg = (
             f"{name}: showers inclined by theta = {came} deg; the model was trained at {knows} and takes no angle; "
             "use other showers, or pass `extrapolate=True` to take the risk"

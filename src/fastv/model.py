@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +19,7 @@ from fastv.generation import Asked, Request, generate, generate_file, resolve
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
 from fastv.models.memory import limited
+from fastv.models.readouts import on_threshold
 from fastv.records import first_problem, shortened
 from fastv.showers import Showers
 from fastv.storage.documents import DocumentError, is_folder, parse_json, read_text
@@ -37,7 +38,9 @@ WEIGHTS = "weights.safetensors"
 class ModelDescription(BaseModel):
     """The content of ``model.json``: everything about a model except its weights.
 
-    ``detector`` is the first of the domain, ``other_detectors`` are the others, whose showers the model knows too.
+    ``detector`` is the first of the domain, ``other_detectors`` are the others, whose showers it knows too. Inside the
+    network voxel energies are on the scale of ``detector``. If the model was adapted from one of another detector,
+    they are on the scale with a threshold of ``threshold_inside`` MeV.
     ``training`` holds the resolved recipe, the digest of the training files, the numbers of showers and the best epoch;
     ``measured`` holds measured quality and speed, with the commands that measured them.
     """
@@ -50,6 +53,7 @@ class ModelDescription(BaseModel):
     domain: Domain
     detector: Detector
     other_detectors: tuple[Detector, ...] = ()
+    threshold_inside: Annotated[float, Field(gt=0)] | None = None
     code_version: str = __version__
     weights_sha256: str = ""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -59,6 +63,11 @@ class ModelDescription(BaseModel):
     def detectors(self) -> tuple[Detector, ...]:
         """All detectors whose showers the model generates."""
         return self.detector, *self.other_detectors
+
+    @property
+    def inside(self) -> Detector:
+        """The detector on whose scale the network sees voxel energies."""
+        return self.detector if self.threshold_inside is None else on_threshold(self.detector, self.threshold_inside)
 
     @property
     def other_version(self) -> str:
@@ -150,7 +159,8 @@ class Model:
             options: settings of the family that can be changed after training, such as ``{"steps": 8}``.
             conditions: ``energy`` in MeV: a number, a list, an array (N,) or (N, 1), or a text such as ``"50GeV"``,
                 ``"10,50GeV"`` or ``"1-1000GeV"`` (log-uniform). For models conditional on them, ``theta`` and ``phi``
-                in rad, or a text such as ``"90deg"`` or ``"60-90deg"``.
+                in rad, or a text such as ``"90deg"`` or ``"60-90deg"``; ``particle`` as one or more names; ``detector``
+                as one name.
 
         Raises:
             SettingsError: conditions are missing or contradict each other, or the family has no such option.
@@ -356,7 +366,7 @@ def _built(path: Path, description: ModelDescription, file_bytes: int, tensors: 
     try:
         with limited(file_bytes + _SLACK, 2 * tensors + 100):
             one = description
-            return build(one.family, one.settings, one.detector, one.domain, one.detectors)
+            return build(one.family, one.settings, one.inside, one.domain, one.detectors)
     except FastVError as error:
         msg = f"{path}: {error}"
         raise ModelError(msg) from error

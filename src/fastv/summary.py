@@ -249,7 +249,8 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             row, voxel = divmod(int(np.argmax(energies)), energies.shape[1])
             if energies[row, voxel] > highest.energy:
                 layer = int(np.searchsorted(detector.mesh.layer_boundaries, voxel, side="right")) - 1
-                highest = HighestVoxel(energy=float(energies[row, voxel]), shower=start + row, layer=layer)
+                number = detector.mesh.layer_ids[layer]
+                highest = HighestVoxel(energy=float(energies[row, voxel]), shower=start + row, layer=number)
             _add_conditions(batch, conditions, particles, extra)
             start += len(batch)
         kind, values = _spectrum(file.incident_energies)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import SettingsError
 from fastv.model import load
 from fastv.models import build
@@ -36,6 +37,7 @@ SMALL: dict[str, Any] = {
     "layer_critic": [16],
     "head": [16],
 }
+MESH = ReadoutMesh.cylinder(layers=6, alpha_cells=4, r_cells=3, layer_thickness=1.0, r_size=1.0)
 FAMILIES = ("gan", "wgan", "calogan")
 
 
@@ -293,7 +295,7 @@ class TestCaloGAN:
 
     def test_a_layer_knows_of_those_before_it_alone(self) -> None:
         torch.manual_seed(1)
-        maker = LayerByLayer(TransformerSettings(width=8, blocks=1, heads=2), (6, 4, 3), 6)
+        maker = LayerByLayer(TransformerSettings(width=8, blocks=1, heads=2), MESH, 6)
         noise, context = torch.randn(2, 1, 6, 4, 3), torch.zeros(2, 6)
         with torch.no_grad():
             before = maker(noise, context)
@@ -305,7 +307,7 @@ class TestCaloGAN:
         assert bool((moved[3:].diff() < 0).all())
 
     def test_the_mixture_keeps_the_spread(self) -> None:
-        maker = LayerByLayer(TransformerSettings(width=8, blocks=1, heads=2), (6, 4, 3), 6)
+        maker = LayerByLayer(TransformerSettings(width=8, blocks=1, heads=2), MESH, 6)
         with torch.no_grad():
             maker.gate[:, 2] = -0.5
             made = maker(torch.randn(4000, 1, 6, 4, 3), torch.zeros(4000, 6))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from fastv.detector.detector import Detector
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import ModelError, SettingsError
 from fastv.export import export
 from fastv.model import Model, ModelDescription, load
@@ -281,14 +280,6 @@ def test_a_teacher_is_not_exported_and_says_what_is(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="takes 6572 passes one after the other.*export the student .*distill"):
         export(as_model(generator), tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
-
-
-def test_refuses_an_irregular_mesh() -> None:
-    edges = (0.0, 5.0)
-    blocks = (LayerBlock(layers=1, alpha_cells=1, r_edges=edges), LayerBlock(layers=2, alpha_cells=4, r_edges=edges))
-    detector = Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
-    with pytest.raises(SettingsError, match="'caloflow' needs a mesh whose layers all have the same cells"):
-        build("caloflow", {}, detector, Domain(energy=(1e3, 1e6), detectors=("irregular",)))
 
 
 def test_a_density_per_mev_counts_the_change_of_volume(make_showers: Make) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.models import build
+from fastv.models import build, copula
 from fastv.models.contract import Batch, Domain
 from fastv.models.copula import Copula
 from fastv.showers import Showers
@@ -170,9 +170,9 @@ def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
     monkeypatch.setattr(generator.cells, "calibrate", lambda voxels, *_: seen.append(voxels))
     random = torch.Generator().manual_seed(1)
-    showers = Batch(10 * torch.rand(50, 16, generator=random), torch.full((50, 1), 80.0))
+    showers = Batch(10 * torch.rand(200, 16, generator=random), torch.full((200, 1), 80.0))
     generator.calibrate(showers)
-    first, second = seen[0].split(50)
+    first, second = seen[0].split(200)
     torch.testing.assert_close(second, first.flip(2) if theta == INCLINED else first.roll(2, dims=2))
 
 
@@ -212,7 +212,10 @@ def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Shower
     torch.testing.assert_close(generated, real, rtol=0.5, atol=0.03)
 
 
-def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: Showers) -> None:
+def test_every_shower_has_the_correlations_of_one_bin_of_energy(
+    coarse_showers: Showers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copula, "_LEAST_CALIBRATION", 10)
     torch.manual_seed(1)
     domain = Domain.of(coarse_showers.conditions)
     generator = build("copula", SMALL["copula"], coarse_showers.detector, domain)
@@ -229,6 +232,15 @@ def test_every_shower_has_the_correlations_of_one_bin_of_energy(coarse_showers: 
     assert bool(generator.cells.ring_factors.loadings[:, :, : generator.layers - 1].any())
     loadings = generator.cells.ring_factors.loadings
     assert all(not torch.equal(loadings[0], other) for other in loadings[1:])
+
+
+def test_correlations_of_a_few_showers_are_not_fitted(coarse_showers: Showers) -> None:
+    generator = build("copula", SMALL["copula"], coarse_showers.detector, Domain.of(coarse_showers.conditions))
+    assert isinstance(generator, Copula)
+    batch = batch_of(generator, coarse_showers[: 3 * copula._LEAST_CALIBRATION])
+    generator.fit(batch)
+    generator.calibrate(batch)
+    assert not generator.cells.ring_factors.loadings.any()
 
 
 @pytest.mark.parametrize("energies", [[50.0], [10.0, 50.0]])

@@ -7,6 +7,7 @@ import torch
 
 from fastv.models.critics import LayerCritic, MinibatchDiscrimination, ShowerCritic
 from fastv.models.grid_networks import ConvolutionSettings, MLPSettings, NetworkSettings, TransformerSettings
+from fastv.models.layer_grid import LayerGrid
 
 NETWORKS = [
     MLPSettings(hidden=(16,)),
@@ -24,7 +25,7 @@ def image(n: int = 6, seed: int = 1) -> torch.Tensor:
 class TestShowerCritic:
     def critic(self, settings: NetworkSettings, companions: int = 0) -> ShowerCritic:
         torch.manual_seed(1)
-        return ShowerCritic(settings, SHAPE, 2, 7, 4, head=(16,), companions=companions).double()
+        return ShowerCritic(settings, LayerGrid.regular(SHAPE), 2, 7, 4, head=(16,), companions=companions).double()
 
     def test_sees_image_observables_and_context(self, settings: NetworkSettings) -> None:
         critic = self.critic(settings)

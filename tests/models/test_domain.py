@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fastv.detector.detector import Detector
+from fastv.detector.stack import Stack
 from fastv.errors import DomainError, SettingsError
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import ConditionScaler, Domain, Generator
+from fastv.models.domain import not_rotated
 from fastv.showers import Conditions, Showers
 
 Make = Callable[..., Showers]
@@ -175,3 +177,38 @@ def test_drawn_conditions_are_uniform_in_the_logarithm_of_the_energy_and_in_angl
         assert values.max() <= 1 + 1e-6
         assert np.mean(values) == pytest.approx(0.5, abs=0.01)
         assert np.mean(values < 0.2) == pytest.approx(0.2, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("detector", "degrees", "said"),
+    [
+        ("barrel", 90, ""),
+        ("barrel", 0, "some are inclined"),
+        ("planes", 0, ""),
+        ("planes", 90, "some are inclined"),
+        ("planes", 30, "some are inclined"),
+        ("unknown", 0, ""),
+        ("unknown", 90, ""),
+        ("unknown", 30, "some are inclined"),
+        ("unknown", None, ""),
+    ],
+)
+def test_normal_incidence_is_that_of_the_stack(detector: str, degrees: float | None, said: str) -> None:
+    barrel = Detector.preset("par04-siw")
+    assert barrel.stack is not None
+    planes = Stack(shape="planar", distance=1000.0, groups=barrel.stack.groups)
+    stack = {"barrel": barrel.stack, "planes": planes, "unknown": None}[detector]
+    theta = None if degrees is None else (np.radians(degrees), np.radians(degrees))
+    faced = barrel.model_copy(update={"stack": stack})
+    assert not_rotated(faced, domain(theta=theta).facing(faced)) == said
+
+
+def test_detectors_of_different_normal_incidence_are_never_rotated() -> None:
+    barrel, planes = Detector.preset("par04-siw"), Detector.preset("cld-endcap")
+    one = domain(theta=(np.pi / 2, np.pi / 2)).facing(barrel)
+    other = domain(theta=(0.0, 0.0)).facing(planes)
+    assert not one.inclined
+    assert not other.inclined
+    assert one.joined(one) == one
+    assert one.joined(other).right_angle is None
+    assert one.joined(other).inclined

@@ -14,9 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv.detector.detector import Detector
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
-from fastv.errors import SettingsError, TrainingError
+from fastv.errors import SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.contract import Batch, Domain, Generator
@@ -273,32 +271,6 @@ def test_both_posterior_covariances(family: str, covariance: str, make_showers: 
     assert bool(triangles) == (covariance == "full")
 
 
-def irregular() -> Detector:
-    edges = (0.0, 5.0, 15.0)
-    blocks = (
-        LayerBlock(layers=1, alpha_cells=1, r_edges=edges),
-        LayerBlock(layers=2, alpha_cells=4, r_edges=edges),
-    )
-    return Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
-
-
-@pytest.mark.parametrize("family", ["cascade", "vae"])
-def test_some_families_take_an_irregular_mesh(family: str) -> None:
-    rng = np.random.default_rng(1)
-    energies = rng.gamma(0.5, 100.0, (50, 18)).astype(np.float32)
-    showers = Showers(np.full(50, 5e3), energies, irregular())
-    generator = untrained(family, showers)
-    assert drawn(generator, showers).shape == (50, 18)
-
-
-def test_fastv_refuses_an_irregular_mesh() -> None:
-    domain = Domain(energy=(1e3, 1e6), detectors=("irregular",))
-    with pytest.raises(
-        SettingsError, match="'fastv' needs a mesh whose layers all have the same cells; train 'cascade'"
-    ):
-        build("fastv", {}, irregular(), domain)
-
-
 class TestVAE:
     def test_intensities_are_fractions_of_the_incident_energy(self, real_showers: Showers) -> None:
         generator = untrained("vae", real_showers)
@@ -447,9 +419,14 @@ class TestShowerLibrary:
             SettingsError, match=r"model\.neighbours 50 exceeds the showers in the library, model\.size 40"
         ):
             untrained("library", real_showers, neighbours=50)
-        domain = Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",))
-        with pytest.raises(SettingsError, match="normal incidence only"):
-            build("library", {"rotate": True, "conditions": ("energy", "theta")}, real_showers.detector, domain)
+
+    def test_inclined_showers_are_not_turned(self, real_showers: Showers) -> None:
+        """The preset turns showers; what the file says decides, and the user is told."""
+        inclined = replace(real_showers, theta=np.linspace(0.5, 1.5, 200))
+        with pytest.warns(TrainingDataWarning, match="stored showers are not rotated, because some are inclined"):
+            turned = untrained("library", inclined, size=200, rotate=True)
+        plain = untrained("library", inclined, size=200, rotate=False)
+        assert torch.equal(drawn(turned, inclined), drawn(plain, inclined))
 
 
 class TestPCA:

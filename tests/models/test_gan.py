@@ -89,7 +89,7 @@ def test_the_constraint_punishes_energies_that_are_too_well_known_as_well(make_s
     showers = replace(showers, energies=gains * showers.energies)
     generator = made("wgan", showers, constraint=2.0)
     batch = batch_of(generator, showers)
-    layers = batch.energies.view(-1, *generator.shape).sum((2, 3))
+    layers = generator.grid(batch.energies).sum((2, 3))
     mean, incident = generator.constrainer.mean, batch.conditions[:, :1]
     exact = layers / layers.sum(1, keepdim=True) * incident * mean
     true = generator.loss(batch_of(generator, showers, objective="constrainer"))["constrainer"]

@@ -15,6 +15,7 @@ from fastv.models.grid_networks import (
     TransformerSettings,
     grid_network,
 )
+from fastv.models.layer_grid import LayerGrid
 
 SHAPE = (6, 8, 3)
 SMALL = {
@@ -28,7 +29,7 @@ every_kind = pytest.mark.parametrize("kind", SMALL)
 def awake(kind: str, inputs: int = 2, outputs: int = 3) -> nn.Module:
     """A network whose zero-started layers have moved."""
     torch.manual_seed(1)
-    network = grid_network(SMALL[kind], SHAPE, inputs, outputs, context=4)
+    network = grid_network(SMALL[kind], LayerGrid.regular(SHAPE), inputs, outputs, context=4)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -42,7 +43,7 @@ def inputs(n: int = 5) -> tuple[Tensor, Tensor]:
 
 @every_kind
 def test_starts_at_zero_and_every_parameter_learns(kind: str) -> None:
-    network = grid_network(SMALL[kind], SHAPE, 2, 3, context=4)
+    network = grid_network(SMALL[kind], LayerGrid.regular(SHAPE), 2, 3, context=4)
     x, context = inputs()
     out = network(x, context)
     assert out.shape == (5, 3, *SHAPE)

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from fastv.detector.detector import Detector
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
-from fastv.errors import SettingsError
 from fastv.models import build
 from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.posterior import GaussianPosterior
@@ -155,14 +152,3 @@ class TestNetworks:
             energies = generator.sample(batch.conditions, generator.noise.draw(60, seed=1))
         assert energies.shape == (60, 24)
         assert bool((energies.isfinite() & (energies >= 0)).all())
-
-    def test_a_network_needs_a_regular_mesh(self) -> None:
-        edges = (0.0, 5.0)
-        blocks = (
-            LayerBlock(layers=1, alpha_cells=1, r_edges=edges),
-            LayerBlock(layers=2, alpha_cells=4, r_edges=edges),
-        )
-        detector = Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
-        domain = Domain(energy=(1e3, 1e6), detectors=("irregular",))
-        with pytest.raises(SettingsError, match=r"model\.network needs a mesh whose layers all have the same cells"):
-            build("vae", {"network": {"kind": "mlp"}}, detector, domain)

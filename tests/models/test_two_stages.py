@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastv.detector.detector import Detector
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.errors import ModelError, SettingsError
 from fastv.models import build, family_class, with_options
 from fastv.models.contract import Domain, Generator
@@ -47,15 +45,6 @@ def shaken(family: str, showers: Showers, **settings: Any) -> TwoStages:
         for parameter in generator.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return generator
-
-
-@pytest.mark.parametrize("family", KINDS)
-def test_refuses_an_irregular_mesh(family: str) -> None:
-    edges = (0.0, 5.0)
-    blocks = (LayerBlock(layers=1, alpha_cells=1, r_edges=edges), LayerBlock(layers=2, alpha_cells=4, r_edges=edges))
-    detector = Detector(name="irregular", mesh=ReadoutMesh(blocks=blocks))
-    with pytest.raises(SettingsError, match=f"'{family}' needs a mesh whose layers all have the same cells"):
-        build(family, {}, detector, Domain(energy=(1e3, 1e6), detectors=("irregular",)))
 
 
 @pytest.mark.parametrize("network", ["mlp", "transformer", "convolution"])

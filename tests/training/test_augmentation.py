@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
-from fastv.errors import SettingsError
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.training.augmentation import AlphaSymmetry
@@ -69,10 +68,42 @@ def test_each_shower_has_its_own_draw_and_repeats_with_the_seed() -> None:
     assert not torch.equal(first, turned(showers, rotate=True, mirror=True, seed=6))
 
 
-def test_switched_off_it_changes_nothing_and_takes_any_mesh() -> None:
-    block = LayerBlock(layers=1, alpha_cells=1, r_edges=(0.0, 1.0))
-    mesh = ReadoutMesh(blocks=(block, block.model_copy(update={"alpha_cells": 5})))
-    showers = torch.rand(3, mesh.n_voxels)
-    assert AlphaSymmetry(mesh, rotate=False, mirror=False)(showers) is showers
-    with pytest.raises(SettingsError, match="rotate and mirror need a mesh whose layers all have the same alpha cells"):
-        AlphaSymmetry(mesh, rotate=False, mirror=True)
+def layered(*cells: int) -> ReadoutMesh:
+    """A mesh with a layer of two rings for each number of cells in alpha."""
+    blocks = (LayerBlock(layers=1, alpha_cells=n, r_edges=(0.0, 1.0, 2.0), first_id=i) for i, n in enumerate(cells))
+    return ReadoutMesh(blocks=tuple(blocks))
+
+
+def test_switched_off_it_changes_nothing() -> None:
+    showers = torch.rand(3, MESH.n_voxels)
+    assert AlphaSymmetry(MESH, rotate=False, mirror=False)(showers) is showers
+
+
+@pytest.mark.parametrize(("cells", "turns"), [((1, 10, 10, 1), 10), ((8, 12), 4), ((3, 4), 1), ((1, 1), 1)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_layers_with_different_cells_turn_together_by_whole_cells_of_each(
+    cells: tuple[int, ...], turns: int, mirror: bool
+) -> None:
+    mesh = layered(*cells)
+    assert mesh.turns == turns
+    # Directions of a quantity that is constant in each cell: exact if the energy moves by the same angle in all layers.
+    fine = 2 * np.lcm.reduce(cells)
+    shower = torch.rand(1, mesh.n_voxels)
+
+    def around(energies: torch.Tensor) -> torch.Tensor:
+        parts = [part[0].repeat_interleave(fine // part.shape[2], dim=1) for part in grids(energies)]
+        return torch.cat([part.flatten(2).transpose(1, 2).reshape(-1, fine) for part in parts])
+
+    def grids(energies: torch.Tensor) -> list[torch.Tensor]:
+        return [energies[:, voxels].view(1, *shape) for voxels, shape in mesh.grids]
+
+    first = around(shower)
+    pictures = [first] + ([first.flip(1)] if mirror else [])
+    allowed = [each.roll(turn * fine // turns, dims=1) for each in pictures for turn in range(turns)]
+    torch.manual_seed(1)
+    after = AlphaSymmetry(mesh, rotate=True, mirror=mirror)(shower.expand(200, -1))
+    found = set()
+    for one in after:
+        [which] = [i for i, each in enumerate(allowed) if torch.equal(each, around(one[None]))][:1]
+        found.add(which)
+    assert len(found) == len({tuple(each.flatten().tolist()) for each in allowed})

@@ -245,22 +245,30 @@ class TestSettings:
         with pytest.raises(SettingsError, match="give overrides by name only"):
             train(recipe, [data], tmp_path / "other", settings={"training.epochs": 2})
 
-    def test_symmetries_need_a_regular_mesh(self, make_showers: Make, tiny_detector: Detector, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("cells", [(4, 8), (5, 7)])
+    def test_layers_are_rotated_by_what_fits_all(
+        self, make_showers: Make, tiny_detector: Detector, tmp_path: Path, cells: tuple[int, int]
+    ) -> None:
         edges = (0.0, 1.0, 2.0)
-        blocks = tuple(LayerBlock(layers=1, alpha_cells=cells, r_edges=edges) for cells in (4, 8))
+        blocks = tuple(LayerBlock(layers=1, alpha_cells=each, r_edges=edges) for each in cells)
         detector = tiny_detector.model_copy(update={"mesh": ReadoutMesh(blocks=blocks)})
         make_showers(50, detector=detector).write(tmp_path / "irregular.h5")
-        with pytest.raises(SettingsError, match="need a mesh whose layers all have the same alpha cells"):
-            small(tmp_path / "irregular.h5", tmp_path / "m", "training.mirror=true")
-        assert [path.name for path in tmp_path.iterdir()] == ["irregular.h5"]
-        small(tmp_path / "irregular.h5", tmp_path / "m", "training.epochs=1")
+        asked = ("training.rotate=true", "training.mirror=true", "training.epochs=1")
+        if cells == (5, 7):
+            message = "not rotated, because the numbers of alpha cells .* no common divisor"
+            with pytest.warns(TrainingDataWarning, match=message):
+                rotated = small(tmp_path / "irregular.h5", tmp_path / "m", *asked)
+            plain = small(tmp_path / "irregular.h5", tmp_path / "plain", *asked[1:])
+            assert rotated.digest() == plain.digest()
+        else:
+            small(tmp_path / "irregular.h5", tmp_path / "m", *asked)
 
     @pytest.mark.parametrize("conditions", ["[energy]", "[energy, theta]"])
     def test_inclined_showers_are_not_rotated(self, make_showers: Make, tmp_path: Path, conditions: str) -> None:
         """What the file says decides: the weights are those without rotation, and the user is told."""
         make_showers(50, theta=np.linspace(0.5, 1.5, 50)).write(tmp_path / "angles.h5")
         asked = f"model.conditions={conditions}"
-        with pytest.warns(TrainingDataWarning, match="showers are not rotated, because some are inclined"):
+        with pytest.warns(TrainingDataWarning, match="showers are not rotated, because some are inclined$"):
             rotated = small(tmp_path / "angles.h5", tmp_path / "rotated", "training.rotate=true", asked)
         assert rotated.digest() == small(tmp_path / "angles.h5", tmp_path / "plain", asked).digest()
 

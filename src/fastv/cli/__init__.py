@@ -20,6 +20,7 @@ from typing import Any
 from fastv import interruption, progress
 from fastv._version import __version__
 from fastv.cli import (
+    adapt,
     bench,
     compare,
     convert,
@@ -46,6 +47,7 @@ VERBS = (
     convert,
     train,
     distill,
+    adapt,
     generate,
     evaluate,
     compare,

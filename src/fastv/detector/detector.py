@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import PositiveInt, ValidationError, model_validator
 
 from fastv.detector.binning import split_name
-from fastv.detector.mesh import ReadoutMesh
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.detector.quantities import Length, Threshold
 from fastv.detector.stack import Slab, SlabGroup, Stack
 from fastv.errors import FileFormatError, GeometryError
@@ -221,6 +221,73 @@ def _par04_scipb(name: str, how: str, mesh: ReadoutMesh) -> Detector:
     )
 
 
+def _ild_layer(tungsten: float) -> tuple[Slab, ...]:
+    """A layer of ILD's calorimeter: half a double-sided slab and the structure around it, each material in one place.
+
+    Carbon fibre and circuit boards are given by slabs of graphite and glass with the same number of radiation lengths,
+    and air.
+    """
+    absorber = (Slab(material="G4_W", thickness=tungsten),) if tungsten else ()
+    return (
+        *absorber,
+        Slab(material="G4_GRAPHITE", thickness=0.69),
+        Slab(material="G4_AIR", thickness=0.42),
+        Slab(material="G4_Si", thickness=0.525, active=True),
+        Slab(material="G4_AIR", thickness=0.79),
+        Slab(material="G4_Pyrex_Glass", thickness=1.11),
+        Slab(material="G4_Cu", thickness=0.35),
+    )
+
+
+def _ild_ecal() -> Detector:
+    """Source: constants of ILD_l5_v02 in k4geo (ILD/compact/ILD_common_v02/ecal_defs.xml); ILD, arXiv:1912.04601."""
+    layers = ((1, 0.0), (20, 2.1), (9, 4.2))
+    edges = tuple(5.0 * i for i in range(10))
+    groups = tuple(SlabGroup(repeat=repeat, slabs=_ild_layer(tungsten)) for repeat, tungsten in layers)
+    firsts = (0, 1, 21)
+    blocks = tuple(
+        LayerBlock(
+            layers=group.repeat, alpha_cells=16, r_edges=edges, thickness=group.depth / group.repeat, first_id=first
+        )
+        for group, first in zip(groups, firsts, strict=True)
+    )
+    return Detector(
+        name="ild-ecal",
+        description="barrel of ILD's SiW calorimeter: 20 layers of 2.1 mm W, 9 of 4.2 mm, 30 of 0.525 mm Si",
+        mesh=ReadoutMesh(blocks=blocks),
+        energy_scale=0.022,  # of 10 GeV electrons; that of the last nine layers is about half of the others'
+        readout_threshold=_THRESHOLD,
+        stack=Stack(shape="barrel", inner_radius=1805.0, groups=groups),
+    )
+
+
+def _cld_endcap() -> Detector:
+    """Source: k4geo, FCCee/CLD (ECalEndcap_o2_v01_03.xml, CLD_o2_v05.xml); CLD, arXiv:1911.12230.
+
+    Tungsten alloy, circuit boards and ground foils, of which copper is nearly half, are given by slabs of the metals in
+    them, and by glass in place of G10 with as many radiation lengths.
+    """
+    slabs = (
+        Slab(material="G4_W", thickness=1.63),
+        Slab(material="G4_Ni", thickness=0.27),
+        Slab(material="G4_Pyrex_Glass", thickness=0.1),
+        Slab(material="G4_Cu", thickness=0.05),
+        Slab(material="G4_Si", thickness=0.5, active=True),
+        Slab(material="G4_AIR", thickness=0.1),
+        Slab(material="G4_Cu", thickness=0.6),
+        Slab(material="G4_Pyrex_Glass", thickness=0.95),
+        Slab(material="G4_AIR", thickness=0.85),
+    )
+    return Detector(
+        name="cld-endcap",
+        description="endcap of CLD's SiW calorimeter: 40 planes of 1.9 mm W alloy and 0.5 mm Si",
+        mesh=ReadoutMesh.cylinder(layers=40, alpha_cells=16, r_cells=9, layer_thickness=5.05, r_size=5.0),
+        energy_scale=0.0258,  # of 10 GeV electrons
+        readout_threshold=_THRESHOLD,
+        stack=Stack(shape="planar", distance=2307.0, groups=(SlabGroup(repeat=40, slabs=slabs),)),
+    )
+
+
 PRESETS: dict[str, Detector] = {
     detector.name: detector
     for detector in (
@@ -257,5 +324,9 @@ PRESETS: dict[str, Detector] = {
             readout_threshold=_THRESHOLD,
             stack=_barrel(1, Slab(material="G4_PbWO4", thickness=225.0, active=True)),
         ),
+        # Calorimeters of two detectors of electron-positron colliders. Cells in r are as wide as their pads, 5 mm, and
+        # each layer of the mesh has one of silicon.
+        _ild_ecal(),
+        _cld_endcap(),
     )
 }

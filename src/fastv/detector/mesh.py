@@ -6,6 +6,7 @@ angles in rad.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from functools import cached_property
 from pathlib import Path
@@ -200,6 +201,37 @@ class ReadoutMesh(Frozen):
             msg = "this mesh has layers of different segmentation and no common (layer, alpha, r) shape"
             raise GeometryError(msg)
         return self.n_layers, self.blocks[0].alpha_cells, self.blocks[0].r_cells
+
+    @cached_property
+    def grids(self) -> tuple[tuple[slice, tuple[int, int, int]], ...]:
+        """Consecutive layers with the same numbers of cells: their voxels, and the shape (layer, alpha, r) of these.
+
+        Example:
+            >>> front = LayerBlock(layers=2, alpha_cells=4, r_edges=(0, 1, 2))
+            >>> ReadoutMesh(blocks=(front, LayerBlock(layers=1, alpha_cells=1, r_edges=(0, 5), first_id=2))).grids
+            ((slice(0, 16, None), (2, 4, 2)), (slice(16, 17, None), (1, 1, 1)))
+        """
+        shapes: list[tuple[int, int, int]] = []
+        for block in self.blocks:
+            layers, cells = block.layers, (block.alpha_cells, block.r_cells)
+            if shapes and shapes[-1][1:] == cells:
+                layers += shapes.pop()[0]
+            shapes.append((layers, *cells))
+        ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+        return tuple((slice(end - math.prod(shape), end), shape) for end, shape in zip(ends, shapes, strict=True))
+
+    @cached_property
+    def turns(self) -> int:
+        """By how many different angles the mesh can be rotated around its axis, so that cells fall on cells.
+
+        The greatest common divisor of the numbers of cells in alpha; a layer without cells in alpha fits any angle.
+
+        Example:
+            >>> cells = [LayerBlock(layers=1, alpha_cells=n, r_edges=(0, 1), first_id=n) for n in (1, 8, 12)]
+            >>> ReadoutMesh(blocks=tuple(cells)).turns
+            4
+        """
+        return math.gcd(*(block.alpha_cells for block in self.blocks if block.alpha_cells > 1)) or 1
 
     def describe(self) -> str:
         """A short description of the mesh.

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
@@ -27,7 +27,8 @@ from fastv.models.contract import (
     Objective,
 )
 from fastv.models.critics import Critic, CriticView, LayerCritic, ShowerCritic
-from fastv.models.grid_networks import NetworkSettings, Shape, TransformerSettings, grid_network
+from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
+from fastv.models.layer_grid import LayerGrid
 from fastv.models.linear import LinearGaussian, least_squares, powers
 from fastv.models.networks import MLP
 from fastv.models.shower_view import OBSERVABLES, LayerView, ShowerView
@@ -120,11 +121,12 @@ class Adversarial(Generator):
         companions: number of kernels of minibatch discrimination in each critic; 0 for none.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Goodfellow et al., arXiv 1406.2661 (the game); Krause and Shih, arXiv 2106.05285 (layers first).
     """
 
+    any_mesh: ClassVar[bool] = True
     settings: AdversarialSettings
     score_mean: Tensor
     score_width: Tensor
@@ -139,8 +141,8 @@ class Adversarial(Generator):
         self.voxel_coding = VoxelCoding(detector)
         self.layer_view = LayerView(detector)
         self.view = ShowerView(detector)
-        self.shape = detector.mesh.shape
-        n, size = self.shape[0], self.scaler.size
+        self.grid = self.voxel_coding.grid
+        n, size = detector.mesh.n_layers, self.scaler.size
         self.codes = 1 + n
         self.shower_noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
         context = n + self.layer_view.size + size
@@ -154,7 +156,7 @@ class Adversarial(Generator):
             {
                 "layers": LayerCritic(self.layer_view.size, size, head=settings.layer_critic, companions=companions),
                 "voxels": ShowerCritic(
-                    settings.critic, self.shape, 2, OBSERVABLES, context, head=settings.head, companions=companions
+                    settings.critic, self.grid, 2, OBSERVABLES, context, head=settings.head, companions=companions
                 ),
             }
         )
@@ -168,7 +170,7 @@ class Adversarial(Generator):
             network: settings of the grid network.
             context: columns K of the context.
         """
-        return VoxelGenerator(network, self.shape, context)
+        return VoxelGenerator(network, self.grid, context)
 
     def _critic(self, stage: str) -> Critic:
         critic = self.critics[stage]
@@ -211,7 +213,7 @@ class Adversarial(Generator):
     def fit(self, batch: Batch) -> None:
         """Fit the codings, the scales of the critics' views, and the linear part of the first stage."""
         scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         self.layer_coding.fit(layers, incident)
         self.voxel_coding.fit(grid)
@@ -237,18 +239,18 @@ class Adversarial(Generator):
 
     def _make_voxels(self, layers: Tensor, context: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, L, cells) in MeV, not yet scaled to the layers."""
-        codes = self.generators["voxels"](noise.view(-1, 1, *self.shape), context)
+        codes = self.generators["voxels"](self.grid(noise)[:, None], context)
         return self.voxel_coding.energies(codes, layers)
 
     def critic_inputs(self, batch: Batch) -> tuple[dict[str, CriticInputs], Generated]:
         """Inputs of the critics by stage, and the generated showers; noise comes from PyTorch's generator."""
         conditions, scaled = batch.conditions, self.scaler(batch.conditions)
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         made_layers = self._make_layers(conditions, scaled, torch.randn_like(layers[:, :1].expand(-1, self.codes)))
         context = self._context(layers, conditions, scaled)
         unscaled = self._make_voxels(layers, context, torch.randn_like(batch.energies))
-        generated = self.voxel_coding.scaled(unscaled, layers).view_as(grid)
+        generated = self.grid(self.voxel_coding.scaled(unscaled, layers))
         by_stage = {
             "layers": CriticInputs(
                 real=(self._see_layers(layers, conditions[:, :1]),),
@@ -323,7 +325,7 @@ class Adversarial(Generator):
 
     def _features(self, energies: Tensor, conditions: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """Features of layers and of voxels by which showers are compared, each with the conditions."""
-        grid = energies.view(-1, *self.shape)
+        grid = self.grid(energies)
         layers = grid.sum((2, 3))
         seen = self._see_layers(layers, conditions[:, :1])
         _, observables = self.view(grid, layers)
@@ -344,7 +346,7 @@ class Adversarial(Generator):
     def _shown(self, batch: Batch) -> dict[str, tuple[CriticView, Tensor]]:
         """The input of each critic for true showers, and its context."""
         conditions, scaled = batch.conditions, self.scaler(batch.conditions)
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         return {
             "layers": ((self._see_layers(layers, conditions[:, :1]),), scaled),
@@ -403,14 +405,14 @@ class VoxelGenerator(nn.Module):
     Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
     """
 
-    def __init__(self, network: NetworkSettings, shape: Shape, context: int) -> None:
+    def __init__(self, network: NetworkSettings, grid: LayerGrid, context: int) -> None:
         super().__init__()
-        self.n_layers = shape[0]
-        self.network = grid_network(network, shape, 2, 2, context)
+        self.grid, self.n_layers = grid, grid.shape[0]
+        self.network = grid_network(network, grid, 2, 2, context)
 
     def forward(self, noise: Tensor, context: Tensor) -> Tensor:
         """Codes from noise and conditions or context."""
-        layers = context[:, None, : self.n_layers, None, None].expand(noise.shape)
+        layers = self.grid.masked(context[:, None, : self.n_layers, None, None].expand(noise.shape))
         out = self.network(torch.cat([noise, layers], dim=1), context)
         codes: Tensor = noise[:, 0] * torch.exp(torch.tanh(out[:, 1])) + out[:, 0]
         return codes

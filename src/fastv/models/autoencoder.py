@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -15,7 +15,8 @@ from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings, Shape
+from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
+from fastv.models.layer_grid import LayerGrid, LayerLinear
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.networks import MLP
@@ -28,7 +29,8 @@ class AutoencoderSettings(GeneratorSettings):
 
     Attributes:
         network: ``dense`` codes the whole shower; ``layerwise`` codes each layer of the detector separately, with the
-            same weights for all; a grid network, given by its ``kind`` and settings, codes the whole shower.
+            same weights for all of the same cells; a grid network, given by its ``kind`` and settings, codes the whole
+            shower.
         code: size of the code, for each layer if ``layerwise``.
         hidden: widths of the encoder, mirrored in the decoder; with a grid network, the first is the width behind it.
         regulariser: the penalty on the code.
@@ -74,8 +76,8 @@ class Autoencoder(Generator):
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code + numbers) normal and one uniform column.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation, or a code without regulariser is not smaller than
-            the numbers it codes.
+        SettingsError: a code without regulariser is not smaller than the numbers it codes; convolutions, and a mesh
+            whose layers differ in their cells.
 
     Source: Hinton and Salakhutdinov, Science 313 (2006) 504; Ng, Sparse autoencoder (2011), section 3 (``kl``); Rifai
     et al., ICML 2011, equation (5) (``contractive``); Vincent et al., ICML 2008 (``denoising``).
@@ -83,6 +85,7 @@ class Autoencoder(Generator):
 
     family: ClassVar[str] = "autoencoder"
     Settings: ClassVar[type[GeneratorSettings]] = AutoencoderSettings
+    any_mesh: ClassVar[bool] = True
     settings: AutoencoderSettings
     mean: Tensor
     components: Tensor
@@ -96,7 +99,8 @@ class Autoencoder(Generator):
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.layer_coding = LayerCoding(detector)
         self.voxel_coding = VoxelCoding(detector)
-        self.layers, alpha, rings = detector.mesh.shape
+        self.grid = self.voxel_coding.grid
+        self.layers = detector.mesh.n_layers
         self.numbers = 1 + self.layers + detector.mesh.n_voxels
         conditions, widths = self.scaler.size, settings.hidden
         if settings.network != "layerwise":
@@ -105,7 +109,7 @@ class Autoencoder(Generator):
         else:
             # The numbers of a layer are its energy and its cells; the response of the shower is added to each layer.
             self.size, self.tokens = settings.code * self.layers, self.layers
-            inputs = 2 + alpha * rings
+            inputs = 2 + self.grid.cells
         if settings.regulariser == "none" and settings.code >= inputs:
             msg = (
                 f"model.code {settings.code} is not smaller than the {inputs} numbers it codes: take a smaller one, or "
@@ -115,11 +119,17 @@ class Autoencoder(Generator):
         self.encoder: nn.Module
         self.decoder: nn.Module
         if isinstance(settings.network, str):
-            self.encoder = MLP(inputs + conditions + 1, widths, settings.code)
-            self.decoder = MLP(settings.code + conditions + 1, widths[::-1], inputs)
+            self.encoder = encoder = MLP(inputs + conditions + 1, widths, settings.code)
+            self.decoder = decoder = MLP(settings.code + conditions + 1, widths[::-1], inputs)
+            if settings.network == "layerwise" and not self.grid.alike:
+                # Cells that differ have weights of their own.
+                first, last = (*widths, settings.code)[0], (settings.code + conditions + 1, *widths[::-1])[-1]
+                used = [size + 2 + conditions + 1 for size in self.grid.sizes]
+                encoder[0] = LayerLinear(self.grid.kinds, used, inputs + conditions + 1, first)
+                decoder[-1] = LayerLinear(self.grid.kinds, [last] * self.layers, last, inputs)
         else:
-            self.encoder = _NumbersEncoder(settings.network, detector.mesh.shape, conditions + 1, settings)
-            self.decoder = _NumbersDecoder(settings.network, detector.mesh.shape, conditions + 1, settings)
+            self.encoder = _NumbersEncoder(settings.network, self.grid, conditions + 1, settings)
+            self.decoder = _NumbersDecoder(settings.network, self.grid, conditions + 1, settings)
         self.register_buffer("depth", torch.linspace(-1, 1, self.tokens)[None, :, None], persistent=False)
         k = min(settings.density_components, self.size)
         self.mixture = ConditionalMixture(k, conditions, settings.density_parts)
@@ -137,17 +147,17 @@ class Autoencoder(Generator):
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the codings."""
-        grid = batch.energies.view(-1, *self.detector.mesh.shape)
+        grid = self.grid(batch.energies)
         self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
         self.voxel_coding.fit(grid)
 
     def _numbers(self, batch: Batch) -> Tensor:
         """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
-        grid = batch.energies.view(-1, *self.detector.mesh.shape)
+        grid = self.grid(batch.energies)
         layers = self.layer_coding.encode(grid.sum((2, 3)), batch.conditions[:, :1])
         voxels = self.voxel_coding.encode(grid)
         if self.settings.network != "layerwise":
-            return torch.cat([layers, voxels.flatten(1)], dim=1)[:, None]
+            return torch.cat([layers, self.grid.flat(voxels)], dim=1)[:, None]
         response = layers[:, :1, None].expand(-1, self.layers, -1)
         return torch.cat([response, layers[:, 1:, None], voxels.flatten(2)], dim=2)
 
@@ -155,7 +165,14 @@ class Autoencoder(Generator):
         """The numbers of showers, (N, 1 + L + V), from tokens."""
         if self.settings.network != "layerwise":
             return tokens[:, 0]
-        return torch.cat([tokens[:, :, 0].mean(1, keepdim=True), tokens[:, :, 1], tokens[:, :, 2:].flatten(1)], dim=1)
+        voxels = self.grid.flat(tokens[:, :, 2:], axes=2)
+        return torch.cat([tokens[:, :, 0].mean(1, keepdim=True), tokens[:, :, 1], voxels], dim=1)
+
+    def _masked(self, tokens: Tensor) -> Tensor:
+        """Tokens with 0 in places without voxel."""
+        if self.settings.network != "layerwise" or self.grid.full:
+            return tokens
+        return tokens * F.pad(self.grid.inside.flatten(1), (2, 0), value=1.0)
 
     def _with_conditions(self, tokens: Tensor, scaled: Tensor) -> Tensor:
         n = tokens.shape[0]
@@ -164,12 +181,11 @@ class Autoencoder(Generator):
 
     def _encode(self, tokens: Tensor, scaled: Tensor) -> Tensor:
         """Code (N, tokens, code)."""
-        code: Tensor = self.encoder(self._with_conditions(tokens, scaled))
+        code: Tensor = self.encoder(self._with_conditions(self._masked(tokens), scaled))
         return torch.sigmoid(code) if self.settings.regulariser == "kl" else code
 
     def _decode(self, code: Tensor, scaled: Tensor) -> Tensor:
-        decoded: Tensor = self.decoder(self._with_conditions(code, scaled))
-        return decoded
+        return self._masked(self.decoder(self._with_conditions(code, scaled)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``reconstruction``, the mean squared error of the numbers, the ``penalty``, and their sum ``loss``."""
@@ -179,7 +195,7 @@ class Autoencoder(Generator):
         if self.settings.regulariser == "denoising" and self.training:
             seen = tokens + self.settings.corruption * torch.randn_like(tokens)
         code = self._encode(seen, scaled)
-        reconstruction = (self._decode(code, scaled) - tokens).square().mean()
+        reconstruction = self._error(self._decode(code, scaled) - tokens).mean()
         terms = {"reconstruction": reconstruction}
         if (penalty := self._penalty(tokens, code, scaled)) is not None:
             terms["penalty"] = penalty
@@ -205,7 +221,15 @@ class Autoencoder(Generator):
         """Mean squared reconstruction error of each shower, (N,), large for showers unlike the training sample."""
         scaled = self.scaler(batch.conditions)
         tokens = self._numbers(batch)
-        return (self._decode(self._encode(tokens, scaled), scaled) - tokens).square().mean((1, 2))
+        return self._error(self._decode(self._encode(tokens, scaled), scaled) - tokens)
+
+    def _error(self, rest: Tensor) -> Tensor:
+        """Mean squared deviation (N,) of the numbers of showers, of tokens."""
+        error = rest.square().mean((1, 2))
+        if self.settings.network != "layerwise" or self.grid.full:
+            return error
+        # Places without voxel do not deviate, and do not count.
+        return error * (rest[0].numel() / (2 * self.layers + self.grid.n_voxels))
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
@@ -245,25 +269,28 @@ class Autoencoder(Generator):
         numbers = self._flat(self._decode(code.reshape(-1, self.tokens, self.settings.code), scaled))
         numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
         layers = self.layer_coding.decode(numbers[:, : 1 + self.layers], conditions[:, :1])
-        return self.voxel_coding.decode(numbers[:, 1 + self.layers :].reshape(-1, *self.detector.mesh.shape), layers)
+        return self.voxel_coding.decode(self.grid(numbers[:, 1 + self.layers :]), layers)
 
 
 class _NumbersEncoder(nn.Module):
     """From numbers of showers and conditions (N, 1, 1 + L + V + K) to codes (N, 1, code); voxels by a grid network."""
 
-    def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
+    def __init__(
+        self, network: NetworkSettings, grid: LayerGrid, conditions: int, settings: AutoencoderSettings
+    ) -> None:
         super().__init__()
-        self.parts = [1 + shape[0], math.prod(shape), conditions]
-        self.shape = shape
+        numbers = 1 + grid.shape[0]
+        self.parts = [numbers, grid.n_voxels, conditions]
+        self.layers = grid
         width = settings.hidden[0] if settings.hidden else settings.code
-        self.grid = GridEncoder(network, shape, 1 + shape[0] + conditions, width)
+        self.grid = GridEncoder(network, grid, numbers + conditions, width)
         self.activation = nn.SiLU()
-        self.code = nn.Linear(width + 1 + shape[0] + conditions, settings.code)
+        self.code = nn.Linear(width + numbers + conditions, settings.code)
 
     def forward(self, tokens: Tensor) -> Tensor:
         layers, voxels, conditions = torch.split(tokens[:, 0], self.parts, dim=1)
         context = torch.cat([layers, conditions], dim=1)
-        hidden = self.activation(self.grid(voxels.reshape(-1, 1, *self.shape), context))
+        hidden = self.activation(self.grid(self.layers(voxels)[:, None], context))
         code: Tensor = self.code(torch.cat([hidden, context], dim=1))
         return code[:, None]
 
@@ -271,12 +298,16 @@ class _NumbersEncoder(nn.Module):
 class _NumbersDecoder(nn.Module):
     """From codes and conditions (N, 1, code + K) to numbers (N, 1, 1 + L + V); voxels by a grid network."""
 
-    def __init__(self, network: NetworkSettings, shape: Shape, conditions: int, settings: AutoencoderSettings) -> None:
+    def __init__(
+        self, network: NetworkSettings, grid: LayerGrid, conditions: int, settings: AutoencoderSettings
+    ) -> None:
         super().__init__()
         self.parts = [settings.code, conditions]
-        self.layers = MLP(settings.code + conditions, settings.hidden[:1], 1 + shape[0])
-        self.grid = GridDecoder(network, shape, settings.code, conditions)
+        self.layers = MLP(settings.code + conditions, settings.hidden[:1], 1 + grid.shape[0])
+        self.voxels = grid
+        self.grid = GridDecoder(network, grid, settings.code, conditions)
 
     def forward(self, tokens: Tensor) -> Tensor:
         code, conditions = torch.split(tokens[:, 0], self.parts, dim=1)
-        return torch.cat([self.layers(tokens[:, 0]), self.grid(code, conditions).flatten(1)], dim=1)[:, None]
+        voxels = self.voxels.flat(self.grid(code, conditions)[:, 0])
+        return torch.cat([self.layers(tokens[:, 0]), voxels], dim=1)[:, None]

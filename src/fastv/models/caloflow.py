@@ -16,6 +16,7 @@ from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec, Student
+from fastv.models.layer_grid import shares_before
 from fastv.models.networks import MLP
 from fastv.models.recurrence import along_layers
 from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
@@ -101,15 +102,13 @@ class CaloFlow(Generator):
 
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
-    Raises:
-        SettingsError: the mesh has layers of different segmentation.
-
     Source: Krause and Shih, arXiv 2106.05285 (two flows) and 2110.11377 (students); Buckley et al., arXiv 2305.11934
     (one flow for all layers); Ho et al., arXiv 1902.00275, equation (11) (the bound for random fillings).
     """
 
     family: ClassVar[str] = "caloflow"
     Settings: ClassVar[type[GeneratorSettings]] = CaloFlowSettings
+    any_mesh: ClassVar[bool] = True
     settings: CaloFlowSettings
     decay: Tensor
     _teacher: tuple[CaloFlow, ...] = ()
@@ -118,11 +117,11 @@ class CaloFlow(Generator):
         super().__init__(settings, detector, domain)
         s = self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.shape = detector.mesh.shape
-        self.n_layers, alpha, rings = self.shape
-        self.cells = alpha * rings
         self.layer_coding = LayerCoding(detector)
         self.voxel_coding = VoxelCoding(detector)
+        self.grid = self.voxel_coding.grid
+        self.n_layers, alpha, rings = self.grid.shape
+        self.cells = self.grid.cells
         self.shower_noise = NoiseSpec(normal=1 + self.n_layers + detector.mesh.n_voxels)
         alike: dict[str, Any] = {"direction": s.direction, "pieces": s.pieces, "head": s.head, "features": s.features}
         self.layers = SplineFlow(
@@ -141,7 +140,8 @@ class CaloFlow(Generator):
             s.context,
             transforms=s.transforms,
             hidden=s.hidden,
-            local=1 + len(_DECAYS),
+            local=1 + len(_DECAYS) + int(not self.grid.full),
+            masked=not self.grid.full,
             order=order,
             passes=s.passes,
             **alike,
@@ -151,6 +151,9 @@ class CaloFlow(Generator):
         rates = torch.tensor(_DECAYS)[:, None, None]
         weights = torch.where(apart >= 0, (1 - rates) * rates ** apart.clamp(min=0), 0.0)
         self.register_buffer("decay", weights, persistent=False)
+        self.shares = () if self.grid.alike else ("alpha_shares", "r_shares")
+        for name, shares in zip(self.shares, shares_before(detector.mesh), strict=False):
+            self.register_buffer(name, shares, persistent=False)
 
     @property
     def evaluations(self) -> dict[str, int]:
@@ -165,7 +168,7 @@ class CaloFlow(Generator):
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the codings of layers and voxels."""
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         uniform = torch.rand(len(grid), 1 + self.n_layers, generator=torch.Generator().manual_seed(1)).to(layers)
         factors = self._factors(uniform)
@@ -179,11 +182,11 @@ class CaloFlow(Generator):
         """Random numbers for the factors of the shower and its layers, for empty layers, and for empty voxels."""
         of_factors = torch.rand_like(energies[:, :1].expand(-1, 1 + self.n_layers))
         of_layers = torch.rand_like(energies[:, :1].expand(-1, self.n_layers))
-        return of_factors, of_layers, torch.rand_like(energies).view(-1, *self.shape)
+        return of_factors, of_layers, self.grid(torch.rand_like(energies))
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scaled conditions, layer energies (N, L), their codes (N, 1 + L), and codes of the voxels (N, L, cells)."""
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         of_factors, of_layers, of_voxels = self._uniform(batch.energies)
         factors = self._factors(of_factors)
@@ -197,12 +200,36 @@ class CaloFlow(Generator):
 
     def _edges(self, layers: Tensor) -> Tensor:
         """Codes (N, L, cells) below which voxels are empty."""
-        edges = self.voxel_coding.edges(layers).expand(-1, -1, self.shape[1], -1)
-        return edges.flatten(2)
+        edges = self.voxel_coding.edges(layers).expand(-1, -1, self.grid.shape[1], -1)
+        return self.grid.masked(edges).flatten(2)
 
     def _before(self, voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
         """Moving averages over the previous layers, (N, L, decays, cells), of how far codes are above their edge."""
-        return torch.einsum("dlk,nkv->nldv", self.decay, _above(voxels, edges, layers))
+        above = _above(voxels, edges, layers)
+        if not self.shares:
+            return torch.einsum("dlk,nkv->nldv", self.decay, above)
+        average = torch.zeros_like(above[:, :1]).expand(-1, len(_DECAYS), -1)
+        averages = []
+        for layer, shares in enumerate(zip(*self._shares(), strict=True)):
+            averages.append(self._moved(average, *shares))
+            average = _averaged(averages[-1], above[:, layer])
+        return torch.stack(averages, dim=1)
+
+    def _shares(self) -> tuple[Tensor, ...]:
+        """Shares of cells in those of the layer before, if layers differ in their cells."""
+        return tuple(getattr(self, name) for name in self.shares)
+
+    def _moved(self, averages: Tensor, alpha: Tensor, r: Tensor) -> Tensor:
+        """Averages (N, decays, cells) from the cells of a layer to those of the next one."""
+        grid = averages.view(*averages.shape[:2], *self.grid.shape[1:])
+        return (alpha @ grid @ r.T).flatten(2)
+
+    def _local(self, edges: Tensor, before: Tensor, rows: Tensor) -> Tensor:
+        """Local inputs of the voxels of selected layers, (rows, cells, 1 + decays), and which places are voxels."""
+        columns = [edges[:, :, None], before]
+        if not self.grid.full:
+            columns.append(self.grid.inside.flatten(1)[None, :, None].expand(len(edges), -1, -1, -1).to(edges))
+        return torch.cat(columns, dim=2).flatten(0, 1)[rows].transpose(1, 2)
 
     def _rows(self, layers: Tensor) -> tuple[Tensor, float]:
         """Indices (into N L) of the layers that a loss uses, and the weight of each.
@@ -227,7 +254,7 @@ class CaloFlow(Generator):
         edges = self._edges(layers)
         before = self._before(voxels, edges, layers)
         rows, weight = self._rows(layers)
-        local = _local(edges, before, rows)
+        local = self._local(edges, before, rows)
         x = voxels.flatten(0, 1)[rows]
         context = self.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
         edge = self._local_of_layers(batch.conditions[:, :1])
@@ -252,9 +279,9 @@ class CaloFlow(Generator):
         before = self._before(voxels, edges, layers)
         rows = (layers > 0).flatten().nonzero()[:, 0]
         context = self.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
-        of_rows = self.voxels.gain(voxels.flatten(0, 1)[rows], context, _local(edges, before, rows))
+        of_rows = self.voxels.gain(voxels.flatten(0, 1)[rows], context, self._local(edges, before, rows))
         gains = voxels.new_zeros(layers.numel()).index_copy(0, rows, of_rows)
-        of_voxels = normal_log_prob(voxels.flatten(1)) + gains.view_as(layers).sum(1)
+        of_voxels = normal_log_prob(self.grid.flat(voxels, axes=2)) + gains.view_as(layers).sum(1)
         of_layers = self.layers.log_prob(codes, scaled, self._local_of_layers(batch.conditions[:, :1]))
         return of_layers + of_voxels + volume
 
@@ -262,7 +289,7 @@ class CaloFlow(Generator):
         """As :meth:`_encode`, and log|d(y, z)/d(x, u)|, (N,)."""
         with torch.inference_mode(False), torch.enable_grad():
             energies, conditions = batch.energies.clone(), batch.conditions.clone()
-            incident, grid = conditions[:, :1], energies.view(-1, *self.shape)
+            incident, grid = conditions[:, :1], self.grid(energies)
             layers = grid.sum((2, 3))
             of_factors, of_layers, of_voxels = self._uniform(energies)
             factors = self._factors(of_factors)
@@ -281,7 +308,7 @@ class CaloFlow(Generator):
         volume = (
             _log(slopes[0][:, 0])
             + _log(torch.where(layers > 0, slopes[1], slopes[2])).sum(1)
-            + _log(torch.where(grid > 0, slopes[3], slopes[4])).flatten(1).sum(1)
+            + self.grid.flat(_log(torch.where(grid > 0, slopes[3], slopes[4]))).sum(1)
         )
         # For k parts x of a sum S with a factor g(u), |d(S, g x)/d(x, u)| = spread g^k S. This holds for the shower and
         # its layers, and for each layer and its voxels.
@@ -298,23 +325,28 @@ class CaloFlow(Generator):
         codes = self.layers.to_data(noise[:, : 1 + n], scaled, self._local_of_layers(conditions[:, :1]))
         layers = self.layer_coding.decode(codes, conditions[:, :1])
         edges, levels = self._edges(layers), self.voxel_coding.levels(layers)
-        start = noise[:, 1 + n :].reshape(-1, n, self.cells)
+        start = self.grid(noise[:, 1 + n :]).flatten(2)
         weights = self.voxels.weights()
         shower, window = self.told.of_shower(scaled, codes, levels), self.told.window(levels)
 
         def step(before: Tensor, of_layer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            start, edges, energies, window, depth = of_layer
+            start, edges, energies, window, depth, *more = of_layer
+            columns = []
+            if self.shares:
+                before = self._moved(before, *more[:2])
+            if not self.grid.full:
+                columns = [more[-1].expand(len(before), 1, -1)]
             context = self.told.of_layer(shower, depth, window, before)
-            local = torch.cat([edges[:, None], before], dim=1).transpose(1, 2)
+            local = torch.cat([edges[:, None], before, *columns], dim=1).transpose(1, 2)
             voxels = self.voxels.to_data(start, context, local, weights)
-            above = _above(voxels, edges, energies)
-            averages = [rate * before[:, i] + (1 - rate) * above for i, rate in enumerate(_DECAYS)]
-            return torch.stack(averages, dim=1), voxels
+            return _averaged(before, _above(voxels, edges, energies)), voxels
 
         none = torch.zeros_like(start[:, :1]).expand(-1, len(_DECAYS), -1)
         each = (start, edges, layers, window)
-        voxels = along_layers(step, none, (*(x.transpose(0, 1) for x in each), self.told.depth))
-        return self.voxel_coding.decode(voxels.transpose(0, 1).reshape(-1, *self.shape), layers)
+        inside = () if self.grid.full else (self.grid.inside.flatten(1),)
+        of_layers = (*(x.transpose(0, 1) for x in each), self.told.depth, *self._shares(), *inside)
+        voxels = along_layers(step, none, of_layers)
+        return self.voxel_coding.decode(voxels.transpose(0, 1).reshape(-1, *self.grid.shape), layers)
 
     def check_export(self) -> None:
         """Refuse a flow that needs a pass for each voxel, whose graph would have a million nodes.
@@ -428,9 +460,9 @@ def _above(voxels: Tensor, edges: Tensor, layers: Tensor) -> Tensor:
     return (voxels - edges).clamp(min=0.0) * (layers > 0).to(voxels.dtype)[..., None] / 2
 
 
-def _local(edges: Tensor, before: Tensor, rows: Tensor) -> Tensor:
-    """Local inputs of the voxels of selected layers, (rows, cells, 1 + decays)."""
-    return torch.cat([edges[:, :, None], before], dim=2).flatten(0, 1)[rows].transpose(1, 2)
+def _averaged(before: Tensor, above: Tensor) -> Tensor:
+    """Moving averages (N, decays, cells) that include one more layer."""
+    return torch.stack([rate * before[:, i] + (1 - rate) * above for i, rate in enumerate(_DECAYS)], dim=1)
 
 
 def _inside(uniform: Tensor) -> Tensor:

@@ -11,10 +11,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.detector.mesh import ReadoutMesh
 from fastv.models.adversarial import Generated, VoxelGenerator
 from fastv.models.contract import Batch, Domain, GeneratorSettings
 from fastv.models.gan import GAN, GANSettings
-from fastv.models.grid_networks import NetworkSettings, Shape
+from fastv.models.grid_networks import NetworkSettings
+from fastv.models.layer_grid import LayerGrid, shares_before
 from fastv.models.recurrence import along_layers
 
 
@@ -56,7 +58,7 @@ class CaloGAN(GAN):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Paganini, de Oliveira and Nachman, arXiv 1712.10321, section III.
 
@@ -76,11 +78,11 @@ class CaloGAN(GAN):
 
     def make_voxels(self, network: NetworkSettings, context: int) -> nn.Module:
         """A network that generates layer by layer, see :meth:`Adversarial.make_voxels`."""
-        return LayerByLayer(network, self.shape, context)
+        return LayerByLayer(network, self.detector.mesh, context)
 
     def constraints(self, batch: Batch, made: Generated) -> dict[str, Tensor]:
         """``energy``: mean deviation of the voxels' sum from the layer energy, times its weight."""
-        layers = batch.energies.view(-1, *self.shape).sum((2, 3))
+        layers = self.grid(batch.energies).sum((2, 3))
         filled = (layers > 0).to(layers.dtype)
         tiny = self.voxel_coding.threshold
         off = torch.log(made.unscaled.sum(2).clamp(min=tiny) / layers.clamp(min=tiny)).abs()
@@ -90,17 +92,25 @@ class CaloGAN(GAN):
 class LayerByLayer(nn.Module):
     """An image of each layer by a grid network, then along the axis the gated mixture with the layer before.
 
+    The matrix from cells to cells is the same for all layers, and starts as that of one; if layers differ in their
+    cells, each has its own, which starts from the shares of its cells in those of the layer before.
+
     Shapes: noise (N, 1, L, alpha, r), context (N, L + ...) -> (N, L, alpha, r).
     """
 
-    def __init__(self, network: NetworkSettings, shape: Shape, context: int) -> None:
+    def __init__(self, network: NetworkSettings, mesh: ReadoutMesh, context: int) -> None:
         super().__init__()
-        self.shape = shape
-        cells = shape[1] * shape[2]
-        self.pictures = VoxelGenerator(network, shape, context)
-        self.carry = nn.Linear(cells, cells, bias=False)
-        nn.init.eye_(self.carry.weight)
-        self.gate = nn.Parameter(torch.zeros(shape[0], 3))
+        self.grid = grid = LayerGrid.of(mesh)
+        self.pictures = VoxelGenerator(network, grid, context)
+        if grid.alike:
+            self.carry = nn.Linear(grid.cells, grid.cells, bias=False)
+            nn.init.eye_(self.carry.weight)
+        else:
+            alpha, r = shares_before(mesh)
+            shares = torch.einsum("lij,lkm->likjm", alpha, r)[1:].flatten(3).flatten(1, 2)
+            # Codes are of unit variance, and so is their sum with these weights.
+            self.carries = nn.Parameter(shares / shares.norm(dim=2, keepdim=True).clamp(min=1e-6))
+        self.gate = nn.Parameter(torch.zeros(grid.shape[0], 3))
         with torch.no_grad():
             # Start with little weight on the layer before.
             self.gate[:, 2] = -3.0
@@ -112,11 +122,13 @@ class LayerByLayer(nn.Module):
         asked = pictures[1:] * own[:, None, None] + constant[:, None, None]
 
         def step(before: Tensor, of_layer: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            picture, asked, other = of_layer
-            carried = self.carry(before)
+            picture, asked, other, *own = of_layer
+            carried = before @ own[0].T if own else self.carry(before)
             angle = math.pi / 2 * torch.sigmoid(asked + other * carried)
             made = torch.cos(angle) * picture + torch.sin(angle) * carried
             return made, made
 
-        following = along_layers(step, pictures[0], (pictures[1:], asked, other))
-        return torch.cat([pictures[:1], following]).transpose(0, 1).reshape(-1, *self.shape)
+        carries = () if self.grid.alike else (self.carries,)
+        following = along_layers(step, pictures[0], (pictures[1:], asked, other, *carries))
+        codes = torch.cat([pictures[:1], following]).transpose(0, 1).reshape(-1, *self.grid.shape)
+        return self.grid.masked(codes)

@@ -132,7 +132,7 @@ class Generator(nn.Module, ABC):
         if not (self.any_mesh or detector.mesh.is_regular):
             msg = (
                 f"the family {self.family!r} needs a mesh whose layers all have the same cells; "
-                "train 'cascade' on this one"
+                "train 'cascade', 'fastv' or another family on this one"
             )
             raise SettingsError(msg)
         for name in settings.conditions:
@@ -178,6 +178,19 @@ class Generator(nn.Module, ABC):
     def response_coding(self) -> ResponseCoding | None:
         """The coding of the response, for families that have one, which is fitted to all training showers."""
         return None
+
+    def fit_response(self, fraction: Tensor, incident: Tensor) -> None:
+        """Fit the scale of the response alone.
+
+        Called after :meth:`fit`, with all training showers that have energy; for a model that is adapted with few
+        showers, instead of it.
+
+        Args:
+            fraction: responses (N, 1), visible over incident energy.
+            incident: incident energies (N, 1) in MeV.
+        """
+        if self.response_coding is not None:
+            self.response_coding.fit(fraction, incident)
 
     def calibrate(self, batch: Batch) -> None:
         """Adjust generated means to training showers. Called once, after training; by default does nothing."""

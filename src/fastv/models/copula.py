@@ -26,7 +26,7 @@ _UNIT = 1.0001
 """Least energy of a voxel in units of the threshold: rounding must not take it below the threshold."""
 _JOINT_LEVELS = 2
 """Levels in alpha whose divisions are correlated: halves and quarters of rings, which tell the axis of a shower."""
-_CALIBRATION_ROWS = 6000
+_CALIBRATION_ROWS, _LEAST_CALIBRATION = 6000, 100
 _CONTEXT_START = 5.0
 """Factor of the first weights of the context in the network that sees all layer energies."""
 
@@ -130,6 +130,10 @@ class Copula(Generator):
         """The coding of the response, if its shape is free."""
         return self.response.coding if isinstance(self.response, FreeResponse) else None
 
+    def fit_response(self, fraction: Tensor, incident: Tensor) -> None:
+        """Fit the scale of the response."""
+        self.response.fit(fraction, incident)
+
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers."""
         scaled, fraction, _ = self._given(batch)
@@ -164,7 +168,8 @@ class Copula(Generator):
         """Fit the correlations of the divisions to training showers."""
         self.bins.fit(batch.conditions[:, 0])
         for number, rows in enumerate(self.bins(batch.conditions[:, :1]).bool().T):
-            if not rows.any():  # showers of few energies leave bins empty
+            # Showers of few energies leave bins empty, and correlations of a few showers are chance.
+            if rows.sum() < _LEAST_CALIBRATION:
                 continue
             showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
             energies, context = self._in_units(showers.energies), self._given(showers)[2]

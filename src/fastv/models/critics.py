@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -13,10 +12,10 @@ from fastv.models.grid_networks import (
     CylindricalNetwork,
     MLPSettings,
     NetworkSettings,
-    Shape,
     TransformerBlock,
     TransformerSettings,
 )
+from fastv.models.layer_grid import LayerGrid, from_cells
 from fastv.models.networks import MLP
 
 CriticView = tuple[Tensor, ...]
@@ -91,7 +90,7 @@ class ShowerCritic(Critic):
 
     Args:
         settings: kind and size of the trunk.
-        shape: (L, alpha, r) of a regular mesh.
+        grid: layers and their cells.
         channels: of the image.
         observables: number K of observables of each layer.
         context: columns C of the context.
@@ -99,7 +98,8 @@ class ShowerCritic(Critic):
         companions: see :class:`Critic`.
 
     Example:
-        >>> critic = ShowerCritic(TransformerSettings(width=8, blocks=1, heads=2), (5, 4, 3), 2, 7, 6)
+        >>> grid = LayerGrid.regular((5, 4, 3))
+        >>> critic = ShowerCritic(TransformerSettings(width=8, blocks=1, heads=2), grid, 2, 7, 6)
         >>> critic((torch.zeros(9, 2, 5, 4, 3), torch.zeros(9, 5, 7)), torch.zeros(9, 6)).shape
         torch.Size([9, 1])
     """
@@ -107,7 +107,7 @@ class ShowerCritic(Critic):
     def __init__(
         self,
         settings: NetworkSettings,
-        shape: Shape,
+        grid: LayerGrid,
         channels: int,
         observables: int,
         context: int,
@@ -115,8 +115,8 @@ class ShowerCritic(Critic):
         head: tuple[int, ...] = (256, 128),
         companions: int = 0,
     ) -> None:
-        super().__init__(shape[0] * (FEATURES_PER_LAYER + observables), context, head, companions)
-        self.trunk = _trunk(settings, shape, channels, context)
+        super().__init__(grid.shape[0] * (FEATURES_PER_LAYER + observables), context, head, companions)
+        self.trunk = _trunk(settings, grid, channels, context)
 
     def features(self, seen: CriticView, context: Tensor) -> Tensor:
         """Features of the trunk, and the observables."""
@@ -124,32 +124,32 @@ class ShowerCritic(Critic):
         return torch.cat([self.trunk(image, context).flatten(1), observables.flatten(1)], dim=1)
 
 
-def _trunk(settings: NetworkSettings, shape: Shape, channels: int, context: int) -> nn.Module:
+def _trunk(settings: NetworkSettings, grid: LayerGrid, channels: int, context: int) -> nn.Module:
     if isinstance(settings, MLPSettings):
-        return _DenseTrunk(settings, shape, channels, context)
+        return _DenseTrunk(settings, grid, channels, context)
     if isinstance(settings, TransformerSettings):
-        return _LayerTrunk(settings, shape, channels, context)
-    return _ConvolutionTrunk(settings, shape, channels, context)
+        return _LayerTrunk(settings, grid, channels, context)
+    return _ConvolutionTrunk(settings, grid, channels, context)
 
 
 class _DenseTrunk(nn.Module):
-    def __init__(self, settings: MLPSettings, shape: Shape, channels: int, context: int) -> None:
+    def __init__(self, settings: MLPSettings, grid: LayerGrid, channels: int, context: int) -> None:
         super().__init__()
-        self.network = MLP(channels * math.prod(shape) + context, settings.hidden, FEATURES_PER_LAYER * shape[0])
+        self.grid = grid
+        self.network = MLP(channels * grid.n_voxels + context, settings.hidden, FEATURES_PER_LAYER * grid.shape[0])
 
     def forward(self, image: Tensor, context: Tensor) -> Tensor:
-        out: Tensor = self.network(torch.cat([image.flatten(1), context], dim=1))
+        out: Tensor = self.network(torch.cat([self.grid.flat(image).flatten(1), context], dim=1))
         return out
 
 
 class _LayerTrunk(nn.Module):
     """Layers as tokens, as in :class:`~fastv.models.grid_networks.LayerTransformer`, without the map back to voxels."""
 
-    def __init__(self, settings: TransformerSettings, shape: Shape, channels: int, context: int) -> None:
+    def __init__(self, settings: TransformerSettings, grid: LayerGrid, channels: int, context: int) -> None:
         super().__init__()
-        layers, alpha, r = shape
-        width = settings.width
-        self.input = nn.Linear(channels * alpha * r, width)
+        layers, width = grid.shape[0], settings.width
+        self.input = from_cells(grid, channels, width)
         self.position = nn.Parameter(0.1 * torch.randn(layers, width))
         self.context = MLP(context, (width,), width)
         self.blocks = nn.ModuleList(
@@ -167,9 +167,9 @@ class _LayerTrunk(nn.Module):
 
 
 class _ConvolutionTrunk(nn.Module):
-    def __init__(self, settings: ConvolutionSettings, shape: Shape, channels: int, context: int) -> None:
+    def __init__(self, settings: ConvolutionSettings, grid: LayerGrid, channels: int, context: int) -> None:
         super().__init__()
-        self.network = CylindricalNetwork(settings, shape, channels, FEATURES_PER_LAYER, context)
+        self.network = CylindricalNetwork(settings, grid, channels, FEATURES_PER_LAYER, context)
         # The output of a grid network starts at zero, which would leave the critic blind at first.
         nn.init.xavier_uniform_(self.network.output.weight.view(FEATURES_PER_LAYER, -1))
 

@@ -61,7 +61,7 @@ class Diffusion(TwoStages):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Karras et al., arXiv 2206.00364; for calorimeters: Amram and Pedro, arXiv 2308.03876 (CaloDiffusion).
     """

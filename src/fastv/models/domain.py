@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
+from fastv.detector.detector import Detector
 from fastv.errors import DomainError
 from fastv.showers import Conditions
 
 Range = tuple[float, float]
 NORMAL_INCIDENCE = 1e-3
-"""Largest deviation of theta from 90 deg, in rad, that counts as normal incidence."""
+"""Largest deviation of theta from its value at normal incidence, in rad, that counts as normal incidence."""
 
 
 class Domain(BaseModel):
@@ -25,7 +26,10 @@ class Domain(BaseModel):
 
     Ranges include their ends and are in the units of :data:`fastv.conditions.table.CONDITIONS`: energy in MeV, angles
     in rad. The range of an angle is None if it was not recorded. Other conditions of that table are stored under their
-    names. ``empty_showers`` tells whether some training showers had no energy above the readout threshold.
+    names. ``right_angle`` is the polar angle theta of normal incidence, 90 deg in a barrel and 0 in front of planes, or
+    None if there are detectors of both. ``empty_showers`` tells whether some training showers had no energy above the
+    readout threshold. A model that was adapted from another keeps the networks of that, which are told conditions as in
+    its domain, ``told_as``.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -37,6 +41,8 @@ class Domain(BaseModel):
     particles: tuple[str, ...] = ()
     detectors: Annotated[tuple[str, ...], Field(min_length=1)]
     empty_showers: bool = False
+    right_angle: float | None = np.pi / 2
+    told_as: Domain | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -85,6 +91,16 @@ class Domain(BaseModel):
             particles = tuple(sorted(map(CONDITIONS["particle"].named, np.unique(codes).tolist())))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
+    def facing(self, detector: Detector) -> Self:
+        """The same with the angle of normal incidence on a detector: 90 deg on a barrel, 0 on planes.
+
+        If the detector does not describe its stack, it is 0 for showers that all have theta = 0, and 90 deg for others.
+        """
+        if detector.stack is not None:
+            return self.model_copy(update={"right_angle": detector.stack.right_angle})
+        planes = self.theta is not None and max(map(abs, self.theta)) <= NORMAL_INCIDENCE
+        return self.model_copy(update={"right_angle": 0.0 if planes else np.pi / 2})
+
     def bounds(self, name: str) -> Range | None:
         """The range of a condition; None if it was not recorded or is a choice."""
         bounds: Range | None = None if CONDITIONS[name].choices else getattr(self, name, None)
@@ -101,9 +117,11 @@ class Domain(BaseModel):
 
     @property
     def inclined(self) -> bool:
-        """Whether there are showers at other angles than normal incidence, theta = 90 deg, which are not symmetric in
-        alpha; showers without a recorded angle are at normal incidence."""
-        return self.theta is not None and max(abs(theta - np.pi / 2) for theta in self.theta) > NORMAL_INCIDENCE
+        """Whether there are showers at other angles than normal incidence, which are not symmetric in alpha; showers
+        without a recorded angle are at normal incidence."""
+        if self.theta is None or self.right_angle is None:
+            return self.theta is not None
+        return max(abs(theta - self.right_angle) for theta in self.theta) > NORMAL_INCIDENCE
 
     def joined(self, other: Domain) -> Domain:
         """The smallest domain that contains both; only ranges that both have are kept."""
@@ -114,8 +132,10 @@ class Domain(BaseModel):
                 ranges[name] = min(mine[0], its[0]), max(mine[1], its[1])
         particles = tuple(sorted({*self.particles, *other.particles}))
         detectors = tuple(dict.fromkeys((*self.detectors, *other.detectors)))
-        some = self.empty_showers or other.empty_showers
-        return Domain.model_validate({**ranges, "particles": particles, "detectors": detectors, "empty_showers": some})
+        fields: dict[str, Any] = {**ranges, "particles": particles, "detectors": detectors}
+        fields["empty_showers"] = self.empty_showers or other.empty_showers
+        fields["right_angle"] = self.right_angle if self.right_angle == other.right_angle else None
+        return Domain.model_validate(fields)
 
     def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw conditions over the domain.
@@ -168,6 +188,21 @@ class Domain(BaseModel):
             raise DomainError(msg)
 
 
+def not_rotated(detector: Detector, domain: Domain) -> str:
+    """Why showers of a domain cannot be rotated around the axis of their mesh, in words; empty if they can.
+
+    Example:
+        >>> domain = Domain(energy=(1e3, 1e6), theta=(0.5, 1.5), detectors=("par04-siw",))
+        >>> not_rotated(Detector.preset("par04-siw"), domain)
+        'some are inclined'
+    """
+    if domain.inclined:
+        return "some are inclined"
+    if detector.mesh.turns == 1 and any(block.alpha_cells > 1 for block in detector.mesh.blocks):
+        return "the numbers of alpha cells of their layers have no common divisor"
+    return ""
+
+
 def _round_outwards(value: float, *, up: bool) -> float:
     """Round outwards to one digit (if that changes at most 2 %) or two: samples rarely reach the ends of a range."""
     rounded = np.ceil if up else np.floor
@@ -189,7 +224,8 @@ class ConditionScaler(nn.Module):
 
     energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
     the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. particle,
-    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
+    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`. If there is
+    ``domain.told_as``, its scales are taken; a choice that it does not have is told as the mean of all that it has.
 
     Shapes: (N, C) -> (N, ``size``).
 
@@ -202,16 +238,28 @@ class ConditionScaler(nn.Module):
     def __init__(self, names: tuple[str, ...], domain: Domain, *, linear_energy: bool = False) -> None:
         super().__init__()
         self.names = names
-        self.domain = domain
+        self.domain = domain.told_as or domain
         self.linear_energy = linear_energy
-        self.choices = {name: len(domain.choices(name)) for name in names if CONDITIONS[name].choices}
+        self.choices = {name: len(self.domain.choices(name)) for name in names if CONDITIONS[name].choices}
         self.size = sum(self.choices.get(name, 1) for name in names)
+        self.adapted = domain.told_as is not None
+        for name, size in self.choices.items():
+            if self.adapted:
+                known = self.domain.choices(name)
+                codes = [
+                    torch.eye(size)[known.index(each)] if each in known else torch.full((size,), 1 / size)
+                    for each in domain.choices(name)
+                ]
+                self.register_buffer(f"codes_{name}", torch.stack(codes), persistent=False)
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Scale conditions (N, C) to (N, ``size``)."""
         columns = []
         for i, name in enumerate(self.names):
             value = conditions[:, i : i + 1]
+            if name in self.choices and self.adapted:
+                columns.append(self.get_buffer(f"codes_{name}")[value[:, 0].long()])
+                continue
             if name in self.choices:
                 columns.append((value == torch.arange(self.choices[name], device=value.device)).to(value.dtype))
                 continue

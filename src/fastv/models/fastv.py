@@ -15,6 +15,7 @@ from fastv.models.codings.preprocessing import EnergyScore, above_threshold, zer
 from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
 from fastv.models.importance import importance_bound
+from fastv.models.layer_grid import LayerGrid, from_cells, to_cells
 from fastv.models.likelihoods import (
     skew_logistic_log_prob,
     skew_logistic_sample,
@@ -96,33 +97,36 @@ class FastV(ProfiledGenerator):
     normal and L + V uniform columns, with a single peak 1 + L + V).
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Kingma and Welling, arXiv 1312.6114 (the bound); Krause and Shih, arXiv 2106.05285 (layer energies first).
     """
 
     family: ClassVar[str] = "fastv"
     Settings: ClassVar[type[GeneratorSettings]] = FastVSettings
+    any_mesh: ClassVar[bool] = True
     settings: FastVSettings
 
     def __init__(self, settings: FastVSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
-        _, alpha, self.rings = detector.mesh.shape
-        self.cells = alpha * self.rings
+        self.grid = LayerGrid.of(detector.mesh)
         conditions = self.scaler.size
-        self.lateral = Lateral(self.layers, alpha, self.rings, conditions, settings)
+        self.lateral = Lateral(self.grid, conditions, settings)
         own = self.layers * settings.layer_latent
         # Columns of the noise: response, profile, layers, shower, latents of layers; response, filled layers, voxels.
         normal = [*self.profile_normal, settings.lateral_latent, own]
-        uniform = [*self.profile_uniform, self.layers * self.cells]
+        uniform = [*self.profile_uniform, self.grid.n_voxels]
         self._columns = normal + uniform
         self.shower_noise = NoiseSpec(normal=sum(normal), uniform=sum(uniform))
 
     def _split(self, energies: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels (N, L, cells) and layer energies (N, L)."""
-        voxels = energies.view(-1, self.layers, self.cells)
+        voxels = self.grid(energies).flatten(2)
         return voxels, voxels.sum(2)
+
+    def _layer_energies(self, energies: Tensor) -> Tensor:
+        return self._split(energies)[1]
 
     def fit(self, batch: Batch) -> None:
         """Fit the scales of response and layers, and the energy scores of voxels."""
@@ -174,23 +178,26 @@ class FastV(ProfiledGenerator):
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
         voxels = zero_suppressed(voxels, layers[:, :, None], self.detector.threshold)
-        return above_threshold(voxels.flatten(1), self.detector.threshold)
+        return above_threshold(self.grid.flat(voxels, axes=2), self.detector.threshold)
 
 
 class Lateral(nn.Module):
-    """p(x | z_l, e, t, c) of the voxels in their layers; voxels (N, L, cells), cells ordered (alpha, r)."""
+    """p(x | z_l, e, t, c) of the voxels in their layers; voxels (N, L, cells), cells ordered (alpha, r).
+
+    Layers of the same segmentation share the maps from and to their cells.
+    """
 
     _FEATURES = 3
     _SHARED = 8
 
-    def __init__(self, layers: int, alpha: int, rings: int, conditions: int, settings: FastVSettings) -> None:
+    def __init__(self, grid: LayerGrid, conditions: int, settings: FastVSettings) -> None:
         super().__init__()
         self.score = EnergyScore()
-        self.layers, self.alpha, self.rings = layers, alpha, rings
-        self.cells = alpha * rings
+        self.grid, self.cells, layers = grid, grid.cells, grid.shape[0]
+        self.layers = layers
         self.shower_latent, self.layer_latent = settings.lateral_latent, settings.layer_latent
         width, wide, hidden = settings.width, settings.encoder_width, settings.hidden
-        self.encoder_input = nn.Linear(2 * self.cells + self._FEATURES, wide)
+        self.encoder_input = from_cells(grid, 2, wide, besides=self._FEATURES)
         self.encoder_layer = nn.Parameter(0.1 * torch.randn(layers, wide))
         self.encoder_mixer = DepthMixer(wide, 2)
         self.encoder_pool = nn.Linear(wide, 16)
@@ -204,26 +211,30 @@ class Lateral(nn.Module):
         self.mixer = DepthMixer(width, settings.depth_blocks, settings.depth_kernel)
         self.activation = nn.SiLU()
         # Separate matrices, so that an exported graph needs no copies to split their output.
-        self.occupancy = nn.Linear(width, self.cells)
-        self.location = nn.Linear(width, self.cells)
-        self.log_scale = nn.Linear(width, self.cells)
-        self.log_shape = nn.Linear(width, self.cells)
+        self.occupancy = to_cells(grid, width, 1)
+        self.location = to_cells(grid, width, 1)
+        self.log_scale = to_cells(grid, width, 1)
+        self.log_shape = to_cells(grid, width, 1)
         self.network: nn.Module | None = None
         if settings.network is not None:
             columns = self.shower_latent + conditions + 1
-            self.network = grid_network(settings.network, (layers, alpha, rings), 4, 4, columns)
+            self.network = grid_network(settings.network, grid, 4, 4, columns)
 
     @torch.no_grad()
     def fit(self, voxels: Tensor) -> None:
         """Fit the scores to voxels (N, L, cells) in MeV; occupancies and scores start from their means in each ring."""
         filled = voxels > 0
         self.score.fit(voxels[filled])
-        occupancy = filled.float().mean((0, 1)).view(self.alpha, self.rings).mean(0).clamp(1e-4, 1 - 1e-4)
-        scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0).sum((0, 1)) / filled.sum((0, 1)).clamp(
-            min=1
-        )
-        self.occupancy.bias.copy_(torch.logit(occupancy).repeat(self.alpha))
-        self.location.bias.copy_(scores.view(self.alpha, self.rings).mean(0).repeat(self.alpha))
+        scores = torch.where(filled, self.score(voxels.clamp(min=1e-9)), 0.0)
+        occupancies, locations = [], []
+        for alike in self.grid.groups:
+            count = filled[:, alike].sum((0, 1)).clamp(min=1)
+            parts = filled[:, alike].float().mean((0, 1)), scores[:, alike].sum((0, 1)) / count
+            occupancy, location = (_around(part, self.grid.inside[alike[0]]) for part in parts)
+            occupancies.append(torch.logit(occupancy.clamp(1e-4, 1 - 1e-4)))
+            locations.append(location)
+        for head, values in ((self.occupancy, occupancies), (self.location, locations)):
+            head.bias.copy_(torch.stack(values).view_as(head.bias))
         nn.init.constant_(self.log_scale.bias, -1.0)
 
     def _features(self, layers: Tensor, profile: Tensor) -> Tensor:
@@ -235,11 +246,15 @@ class Lateral(nn.Module):
         shared = self.shared(torch.cat([latent, context], dim=1)).view(-1, self.layers, self._SHARED)
         parts = [shared, features] if own is None else [shared, features, own]
         tokens = self.mixer(self.input(torch.cat(parts, dim=2)) + self.layer)
-        rows = self.activation(tokens).flatten(0, 1)
         heads = (self.occupancy, self.location, self.log_scale, self.log_shape)
-        maps = tuple(head(rows).view(-1, self.layers, self.cells) for head in heads)
+        if self.grid.alike:
+            rows = self.activation(tokens).flatten(0, 1)
+            maps = tuple(head(rows).view(-1, self.layers, self.cells) for head in heads)
+        else:
+            rows = self.activation(tokens)
+            maps = tuple(head(rows) for head in heads)
         if self.network is not None:
-            first = torch.stack(maps, dim=1).view(-1, 4, self.layers, self.alpha, self.rings)
+            first = self.grid.masked(torch.stack(maps, dim=1).view(-1, 4, *self.grid.shape))
             corrected = first + self.network(first, torch.cat([latent, context], dim=1))
             maps = corrected.flatten(3).unbind(1)
         occupancy, location, log_scale, log_shape = maps
@@ -262,6 +277,7 @@ class Lateral(nn.Module):
         logits, *of_scores = self._decode(latent, own, features, context)
         # That a layer is empty is part of the profile, so its voxels do not count.
         occupancy = F.binary_cross_entropy_with_logits(logits, filled.to(voxels.dtype), reduction="none")
+        occupancy = self.grid.masked(occupancy.view(-1, *self.grid.shape)).flatten(2)
         scores = self.score(voxels[filled])
         log_prob = skew_logistic_log_prob(scores, *(parameter[filled] for parameter in of_scores))
         shower = filled.flatten(1).nonzero()[:, 0]
@@ -321,7 +337,18 @@ class Lateral(nn.Module):
         features = self._features(layers, profile)
         logits, *of_scores = self._decode(self.prior.sample(latent, context), of_layers, features, context)
         # One uniform number u serves twice: a voxel has energy if u is below the occupancy p, and then u/p is uniform.
-        upper = uniform.view(-1, self.layers, self.cells) / torch.sigmoid(logits)
+        if self.grid.full:
+            uniform = uniform.view(-1, self.layers, self.cells)
+        else:
+            # A place without voxel is empty, and not the fullest of its layer.
+            uniform = torch.where(self.grid.inside > 0, self.grid(uniform), 1e30).flatten(2)
+        upper = uniform / torch.sigmoid(logits)
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
         # An empty voxel has upper = 1, hence a score of minus infinity and no energy.
         return self.score.energy(skew_logistic_sample(upper.clamp(1e-7, 1.0), *of_scores))
+
+
+def _around(cells: Tensor, inside: Tensor) -> Tensor:
+    """Means over alpha of numbers (cells,), for each cell; ``inside`` (alpha, r) tells which cells there are."""
+    means = (cells.view_as(inside) * inside).sum(0) / inside.sum(0).clamp(min=1)
+    return means.repeat(len(inside))

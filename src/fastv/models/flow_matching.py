@@ -42,7 +42,7 @@ class FlowMatching(TwoStages):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003; pairing by transport: Tong et al., arXiv
     2302.00482; in two stages for calorimeters: Favaro et al., arXiv 2405.09629 (CaloDREAM).

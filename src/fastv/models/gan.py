@@ -32,7 +32,7 @@ class GAN(Adversarial):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Goodfellow et al., arXiv 1406.2661, algorithm 1 and section 3 (non-saturating); Mescheder et al., arXiv
     1801.04406, equation (9) (the penalty).

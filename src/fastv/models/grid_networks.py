@@ -1,7 +1,8 @@
 """Networks from a grid of voxels to a grid, conditional on a context; families share them and choose by a setting.
 
 Each maps x (N, inputs, layers, alpha, r) and context (N, K) to (N, outputs, layers, alpha, r). ``grid_network`` builds
-one from its settings. The context modulates hidden layers (Perez et al., arXiv 1709.07871; Peebles and Xie, arXiv
+one from its settings. In places without voxel (:class:`~fastv.models.layer_grid.LayerGrid`) inputs must be 0, and so
+are outputs. The context modulates hidden layers (Perez et al., arXiv 1709.07871; Peebles and Xie, arXiv
 2212.09748) or is an input of dense layers. The last layer starts at zero.
 """
 
@@ -15,9 +16,9 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from fastv.errors import SettingsError
+from fastv.models.layer_grid import LayerGrid, from_cells, to_cells
 from fastv.models.networks import MLP
-
-Shape = tuple[int, int, int]
 
 
 class _Settings(BaseModel):
@@ -37,7 +38,7 @@ class MLPSettings(_Settings):
 
 
 class TransformerSettings(_Settings):
-    """A transformer with the layers of the detector as tokens.
+    """A transformer with the layers of the detector as tokens, which may have cells of their own.
 
     Attributes:
         kind: the network.
@@ -62,7 +63,7 @@ class TransformerSettings(_Settings):
 
 
 class ConvolutionSettings(_Settings):
-    """Cylindrical convolutions.
+    """Cylindrical convolutions, for meshes whose layers all have the same cells.
 
     Attributes:
         kind: the network.
@@ -80,52 +81,56 @@ class ConvolutionSettings(_Settings):
 NetworkSettings = Annotated[MLPSettings | TransformerSettings | ConvolutionSettings, Field(discriminator="kind")]
 
 
-def grid_network(settings: NetworkSettings, shape: Shape, inputs: int, outputs: int, context: int) -> nn.Module:
+def grid_network(settings: NetworkSettings, grid: LayerGrid, inputs: int, outputs: int, context: int) -> nn.Module:
     """Build the network described by settings.
 
     Args:
         settings: kind and size of the network.
-        shape: (layers, alpha, r) of a regular mesh.
+        grid: layers and their cells.
         inputs, outputs: channels of the grid.
         context: columns of the context.
 
+    Raises:
+        SettingsError: convolutions over layers of different segmentation.
+
     Example:
-        >>> network = grid_network(TransformerSettings(width=8, blocks=1, heads=2), (5, 4, 3), 1, 2, context=6)
+        >>> grid = LayerGrid.regular((5, 4, 3))
+        >>> network = grid_network(TransformerSettings(width=8, blocks=1, heads=2), grid, 1, 2, context=6)
         >>> network(torch.zeros(7, 1, 5, 4, 3), torch.zeros(7, 6)).shape
         torch.Size([7, 2, 5, 4, 3])
     """
     if isinstance(settings, MLPSettings):
-        return GridMLP(settings, shape, inputs, outputs, context)
+        return GridMLP(settings, grid, inputs, outputs, context)
     if isinstance(settings, TransformerSettings):
-        return LayerTransformer(settings, shape, inputs, outputs, context)
-    return CylindricalNetwork(settings, shape, inputs, outputs, context)
+        return LayerTransformer(settings, grid, inputs, outputs, context)
+    return CylindricalNetwork(settings, grid, inputs, outputs, context)
 
 
 class GridMLP(nn.Module):
     """Dense layers over all voxels and the context; arguments as of :func:`grid_network`."""
 
-    def __init__(self, settings: MLPSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+    def __init__(self, settings: MLPSettings, grid: LayerGrid, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
-        self.grid = (outputs, *shape)
-        voxels = math.prod(shape)
+        self.grid, self.outputs = grid, outputs
+        voxels = grid.n_voxels
         self.network = MLP(inputs * voxels + context, settings.hidden, outputs * voxels)
         _start_at_zero(self.network[-1])
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map a grid (N, inputs, layers, alpha, r) and context (N, K) to a grid (N, outputs, layers, alpha, r)."""
-        out: Tensor = self.network(torch.cat([x.flatten(1), context], dim=1))
-        return out.view(-1, *self.grid)
+        out: Tensor = self.network(torch.cat([self.grid.flat(x).flatten(1), context], dim=1))
+        grid: Tensor = self.grid(out.view(-1, self.outputs, self.grid.n_voxels))
+        return grid
 
 
 class LayerTransformer(nn.Module):
     """Attention between layers of the detector, each of them one token; arguments as of :func:`grid_network`."""
 
-    def __init__(self, settings: TransformerSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+    def __init__(self, settings: TransformerSettings, grid: LayerGrid, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
-        self.shape, self.outputs = shape, outputs
-        layers, alpha, r = shape
-        width, cells = settings.width, alpha * r
-        self.input = nn.Linear(inputs * cells, width)
+        self.grid, self.outputs = grid, outputs
+        layers, width = grid.shape[0], settings.width
+        self.input = from_cells(grid, inputs, width)
         self.position = nn.Parameter(0.1 * torch.randn(layers, width))
         self.context = MLP(context, (width,), width)
         self.blocks = nn.ModuleList(
@@ -133,21 +138,20 @@ class LayerTransformer(nn.Module):
         )
         self.modulation = nn.Linear(width, 2 * width)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.output = nn.Linear(width, outputs * cells)
+        self.output = to_cells(grid, width, outputs)
         _start_at_zero(self.output)
         _start_at_zero(self.modulation)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map a grid (N, inputs, layers, alpha, r) and context (N, K) to a grid (N, outputs, layers, alpha, r)."""
-        layers, alpha, r = self.shape
+        layers, alpha, r = self.grid.shape
         tokens = self.input(x.transpose(1, 2).reshape(-1, layers, x.shape[1] * alpha * r)) + self.position
         c = F.silu(self.context(context))
         for block in self.blocks:
             tokens = block(tokens, c)
         shift, scale = self.modulation(c)[:, None].chunk(2, dim=2)
         out: Tensor = self.output(self.norm(tokens) * (1 + scale) + shift)
-        grid: Tensor = out.view(-1, layers, self.outputs, alpha, r).transpose(1, 2)
-        return grid
+        return self.grid.masked(out.view(-1, layers, self.outputs, alpha, r).transpose(1, 2))
 
 
 class TransformerBlock(nn.Module):
@@ -219,8 +223,15 @@ class CylindricalNetwork(nn.Module):
 
     coordinates: Tensor
 
-    def __init__(self, settings: ConvolutionSettings, shape: Shape, inputs: int, outputs: int, context: int) -> None:
+    def __init__(self, settings: ConvolutionSettings, grid: LayerGrid, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
+        if not grid.alike:
+            msg = (
+                "a network of kind 'convolution' needs a mesh whose layers all have the same cells; "
+                "take 'transformer' or 'mlp' for this one"
+            )
+            raise SettingsError(msg)
+        shape = grid.shape
         layers, _, r = shape
         depth = torch.linspace(-1, 1, layers)[:, None, None].expand(shape)
         radius = torch.linspace(-1, 1, r)[None, None, :].expand(shape)
@@ -250,18 +261,19 @@ class GridEncoder(nn.Module):
     Shapes: x (N, 1, layers, alpha, r), context (N, K) -> (N, features).
 
     Args:
-        settings, shape, context: see :func:`grid_network`.
+        settings, grid, context: see :func:`grid_network`.
         features: columns of the output.
     """
 
-    def __init__(self, settings: NetworkSettings, shape: Shape, context: int, features: int) -> None:
+    def __init__(self, settings: NetworkSettings, grid: LayerGrid, context: int, features: int) -> None:
         super().__init__()
-        self.network = grid_network(settings, shape, 1, 1, context)
-        self.output = nn.Linear(math.prod(shape), features)
+        self.grid = grid
+        self.network = grid_network(settings, grid, 1, 1, context)
+        self.output = nn.Linear(grid.n_voxels, features)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map a grid to a vector; the output of the grid network, which starts at zero, is added to the grid."""
-        out: Tensor = self.output((x + self.network(x, context)).flatten(1))
+        out: Tensor = self.output(self.grid.flat(x + self.network(x, context))[:, 0])
         return out
 
 
@@ -271,20 +283,20 @@ class GridDecoder(nn.Module):
     Shapes: z (N, latent), context (N, K) -> (N, 1, layers, alpha, r).
 
     Args:
-        settings, shape, context: see :func:`grid_network`.
+        settings, grid, context: see :func:`grid_network`.
         latent: columns of the vector.
     """
 
-    def __init__(self, settings: NetworkSettings, shape: Shape, latent: int, context: int) -> None:
+    def __init__(self, settings: NetworkSettings, grid: LayerGrid, latent: int, context: int) -> None:
         super().__init__()
-        self.grid = (1, *shape)
-        self.input = nn.Linear(latent + context, math.prod(shape))
-        self.network = grid_network(settings, shape, 1, 1, latent + context)
+        self.grid = grid
+        self.input = nn.Linear(latent + context, grid.n_voxels)
+        self.network = grid_network(settings, grid, 1, 1, latent + context)
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
         """Map a vector and its context to a grid."""
         inputs = torch.cat([z, context], dim=1)
-        first = self.input(inputs).view(-1, *self.grid)
+        first = self.grid(self.input(inputs))[:, None]
         out: Tensor = first + self.network(first, inputs)
         return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import ClassVar
 
 import torch
@@ -9,9 +11,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from fastv.detector.detector import Detector
-from fastv.errors import SettingsError
+from fastv.errors import SettingsError, TrainingDataWarning
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.domain import not_rotated
 
 
 class LibrarySettings(GeneratorSettings):
@@ -20,7 +23,7 @@ class LibrarySettings(GeneratorSettings):
     Attributes:
         size: number of stored showers.
         neighbours: number of stored showers nearest in the conditions from which one is drawn.
-        rotate: rotate each shower by a random number of alpha cells.
+        rotate: rotate each shower by a random number of alpha cells, at normal incidence.
     """
 
     size: PositiveInt = 1000
@@ -37,8 +40,7 @@ class ShowerLibrary(Generator):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 2), uniform: which neighbour, which rotation.
 
     Raises:
-        SettingsError: there are more neighbours than showers, or rotations with layers of different segmentation or
-            with inclined showers.
+        SettingsError: there are more neighbours than showers.
 
     Source: Barberio et al., J. Phys. Conf. Ser. 160 (2009) 012082 (frozen showers in ATLAS).
     """
@@ -57,13 +59,8 @@ class ShowerLibrary(Generator):
                 f"model.neighbours {settings.neighbours} exceeds the showers in the library, model.size {settings.size}"
             )
             raise SettingsError(msg)
-        if settings.rotate and not detector.mesh.is_regular:
-            msg = "model.rotate needs a mesh whose layers all have the same alpha cells; switch it off"
-            raise SettingsError(msg)
-        if settings.rotate and domain.inclined:
-            msg = "model.rotate: rotations are a symmetry at normal incidence only; switch it off for inclined showers"
-            raise SettingsError(msg)
         self.settings = settings
+        self.obstacle = not_rotated(detector, domain) if settings.rotate else ""
         self.scaler = ConditionScaler(settings.conditions, domain)
         self.shower_noise = NoiseSpec(normal=0, uniform=2)
         self.register_buffer("showers", torch.zeros(settings.size, detector.mesh.n_voxels))
@@ -73,6 +70,8 @@ class ShowerLibrary(Generator):
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Store ``size`` training showers, evenly spaced in the ordered incident energies."""
+        if self.obstacle:
+            warnings.warn(f"stored showers are not rotated, because {self.obstacle}", TrainingDataWarning, stacklevel=2)
         order = batch.conditions[:, 0].argsort()
         kept = order[torch.linspace(0, len(order) - 1, min(self.settings.size, len(order))).long()]
         self.showers[: len(kept)] = batch.energies[kept]
@@ -97,11 +96,20 @@ class ShowerLibrary(Generator):
         which = (noise[:, :1] * self.settings.neighbours).long().clamp(max=self.settings.neighbours - 1)
         index = nearest.gather(1, which)[:, 0]
         energies = self.showers[index]
-        if self.settings.rotate:
-            layers, alpha, rings = self.detector.mesh.shape
-            turn = (noise[:, 1:2] * alpha).long()
-            cells = (torch.arange(alpha, device=noise.device) + turn) % alpha
-            source = cells[:, None, :, None].expand(-1, layers, -1, rings)
-            energies = energies.view(-1, layers, alpha, rings).gather(2, source).flatten(1)
+        if self.settings.rotate and not self.obstacle:
+            energies = self._turned(energies, noise[:, 1:2])
         energies = energies * (conditions[:, :1] / self.conditions[index, :1])
         return above_threshold(energies, self.detector.threshold)
+
+    def _turned(self, energies: Tensor, uniform: Tensor) -> Tensor:
+        """Showers (N, V) rotated so that cells fall on cells, by a random angle each, from uniform numbers (N, 1)."""
+        mesh = self.detector.mesh
+        turn = (uniform * mesh.turns).long()
+        parts = []
+        sizes = [math.prod(shape) for _, shape in mesh.grids]
+        of_grids = torch.split(energies, sizes, dim=1) if len(sizes) > 1 else (energies,)
+        for part, (_, (layers, alpha, rings)) in zip(of_grids, mesh.grids, strict=True):
+            cells = (torch.arange(alpha, device=uniform.device) + turn * (alpha // mesh.turns)) % alpha
+            source = cells[:, None, :, None].expand(-1, layers, -1, rings)
+            parts.append(part.reshape(-1, layers, alpha, rings).gather(2, source).flatten(1))
+        return torch.cat(parts, dim=1) if len(sizes) > 1 else parts[0]

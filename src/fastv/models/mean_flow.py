@@ -50,7 +50,7 @@ class MeanFlow(TwoStages):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Geng et al., arXiv 2505.13447 (MeanFlow), equations (3) and (6); learning the end points of a teacher's
     trajectories: Luhman and Luhman, arXiv 2101.02388; Liu et al., arXiv 2209.03003, section 2.2.

@@ -48,15 +48,13 @@ class PCA(Generator):
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code) normal, and a uniform column for the
     kernel.
 
-    Raises:
-        SettingsError: the mesh has layers of different segmentation.
-
     Source: Tipping and Bishop, J. R. Statist. Soc. B 61 (1999) 611, equation (2) (probabilistic principal components);
     Scott, Multivariate Density Estimation (1992), equation (6.44) (bandwidth).
     """
 
     family: ClassVar[str] = "pca"
     Settings: ClassVar[type[GeneratorSettings]] = PCASettings
+    any_mesh: ClassVar[bool] = True
     settings: PCASettings
     mean: Tensor
     components: Tensor
@@ -86,7 +84,7 @@ class PCA(Generator):
 
     def _code(self, batch: Batch, scaled: Tensor) -> Tensor:
         layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
-        return torch.cat([layers, voxels.flatten(1)], dim=1)
+        return torch.cat([layers, self.coding.grid.flat(voxels)], dim=1)
 
     @property
     def response_coding(self) -> ResponseCoding:
@@ -135,6 +133,6 @@ class PCA(Generator):
         if self.settings.residual:
             code = code + noise[:, k : k + self.size] * torch.exp(linear @ self.log_residual)
         layers = code[:, : 1 + self.coding.n_layers]
-        grid = code[:, 1 + self.coding.n_layers :].reshape(-1, *self.detector.mesh.shape)
+        grid = self.coding.grid(code[:, 1 + self.coding.n_layers :])
         energies: Tensor = self.coding.decode(layers, grid, conditions[:, :1], scaled[:, :1])
         return energies

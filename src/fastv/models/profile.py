@@ -87,6 +87,10 @@ class ProfiledGenerator(Generator):
         """The coding of the response, if its shape is free."""
         return self.response.coding if isinstance(self.response, FreeResponse) else None
 
+    def fit_response(self, fraction: Tensor, incident: Tensor) -> None:
+        """Fit the scale of the response."""
+        self.response.fit(fraction, incident)
+
     def _layer_energies(self, energies: Tensor) -> Tensor:
         """Layer energies (N, L) of voxel energies (N, V)."""
         return energies.view(-1, self.layers, energies.shape[1] // self.layers).sum(2)

@@ -31,7 +31,7 @@ class Readouts(nn.Module):
         >>> other = siw.model_copy(update={"name": "other", "energy_scale": 0.066})
         >>> readouts = Readouts(siw, (siw, other))
         >>> index = torch.tensor([0.0, 1.0])
-        >>> readouts.own(torch.tensor([[0.2], [0.2]]), index).round(decimals=3).flatten().tolist()
+        >>> [round(x, 3) for x in readouts.own(torch.tensor([[0.2], [0.2]]), index).flatten().tolist()]
         [0.2, 0.1]
     """
 
@@ -83,6 +83,18 @@ def factor_between(detector: Detector, inside: Detector) -> float:
         )
         raise GeometryError(msg)
     return inside.threshold / detector.threshold
+
+
+def on_threshold(detector: Detector, threshold: float) -> Detector:
+    """A detector on the scale of voxel energies on which its threshold is ``threshold``, in MeV; without one, itself.
+
+    Example:
+        >>> on_threshold(Detector.preset("par04-siw"), 0.5e-3).energy_scale
+        1.0
+    """
+    if not detector.threshold or detector.threshold == threshold:
+        return detector
+    return detector.model_copy(update={"energy_scale": detector.readout_threshold / threshold})
 
 
 def same_readout(one: Detector, other: Detector) -> bool:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.models.layer_grid import LayerGrid
 
 OBSERVABLES = 7
 """Number of observables of each layer: centre and width in x, y and r, and the fraction of cells with energy."""
@@ -15,7 +16,7 @@ class LevelScale(nn.Module):
     """Standardise values of layers by their mean and spread at the energy of the layer.
 
     For each layer, both are piecewise linear in the level, the logarithm of the layer energy, between ``knots``
-    equidistant levels. Where there are few showers, they are pulled towards those of all layers.
+    equidistant levels. Where there are few showers, they are pulled towards those of all layers of the same cells.
 
     Shapes: values (N, L, K), or (N, L, cells, K) with one scale for all cells; levels (N, L).
 
@@ -23,15 +24,26 @@ class LevelScale(nn.Module):
         layers: number of layers L.
         columns: number of values K.
         knots: number of knots.
+        grid: the layers, of which those of the same cells are alike; by default all are.
+        inside: (L, cells, K), 1 for values that there are and 0 for others, which must be 0; by default there are all.
     """
 
     highest: Tensor
     mean: Tensor
     width: Tensor
 
-    def __init__(self, layers: int, columns: int, knots: int = 9) -> None:
+    def __init__(
+        self,
+        layers: int,
+        columns: int,
+        knots: int = 9,
+        grid: LayerGrid | None = None,
+        inside: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.knots = knots
+        self.groups = [list(range(layers))] if grid is None else grid.groups
+        self.inside = inside
         self.register_buffer("highest", torch.ones(()))
         self.register_buffer("mean", torch.zeros(layers, knots, columns))
         self.register_buffer("width", torch.ones(layers, knots, columns))
@@ -53,18 +65,29 @@ class LevelScale(nn.Module):
         eye = torch.eye(self.knots, dtype=torch.float64, device=weights.device)
 
         def smooth(x: Tensor) -> Tensor:
-            """Values of x (N, L, K) at the knots by least squares, pulled towards those of all layers."""
+            """Values of x (N, L, K) at the knots by least squares, pulled towards those of all layers alike."""
             projected = weights.transpose(1, 2) @ x.transpose(0, 1).double()
-            shared = torch.linalg.solve(gram.sum(0) + eye, projected.sum(0))
+            shared = torch.zeros_like(projected)
+            for alike in self.groups:
+                shared[alike] = torch.linalg.solve(gram[alike].sum(0) + eye, projected[alike].sum(0))
             solution: Tensor = torch.linalg.solve(gram + 5 * eye, projected + 5 * shared)
             return solution.to(values.dtype)
 
-        self.mean.copy_(smooth(values.mean(2)))
+        self.mean.copy_(smooth(self._mean(values)))
         away = values - self._at(self.mean, levels).transpose(0, 1)
-        square = smooth(away.square().mean(2))
-        overall = away[levels > 0].square().mean((0, 1)).sqrt().clamp(min=1e-6) if bool((levels > 0).any()) else 1.0
+        if self.inside is not None:
+            away = away * self.inside.to(away)
+        each = self._mean(away.square())
+        square = smooth(each)
+        overall = each[levels > 0].mean(0).sqrt().clamp(min=1e-6) if bool((levels > 0).any()) else 1.0
         # A lower limit, so that rounding is not amplified where values hardly vary.
         self.width.copy_(square.clamp(min=0.0).sqrt().maximum(0.05 * torch.as_tensor(overall).to(square)))
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Means (N, L, K) over the cells of each layer."""
+        if self.inside is None:
+            return values.mean(2)
+        return values.sum(2) / self.inside.to(values).sum(1).clamp(min=1.0)
 
     def _at(self, table: Tensor, levels: Tensor) -> Tensor:
         """Interpolate a table at levels, (L, N, 1, K)."""
@@ -133,7 +156,7 @@ class ShowerView(nn.Module):
     its noise has a gradient, although that of an empty voxel is zero.
 
     Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; image (N, 2, L, alpha, r), observables
-    (N, L, 7).
+    (N, L, 7). Places without voxel (:class:`~fastv.models.layer_grid.LayerGrid`) are 0 in both grids.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
@@ -153,16 +176,21 @@ class ShowerView(nn.Module):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.shape = detector.mesh.shape
+        self.grid = LayerGrid.of(detector.mesh)
+        self.shape = self.grid.shape
         self.threshold = detector.threshold or 1e-6
-        layers, alpha, rings = self.shape
-        centres = torch.from_numpy(detector.mesh.voxel_centres[: alpha * rings]).float()
-        radius = torch.from_numpy(detector.mesh.voxel_r[: alpha * rings]).float()
-        size = float(radius.max())
+        layers, _, rings = self.shape
+        centres = torch.from_numpy(detector.mesh.voxel_centres).float()
+        radius = torch.from_numpy(detector.mesh.voxel_r).float()
+        # The outermost cell of each layer is at 1.
+        size = self.grid(radius).amax((1, 2), keepdim=True)
         for name, values in (("x", centres[:, 0]), ("y", centres[:, 1]), ("r", radius)):
-            self.register_buffer(name, values / size, persistent=False)
-        self.image_scale = LevelScale(layers, 2 * rings)
-        self.scale = LevelScale(layers, OBSERVABLES)
+            places = self.grid(values) / size
+            # One row serves for layers that are alike.
+            self.register_buffer(name, places[: 1 if self.grid.alike else None].flatten(1), persistent=False)
+        inside = None if self.grid.full else self.grid.inside.repeat(1, 1, 2)
+        self.image_scale = LevelScale(layers, 2 * rings, grid=self.grid, inside=inside)
+        self.scale = LevelScale(layers, OBSERVABLES, grid=self.grid)
 
     @torch.no_grad()
     def fit(self, grid: Tensor) -> None:
@@ -185,10 +213,11 @@ class ShowerView(nn.Module):
         flat = shares.flatten(2)
         columns = []
         for place in (self.x, self.y, self.r):
-            centre = flat @ place
-            spread = (flat @ place.square() - centre.square()).clamp(min=0.0)
+            centre = _summed(flat, place)
+            spread = (_summed(flat, place.square()) - centre.square()).clamp(min=0.0)
             columns += [centre, torch.sqrt(spread + 1e-4)]
-        columns.append((heights / 0.7).clamp(max=1.0).mean((2, 3)))
+        cells = self.grid.inside.to(heights).sum((1, 2))
+        columns.append((heights / 0.7).clamp(max=1.0).sum((2, 3)) / cells)
         return torch.stack(columns, dim=2)
 
     def forward(self, grid: Tensor, layers: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,5 +230,12 @@ class ShowerView(nn.Module):
         observables = self.scale(self._observables(shares, heights), levels)
         filled = (levels > 0).to(observables.dtype)
         # Beyond twelve standard deviations the size of a deviation carries no further information.
-        image = image.clamp(-12.0, 12.0) * filled[:, None, :, None, None]
+        image = self.grid.masked(image.clamp(-12.0, 12.0) * filled[:, None, :, None, None])
         return image, observables.clamp(-12.0, 12.0) * filled[:, :, None]
+
+
+def _summed(cells: Tensor, weights: Tensor) -> Tensor:
+    """Sums over cells (N, L, cells) with weights (L, cells), or (1, cells) of all layers."""
+    if len(weights) == 1:
+        return cells @ weights[0]
+    return (cells * weights).sum(2)

@@ -77,6 +77,7 @@ class AutoregressiveSpline(nn.Module):
         hidden, features: widths of the masked network, and its outputs for each number.
         head, pieces: width of the shared network, and pieces of the spline.
         side: whether the parameters depend on x (``density``) or on z (``sampling``).
+        masked: the last local input is 1, or 0 for numbers that the step shall leave as they are.
     """
 
     def __init__(
@@ -92,9 +93,10 @@ class AutoregressiveSpline(nn.Module):
         head: int = 32,
         pieces: int = 8,
         side: Direction = "density",
+        masked: bool = False,
     ) -> None:
         super().__init__()
-        self.size, self.features, self.side = size, features, side
+        self.size, self.features, self.side, self.masked = size, features, side, masked
         order = torch.arange(size) if order is None else order
         turns = torch.div(order, math.ceil(size / min(passes or size, size)), rounding_mode="floor")
         self.passes = int(turns.max()) + 1
@@ -163,7 +165,8 @@ class AutoregressiveSpline(nn.Module):
 
     def _splines(self, features: Tensor, place: Tensor, local: Tensor | None) -> Any:
         parts = [features, place.expand(features.shape[0], -1, -1)]
-        return spline(self.head(torch.cat(parts if local is None else [*parts, local], dim=2)))
+        parameters = self.head(torch.cat(parts if local is None else [*parts, local], dim=2))
+        return spline(parameters * local[..., -1:] if self.masked and local is not None else parameters)
 
 
 def _masked(mask: Tensor) -> MaskedLinear:

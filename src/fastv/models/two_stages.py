@@ -25,6 +25,7 @@ from fastv.models.contract import (
 )
 from fastv.models.flows import TIME_FEATURES, Flow
 from fastv.models.grid_networks import NetworkSettings, TransformerSettings, grid_network
+from fastv.models.layer_grid import LayerGrid
 from fastv.models.linear import LinearGaussian
 from fastv.models.networks import MLP
 
@@ -73,11 +74,12 @@ class TwoStages(Generator):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: layers first: Krause and Shih, arXiv 2106.05285.
     """
 
+    any_mesh: ClassVar[bool] = True
     settings: TwoStageSettings
     flow_class: ClassVar[type[Flow]]
 
@@ -85,17 +87,17 @@ class TwoStages(Generator):
         super().__init__(settings, detector, domain)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.shape = detector.mesh.shape
         self.layer_coding = LayerCoding(detector)
-        self.profile = LayerScale(self.shape[0])
+        self.profile = LayerScale(detector.mesh.n_layers)
         self.voxel_coding = VoxelCoding(detector)
-        n, size = self.shape[0], self.scaler.size
+        self.grid = self.voxel_coding.grid
+        n, size = detector.mesh.n_layers, self.scaler.size
         self.codes = 1 + n
         self.linear = LinearGaussian(self.codes, size)
         self.shower_noise = NoiseSpec(normal=self.codes + detector.mesh.n_voxels)
         times = self.flow_class.n_times * TIME_FEATURES
         layers = VectorNetwork(self.codes, settings.layer_hidden, size + times)
-        voxels = VoxelNetwork(settings, self.shape, size + 1 + n + times)
+        voxels = VoxelNetwork(settings, self.grid, size + 1 + n + times)
         self.layers = self.make_flow(layers, settings.layer_steps)
         self.voxels = self.make_flow(voxels, settings.steps)
 
@@ -127,7 +129,7 @@ class TwoStages(Generator):
     def fit(self, batch: Batch) -> None:
         """Fit the codings and the linear model of the layers."""
         scaled, incident = self.scaler(batch.conditions), batch.conditions[:, :1]
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         self.layer_coding.fit(layers, incident)
         self.profile.fit(layers, incident, scaled[:, :1])
@@ -144,10 +146,10 @@ class TwoStages(Generator):
     def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Training data of the stages: data and context of the layers, data and context of the voxels."""
         scaled = self.scaler(batch.conditions)
-        grid = batch.energies.view(-1, *self.shape)
+        grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
         codes = self.linear.whitened(self.layer_coding.encode(layers, batch.conditions[:, :1]), scaled)
-        voxels = self.voxel_coding.encode(grid)[:, None]
+        voxels = self.grid.packed(self.voxel_coding.encode(grid)[:, None])
         return (codes, scaled), (voxels, self._context(layers, batch.conditions, scaled))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -172,8 +174,8 @@ class TwoStages(Generator):
         codes = self.linear(self.layers.trajectory(noise[:, : self.codes], scaled)[-1][1], scaled)
         layers = self.layer_coding.decode(codes, conditions[:, :1])
         context = self._context(layers, conditions, scaled)
-        start = noise[:, self.codes :].reshape(-1, 1, *self.shape)
-        voxels = self.voxels.trajectory(start, context)[-1][1][:, 0]
+        start = self.grid.packed(self.grid(noise[:, None, self.codes :]))
+        voxels = self.grid.unpacked(self.voxels.trajectory(start, context)[-1][1])[:, 0]
         return self.voxel_coding.decode(voxels, layers)
 
 
@@ -197,13 +199,14 @@ class VoxelNetwork(nn.Module):
     voxel itself, in particular on which side of the threshold it is, need not pass it. The first L columns of the
     context, those of the layers, are a second input channel of the grid.
 
-    Shapes: x (N, 1, L, alpha, r), context (N, L + context) -> (N, 1, L, alpha, r).
+    Shapes: x (N, 1, L, alpha, r), context (N, L + context) -> (N, 1, L, alpha, r); of layers with different cells x is
+    :meth:`~fastv.models.layer_grid.LayerGrid.packed`, so that places without voxel are no part of a flow.
     """
 
-    def __init__(self, settings: TwoStageSettings, shape: tuple[int, int, int], context: int) -> None:
+    def __init__(self, settings: TwoStageSettings, layers: LayerGrid, context: int) -> None:
         super().__init__()
-        self.n_layers = shape[0]
-        self.grid = grid_network(settings.network, shape, 2, settings.features, self.n_layers + context)
+        self.layers, self.n_layers = layers, layers.shape[0]
+        self.grid = grid_network(settings.network, layers, 2, settings.features, self.n_layers + context)
         self.first = nn.Conv3d(1 + settings.features, settings.hidden, 1)
         self.activation = nn.SiLU()
         self.last = nn.Conv3d(settings.hidden, 1, 1)
@@ -212,7 +215,8 @@ class VoxelNetwork(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map a grid and its context to a grid."""
-        layers = context[:, None, : self.n_layers, None, None].expand(x.shape)
+        x = self.layers.unpacked(x)
+        layers = self.layers.masked(context[:, None, : self.n_layers, None, None].expand(x.shape))
         features = self.grid(torch.cat([x, layers], dim=1), context)
         out: Tensor = features[:, :1] + self.last(self.activation(self.first(torch.cat([x, features], dim=1))))
-        return out
+        return self.layers.packed(out)

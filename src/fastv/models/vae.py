@@ -10,11 +10,11 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
-from fastv.errors import SettingsError
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
 from fastv.models.importance import importance_bound
+from fastv.models.layer_grid import LayerGrid
 from fastv.models.posterior import Covariance, GaussianPosterior
 from fastv.models.priors import LatentPrior, Prior
 
@@ -61,7 +61,7 @@ class VAE(Generator):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, latent), all normal.
 
     Raises:
-        SettingsError: a ``network`` for a mesh that has layers of different segmentation.
+        SettingsError: a ``network`` of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
     Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
@@ -84,13 +84,10 @@ class VAE(Generator):
             self.decoder: nn.Module = _stack(settings.latent + conditions, settings.hidden[::-1])
             self.intensity = nn.Linear(settings.hidden[0], voxels)
         else:
-            if not detector.mesh.is_regular:
-                msg = "model.network needs a mesh whose layers all have the same cells; leave it out for this one"
-                raise SettingsError(msg)
-            self.shape, features = detector.mesh.shape, settings.hidden[0]
-            self.encoder = GridEncoder(settings.network, self.shape, conditions, features)
+            self.grid, features = LayerGrid.of(detector.mesh), settings.hidden[0]
+            self.encoder = GridEncoder(settings.network, self.grid, conditions, features)
             self.posterior = GaussianPosterior(features, settings.latent, settings.covariance)
-            self.decoder = GridDecoder(settings.network, self.shape, settings.latent, conditions)
+            self.decoder = GridDecoder(settings.network, self.grid, settings.latent, conditions)
         self.prior = LatentPrior(settings.prior, settings.latent, conditions)
 
     def fit(self, batch: Batch) -> None:
@@ -104,14 +101,13 @@ class VAE(Generator):
             features = self.encoder(torch.cat([target, scaled], dim=1))
         else:
             # Intensities are small; this makes them of order one in the core of a shower.
-            features = self.encoder((100 * target).log1p().view(-1, 1, *self.shape), scaled)
+            features = self.encoder(self.grid((100 * target).log1p())[:, None], scaled)
         return scaled, target, *self.posterior(features)
 
     def _intensities(self, latent: Tensor, scaled: Tensor) -> Tensor:
         """Logits of the intensities (N, V)."""
         if self.settings.network is not None:
-            grid: Tensor = self.decoder(latent, scaled).flatten(1)
-            return grid
+            return self.grid.flat(self.decoder(latent, scaled)[:, 0])
         logits: Tensor = self.intensity(self.decoder(torch.cat([latent, scaled], dim=1)))
         return logits
 

@@ -49,7 +49,7 @@ class WGAN(Adversarial):
     Shapes: showers (N, V) MeV, conditions (N, C), noise (N, 1 + L + V), all normal.
 
     Raises:
-        SettingsError: the mesh has layers of different segmentation.
+        SettingsError: a network of convolutions, and a mesh whose layers differ in their cells.
 
     Source: Arjovsky et al., arXiv 1701.07875, equation (2); Gulrajani et al., arXiv 1704.00028, equation (3); Erdmann,
     Glombitza and Quast, arXiv 1807.01954 (critic and constrainer networks for a calorimeter).
@@ -69,7 +69,7 @@ class WGAN(Adversarial):
 
     def __init__(self, settings: WGANSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
-        self.constrainer = Constrainer(self.shape[0], settings.layer_critic) if settings.constraint else None
+        self.constrainer = Constrainer(detector.mesh.n_layers, settings.layer_critic) if settings.constraint else None
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -111,7 +111,7 @@ class WGAN(Adversarial):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """As :meth:`Adversarial.loss`, or ``constrainer``, the mean squared deviation for true showers."""
         if batch.objective == "constrainer" and self.constrainer is not None:
-            layers = batch.energies.view(-1, *self.shape).sum((2, 3))
+            layers = self.grid(batch.energies).sum((2, 3))
             return {"constrainer": _mean_square(self.constrainer(layers, batch.conditions[:, :1]))}
         return super().loss(batch)
 
@@ -119,7 +119,7 @@ class WGAN(Adversarial):
         """``constraint``: difference of the mean squared deviations of generated and true showers, times its weight."""
         if self.constrainer is None:
             return {}
-        layers, incident = batch.energies.view(-1, *self.shape).sum((2, 3)), batch.conditions[:, :1]
+        layers, incident = self.grid(batch.energies).sum((2, 3)), batch.conditions[:, :1]
         with torch.no_grad():
             true = _mean_square(self.constrainer(layers, incident))
         with frozen(self.constrainer):

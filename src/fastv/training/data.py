@@ -19,7 +19,7 @@ from torch import Tensor
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, TrainingDataWarning, TrainingError, UnitsWarning
 from fastv.models.contract import Batch, Domain
-from fastv.models.readouts import factor_between, same_readout
+from fastv.models.readouts import factor_between, on_threshold, same_readout
 from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT
@@ -49,7 +49,8 @@ class TrainingData:
         validation_fraction: fraction of the showers in the validation part.
         seed: seed of the split.
         memory: memory for voxel energies, in bytes.
-        inside: the detector on whose scale voxel energies are given; by default that of the first file.
+        threshold: voxel energies of all files are given on the scale on which the readout threshold is this, in MeV; by
+            default on that of the first file.
 
     Raises:
         GeometryError: the detectors of the files differ in their cells, or two of one name in anything.
@@ -64,7 +65,7 @@ class TrainingData:
         validation_fraction: float,
         seed: int,
         memory: int,
-        inside: Detector | None = None,
+        threshold: float | None = None,
     ) -> None:
         if not paths:
             msg = "no showers to train on: name at least one showers file"
@@ -73,7 +74,8 @@ class TrainingData:
         try:
             self.files = [self._stack.enter_context(ShowersFile(path, mesh, parameter="mesh")) for path in paths]
             self._check_names()
-            self._factors = [self._factor(file, inside or self.detector) for file in self.files]
+            self.inside = self.detector if threshold is None else on_threshold(self.detector, threshold)
+            self._factors = [self._factor(file, self.inside) for file in self.files]
             total = sum(len(file) for file in self.files)
             n_validation = round(validation_fraction * total)
             if n_validation < 1 or total - n_validation < 2:
@@ -196,6 +198,11 @@ class TrainingData:
         return self.files[0].detector
 
     @property
+    def threshold_inside(self) -> float | None:
+        """The threshold on the scale of the voxel energies, if it is not that of the first detector."""
+        return None if self.inside.threshold == self.detector.threshold else self.inside.threshold
+
+    @property
     def detectors(self) -> tuple[Detector, ...]:
         """The detectors of all files, each once, in the order of the domain."""
         found: dict[str, Detector] = {}
@@ -211,7 +218,7 @@ class TrainingData:
                 msg = f"{file.path}: the file contains no showers"
                 raise FileFormatError(msg)
             particle = file.provenance.get("particle")
-            domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()))
+            domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()).facing(file.detector))
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)

@@ -35,7 +35,8 @@ class TrainingSettings(BaseModel):
         average: decay per step of a moving average of the weights, which is then validated and saved.
         validation_fraction: fraction of the showers that are not trained on and choose the best epoch.
         patience: stop after this many epochs without a better validation loss; ``null`` never stops early.
-        rotate: rotate each training shower by a random number of alpha cells, a symmetry at normal incidence.
+        rotate: rotate each training shower by a random number of alpha cells, a symmetry at normal incidence; of layers
+            with different cells, by the angles that fit all.
         mirror: reflect half of the training showers, a symmetry at any theta.
         memory: size in MiB of the voxel energies held in memory; larger data are streamed.
         precision: floating-point numbers of the training; ``mixed`` ones need a GPU to be faster.

@@ -1,4 +1,4 @@
-"""What a training takes from a teacher, and records of it."""
+"""What a training takes from another model: from a teacher, or from the one that it starts from."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ from typing import Any
 
 from fastv.errors import DomainError, GeometryError
 from fastv.model import Model
-from fastv.models.contract import Domain
-from fastv.models.readouts import same_readout
+from fastv.models.contract import Domain, Generator
+from fastv.models.readouts import check_cells, same_readout
 from fastv.training.data import TrainingData
 
 
-def domain_of(teacher: Model, data: TrainingData) -> Domain:
-    """The domain of the teacher, which becomes that of the student; the data must have its detectors and lie inside.
+def domain_of(data: TrainingData, teacher: Model | None = None, start: Model | None = None) -> Domain:
+    """The domain of a model that is trained.
+
+    It is that of the showers. A student has that of its teacher, inside which the showers must lie. Networks that start
+    from those of another model are told conditions as these were.
 
     Raises:
-        GeometryError: the teacher does not know a detector of the data, or with another mesh or readout.
-        DomainError: the data reach beyond the domain.
+        GeometryError: the teacher does not know a detector of the data, or with another mesh or readout; or the start
+            has other cells.
+        DomainError: the data reach beyond the domain of the teacher.
     """
+    if start is not None:
+        check_cells(data.detector, start.detector)
+        spanned, before = data.domain(), start.domain
+        some = spanned.empty_showers or before.empty_showers
+        return spanned.model_copy(update={"told_as": before.told_as or before, "empty_showers": some})
+    return data.domain() if teacher is None else _domain_of_student(teacher, data)
+
+
+def _domain_of_student(teacher: Model, data: TrainingData) -> Domain:
     known = {each.name: each for each in teacher.detectors}
     for other in data.detectors:
         mine = known.get(other.name, teacher.detector)
@@ -45,3 +58,16 @@ def teacher_record(teacher: Model) -> dict[str, Any]:
         "options": teacher.options,
         "evaluations": teacher.generator.evaluations,
     }
+
+
+def take_weights(start: Model, generator: Generator) -> None:
+    """Copy weights and preprocessing of the model that a training starts from."""
+    state = start.generator.state_dict()
+    # Only the probability of empty showers may be new; it is fitted to the new showers in any case.
+    missing = generator.load_state_dict(state, strict=False).missing_keys
+    assert all(name.startswith("empty_showers.") for name in missing)
+
+
+def start_record(start: Model) -> dict[str, Any]:
+    """The record of the model that a training started from."""
+    return {"name": start.name, "detectors": list(start.domain.detectors), "weights_sha256": start.digest()}

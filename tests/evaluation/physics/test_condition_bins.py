@@ -176,3 +176,15 @@ def test_a_shower_at_an_edge_is_in_one_bin_and_the_last_bin_holds_its_end(make_s
     held = np.stack([each.generated for each in bins])
     np.testing.assert_array_equal(held.sum(axis=0), 1)
     assert [each.numbers[1] for each in bins] == [300] * (len(bins) - 1) + [600]
+
+
+def test_the_fifteen_energies_of_data_set_1_have_a_bin_each(make_showers: Callable[..., Showers]) -> None:
+    """256 MeV to 4.2 TeV in steps of two, with few showers at the top, which are named and not judged."""
+    counts = [150] * 7 + [40, 40, 12, 11, 3, 3, 2, 2]
+    energies = np.repeat(2.0 ** np.arange(8, 23), counts)
+    sample = observe(make_showers(len(energies), incident_energies=energies))
+    bins = energy_bins(sample, sample)
+    assert [each.numbers[0] for each in bins] == counts
+    assert [each.filled for each in bins] == [True] * 7 + [False] * 8
+    words = [each.words for each in bins]
+    assert words[:4] + words[-3:] == ["256 MeV", "512 MeV", "1.02 GeV", "2.05 GeV", "1.05 TeV", "2.1 TeV", "4.19 TeV"]

@@ -277,6 +277,23 @@ def test_separations_are_those_of_the_table_in_the_words_of_fastv(evaluation: Ev
         assert set(chance.get_ydata()) == {evaluation.physics.separations[name].expected}
 
 
+def test_layers_are_named_by_their_numbers(irregular_evaluation: Evaluation) -> None:
+    """Layers 0, 1, 2 and 12 stand side by side: there are no others between 2 and 12."""
+    numbers = ["0", "1", "2", "12"]
+    panels = EVERY_PLOT["separations"].draw({"one": irregular_evaluation}).axes
+    for axes in panels:
+        assert [text.get_text() for text in axes.get_xticklabels()] == numbers
+    for axes, places in ((panels[0], [0, 1, 2, 3]), (panels[1], [1, 2])):  # centres in x of layers with alpha cells
+        assert list(axes.get_lines()[0].get_xdata()) == places
+    maps = EVERY_PLOT["layer_correlations"].draw({"one": irregular_evaluation}).axes
+    for labels in (maps[0].get_xticklabels(), maps[0].get_yticklabels()):
+        assert [text.get_text() for text in labels] == numbers
+    titles = [axes.get_title() for axes in EVERY_PLOT["layer_energies"].draw({"one": irregular_evaluation}).axes]
+    assert [title for title in titles if title.startswith("layer")] == [f"layer {number}" for number in numbers]
+    assert irregular_evaluation.physics.separations["layer energy"].layers is not None
+    assert list(irregular_evaluation.physics.separations["layer energy"].layers) == [0, 1, 2, 12]
+
+
 def test_maps_are_the_mean_showers_and_their_ratio(evaluation: Evaluation) -> None:
     figure = EVERY_PLOT["average_shower"].draw({"one": evaluation})
     drawn = [axes.collections[0] for axes in figure.axes if axes.get_ylabel() == "r [mm]" or axes.get_title()]

@@ -16,7 +16,9 @@ from fastv.evaluation.statistics.chance import Chance
 from fastv.showers import Showers
 
 
-@pytest.mark.parametrize("data_set", ["calochallenge-ds1-photons", "calochallenge-ds2", "calochallenge-ds3"])
+@pytest.mark.parametrize(
+    "data_set", ["calochallenge-ds1-photons", "calochallenge-ds1-pions", "calochallenge-ds2", "calochallenge-ds3"]
+)
 def test_published_figures_are_plausible(data_set: str) -> None:
     rows = published(data_set)  # type: ignore[arg-type]
     floor = [row for row in rows if row.geant4]
@@ -33,10 +35,15 @@ def test_figures_of_the_challenge_paper() -> None:
     assert rows["CaloDREAM"].fpd == 0.024649
     assert rows["CaloDREAM"].auc_high == 0.52079
     assert rows["GEANT4"].fpd == 0.010776
+    pions = {row.name: row for row in published("calochallenge-ds1-pions")}
+    assert pions["CaloDiffusion"].fpd == 0.0027746
+    assert pions["DNN CaloSim"].auc_high == 0.81867
+    assert pions["GEANT4"].auc_low == 0.60894
 
 
 def test_data_sets_by_their_voxels() -> None:
     assert data_set_of(40_500) == "calochallenge-ds3"
+    assert data_set_of(533) == "calochallenge-ds1-pions"
     assert data_set_of(7) is None
 
 

@@ -65,7 +65,7 @@ def _coarse_block(block: LayerBlock, n_layers: int) -> CoarseBlock:
         groups=tuple(slice(int(group[0]), int(group[-1]) + 1) for group in groups),
         membership=membership.reshape(block.alpha_cells * block.r_cells, -1),
         labels=tuple(
-            f"layers {_span(group + block.first_id)}, alpha {_span(alpha)}, r {_span(r)}"
+            f"layer{'s' * (len(group) > 1)} {_span(group + block.first_id)}, alpha {_span(alpha)}, r {_span(r)}"
             for group in groups
             for alpha in sectors
             for r in ranges

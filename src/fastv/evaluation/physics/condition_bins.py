@@ -72,13 +72,22 @@ def energy_range(low: float, high: float) -> str:
     Example:
         >>> energy_range(1e3, 2e3), energy_range(9.9e3, 1.01e4), energy_range(200.0, 2e3)
         ('1 to 2 GeV', '10 GeV', '0.2 to 2 GeV')
+        >>> energy_range(2.0**22, 2.0**22), energy_range(2.0**8, 2.0**22)
+        ('4.19 TeV', '0.256 to 4190 GeV')
     """
     if high / low < 1.05:
         low = high = math.sqrt(low * high)
     unit, name = (1e3, "GeV") if high >= 1e3 else (1.0, "MeV")
+    if low > 1e6:
+        unit, name = 1e6, "TeV"
     if low == high:
-        return f"{low / unit:.3g} {name}"
-    return f"{low / unit:.3g} to {high / unit:.3g} {name}"
+        return f"{_three_digits(low / unit)} {name}"
+    return f"{_three_digits(low / unit)} to {_three_digits(high / unit)} {name}"
+
+
+def _three_digits(value: float) -> str:
+    """A number with three digits, without a power of ten up to a million."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def energy_bins(

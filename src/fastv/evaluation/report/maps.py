@@ -17,12 +17,18 @@ from fastv.evaluation.report.numbers import Curve, note
 from fastv.evaluation.report.style import LABEL_INCHES, new_figure
 
 
-def layer_axis(axes: Axes, ids: Sequence[int]) -> None:
+def layer_axis(axes: Axes, ids: Sequence[int], *, vertical: bool = False) -> None:
     """An axis of layers, with their numbers where these are not 0, 1, 2 ..."""
-    axes.set_xlim(-0.5, len(ids) - 0.5)
-    axes.set_xlabel("layer")
+    limits, label, ticks = (
+        (axes.set_ylim, axes.set_ylabel, axes.set_yticks)
+        if vertical
+        else (axes.set_xlim, axes.set_xlabel, axes.set_xticks)
+    )
+    limits(-0.5, len(ids) - 0.5)
+    label("layer")
     if list(ids) != list(range(len(ids))):
-        axes.set_xticks(range(len(ids)), [str(layer) for layer in ids], minor=False)
+        every = -(-len(ids) // 12)
+        ticks(range(0, len(ids), every), [str(layer) for layer in ids[::every]], minor=False)
 
 
 def layer_edges(layers: int) -> F64:
@@ -71,7 +77,7 @@ def layer_correlations(evaluations: Evaluations) -> Figure:
         ("correlation of layer energies", "difference"),
     )
     for axes in first:
-        axes.set_ylabel("layer")
+        layer_axis(axes, samples(evaluations)[0].detector.mesh.layer_ids, vertical=True)
     return figure
 
 

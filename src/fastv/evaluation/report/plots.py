@@ -456,10 +456,11 @@ def _moment(name: str) -> Draw:
 
 @_styled
 def layer_energies(evaluations: Evaluations) -> Figure:
-    """Distributions of the energy in six layers, evenly spaced where the shower has its energy."""
+    """Distributions of the energy in all layers, or of many in six, evenly spaced where the shower has its energy."""
     ids = samples(evaluations)[0].detector.mesh.layer_ids
     energies = samples(evaluations)[0].layer_energies.mean(axis=0, dtype=np.float64)
-    holding = np.flatnonzero(energies > 1e-3 * energies.sum()).tolist() or [0]
+    least = 1e-3 * energies.sum() if len(ids) > 6 else 0.0
+    holding = np.flatnonzero(energies > least).tolist() or [0]
     chosen = sorted({holding[round(j)] for j in np.linspace(0, len(holding) - 1, 6)})
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -546,6 +547,7 @@ def separations(evaluations: Evaluations) -> Figure:
     """Separation power per layer of every layer observable, with the floor and the expectation by chance."""
     first = next(iter(evaluations.values()))
     names = [name for name in PER_LAYER if name in first.physics.separations]
+    ids = samples(evaluations)[0].detector.mesh.layer_ids
     columns = 4
     rows = -(-len(names) // columns)
     figure, cells = grid(rows, columns, 3.5, 3.2, top=0.38)
@@ -558,13 +560,16 @@ def separations(evaluations: Evaluations) -> Figure:
             separation = physics.separations[name]
             values = separation.layers or {}
             powers = np.array(list(values.values()), dtype=np.float64)
-            axes.plot(list(values), powers, look.line, color=look.colour, label=look.label, linewidth=1.3)
+            places = [ids.index(layer) for layer in values]
+            # A line alone would not show a single layer.
+            marker = "." if len(places) < 10 else ""
+            axes.plot(places, powers, look.line, color=look.colour, label=look.label, linewidth=1.3, marker=marker)
             axes.axhline(separation.expected, color=look.colour, linestyle=":", linewidth=1.0)
             layer = np.array(list(values), dtype=np.float64)
             note(Curve(axes, look.name, "values", powers, low=layer, high=layer, colour=look.colour))
         axes.set_title(observable_name(name))
         axes.set_ylim(0, None)
-        axes.set_xlabel("layer")
+        layer_axis(axes, ids)
         axes.minorticks_off()
     _switch_off(small[len(names) :])
     for axes in small[::columns]:

@@ -138,10 +138,11 @@ def quality_speed_plane(own: Mapping[str, Point], others: Sequence[Published], *
                 color=GENERATED_COLOUR,
             )
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper left", fontsize=9)
+            # Above the plane: within it there is no corner without points in every data set.
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=9, borderaxespad=0.2)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.margins(x=0.18, y=0.1)
+        axes.margins(x=0.22, y=0.1)
         axes.set_xlabel("time of a shower on a CPU, batch 1 [ms]")
         axes.set_ylabel("FPD")
     return figure

@@ -9,6 +9,7 @@ from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import zero_suppressed
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
+from fastv.models.layer_grid import LayerGrid
 
 
 class LayerCoding(nn.Module):
@@ -54,7 +55,7 @@ class LayerCoding(nn.Module):
     def __init__(self, detector: Detector, n_levels: int = 33) -> None:
         super().__init__()
         self.response = ResponseCoding()
-        self.shares = VoxelCoding(detector, n_levels, shape=(1, 1, detector.mesh.shape[0]))
+        self.shares = VoxelCoding(detector, n_levels, grid=LayerGrid([(1, detector.mesh.n_layers)]))
 
     @torch.no_grad()
     def fit(self, layers: Tensor, incident: Tensor, scaled: Tensor | None = None) -> None:

@@ -181,7 +181,7 @@ class LayerScale(nn.Module):
         """
         sums, levels, weights = [], [], []
         edges = torch.linspace(float(u.min()), float(u.max()), bins + 1)[1:-1].to(u)
-        index = torch.bucketize(u[:, 0], edges)
+        index = torch.bucketize(u[:, 0].contiguous(), edges)
         for part in (index == each for each in range(bins)):
             if not part.any():
                 continue

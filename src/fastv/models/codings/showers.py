@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, LayerScale, QuantileMap, above_threshold, zero_suppressed
 from fastv.models.codings.response import ResponseCoding
+from fastv.models.layer_grid import LayerGrid
 
 
 class ShowerCoding(nn.Module):
@@ -26,7 +27,8 @@ class ShowerCoding(nn.Module):
     their layer, so that energies add up; ``decode(encode(x))`` equals x to float32 rounding.
 
     Shapes: voxel energies (N, V) MeV, incident energies (N, 1) MeV, u (N, 1) the scaled log of the incident energy;
-    codes: layers (N, 1 + L), voxels (N, L, alpha, r).
+    codes: layers (N, 1 + L), voxels (N, L, alpha, r). Layers may differ in their cells: places without voxel
+    (:class:`~fastv.models.layer_grid.LayerGrid`) have code 0.
 
     Args:
         detector: gives the mesh and the readout threshold.
@@ -57,7 +59,8 @@ class ShowerCoding(nn.Module):
 
     def __init__(self, detector: Detector, gap: float = 0.5) -> None:
         super().__init__()
-        self.shape = detector.mesh.shape
+        self.grid = LayerGrid.of(detector.mesh)
+        self.shape = self.grid.shape
         # A detector without a threshold gets one that is far below any energy of interest.
         self.threshold = detector.threshold or 1e-6
         self.gap = gap
@@ -77,7 +80,7 @@ class ShowerCoding(nn.Module):
     @torch.no_grad()
     def fit(self, energies: Tensor, incident: Tensor, u: Tensor) -> None:
         """Fit all scales to training showers; arguments as in :meth:`encode`."""
-        grid = energies.view(-1, *self.shape)
+        grid = self.grid(energies)
         layers = grid.sum((2, 3))
         self.response.fit(layers.sum(1, keepdim=True) / incident, incident)
         self.layers.fit(layers, incident, u)
@@ -86,8 +89,12 @@ class ShowerCoding(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.quantiles.fit(self._profile(layers, incident, u, torch.randn(layers.shape, generator=generator)))
         scores = self._scores(grid, torch.randn(grid.shape, generator=generator))
-        self.location.copy_(scores.mean((0, 2))[:, None])
-        self.width.copy_(scores.std((0, 2)).clamp(min=0.1)[:, None])
+        for layer, (of_layer, inside) in enumerate(zip(scores.unbind(1), self.grid.inside, strict=True)):
+            # A layer has its cells at the beginning of both axes.
+            alpha, rings = int(inside[:, 0].sum()), int(inside[0].sum())
+            values = of_layer[:, :alpha, :rings]
+            self.location[layer, 0, :rings] = values.mean((0, 1))
+            self.width[layer, 0, :rings] = values.std((0, 1)).clamp(min=0.1)
 
     def _scores(self, grid: Tensor, normal: Tensor) -> Tensor:
         filled = grid > 0
@@ -106,10 +113,10 @@ class ShowerCoding(nn.Module):
         Returns:
             Codes of the layers (N, 1 + L) and of the voxels (N, L, alpha, r).
         """
-        grid = energies.view(-1, *self.shape)
+        grid = self.grid(energies)
         codes = self.encode_layers(grid.sum((2, 3)), incident, u)
         voxels = (self._scores(grid, torch.randn_like(grid)) - self.location) / self.width
-        return codes, voxels
+        return codes, self.grid.masked(voxels)
 
     def encode_layers(self, layers: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Codes (N, 1 + L) of layer energies (N, L) in MeV; other arguments as in :meth:`encode`."""
@@ -134,12 +141,14 @@ class ShowerCoding(nn.Module):
     def decode_voxels(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from codes (N, L, alpha, r), scaled to layer energies (N, L)."""
         scores = codes * self.width + self.location
+        if not self.grid.full:
+            scores = torch.where(self.grid.inside > 0, scores, -torch.inf)
         flat = scores.flatten(2)
         # The voxel with the highest score is never empty, so that the layer energy can be assigned.
         filled = flat >= torch.minimum(flat.amax(2, keepdim=True), self.floor)
         energies = self.score.energy(flat.clamp(min=-6.0)) * filled.to(flat.dtype)
         energies = zero_suppressed(energies, layers[:, :, None], self.threshold)
-        return above_threshold(energies.flatten(1), self.threshold)
+        return above_threshold(self.grid.flat(energies, axes=2), self.threshold)
 
     def decode(self, layers: Tensor, voxels: Tensor, incident: Tensor, u: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV from the codes of layers and voxels."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codings.preprocessing import EnergyScore, above_threshold, zero_suppressed
+from fastv.models.layer_grid import LayerGrid
 
 _TAIL_REACH = 2.0
 _N_PIECES = 16
@@ -34,16 +35,17 @@ class VoxelCoding(nn.Module):
     For each layer and ring, the logit of p and the quantiles of F are piecewise linear between ``n_levels`` equidistant
     levels; between quantiles s is linear in (-log(1 - F))^(1/3), which is fine at the threshold and coarse in the tail.
     The quantiles are those of training showers near each level, shifted to it along the slope of their mean, and pulled
-    towards those of all layers where there are few voxels. Phi is approximated by a logistic function of a cubic
-    polynomial, which makes both directions cheap. Decoding scales the voxels to their layer; ``decode(encode(x))``
-    equals x to float32 rounding.
+    towards those of all layers of the same cells where there are few voxels. Phi is approximated by a logistic function
+    of a cubic polynomial, which makes both directions cheap. Decoding scales the voxels to their layer;
+    ``decode(encode(x))`` equals x to float32 rounding.
 
-    Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; codes (N, L, alpha, r).
+    Shapes: voxel energies (N, L, alpha, r) MeV, layer energies (N, L) MeV; codes (N, L, alpha, r). Layers may differ in
+    their cells: places without voxel (:class:`~fastv.models.layer_grid.LayerGrid`) have energy 0 and code 0.
 
     Args:
         detector: gives the mesh and the readout threshold.
         n_levels: number of levels in the tables.
-        shape: of the grid (L, alpha, r); by default that of the mesh.
+        grid: the layers; by default those of the mesh.
 
     Example:
         >>> from fastv import ShowersFile, sample_path
@@ -63,9 +65,10 @@ class VoxelCoding(nn.Module):
     quantiles: Tensor
     highest: Tensor
 
-    def __init__(self, detector: Detector, n_levels: int = 17, shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, detector: Detector, n_levels: int = 17, grid: LayerGrid | None = None) -> None:
         super().__init__()
-        self.shape = shape or detector.mesh.shape
+        self.grid = grid or LayerGrid.of(detector.mesh)
+        self.shape = self.grid.shape
         # A detector without a threshold gets one that is far below any energy of interest.
         self.threshold = detector.threshold or 1e-6
         self.n_levels = n_levels
@@ -88,28 +91,35 @@ class VoxelCoding(nn.Module):
         self.score.fit(grid[filled])
         levels = self.levels(grid.sum((2, 3)) if layers is None else layers[:5000])
         self.highest.copy_(levels.max().clamp(min=1.0))
+        score = torch.where(filled, self.score(torch.where(filled, grid, 1.0)), torch.inf)
+        for alike in self.grid.groups:
+            self._fit_layers(alike, score[:, alike], levels[:, alike])
+        # The lowest quantile is at the threshold, so that energies below all of the training sample can be coded.
+        self.quantiles[:, :, 0] = torch.minimum(
+            self.score(torch.tensor(self.threshold)), self.quantiles[:, :, 1] - 0.01
+        )
+
+    def _fit_layers(self, alike: list[int], score: Tensor, levels: Tensor) -> None:
+        """Fit the tables of layers of the same segmentation to scores (N, l, alpha, r) at levels (N, l)."""
+        filled = score.isfinite()
         weights = self._weights(levels).double()
         count = filled.double().sum(2)
-        occupancy = _local_means(weights, count, torch.full_like(count, self.shape[1]))
-        self.edge.copy_(-torch.logit(occupancy.clamp(1e-4, 1 - 1e-4)))
-        score = torch.where(filled, self.score(torch.where(filled, grid, 1.0)), torch.inf)
+        cells = self.grid.inside[alike].to(count).sum(1)
+        occupancy = _local_means(weights, count, cells.expand_as(count))
+        self.edge[alike] = -torch.logit(occupancy.clamp(1e-4, 1 - 1e-4)).to(self.edge)
         mean = _local_means(weights, torch.where(filled, score, 0.0).double().sum(2), count)
-        slope = torch.gradient(mean, dim=1)[0].to(grid.dtype)
+        slope = torch.gradient(mean, dim=1)[0].to(score.dtype)
         place = self._place(levels)
         for level in range(self.n_levels):
             near = (place - level).abs() < 0.75
             moved = [
                 score[near[:, i], i] - slope[i, level] * (place[near[:, i], i] - level)[:, None, None]
-                for i in range(self.shape[0])
+                for i in range(len(alike))
             ]
             shared, _ = _quantiles(torch.cat([part[:400] for part in moved]))
-            for i, part in enumerate(moved):
+            for layer, part in zip(alike, moved, strict=True):
                 own, n = _quantiles(part)
-                self.quantiles[i, level] = (n * own + 100 * shared) / (n + 100)
-        # The lowest quantile is at the threshold, so that energies below all of the training sample can be coded.
-        self.quantiles[:, :, 0] = torch.minimum(
-            self.score(torch.tensor(self.threshold)), self.quantiles[:, :, 1] - 0.01
-        )
+                self.quantiles[layer, level] = (n * own + 100 * shared) / (n + 100)
 
     def _place(self, levels: Tensor) -> Tensor:
         """Levels as fractional positions in the tables."""
@@ -154,14 +164,17 @@ class VoxelCoding(nn.Module):
         above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
         below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
         codes: Tensor = _score_of_logit(torch.where(filled, above, below))
-        return codes.clamp(-6.0, 6.0)
+        return self.grid.masked(codes.clamp(-6.0, 6.0))
 
     def energies(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, L, alpha r) in MeV from codes at layer energies (N, L), not yet scaled to these."""
         edge, quantiles = self._at(self.levels(layers))
         codes = codes.clamp(-6.0, 6.0)
         logit = codes * (_LOGIT_LINEAR + _LOGIT_CUBIC * codes * codes)
-        flat = (logit - edge).flatten(2)
+        above = logit - edge
+        if not self.grid.full:
+            above = torch.where(self.grid.inside > 0, above, -torch.inf)
+        flat = above.flatten(2)
         # The voxel with the highest code is never empty, so that the layer energy can be assigned.
         filled = flat >= flat.amax(2, keepdim=True).clamp(max=-_EDGE_TOLERANCE)
         # The cube root has an infinite slope at zero; the minimum keeps gradients finite and is below rounding.
@@ -181,7 +194,7 @@ class VoxelCoding(nn.Module):
     def scaled(self, energies: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, L, alpha r) scaled to layer energies (N, L) and cut at the threshold; (N, V), MeV."""
         energies = zero_suppressed(energies, layers[:, :, None], self.threshold)
-        return above_threshold(energies.flatten(1), self.threshold)
+        return above_threshold(self.grid.flat(energies, axes=2), self.threshold)
 
 
 def _tail() -> Tensor:
