@@ -21,11 +21,14 @@ from helpers import SMALL, batch_of
 THRESHOLD = 0.5
 
 
-def tiny(layers: int, alpha: int, r: int, **settings: Any) -> Copula:
+NORMAL, INCLINED = (math.pi / 2, math.pi / 2), (math.pi / 4, math.pi / 2)
+
+
+def tiny(layers: int, alpha: int, r: int, theta: tuple[float, float] = NORMAL, **settings: Any) -> Copula:
     """An untrained copula on a small mesh, fitted to showers of any shape, its divisions far from their start."""
     mesh = ReadoutMesh.cylinder(layers=layers, alpha_cells=alpha, r_cells=r, layer_thickness=3.4, r_size=5)
     detector = Detector(name="tiny", mesh=mesh, energy_scale=1.0, readout_threshold=THRESHOLD)
-    domain = Domain(energy=(10.0, 100.0), detectors=("tiny",))
+    domain = Domain(energy=(10.0, 100.0), theta=theta, detectors=("tiny",))
     torch.manual_seed(1)
     generator = build("copula", {**SMALL["copula"], **settings}, detector, domain)
     assert isinstance(generator, Copula)
@@ -56,10 +59,16 @@ def log_prob(generator: Copula, voxels: Tensor, context: Tensor) -> Tensor:
         return torch.stack(list(generator.cells.log_prob(voxels, context).values())).sum(0)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 3), (2, 5, 2), (2, 1, 4), (3, 8, 1), (1, 1, 1)])
-def test_draws_have_the_density(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "theta"),
+    [
+        *((shape, NORMAL) for shape in ((3, 4, 3), (2, 5, 2), (2, 1, 4), (3, 8, 1), (1, 1, 1))),
+        *((shape, INCLINED) for shape in ((3, 8, 2), (2, 6, 1), (2, 5, 2), (2, 1, 2))),
+    ],
+)
+def test_draws_have_the_density(shape: tuple[int, int, int], theta: tuple[float, float]) -> None:
     """The mean of q(x) / p(x) over draws of p is one for any density q: here the same divisions, slightly changed."""
-    generator, n = tiny(*shape), 20_000
+    generator, n = tiny(*shape, theta), 20_000
     voxels, context = divided(generator, torch.full((n, shape[0]), 30.0))
     torch.testing.assert_close(voxels.sum((2, 3)), torch.full((n, shape[0]), 30.0))
     before = log_prob(generator, voxels, context)
@@ -101,6 +110,71 @@ def test_correlations_between_layers_are_learned() -> None:
     after = divided(generator, layers)[0][:, :, 0, 0]
     torch.testing.assert_close(after.quantile(0.2), before.quantile(0.2), rtol=0.1, atol=0.2)
     torch.testing.assert_close(after.quantile(0.8), before.quantile(0.8), rtol=0.1, atol=0.2)
+
+
+def test_at_an_angle_divisions_are_mirror_symmetric_and_not_alike() -> None:
+    """A shower and its mirror image have the same divisions below the first; turned by a cell they have others."""
+    generator = tiny(3, 8, 2, INCLINED)
+    voxels, context = divided(generator, torch.full((500, 3), 60.0))
+
+    def below(showers: Tensor) -> Tensor:
+        result = torch.zeros(len(showers))
+        with torch.inference_mode():
+            for each in generator.cells.outcomes(showers, context):
+                if each.name == "alpha" and each.number:
+                    result.index_add_(0, each.at[0], each.log_prob.float())
+        return result
+
+    torch.testing.assert_close(below(voxels.flip(2)), below(voxels), rtol=1e-4, atol=1e-3)
+    # A turn by half the cells keeps all blocks; at normal incidence it would keep their laws too.
+    assert float((below(voxels.roll(4, dims=2)) - below(voxels)).abs().mean()) > 0.1
+
+
+def test_showers_at_an_angle_lean_to_their_side() -> None:
+    """The mean of cos(alpha) follows the angle, and the mean of sin(alpha) stays zero."""
+    generator, n = tiny(2, 8, 1, INCLINED, conditions=("energy", "theta"), alpha_hidden=8, factors=0), 2000
+    random = torch.Generator().manual_seed(1)
+    alpha = (torch.arange(8) + 0.5) * math.pi / 4 - math.pi
+    context = torch.zeros(n, generator.scaler.size + 1)
+    context[:, 1] = torch.where(torch.rand(n, generator=random) < 0.5, -1.0, 1.0)
+    lean = torch.exp((1 - context[:, 1:2]) * torch.cos(alpha))
+    shares = torch._sample_dirichlet(4 * lean / lean.mean(1, keepdim=True))
+    layers = torch.full((n, 2), 200.0)
+    showers = (layers[:, :, None] * shares[:, None]).clamp(min=1.001)[..., None]
+    optimizer = torch.optim.Adam(generator.cells.parameters(), lr=2e-2)
+    for number in range(120):
+        optimizer.zero_grad()
+        rows = slice(500 * (number % 4), 500 * (number % 4) + 500)
+        loss = -generator.cells.log_prob(showers[rows], context[rows])["alpha"].mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    noise = tuple(torch.randn(n, size, generator=random) for size in generator.cells.noise)
+    with torch.inference_mode():
+        _, *of_cells = generator.cells.correlated(noise, torch.eye(4)[:1].expand(n, -1))
+        voxels = generator.cells.sample(showers.sum((2, 3)), context, *of_cells).view(n, 2, 8)
+
+    def mean(energies: Tensor, wave: Tensor, side: float) -> float:
+        return float(((energies @ wave).sum(1) / energies.sum((1, 2)))[context[:, 1] == side].mean())
+
+    for side in (-1.0, 1.0):
+        expected = mean(showers[..., 0], torch.cos(alpha), side)
+        assert abs(expected) > 0.4 or side > 0
+        assert mean(voxels, torch.cos(alpha), side) == pytest.approx(expected, abs=0.05)
+        assert mean(voxels, torch.sin(alpha), side) == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("theta", [NORMAL, INCLINED])
+def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
+    theta: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copula, "_LEAST_CALIBRATION", 50)
+    generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
+    monkeypatch.setattr(generator.cells, "calibrate", lambda voxels, *_: seen.append(voxels))
+    random = torch.Generator().manual_seed(1)
+    showers = Batch(10 * torch.rand(50, 16, generator=random), torch.full((50, 1), 80.0))
+    generator.calibrate(showers)
+    first, second = seen[0].split(50)
+    torch.testing.assert_close(second, first.flip(2) if theta == INCLINED else first.roll(2, dims=2))
 
 
 def test_energy_is_conserved_and_voxels_are_above_the_threshold(coarse_showers: Showers) -> None:

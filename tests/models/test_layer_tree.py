@@ -51,6 +51,22 @@ def test_draws_have_the_density(layers: int) -> None:
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / math.sqrt(n) + 1e-6)
 
 
+def test_blocks_far_from_their_mean_are_seen_at_the_bound() -> None:
+    """However unusual the energy of a block is, the law of its division is one that training has seen."""
+    tree = tree_of(4)
+    context, level = torch.zeros(1, 2), tree.scale.mean[0, :2].clone()[None]
+    given = tree._given(context)
+
+    def law(widths: float) -> Tensor:
+        with torch.inference_mode():
+            return tree._law(1, level + widths * given[3][0], given)
+
+    assert not torch.allclose(law(-9.0), law(-40.0))
+    tree.bound = 8.0
+    torch.testing.assert_close(law(-9.0), law(-40.0))
+    assert not torch.allclose(law(-7.0), law(-9.0))
+
+
 def test_the_noise_of_showers_is_found() -> None:
     tree = tree_of(5)
     energies, context, noise = drawn(tree, 5, 500)

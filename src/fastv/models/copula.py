@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
@@ -27,6 +27,8 @@ _UNIT = 1.0001
 _JOINT_LEVELS = 2
 """Levels in alpha whose divisions are correlated: halves and quarters of rings, which tell the axis of a shower."""
 _CALIBRATION_ROWS, _LEAST_CALIBRATION = 6000, 100
+_CONTEXT_START = 5.0
+"""Factor of the first weights of the context in the network that sees all layer energies."""
 
 
 class CopulaSettings(GeneratorSettings):
@@ -35,6 +37,8 @@ class CopulaSettings(GeneratorSettings):
     Attributes:
         response: shape of the response's distribution: ``free``, or ``sinh-arcsinh`` for a single peak (faster).
         layer_hidden, layer_dropout: width and dropout of the networks that divide the visible energy between layers.
+        layer_bound: largest deviation of a block's energy from its mean that these networks see, in standard
+            deviations; needed below 1 GeV, where many blocks are empty. None for any.
         summary: width of the network that sees all layer energies.
         width: of a layer's token, which tells rings and arcs about their layer and its neighbours.
         depth_kernel: size of the convolution of tokens along the shower axis.
@@ -48,6 +52,7 @@ class CopulaSettings(GeneratorSettings):
     response: ResponseShape = "free"
     layer_hidden: PositiveInt = 128
     layer_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    layer_bound: PositiveFloat | None = None
     summary: PositiveInt = 64
     width: PositiveInt = 32
     depth_kernel: Literal[1, 3, 5, 7, 9] = 5
@@ -73,7 +78,9 @@ class Copula(Generator):
     * The energy of a layer is divided between blocks of rings, in the middle, down to rings. A division sees all blocks
       of its level in its own layer and in the next ones, and a token of its layer, which knows all layer energies.
     * The energy of a ring is divided between arcs, down to voxels. A division sees the arcs beside its own, and the
-      energies of all rings of its layer and of the next ones.
+      energies of all rings of its layer and of the next ones. At normal incidence all divisions of a level are alike.
+      Showers at an angle are only symmetric under alpha -> -alpha: divisions that are no mirror images of each other
+      have laws of their own (:class:`~fastv.models.division_tree.Tree`).
     * Each division is a small distribution with a likelihood (:mod:`~fastv.models.plain_division`, of layers
       :mod:`~fastv.models.stepped_division`), a function of normal noise, and training maximises the likelihood of all
       divisions at once.
@@ -108,8 +115,12 @@ class Copula(Generator):
         self.scaler = ConditionScaler(settings.conditions, domain)
         context = self.scaler.size + 1
         self.response = response_of(settings.response, self.scaler.size)
-        self.layer_tree = LayerTree(self.layers, context, settings.layer_hidden, settings.layer_dropout)
-        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings)
+        self.layer_tree = LayerTree(
+            self.layers, context, settings.layer_hidden, settings.layer_dropout, settings.layer_bound
+        )
+        # An adapted model has the networks of the model that it started from.
+        inclined = (domain.told_as or domain).inclined
+        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings, inclined=inclined)
         self.bins = EnergyBins(settings.correlation_bins, domain.energy[1])
         uniform = self.response.uniform
         # Of the response, of the straightened total, of the divisions, of rare losses.
@@ -164,10 +175,11 @@ class Copula(Generator):
                 continue
             showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
             energies, context = self._in_units(showers.energies), self._given(showers)[2]
-            if not self.domain.inclined and len(energies) < _CALIBRATION_ROWS:
-                # A quarter of a turn makes showers of others, as far as there are not enough.
-                energies = torch.cat([energies, energies.roll(max(1, self.alpha // 4), dims=2)])
-                context = context.repeat(2, 1)
+            if len(energies) < _CALIBRATION_ROWS:
+                # A symmetry makes showers of others, as far as there are not enough: a quarter of a turn, or mirror
+                # images of showers at an angle.
+                turned = energies.flip(2) if self.domain.inclined else energies.roll(max(1, self.alpha // 4), dims=2)
+                energies, context = torch.cat([energies, turned]), context.repeat(2, 1)
             limits = self.layer_tree.limits(energies.sum((2, 3)), context)
             self.cells.calibrate(energies, context, limits, number)
 
@@ -195,12 +207,18 @@ class Cells(nn.Module):
         layers, alpha, rings: L, A and R.
         context: columns of the context.
         settings: of the family.
+        inclined: whether showers are at an angle, which makes them symmetric under alpha -> -alpha only.
     """
 
-    def __init__(self, layers: int, alpha: int, rings: int, context: int, settings: CopulaSettings) -> None:
+    def __init__(
+        self, layers: int, alpha: int, rings: int, context: int, settings: CopulaSettings, *, inclined: bool
+    ) -> None:
         super().__init__()
         self.layers, self.alpha, self.rings = layers, alpha, rings
-        self.of_rings, self.of_alpha = Tree(rings), Tree(alpha)
+        folded = inclined and alpha % 2 == 0
+        self.of_rings, self.of_alpha = Tree(rings), Tree(alpha, folded=folded)
+        # At normal incidence no alpha is preferred, and all divisions of a level are alike.
+        self.kinds = [(each.kinds if folded else len(each.divided)) if inclined else 1 for each in self.of_alpha.levels]
         width, ring, arc, factors = settings.width, settings.ring_hidden, settings.alpha_hidden, settings.factors
         self.ring_hidden, self.alpha_hidden = ring, arc
         self.summary = MLP(layers + context, (settings.summary,), width)
@@ -214,10 +232,10 @@ class Cells(nn.Module):
         self.alpha_near = nn.Conv1d(rings, settings.alpha_context, 3, padding=1)
         self.alpha_token = nn.Conv1d(width, settings.alpha_context, 1, bias=False)
         sees = [len(each.beside()) + 1 for each in self.of_alpha.levels]
-        self.alpha_own = nn.Conv1d(settings.alpha_context, arc * max(1, len(sees)) * rings, 1)
+        self.alpha_own = nn.Conv1d(settings.alpha_context, arc * max(1, sum(self.kinds)) * rings, 1)
         self.alpha_input = nn.ParameterList(torch.randn(arc, k) / (3 * k) for k in sees)
         self.alpha_output = nn.ParameterList(0.02 * torch.randn(PARAMETERS, arc) for _ in sees)
-        self._start()
+        self._start(inclined=inclined)
         # Groups of divisions that are correlated: those of rings, and those of the first levels in alpha, of which all
         # of a layer and level share a local factor, the axis of the layer. Later divisions are independent.
         cells, sizes = rings * layers, self.of_alpha.sizes
@@ -236,9 +254,12 @@ class Cells(nn.Module):
         ]
 
     @torch.no_grad()
-    def _start(self) -> None:
+    def _start(self, *, inclined: bool) -> None:
         """Start from the initial law everywhere; in alpha the last hidden unit is the constant term."""
         start = initial_parameters()
+        if inclined:
+            # Else the angle, of order one, is lost among the levels of so many layers.
+            self.summary.get_parameter("0.weight")[:, self.layers :] *= _CONTEXT_START
         for output in self.ring_output:
             assert isinstance(output, nn.Conv1d)
             assert output.bias is not None
@@ -268,11 +289,19 @@ class Cells(nn.Module):
         return parameters
 
     def _alpha_contexts(self, tokens: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
-        """For each level of arcs what its network knows of a ring, (N, 1, H, M), from levels (N, R, L) of rings."""
+        """For each level of arcs what its network knows of a ring, (N, K, H, M) for K kinds, from levels (N, R, L)."""
         own = self.alpha_own(F.silu(self.alpha_near(levels) + self.alpha_token(tokens)))
-        return torch.split(
-            own.view(-1, 1, own.shape[1] // self.rings, self.rings * self.layers), self.alpha_hidden, dim=2
-        )
+        if not self.kinds:
+            return ()
+        cells = self.rings * self.layers
+        return torch.split(own.view(-1, sum(self.kinds), self.alpha_hidden, cells), self.kinds, dim=1)
+
+    def _of_arcs(self, number: int, hidden: Tensor, context: Tensor) -> Tensor:
+        """Hidden units (N, n, H, M) of the divisions of a level with those (N, K, H, M) of their kinds."""
+        kinds = self.kinds[number]
+        if kinds == 1:
+            return hidden + context
+        return (hidden.view(-1, kinds, hidden.shape[1] // kinds, *hidden.shape[2:]) + context[:, :, None]).flatten(1, 2)
 
     def correlated(
         self, noise: tuple[Tensor, ...], bins: Tensor
@@ -312,8 +341,8 @@ class Cells(nn.Module):
             if number:
                 half = 0.5 * energies
                 x = level_of(half)
-            hidden = self.alpha_input[number] @ self.of_alpha.with_beside(number, x) + contexts[number]
-            parameters = self.alpha_output[number] @ F.relu(hidden)
+            hidden = self.alpha_input[number] @ self.of_alpha.with_beside(number, x)
+            parameters = self.alpha_output[number] @ F.relu(self._of_arcs(number, hidden, contexts[number]))
             energies = self.of_alpha.following(number, half, x, parameters, z)
         energies = self.of_alpha.in_order(energies).view(-1, self.alpha, self.rings, self.layers)
         return energies.permute(0, 3, 1, 2).flatten(1)
@@ -334,7 +363,7 @@ class Cells(nn.Module):
             rows = parameters[at[0], :, at[1], at[2]]
             yield Outcomes("rings", number, at, *log_prob(whole[at], first[at], x[at], rows))
         contexts = self._alpha_contexts(tokens, level_of(0.5 * rings))
-        arcs = arcs.flatten(2)
+        arcs = self.of_alpha.as_divided(arcs.flatten(2))
         for number, level in enumerate(self.of_alpha.levels):
             whole, first = sums(arcs, level.blocks), sums(arcs, level.firsts)
             x = level_of(0.5 * whole)
@@ -343,7 +372,9 @@ class Cells(nn.Module):
             # Few arcs have energy, and only these pass through the network.
             at = (whole > 0).nonzero(as_tuple=True)
             shower, arc, cell = at
-            of_ring = contexts[number][:, 0].transpose(1, 2).flatten(0, 1)[shower * arcs.shape[2] + cell]
+            kinds = self.kinds[number]
+            kind = torch.div(arc * kinds, self.of_alpha.sizes[number], rounding_mode="floor")
+            of_ring = contexts[number].transpose(2, 3).flatten(0, 2)[(shower * kinds + kind) * arcs.shape[2] + cell]
             hidden = F.relu(beside[shower, arc, :, cell] @ self.alpha_input[number].T + of_ring)
             rows = hidden @ self.alpha_output[number].T
             yield Outcomes("alpha", number, at, *log_prob(whole[at], first[at], x[at], rows))

@@ -16,9 +16,12 @@ class TreeLevel:
     """A level of divisions: its ``blocks`` as they are stored, and the places of those that are ``divided``.
 
     Stored next are the first parts, the second parts, and the blocks of one cell, which are not divided.
+
+    With ``folded``, the second half of the cells is in reverse order (:func:`order_of_cells`).
     """
 
     blocks: tuple[Range, ...]
+    folded: bool = False
 
     @property
     def divided(self) -> list[int]:
@@ -43,18 +46,42 @@ class TreeLevel:
         return (*self.firsts, *seconds, *(self.blocks[place] for place in self.kept))
 
     def beside(self) -> list[list[int]]:
-        """Places of the blocks before and after each one that is divided, around the axis; once if they are one."""
-        end = max(end for _, end in self.blocks)
-        starts = {start: place for place, (start, _) in enumerate(self.blocks)}
-        ends = {end_ % end: place for place, (_, end_) in enumerate(self.blocks)}
-        before = [ends[self.blocks[place][0]] for place in self.divided]
-        after = [starts[self.blocks[place][1] % end] for place in self.divided]
+        """Places of the blocks before and after each one that is divided, around the axis; once if they are one.
+
+        If folded, the first cells of both halves are neighbours, and so are the last ones.
+        """
         if len(self.blocks) == 1:
             return []
+        end = max(end for _, end in self.blocks)
+        starts = {start: place for place, (start, _) in enumerate(self.blocks)}
+        ends = {end_: place for place, (_, end_) in enumerate(self.blocks)}
+        half = end // 2
+        if self.folded:
+            first, last = {0: starts[half], half: starts[0]}, {half: ends[end], end: ends[half]}
+        else:
+            first, last = {0: ends[end]}, {end: starts[0]}
+        divided = [self.blocks[place] for place in self.divided]
+        before = [first[start] if start in first else ends[start] for start, _ in divided]
+        after = [last[end_] if end_ in last else starts[end_] for _, end_ in divided]
         return [before] if before == after else [before, after]
 
+    @property
+    def kinds(self) -> int:
+        """How many of the divided blocks are no mirror images of others, if folded."""
+        return (len(self.divided) + 1) // 2
 
-def tree_levels(cells: int) -> list[TreeLevel]:
+
+def order_of_cells(cells: int) -> list[int]:
+    """The cells as :class:`TreeLevel` has them if folded: the second half in reverse order.
+
+    Example:
+        >>> order_of_cells(6)
+        [0, 1, 2, 5, 4, 3]
+    """
+    return [*range(cells // 2), *range(cells - 1, cells // 2 - 1, -1)]
+
+
+def tree_levels(cells: int, *, folded: bool = False) -> list[TreeLevel]:
     """The levels from one block of all cells to the last that has a division.
 
     Example:
@@ -64,7 +91,7 @@ def tree_levels(cells: int) -> list[TreeLevel]:
     levels: list[TreeLevel] = []
     blocks: tuple[Range, ...] = ((0, cells),)
     while any(end - start > 1 for start, end in blocks):
-        levels.append(TreeLevel(blocks))
+        levels.append(TreeLevel(blocks, folded))
         blocks = levels[-1].following
     return levels
 
@@ -74,16 +101,21 @@ class Tree(nn.Module):
 
     Args:
         cells: number of cells.
+        folded: whether the halves are mirror images of each other: then so are their divisions. The number of cells
+            is even.
     """
 
     places: Tensor
 
-    def __init__(self, cells: int) -> None:
+    def __init__(self, cells: int, *, folded: bool = False) -> None:
         super().__init__()
-        self.levels = tree_levels(cells)
+        self.levels = tree_levels(cells, folded=folded)
         last = self.levels[-1].following if self.levels else ((0, 1),)
         self.sizes = [len(level.divided) for level in self.levels]
         self.places_list = sorted(range(cells), key=lambda place: last[place][0])
+        self.order = order_of_cells(cells) if folded else list(range(cells))
+        # The order is its own inverse.
+        self.places_list = [self.places_list[cell] for cell in self.order]
         self._buffer("places", self.places_list)
         for number, level in enumerate(self.levels):
             self._buffer(f"divided_{number}", level.divided)
@@ -100,6 +132,10 @@ class Tree(nn.Module):
         if self.places_list == list(range(len(self.places_list))):
             return energies
         return energies.index_select(1, self.places)
+
+    def as_divided(self, energies: Tensor) -> Tensor:
+        """Energies (N, cells, ...) of cells in the order in which levels have them."""
+        return energies[:, self.order] if self.order != sorted(self.order) else energies
 
     def of_divided(self, number: int, blocks: Tensor) -> Tensor:
         """Those of the blocks (N, B, ...) of a level that are divided."""

@@ -36,12 +36,16 @@ class LayerTree(nn.Module):
         context: columns K.
         hidden: width of the networks, which have one hidden layer.
         dropout: of the networks.
+        bound: largest deviation of a block's energy from its mean that networks see, in standard deviations. At
+            low energies blocks are often empty, which is many standard deviations from the mean of those that are not,
+            and without a bound a rare shower has nearly all its energy in a wrong layer.
     """
 
     steps: Tensor
 
-    def __init__(self, layers: int, context: int, hidden: int, dropout: float) -> None:
+    def __init__(self, layers: int, context: int, hidden: int, dropout: float, bound: float | None = None) -> None:
         super().__init__()
+        self.bound = bound
         self.tree = Tree(layers)
         self.straight = Straightening(layers)
         # The context knows the energy of the first block, so that its division needs no network.
@@ -97,6 +101,8 @@ class LayerTree(nn.Module):
         own = number - 1
         # Sums as part of the products: fewer operations.
         seen = (level - mean[own]) / width[own]
+        if self.bound is not None:
+            seen = seen.clamp(-self.bound, self.bound)
         hidden = self.drop(F.silu(torch.addmm(units[own], seen, self.input[own])))
         return torch.addmm(start[number], hidden, self.output[own])
 
