@@ -147,6 +147,9 @@ def test_what_cannot_be_adapted_is_one_line(
     make_showers(50).write(tmp_path / "plain.h5")
     with pytest.raises(SettingsError, match="condition 'particle', but the training showers do not have it"):
         adapt(start, tmp_path / "plain.h5", tmp_path / "m")
+    make_showers(50, theta=np.full(50, 1.0), pdg=np.full(50, 11, np.int32)).write(tmp_path / "inclined.h5")
+    with pytest.raises(DomainError, match="are inclined, and model was trained at normal incidence only"):
+        adapt(start, tmp_path / "inclined.h5", tmp_path / "m")
     without = load(start)
     without.description = without.description.model_copy(update={"training": {}})
     with pytest.raises(ModelError, match=r"model\.json does not tell the settings of its training"):
@@ -184,3 +187,16 @@ def test_unknown_choices_are_told_as_the_mean_of_the_known_ones() -> None:
     scaler = ConditionScaler(("energy", "particle", "detector"), domain)
     found = scaler(torch.tensor([[1e3, 0.0, 0.0], [1e6, 1.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([[-1.0, 0, 1, 0.5, 0.5], [1.0, 0.5, 0.5, 0.5, 0.5]]))
+
+
+def test_networks_of_inclined_showers_can_be_adapted_to_normal_incidence(make_showers: Make, tmp_path: Path) -> None:
+    """Divisions in alpha of a `copula` at an angle have laws of their own, which the new model keeps."""
+    make_showers(200, theta=np.linspace(0.8, 1.57, 200)).write(tmp_path / "inclined.h5")
+    make_showers(60, seed=2, theta=np.full(60, np.pi / 2)).write(tmp_path / "normal.h5")
+    small = {"width": 8, "ring_hidden": 8, "alpha_context": 8, "alpha_hidden": 4, "factors": 2, "layer_hidden": 16}
+    settings = {f"model.{name}": value for name, value in small.items()}
+    settings |= {"model.conditions": ["energy", "theta"], "training.epochs": 1, "training.rotate": False}
+    train("copula", tmp_path / "inclined.h5", tmp_path / "start", settings=settings)
+    model = adapt(tmp_path / "start", tmp_path / "normal.h5", tmp_path / "model", settings={"training.epochs": 1})
+    assert not model.domain.inclined
+    assert load(tmp_path / "model").generate(energy=5e4, theta="90deg", n=5).energies.any()

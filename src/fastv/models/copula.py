@@ -118,7 +118,9 @@ class Copula(Generator):
         self.layer_tree = LayerTree(
             self.layers, context, settings.layer_hidden, settings.layer_dropout, settings.layer_bound
         )
-        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings, inclined=domain.inclined)
+        # An adapted model has the networks of the model that it started from.
+        inclined = (domain.told_as or domain).inclined
+        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings, inclined=inclined)
         self.bins = EnergyBins(settings.correlation_bins, domain.energy[1])
         uniform = self.response.uniform
         # Of the response, of the straightened total, of the divisions, of rare losses.

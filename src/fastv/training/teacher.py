@@ -20,11 +20,17 @@ def domain_of(data: TrainingData, teacher: Model | None = None, start: Model | N
     Raises:
         GeometryError: the teacher does not know a detector of the data, or with another mesh or readout; or the start
             has other cells.
-        DomainError: the data reach beyond the domain of the teacher.
+        DomainError: the data reach beyond the domain of the teacher, or are inclined and those of the start were not.
     """
     if start is not None:
         check_cells(data.detector, start.detector)
         spanned, before = data.domain(), start.domain
+        if spanned.inclined and not before.inclined:
+            msg = (
+                f"some of the showers are inclined, and {start.name} was trained at normal incidence only: adapt a "
+                "model that was trained at several angles"
+            )
+            raise DomainError(msg)
         some = spanned.empty_showers or before.empty_showers
         return spanned.model_copy(update={"told_as": before.told_as or before, "empty_showers": some})
     return data.domain() if teacher is None else _domain_of_student(teacher, data)
