@@ -171,9 +171,9 @@ def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
     monkeypatch.setattr(generator.cells, "calibrate", lambda voxels, *_: seen.append(voxels))
     random = torch.Generator().manual_seed(1)
-    showers = Batch(10 * torch.rand(50, 16, generator=random), torch.full((50, 1), 80.0))
+    showers = Batch(10 * torch.rand(200, 16, generator=random), torch.full((200, 1), 80.0))
     generator.calibrate(showers)
-    first, second = seen[0].split(50)
+    first, second = seen[0].split(200)
     torch.testing.assert_close(second, first.flip(2) if theta == INCLINED else first.roll(2, dims=2))
 
 
