@@ -107,6 +107,7 @@ def test_an_unreachable_scheduler(
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     model.save(tmp_path / "model")
     asked = ["-n", "4", "--energy", "5GeV", "--theta", "70deg", "--particle", "photon", "-o", str(tmp_path / "out.h5")]
+    asked += ["--detector", "tiny"]
     assert main(["generate", str(tmp_path / "model"), *asked, "--scheduler", nobody]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"fastv generate: no Dask scheduler answers at {nobody} (")

@@ -115,7 +115,9 @@ def test_a_model_that_is_told_the_particle(tiny_detector: Detector, tmp_path: Pa
     assert generator.conditions_of(made.conditions)[:, 1].tolist() == [0, 1, 0, 1]
     with pytest.raises(DomainError, match="does not know the particle 'proton'; it was trained on: e-, gamma"):
         Model(generator, described).generate(energy=5e4, particle="proton", n=4)
-    with pytest.raises(SettingsError, match="conditional on particle; give it, as in `particle='gamma'`"):
+    with pytest.raises(
+        SettingsError, match="conditional on particle; give it, as in `particle='e-'`; it knows: e-, gamma"
+    ):
         Model(generator, described).generate(energy=5e4, n=4)
 
     export(Model(generator, described), tmp_path / "model.onnx")

@@ -167,7 +167,6 @@ def test_showers_at_an_angle_lean_to_their_side() -> None:
 def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     theta: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copula, "_LEAST_CALIBRATION", 50)
     generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
     monkeypatch.setattr(generator.cells, "calibrate", lambda voxels, *_: seen.append(voxels))
     random = torch.Generator().manual_seed(1)
