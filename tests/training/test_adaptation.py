@@ -150,6 +150,13 @@ def test_what_cannot_be_adapted_is_one_line(
     make_showers(50, theta=np.full(50, 1.0), pdg=np.full(50, 11, np.int32)).write(tmp_path / "inclined.h5")
     with pytest.raises(DomainError, match="are inclined, and model was trained at normal incidence only"):
         adapt(start, tmp_path / "inclined.h5", tmp_path / "m")
+    train("pca", few, tmp_path / "pca")
+    with pytest.raises(ModelError, match="the family 'pca' has no weights to adapt; train it on the new showers"):
+        adapt(tmp_path / "pca", few, tmp_path / "m")
+    student = load(start)
+    student.description = student.description.model_copy(update={"training": {"teacher": {"name": "t"}}})
+    with pytest.raises(ModelError, match="model learnt from a teacher: adapt its teacher"):
+        adaptation_recipe(student, 100)
     without = load(start)
     without.description = without.description.model_copy(update={"training": {}})
     with pytest.raises(ModelError, match=r"model\.json does not tell the settings of its training"):

@@ -31,8 +31,10 @@ def adapt(
 ) -> Model:
     """Adapt a trained model to the showers of a detector, of which a few hundred are enough, and write the new model.
 
-    All weights and the preprocessing start from those of the model and are trained further on the new showers, with the
-    settings of its own training, except for half the learning rate, fewer epochs and, for few showers, smaller batches.
+    All weights start from those of the model and are trained further on the new showers, with the settings of its own
+    training, except for half the learning rate, fewer epochs and, for few showers, smaller batches. The scale of the
+    response is fitted to the new showers, and all preprocessing if there are enough of them
+    (:data:`fastv.training.loop.LEAST_FOR_PREPROCESSING`).
     The new model knows the detector and the conditions of the new showers only. A particle or detector that the model
     does not know starts as the mean of all that it knows.
 
@@ -49,7 +51,8 @@ def adapt(
         The new model.
 
     Raises:
-        ModelError: there is no such model, or its description does not tell how it was trained.
+        ModelError: there is no such model, it has no weights to train or was trained with a teacher, or its description
+            does not tell how it was trained.
         SettingsError: a setting is unknown or one of the network, or a condition is missing in the showers.
         GeometryError: the mesh of the showers has other cells.
         FileFormatError, OutputError: a file cannot be read or written.
@@ -73,13 +76,19 @@ def adaptation_recipe(start: Model, showers: int, settings: Mapping[str, Any] | 
         settings: changed settings by path.
 
     Raises:
-        ModelError: the description of the model does not tell how it was trained.
+        ModelError: the model has no weights to train, had a teacher, or its description does not tell its training.
         SettingsError: a setting is not allowed.
     """
     if network := [name for name in settings or {} if not name.startswith("training.")]:
         msg = f"an adaptation keeps the network of {start.name}: only settings of the training change, not {network[0]}"
         raise SettingsError(msg)
     one = start.description
+    if not start.n_parameters:
+        msg = f"{start.name}: the family {one.family!r} has no weights to adapt; train it on the new showers"
+        raise ModelError(msg)
+    if "teacher" in one.training:
+        msg = f"{start.name} learnt from a teacher: adapt its teacher, and distill the result"
+        raise ModelError(msg)
     trained = one.training.get("settings")
     if not isinstance(trained, dict):
         msg = (
