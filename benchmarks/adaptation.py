@@ -19,6 +19,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pages import write_between
+
 from fastv.display.figure import own_settings
 from fastv.evaluation import evaluate
 from fastv.evaluation.result import Evaluation
@@ -53,7 +55,7 @@ def main() -> None:
     result = {"model": start.name, "detector": detector_of(options.train), "rows": rows}
     print(json.dumps(result, indent=1))
     if options.table:
-        write_table(options.table, table(result))
+        write_between(options.table, "adaptation", table(result))
     if options.plot:
         draw(result, options.plot)
 
@@ -139,8 +141,8 @@ def stored(path: Path, make: Any) -> dict[str, Any]:
     return found
 
 
-def table(result: dict[str, Any]) -> str:
-    """The results as Markdown."""
+def table(result: dict[str, Any]) -> list[str]:
+    """Lines of Markdown."""
     rows = result["rows"]
     sizes = sorted({row["showers"] for row in rows if "showers" in row})
     lines = [
@@ -156,16 +158,7 @@ def table(result: dict[str, Any]) -> str:
             cells.append(f"{found[0][0]:.3f} ± {found[0][1]:.3f}" if found else "")
         lines.append(f"| {n:,} | {' | '.join(cells)} |")
     lines.append(f"| Geant4 against Geant4 | {rows[0]['auc'][0]:.3f} ± {rows[0]['auc'][1]:.3f} | |")
-    return "\n".join(lines)
-
-
-def write_table(page: Path, text: str) -> None:
-    """Put the table between the markers of a page."""
-    begin, end = "<!-- adaptation: begin -->", "<!-- adaptation: end -->"
-    old = page.read_text()
-    before, rest = old.split(begin)
-    after = rest.split(end)[1]
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    return lines
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pages import write_between
 
 from fastv.conditions.particles import particle_name
 from fastv.evaluation import evaluate
@@ -43,7 +44,6 @@ LEAST_SHARE = 0.01
 LEAST_SHOWERS = 20
 ERRORS = 3.0
 """Errors beyond the limit up to which a cell agrees."""
-MARKERS = "<!-- cells: begin -->", "<!-- cells: end -->"
 
 
 @dataclass(frozen=True)
@@ -152,18 +152,18 @@ def layer_means(reference: Observables, other: Observables) -> Difference:
     return Difference(*relative(*of_both), layers, 0.03)
 
 
+def axis_means(showers: Observables) -> tuple[F64, F64]:
+    """Mean cos(alpha) of each layer over the showers that have energy in it, and its error."""
+    there = showers.layer_energies > 0
+    n, cosine = there.sum(0).clip(1), showers.cos_alpha.astype(np.float64)
+    mean = (cosine * there).sum(0) / n
+    return mean, np.sqrt(((cosine - mean) ** 2 * there).sum(0)) / n
+
+
 def axis(reference: Observables, other: Observables) -> Difference:
-    """Mean cos(alpha), over the showers that have energy in a layer."""
     layers = used_layers(reference)
-    found = []
-    for each in (reference, other):
-        there = each.layer_energies[:, layers] > 0
-        n = there.sum(0).clip(1)
-        cosine = each.cos_alpha[:, layers].astype(np.float64)
-        mean = (cosine * there).sum(0) / n
-        found.append((mean, ((cosine - mean) ** 2 * there).sum(0) / n / n))
-    (mean, variance), (its, its_variance) = found
-    return Difference(its - mean, np.sqrt(variance + its_variance), layers, 0.03)
+    (mean, error), (its, its_error) = ([part[layers] for part in axis_means(each)] for each in (reference, other))
+    return Difference(its - mean, np.hypot(error, its_error), layers, 0.03)
 
 
 QUANTITIES: dict[str, Callable[[Observables, Observables], Difference]] = {
@@ -231,20 +231,12 @@ def _profile(energies: NDArray[np.float32]) -> tuple[F64, F64]:
     return shares.mean(0), shares.std(0) / len(shares) ** 0.5
 
 
-def _axis_profile(showers: Observables) -> tuple[F64, F64]:
-    """Mean cos(alpha) of layers, and its error."""
-    there = showers.layer_energies > 0
-    n = there.sum(0).clip(1)
-    mean = (showers.cos_alpha * there).sum(0) / n
-    return mean, np.sqrt(((showers.cos_alpha - mean) ** 2 * there).sum(0)) / n
-
-
 def draw(reference: Observables, generated: Observables, degrees: list[tuple[float, float]]) -> bytes:
     """A picture: for ranges of angles profiles in layers and rings, and cos(alpha) of layers."""
     columns = [
         ("layer", "share of E_tot", PROFILES["layer"], "log"),
         ("ring", "share of E_tot", PROFILES["ring"], "log"),
-        ("layer", "mean cos(alpha)", _axis_profile, "linear"),
+        ("layer", "mean cos(alpha)", axis_means, "linear"),
     ]
     with paper_style():
         figure, places = grid(len(degrees), len(columns), 4.0, 2.6)
@@ -289,14 +281,6 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def write_table(page: Path, lines: list[str]) -> None:
-    """Put lines between the markers of a page."""
-    begin, end = MARKERS
-    text = page.read_text()
-    before, after = text.split(begin)[0], text.split(end)[1]
-    page.write_text("\n".join([before + begin, "", *lines, "", end]) + after)
-
-
 def measured(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """Generate and compare."""
     reference = read(options.reference, options.n)
@@ -335,7 +319,7 @@ def main() -> None:
     result = measured(load(options.model), options)
     print(json.dumps(result, indent=1))
     if options.table:
-        write_table(options.table, table(result))
+        write_between(options.table, "cells", table(result))
 
 
 if __name__ == "__main__":

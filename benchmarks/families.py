@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import write_between
 
 from fastv.bench import bench
 from fastv.errors import ModelError
@@ -241,8 +242,6 @@ def milliseconds(row: dict[str, Any], batch: int) -> str:
 
 def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
     """Write the tables between the markers of a page."""
-    begin, end = "<!-- families: begin -->", "<!-- families: end -->"
-    text = page.read_text()
     parts = []
     floors = [row for row in rows if row["name"] == "Geant4"]
     trained = [row for row in rows if row["name"] != "Geant4"]
@@ -256,8 +255,7 @@ def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
             *("| " + " | ".join(make(row) for make in COLUMNS.values()) + " |" for row in [*floors, *of_data]),
             "",
         ]
-    before, after = text.split(begin)[0], text.split(end)[1]
-    page.write_text("\n".join([before + begin, "", *parts]) + end + after)
+    write_between(page, "families", parts[:-1])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def benchmark() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["cells"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))
+        spec.loader.exec_module(module)
     return module
 
 
@@ -91,9 +93,9 @@ def test_the_table_is_put_between_its_markers(benchmark: Any, real_showers: Show
     found = benchmark.summary(list(benchmark.compared(showers, showers, benchmark.cells_of(showers, 1, 1), same=True)))
     lines = benchmark.table({"summary": found, "floor summary": found})
     page = tmp_path / "page.md"
-    begin, end = benchmark.MARKERS
+    begin, end = "<!-- cells: begin -->", "<!-- cells: end -->"
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    benchmark.write_table(page, lines)
+    benchmark.write_between(page, "cells", lines)
     text = page.read_text()
     assert text.startswith(f"before\n{begin}\n")
     assert text.endswith(f"{end}\nafter\n")

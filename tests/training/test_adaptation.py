@@ -150,6 +150,10 @@ def test_what_cannot_be_adapted_is_one_line(
     make_showers(50, theta=np.full(50, 1.0), pdg=np.full(50, 11, np.int32)).write(tmp_path / "inclined.h5")
     with pytest.raises(DomainError, match="are inclined, and model was trained at normal incidence only"):
         adapt(start, tmp_path / "inclined.h5", tmp_path / "m")
+    strangers = np.resize(np.array([211, 13], np.int32), 50)
+    make_showers(50, pdg=strangers).write(tmp_path / "strangers.h5")
+    with pytest.raises(DomainError, match=r"cannot tell mu-, pi\+ from each other.*one new particle at a time"):
+        adapt(start, tmp_path / "strangers.h5", tmp_path / "m")
     train("pca", few, tmp_path / "pca")
     with pytest.raises(ModelError, match="the family 'pca' has no weights to adapt; train it on the new showers"):
         adapt(tmp_path / "pca", few, tmp_path / "m")

@@ -242,26 +242,24 @@ class ConditionScaler(nn.Module):
         self.linear_energy = linear_energy
         self.choices = {name: len(self.domain.choices(name)) for name in names if CONDITIONS[name].choices}
         self.size = sum(self.choices.get(name, 1) for name in names)
+        self.asked = {name: len(domain.choices(name)) for name in self.choices}
         self.adapted = domain.told_as is not None
-        for name, size in self.choices.items():
-            if self.adapted:
-                known = self.domain.choices(name)
-                codes = [
-                    torch.eye(size)[known.index(each)] if each in known else torch.full((size,), 1 / size)
-                    for each in domain.choices(name)
-                ]
-                self.register_buffer(f"codes_{name}", torch.stack(codes), persistent=False)
+        for name, size in self.choices.items() if self.adapted else ():
+            known = self.domain.choices(name)
+            codes = [
+                torch.eye(size)[known.index(each)] if each in known else torch.full((size,), 1 / size)
+                for each in domain.choices(name)
+            ]
+            self.register_buffer(f"codes_{name}", torch.stack(codes), persistent=False)
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Scale conditions (N, C) to (N, ``size``)."""
         columns = []
         for i, name in enumerate(self.names):
             value = conditions[:, i : i + 1]
-            if name in self.choices and self.adapted:
-                columns.append(self.get_buffer(f"codes_{name}")[value[:, 0].long()])
-                continue
             if name in self.choices:
-                columns.append((value == torch.arange(self.choices[name], device=value.device)).to(value.dtype))
+                one_hot = (value == torch.arange(self.asked[name], device=value.device)).to(value.dtype)
+                columns.append(one_hot @ self.get_buffer(f"codes_{name}") if self.adapted else one_hot)
                 continue
             low, high = self.domain.bounds(name) or (0.0, 0.0)
             if name == "energy" and self.linear_energy:

@@ -73,7 +73,7 @@ class TrainingData:
         self._stack = ExitStack()
         try:
             self.files = [self._stack.enter_context(ShowersFile(path, mesh, parameter="mesh")) for path in paths]
-            self._check_names()
+            self.detectors = self._distinct_detectors()
             self.inside = self.detector if threshold is None else on_threshold(self.detector, threshold)
             self._factors = [self._factor(file, self.inside) for file in self.files]
             total = sum(len(file) for file in self.files)
@@ -167,8 +167,8 @@ class TrainingData:
             )
             warnings.warn(msg, TrainingDataWarning, stacklevel=2)
 
-    def _check_names(self) -> None:
-        """Check that a name is that of one detector."""
+    def _distinct_detectors(self) -> tuple[Detector, ...]:
+        """The detectors of all files, each once, in the order of the domain; a name is that of one detector."""
         first: dict[str, ShowersFile] = {}
         for file in self.files:
             same = first.setdefault(file.detector.name, file)
@@ -176,6 +176,7 @@ class TrainingData:
                 name = file.detector.name
                 msg = f"{file.path} and {same.path} name their detectors {name!r}, but these differ in mesh or readout"
                 raise GeometryError(msg)
+        return tuple(file.detector for file in first.values())
 
     def check_one_readout(self) -> None:
         """Check that the showers of all files can be told from each other by nothing but their detectors' names.
@@ -196,19 +197,6 @@ class TrainingData:
     def detector(self) -> Detector:
         """The detector of the first file."""
         return self.files[0].detector
-
-    @property
-    def threshold_inside(self) -> float | None:
-        """The threshold on the scale of the voxel energies, if it is not that of the first detector."""
-        return None if self.inside.threshold == self.detector.threshold else self.inside.threshold
-
-    @property
-    def detectors(self) -> tuple[Detector, ...]:
-        """The detectors of all files, each once, in the order of the domain."""
-        found: dict[str, Detector] = {}
-        for file in self.files:
-            found.setdefault(file.detector.name, file.detector)
-        return tuple(found.values())
 
     def domain(self) -> Domain:
         """The range of conditions of all files, and whether there are empty showers."""

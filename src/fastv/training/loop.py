@@ -384,8 +384,7 @@ class _Run:
         tensors, progress = state
         for key, value in self.request.items():
             if progress.get(key) != value:
-                others = {"recipe": "other recipe", "teacher": "another teacher", "start": "another start"}
-                what = others.get(key, "other data")
+                what = {"recipe": "other recipe", "data_sha256": "other data"}.get(key, f"another {key}")
                 msg = f"{self.output}: the interrupted training had {what}; use the same, or `force=True` to start over"
                 raise TrainingError(msg)
         try:
@@ -453,13 +452,14 @@ class _Run:
         _seed(self.how.seed, 1)  # whether the training was resumed must not matter
         with degenerate_named(self.recipe.family):
             self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
+        inside = self.generator.detector.threshold
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
             domain=self.domain,
             detector=self.detectors[0],
             other_detectors=self.detectors[1:],
-            threshold_inside=self.data.threshold_inside,
+            threshold_inside=None if inside == self.detectors[0].threshold else inside,
             training=self._record(),
         )
         return Model(self.generator, description, self.output.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastv.conditions.table import CONDITIONS
 from fastv.errors import DomainError, GeometryError
 from fastv.model import Model
 from fastv.models.contract import Domain, Generator
@@ -20,7 +21,8 @@ def domain_of(data: TrainingData, teacher: Model | None = None, start: Model | N
     Raises:
         GeometryError: the teacher does not know a detector of the data, or with another mesh or readout; or the start
             has other cells.
-        DomainError: the data reach beyond the domain of the teacher, or are inclined and those of the start were not.
+        DomainError: the data reach beyond the domain of the teacher; or they are inclined, and those of the start were
+            not, or are of several particles or detectors that are new to it.
     """
     if start is not None:
         check_cells(data.detector, start.detector)
@@ -31,8 +33,17 @@ def domain_of(data: TrainingData, teacher: Model | None = None, start: Model | N
                 "model that was trained at several angles"
             )
             raise DomainError(msg)
+        told_as = before.told_as or before
+        for name in start.generator.condition_names:
+            field = CONDITIONS[name].choices
+            if field and len(new := set(getattr(spanned, field)) - set(getattr(told_as, field))) > 1:
+                msg = (
+                    f"{start.name} cannot tell {', '.join(sorted(new))} from each other, as it knows none of them: "
+                    f"adapt it to one new {name} at a time"
+                )
+                raise DomainError(msg)
         some = spanned.empty_showers or before.empty_showers
-        return spanned.model_copy(update={"told_as": before.told_as or before, "empty_showers": some})
+        return spanned.model_copy(update={"told_as": told_as, "empty_showers": some})
     return data.domain() if teacher is None else _domain_of_student(teacher, data)
 
 
