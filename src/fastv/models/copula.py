@@ -154,12 +154,17 @@ class Copula(Generator):
         return energies.view(-1, self.layers, self.alpha, self.rings) / self.unit
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``response``, ``layers``, ``rings`` and ``alpha`` terms, and their sum ``loss``; nats per shower."""
+        """Terms ``response``, ``layers``, ``undivided``, ``rings`` and ``alpha``, and their sum ``loss``; nats per shower.
+
+        ``undivided`` is the price of :class:`~fastv.models.undivided.Undivided` for blocks of layers.
+        """
         scaled, fraction, context = self._given(batch)
         energies = self._in_units(batch.energies)
+        of_layers, price = self.layer_tree.objective(energies.sum((2, 3)), context)
         log_probs = {
             "response": self.response.log_prob(fraction, scaled, batch.conditions[:, :1]),
-            "layers": self.layer_tree.log_prob(energies.sum((2, 3)), context),
+            "layers": of_layers,
+            "undivided": -price,
             **self.cells.log_prob(energies, context),
         }
         terms = {name: -each.mean() for name, each in log_probs.items()}

@@ -143,6 +143,10 @@ class DivisionLaw(nn.Module):
         density = logs[rows, : self.components] - log_scale - z - 2 * F.softplus(-z)
         return alone.index_copy(0, rows, torch.logsumexp(density, dim=1))
 
+    def log_undivided(self, parameters: Tensor, energy: Tensor) -> Tensor:
+        """Logarithms of the probabilities that all energy is in the second, or in the first part, (M, 2), in nats."""
+        return torch.log_softmax(self._logits(parameters, energy), dim=1)[:, -2:]
+
     def scores(self, parameters: Tensor, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Least and largest normal score of an outcome, among all that these divisions may have, (M,) each.
 

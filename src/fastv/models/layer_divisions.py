@@ -14,6 +14,7 @@ from fastv.models.divisions import Range, halves
 from fastv.models.energy_levels import Levels, level_of, standardised
 from fastv.models.networks import MLP
 from fastv.models.repeated import repeated
+from fastv.models.undivided import Undivided
 
 
 class LayerDivisions(nn.Module):
@@ -36,6 +37,7 @@ class LayerDivisions(nn.Module):
         self.turns = list(_turns(layers))
         self.blocks = [block for blocks in halves(layers) for block in blocks]
         self.scale = LayerScale(len(self.blocks))
+        self.undivided = Undivided(len(self.blocks))
         begin = 0
         for number, (blocks, turns, order) in enumerate(self.turns):
             self.register_buffer(f"order_{number}", torch.tensor(order), persistent=False)
@@ -61,7 +63,12 @@ class LayerDivisions(nn.Module):
 
     def fit(self, layers: Tensor, u: Tensor) -> None:
         """Fit the scales of all blocks to layer energies (N, L) in MeV, at scaled logarithms of the energy u (N, 1)."""
-        self.scale.fit(_sums(layers, self.blocks), layers.sum(1, keepdim=True), u)
+        energies = _sums(layers, self.blocks)
+        self.scale.fit(energies, layers.sum(1, keepdim=True), u)
+        first = _sums(layers, [(start, (start + end) // 2) for start, end in self.blocks])
+        half = 0.5 * self.law.threshold
+        divided = torch.tensor([end - start > 1 for start, end in self.blocks], device=layers.device)
+        self.undivided.fit(energies, divided & ((first < half) | (energies - first < half)))
 
     def standardised(self, layers: Tensor, u: Tensor) -> Tensor:
         """Logarithms of the shares of layers, (N, L), in numbers of mean 0 and width 1 at every energy; 0 for none."""
@@ -85,8 +92,26 @@ class LayerDivisions(nn.Module):
 
     def log_prob(self, layers: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> Tensor:
         """Logarithm of the density, (N,), in nats; of MeV instead of the y of each division with ``in_mev``."""
-        total = layers.sum(1, keepdim=True)
         result = torch.zeros_like(layers[:, 0])
+        for row, _, whole, first, parameters in self._divisions(layers, context, levels):
+            found = self.law.log_prob(parameters, whole, first)
+            if in_mev:
+                found = found + self.law.log_slope(whole, first)
+            result = result.index_add(0, row, found)
+        return result
+
+    def objective(self, layers: Tensor, context: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
+        """:meth:`log_prob`, and the price of :class:`~fastv.models.undivided.Undivided`, (N,) each, in nats."""
+        density, price = torch.zeros_like(layers[:, 0]), torch.zeros_like(layers[:, 0])
+        for row, block, whole, first, parameters in self._divisions(layers, context, levels):
+            density = density.index_add(0, row, self.law.log_prob(parameters, whole, first))
+            chances = self.law.log_undivided(parameters, whole)
+            price = price.index_add(0, row, self.undivided(block, whole, chances))
+        return density, price
+
+    def _divisions(self, layers: Tensor, context: Tensor, levels: Levels) -> Iterator[tuple[Tensor, ...]]:
+        """The divisions of each turn that have energy: rows, numbers of blocks, energies, first parts, parameters."""
+        total = layers.sum(1, keepdim=True)
         networks = iter(self.networks)
         mean, width, _ = self.scale.scales(context[:, :1])
         for number, (blocks, turns, _) in enumerate(self.turns):
@@ -98,14 +123,11 @@ class LayerDivisions(nn.Module):
                 columns = self.get_buffer(f"parts_{number}_{turn}")
                 scales = mean[:, columns], width[:, columns]
                 parameters = self._moved(next(networks)(seen), *scales)
-                rows = whole > 0
-                found = self.law.log_prob(parameters[rows.flatten()], whole[rows], first[rows])
-                if in_mev:
-                    found = found + self.law.log_slope(whole[rows], first[rows])
-                result = result.index_add(0, rows.nonzero()[:, 0], found)
+                row, place = (whole > 0).nonzero(as_tuple=True)
+                of_division = parameters.view(len(whole), len(parents), -1)[row, place]
+                yield row, own[parents][place], whole[row, place], first[row, place], of_division
                 both = torch.cat([first, (whole - first).clamp(min=0.0)], dim=1)
                 seen = torch.cat([seen, levels(both), standardised(both, total, *scales)], dim=1)
-        return result
 
     def sample(self, total: Tensor, context: Tensor, levels: Levels, uniform: Tensor) -> Tensor:
         """Layer energies (N, L) in MeV that add up to ``total`` (N, 1)."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
@@ -10,7 +13,8 @@ from fastv.models.codings.preprocessing import LayerScale, zero_suppressed
 from fastv.models.codings.straightening import Straightening
 from fastv.models.division_tree import Outcomes, Tree, sums
 from fastv.models.plain_division import level_of
-from fastv.models.stepped_division import PARAMETERS, PLAIN, STEPS, divide, log_prob
+from fastv.models.stepped_division import PARAMETERS, PLAIN, STEPS, divide, log_prob, log_undivided
+from fastv.models.undivided import Undivided
 
 _SUMMARY = 32
 """Width of the network of the context."""
@@ -52,6 +56,7 @@ class LayerTree(nn.Module):
         blocks = [len(level.blocks) for level in self.tree.levels[1:]]
         # The last is E'_tot / E_tot.
         self.scale = LayerScale(sum(blocks) + 1)
+        self.undivided = Undivided(sum(self.tree.sizes))
         self.blocks = [*blocks, 1]
         sparse = [min(end - start for start, end in level.blocks) < _SPARSE for level in self.tree.levels]
         self.laws = [PARAMETERS if few else PLAIN for few in sparse]
@@ -72,16 +77,19 @@ class LayerTree(nn.Module):
         """Fit what networks see of energies, and what they start from, to energies of training showers."""
         self.straight.fit(layers, voxels)
         straight = self.straight(layers)
-        seen, start = [], []
+        seen, start, divisions = [], [], []
         for number, level in enumerate(self.tree.levels):
             blocks, first = sums(straight, level.blocks), sums(straight, level.firsts)
             if number:
                 seen.append((0.5 * blocks).clamp(min=1 + 2.0**-23) * (blocks > 0))
-            start.append(_start(self.tree.of_divided(number, blocks), first)[: self.laws[number]].flatten())
+            whole = self.tree.of_divided(number, blocks)
+            start.append(_start(whole, first)[: self.laws[number]].flatten())
+            divisions.append((whole, (first < 0.5) | (whole - first < 0.5)))
         seen.append(straight.sum(1, keepdim=True) / layers.sum(1, keepdim=True).clamp(min=1e-9))
         self.scale.fit(torch.cat(seen, dim=1), torch.ones_like(u), u)
         if start:
             self.given.bias[-sum(self.outputs) :] = torch.cat(start)
+            self.undivided.fit(*(torch.cat(each, dim=1) for each in zip(*divisions, strict=True)))
 
     def _given(self, context: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         """What the context gives: hidden units and parameters of levels, means and widths of blocks and of E'_tot."""
@@ -106,9 +114,8 @@ class LayerTree(nn.Module):
         hidden = self.drop(F.silu(torch.addmm(units[own], seen, self.input[own])))
         return torch.addmm(start[number], hidden, self.output[own])
 
-    def outcomes(self, straight: Tensor, context: Tensor) -> list[Outcomes]:
+    def divisions(self, straight: Tensor, context: Tensor) -> Iterator[Divisions]:
         """The divisions of all levels that have energy, of straightened layer energies (N, L)."""
-        result = []
         given = self._given(context)
         for number, level in enumerate(self.tree.levels):
             whole, first = sums(straight, level.blocks), sums(straight, level.firsts)
@@ -116,16 +123,31 @@ class LayerTree(nn.Module):
             parameters = self._law(number, x, given).view(len(x), self.laws[number], self.tree.sizes[number])
             whole, x = self.tree.of_divided(number, whole), self.tree.of_divided(number, x)
             at = (whole > 0).nonzero(as_tuple=True)
-            rows = parameters[at[0], :, at[1]]
-            result.append(Outcomes("layers", number, at, *log_prob(whole[at], first[at], x[at], rows)))
-        return result
+            yield Divisions(at, whole[at], first[at], x[at], parameters[at[0], :, at[1]])
+
+    def outcomes(self, straight: Tensor, context: Tensor) -> list[Outcomes]:
+        """The outcomes of all divisions, of straightened layer energies (N, L)."""
+        return [
+            Outcomes("layers", number, each.at, *log_prob(each.whole, each.first, each.level, each.parameters))
+            for number, each in enumerate(self.divisions(straight, context))
+        ]
 
     def log_prob(self, layers: Tensor, context: Tensor) -> Tensor:
         """Logarithm of the density of the divisions, (N,), in nats."""
-        result = layers.new_zeros(len(layers))
-        for each in self.outcomes(self.straight(layers), context):
-            result = result.index_add(0, each.at[0], each.log_prob)
-        return result
+        return self.objective(layers, context)[0]
+
+    def objective(self, layers: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the price of :class:`~fastv.models.undivided.Undivided`, (N,) each, in nats."""
+        density, price = layers.new_zeros(len(layers)), layers.new_zeros(len(layers))
+        begin = 0
+        for number, (at, whole, first, level, parameters) in enumerate(
+            self.divisions(self.straight(layers), context)
+        ):
+            density = density.index_add(0, at[0], log_prob(whole, first, level, parameters)[0])
+            chances = log_undivided(level, parameters)
+            price = price.index_add(0, at[0], self.undivided(begin + at[1], whole, chances))
+            begin += self.tree.sizes[number]
+        return density, price
 
     @torch.no_grad()
     def limits(self, layers: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,6 +174,16 @@ class LayerTree(nn.Module):
             half = 0.5 * self.tree.joined(number, half, parts)
         layers = self.straight.inverse(2 * self.tree.in_order(half))
         return zero_suppressed(layers, total, 1.0)
+
+
+class Divisions(NamedTuple):
+    """The divisions of a level: places in (N, n), energies, those of first parts, levels and parameters, (M, ...)."""
+
+    at: tuple[Tensor, ...]
+    whole: Tensor
+    first: Tensor
+    level: Tensor
+    parameters: Tensor
 
 
 def _start(whole: Tensor, first: Tensor) -> Tensor:

@@ -105,6 +105,16 @@ def log_prob(energy: Tensor, first: Tensor, level: Tensor, parameters: Tensor) -
     return outcome(of_first, both, density, z, middle - gap, middle + gap)
 
 
+def log_undivided(level: Tensor, parameters: Tensor) -> Tensor:
+    """Logarithms of the probabilities that all energy is in the second, or in the first part, (M, 2), in nats.
+
+    Shapes: levels (M,), parameters (M, P).
+    """
+    gap = 0.5 * torch.exp(parameters[:, 2].clamp(*LOGS)) * level
+    middle = 0.5 * parameters[:, 0]
+    return torch.special.log_ndtr(torch.stack([middle - gap, -middle - gap], dim=1))
+
+
 def _inverse(y: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
     """w with y = s w + sum_k a_k tanh(w - c_k), and dy/dw; ``heights`` (M, 1 + K) are s and a_k."""
     if heights.shape[1] == 1:
