@@ -33,6 +33,7 @@ from fastv.evaluation.integrity.neighbours import (
     nearest,
 )
 from fastv.evaluation.integrity.novelty import RelativeDistances, copies, data_copying, relative_distances
+from fastv.evaluation.integrity.outliers import outlying_showers
 from fastv.evaluation.integrity.rotation import AlphaHarmonics, Angles, HarmonicsCollector, alpha_flatness
 from fastv.evaluation.integrity.unchecked import ScanCollector, UncheckedScan
 from fastv.evaluation.observables.observe import Observables, ObservablesCollector
@@ -220,6 +221,7 @@ def check_contents(
         empty_showers(gen, ref),
         incident_energies(gen, ref),
         energy_sums(gen, ref),
+        outlying_showers(generated.observables, reference.observables, np.flatnonzero(gen.good)),
         duplicates_within(gen, ref),
         duplicates_between(gen, ref, other_name="reference"),
     ]
