@@ -22,7 +22,7 @@ from fastv.models.noise import NoiseSpec
 from fastv.records import shortened
 from fastv.suggestions import unknown
 
-NOISE, CONDITIONS_INSIDE, ENERGIES = "noise_inside", "conditions_inside", "energies_inside"
+NOISE, CONDITIONS_INSIDE, ENERGIES = "noise", "conditions_inside", "energies_inside"
 """Inputs and output of the graph that a contract is wrapped around."""
 LARGEST_NORMAL = 8.0
 """Normal numbers are limited to this; a standard normal number is larger once in 10^15."""
@@ -339,7 +339,7 @@ def wrap(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     if plan.contract.own:
         _own_inputs(before, inner, plan)
         name, shape = "energies", ["N", plan.detector.mesh.n_voxels]
-        _non_negative(after, ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
+        after.not_negative(ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
     else:
         width = plan.seeds + plan.contract.columns
         inner.input.append(onnx.helper.make_tensor_value_info("input", FLOAT, ["N", width]))
@@ -358,18 +358,10 @@ def _smallest_scale(plan: Plan) -> float:
 
 
 def _own_inputs(nodes: Nodes, graph: onnx.GraphProto, plan: Plan) -> None:
-    graph.input.append(onnx.helper.make_tensor_value_info("noise", FLOAT, ["N", plan.noise.size]))
+    graph.input.append(onnx.helper.make_tensor_value_info(NOISE, FLOAT, ["N", plan.noise.size]))
     graph.input.append(onnx.helper.make_tensor_value_info("conditions", FLOAT, ["N", len(plan.names)]))
     low, high = np.array([plan.bounds(name) for name in plan.names], np.float32).T
-    limited = nodes.between("conditions", low[None], high[None])
-    nodes("Identity", limited, output=CONDITIONS_INSIDE)
-    if plan.noise.uniform:
-        # One operator for all columns is cheaper than one for each kind; a uniform number is below the limit anyway.
-        low = np.r_[np.full(plan.noise.normal, -LARGEST_NORMAL), np.zeros(plan.noise.uniform)]
-        high = np.r_[np.full(plan.noise.normal, LARGEST_NORMAL), np.full(plan.noise.uniform, 1 - 2.0**-24)]
-        nodes("Identity", nodes.between("noise", low[None], high[None]), output=NOISE)
-    else:
-        nodes("Identity", nodes.between("noise", -LARGEST_NORMAL, LARGEST_NORMAL), output=NOISE)
+    nodes.between("conditions", low[None], high[None], output=CONDITIONS_INSIDE)
 
 
 def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
@@ -415,22 +407,14 @@ def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
 
 def _direct_noise(nodes: Nodes, normals: str, noise: NoiseSpec) -> None:
     """All noise from as many normal numbers; uniform ones by their distribution function."""
-    limited = nodes.between(normals, -LARGEST_NORMAL, LARGEST_NORMAL)
-    if not noise.uniform:
-        nodes("Identity", limited, output=NOISE)
+    kept, rest = nodes.split(normals, noise.normal, noise.uniform)
+    if not rest:
+        nodes("Identity", kept, output=NOISE)
         return
-    kept, rest = nodes.split(limited, noise.normal, noise.uniform)
     error = nodes("Erf", nodes("Mul", rest, nodes.constant(math.sqrt(0.5))))
     flat = nodes("Add", nodes("Mul", error, nodes.constant(0.5)), nodes.constant(0.5))
     below = nodes.between(flat, 0.0, 1 - 2.0**-24)
     nodes("Concat", *(part for part in (kept, below) if part), axis=1, output=NOISE)
-
-
-def _non_negative(nodes: Nodes, values: str, largest: float, *, output: str | None = None) -> str:
-    """Values that are finite and not negative: NaN becomes zero."""
-    zero = nodes.constant(0.0)
-    limited = nodes("Min", values, nodes.constant(largest))
-    return nodes("Where", nodes("Greater", values, zero), limited, zero, output=output)
 
 
 def _consumer_output(nodes: Nodes, plan: Plan, energy: str, true_energy: str, *, output: str) -> None:
@@ -441,14 +425,12 @@ def _consumer_output(nodes: Nodes, plan: Plan, energy: str, true_energy: str, *,
         passed = nodes.between(true_energy, 0.0, LARGEST_ENERGY)
         factor = nodes("Mul", nodes("Mul", factor, passed), nodes.constant(1e-3))
         largest *= LARGEST_ENERGY * 1e-3
-    cells = _non_negative(nodes, nodes("Mul", ENERGIES, factor), largest)
+    cells = nodes.not_negative(nodes("Mul", ENERGIES, factor), largest)
     layers, alphas, rs = plan.detector.mesh.shape
-    grid = nodes.reshaped(cells, 0, layers, alphas, rs)
-    if not plan.contract.from_zero:
-        nodes("Transpose", grid, perm=[0, 3, 2, 1], output=output)
-        return
-    turned = nodes("Transpose", grid, perm=[0, 3, 2, 1])
-    half = nodes.integers([alphas // 2] * 2)
-    lower, upper = f"{output}/lower", f"{output}/upper"
-    nodes.nodes.append(onnx.helper.make_node("Split", [turned, half], [lower, upper], name=f"{output}/halves", axis=2))
-    nodes("Concat", upper, lower, axis=2, output=output)
+    # Two steps that move one axis each: onnxruntime has fast code for these, not for the whole.
+    deepest = nodes("Transpose", nodes.reshaped(cells, 0, layers, alphas * rs), perm=[0, 2, 1])
+    grid = nodes.reshaped(deepest, 0, alphas, rs, layers)
+    if plan.contract.from_zero:
+        lower, upper = nodes.split(grid, alphas // 2, alphas // 2)
+        grid = nodes("Concat", upper, lower, axis=1)
+    nodes("Transpose", grid, perm=[0, 2, 1, 3], output=output)

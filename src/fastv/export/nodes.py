@@ -67,12 +67,17 @@ class Nodes:
         """A table of another shape; 0 stands for the same size as before, -1 for the rest."""
         return self("Reshape", table, self.integers(shape))
 
-    def between(self, values: str, low: ArrayLike, high: ArrayLike) -> str:
-        """Values limited to a range; NaN becomes its lower end."""
+    def between(self, values: str, low: ArrayLike, high: ArrayLike, *, output: str | None = None) -> str:
+        """Values limited to a range; NaN becomes its lower end. For few values: onnxruntime's ``Where`` is slow."""
         lower = self.constant(low)
         # No number is above NaN, so the comparison finds it too.
         above = self("GreaterOrEqual", values, lower)
-        return self("Min", self("Where", above, values, lower), self.constant(high))
+        return self("Min", self("Where", above, values, lower), self.constant(high), output=output)
+
+    def not_negative(self, values: str, largest: float, *, output: str | None = None) -> str:
+        """Values limited to 0 to ``largest``; NaN becomes zero."""
+        positive = self("ThresholdedRelu", values, alpha=0.0)
+        return self("Min", positive, self.constant(largest), output=output)
 
     def add_to(self, graph: onnx.GraphProto, *, first: bool) -> None:
         """Add all to a graph, before or after its own nodes."""
