@@ -308,7 +308,12 @@ def check_mesh(contract: Contract, detector: Detector) -> None:
     blocks = mesh.blocks
     edges = np.asarray(blocks[0].r_edges)
     equal = np.allclose(np.diff(edges), edges[1] - edges[0]) and edges[0] == 0
-    if not mesh.is_regular or len({block.thickness for block in blocks}) > 1 or blocks[0].thickness is None or not equal:
+    if (
+        not mesh.is_regular
+        or len({block.thickness for block in blocks}) > 1
+        or blocks[0].thickness is None
+        or not equal
+    ):
         msg = (
             f"{contract.consumer} has cells of one size in r from the axis on and layers of one known thickness; "
             f"the mesh of {detector.name} is another: {mesh.describe()}"
@@ -387,7 +392,9 @@ def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
             angle = one[name]
             if name == "phi":
                 # The same direction, as near as possible to the middle of the domain.
-                turns = nodes("Mul", nodes("Sub", angle, nodes.constant((low + high) / 2)), nodes.constant(0.5 / math.pi))
+                turns = nodes(
+                    "Mul", nodes("Sub", angle, nodes.constant((low + high) / 2)), nodes.constant(0.5 / math.pi)
+                )
                 whole = nodes("Mul", nodes("Round", turns), nodes.constant(2 * math.pi))
                 angle = nodes("Sub", angle, whole)
             columns.append(nodes.between(angle, low, high))

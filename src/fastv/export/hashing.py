@@ -59,7 +59,9 @@ def hashed_noise(nodes: Nodes, seeds: str, n_seeds: int, noise: NoiseSpec, *, ou
     for shift, multiplier in ((32, _FIRST), (29, _SECOND)):
         words = _mixed(nodes, words, shift=shift, multiplier=multiplier)
     sixteen = _sixteen_bits(nodes, nodes("Cast", words, to=UNSIGNED), n_words)
-    radii, angles, high, low, _ = nodes.split(sixteen, pairs, pairs, noise.uniform, noise.uniform, 4 * n_words - numbers)
+    radii, angles, high, low, _ = nodes.split(
+        sixteen, pairs, pairs, noise.uniform, noise.uniform, 4 * n_words - numbers
+    )
 
     parts = []
     if noise.normal:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fastv._version import __version__
 from fastv.conditions.table import CONDITIONS
 from fastv.errors import ModelError, SettingsError
-from fastv.export.contracts import CONDITIONS_INSIDE, CONTRACTS, ENERGIES, LARGEST_NORMAL, NOISE, Plan, planned, wrap
+from fastv.export.contracts import CONDITIONS_INSIDE, ENERGIES, NOISE, Plan, planned, wrap
 from fastv.export.parts import export_in_parts
 from fastv.export.runtime import open_session
 from fastv.export.steering import steering
@@ -236,7 +236,7 @@ def _describe(graph: onnx.ModelProto, model: Model, plan: Plan, notes: tuple[str
         "noise_uniform": str(generator.noise.uniform),
         "output": "voxel energies in MeV, ordered (layer, alpha, r), r fastest",
         "threshold_mev": repr(model.detector.threshold),
-        "limited": json.dumps({name: plan.bounds(name) for name in plan.names} | {"normal noise": LARGEST_NORMAL}),
+        "limited": json.dumps({name: plan.bounds(name) for name in plan.names}),
     }
     if not contract.own:
         unit = "fraction of the incident energy" if contract.fraction else "GeV"

@@ -51,6 +51,7 @@ def _macro(plan: Plan, graph: str) -> str:
             "# Select CaloDiT-2 here as the example's own macro for it does: that command differs between versions of\n"
             "# Geant4 and is not known to FastV.\n"
         )
+    particle = next(iter(plan.domain.particles), "e-")
     return f"""
 # Detector
 {_detector(plan.detector)}# Readout mesh; it is that of the model
@@ -58,7 +59,7 @@ def _macro(plan: Plan, graph: str) -> str:
 /run/numberOfThreads 1
 /run/initialize
 
-/gun/particle e-
+/gun/particle {particle}
 /gun/energy 10 GeV
 /gun/position 0 0 0
 /gun/direction 0 1 0
@@ -99,7 +100,7 @@ def _ddml(plan: Plan, graph: str) -> str:
     layers, alphas, rs = plan.detector.mesh.shape
     low = plan.bounds("energy")[0] / 1000
     particles = tuple(name for name in plan.domain.particles if name in ("e-", "e+", "gamma")) or ("e-", "e+", "gamma")
-    return f'''
+    return f"""
 # Hand fast_simulation to ddsim: SIM.physics.setupUserPhysics(fast_simulation), or call it where your steering file
 # sets up DDML. Detector, RegionName and Symmetry are those of your detector; here of ILD.
 from g4units import GeV
@@ -145,4 +146,4 @@ def fast_simulation(kernel):
     physics.BeVerbose = True
     physics.enableUI()
     kernel.physicsList().adopt(physics)
-'''
+"""

@@ -50,9 +50,7 @@ class Outliers(Finding):
     reference_shares: tuple[float, float] | None = None
 
 
-def outlying_showers(
-    generated: Observables, reference: Observables, rows: NDArray[np.int64] | None = None
-) -> Outliers:
+def outlying_showers(generated: Observables, reference: Observables, rows: NDArray[np.int64] | None = None) -> Outliers:
     r"""Find showers whose energy lies where that of no shower of full simulation does.
 
     With the parts f of the visible energy in each layer, in each ring, and in the voxel with most, let
