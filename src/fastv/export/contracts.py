@@ -289,7 +289,7 @@ def _fixed_value(domain: Domain, name: str, value: Any) -> float:
     condition = CONDITIONS[name]
     if isinstance(value, str) and condition.parse is not None:
         parsed = condition.parse(value)
-        listed = [parsed] if isinstance(parsed, int | float) else list(getattr(parsed, "values", parsed))
+        listed = list(parsed) if isinstance(parsed, tuple) else list(parsed.values)
         if len(listed) != 1:
             msg = f"`fixed` takes one value of {name}, got {shortened(value)}"
             raise SettingsError(msg)
@@ -343,17 +343,17 @@ def wrap(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     del inner.input[:], inner.output[:]
     if plan.contract.own:
         _own_inputs(before, inner, plan)
-        name, shape = "energies", ["N", plan.detector.mesh.n_voxels]
+        name, shape = "energies", [plan.detector.mesh.n_voxels]
         after.not_negative(ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
     else:
         width = plan.seeds + plan.contract.columns
         inner.input.append(onnx.helper.make_tensor_value_info("input", FLOAT, ["N", width]))
         energy, true_energy = _consumer_inputs(before, plan)
-        name, shape = "showers", ["N", *plan.detector.mesh.shape[::-1]]
+        name, shape = "showers", list(plan.detector.mesh.shape[::-1])
         _consumer_output(after, plan, energy, true_energy, output=name)
     before.add_to(inner, first=True)
     after.add_to(inner, first=False)
-    inner.output.append(onnx.helper.make_tensor_value_info(name, FLOAT, shape))
+    inner.output.append(onnx.helper.make_tensor_value_info(name, FLOAT, ["N", *shape]))
     # onnxruntime writes in place only where it knows that sizes are equal.
     return onnx.shape_inference.infer_shapes(graph, data_prop=True)
 
@@ -370,7 +370,7 @@ def _own_inputs(nodes: Nodes, graph: onnx.GraphProto, plan: Plan) -> None:
 
 
 def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
-    """Noise and conditions of the model from the consumer's input; incident energies inside the domain and as passed."""
+    """Noise and conditions of the model from the consumer's input; incident energies in the domain and as passed."""
     seeds, first, second, third, _ = nodes.split("input", plan.seeds, 1, 1, 1, plan.contract.columns - 3)
     one = {"energy": nodes("Mul", first, nodes.constant(PAR04_ENERGY if plan.contract.fraction else 1000.0))}
     if plan.contract.name == "par04-calodit2":
