@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fastv.cli import main
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import DomainError, FastVError, OutputError, SettingsError
@@ -383,3 +385,22 @@ def test_files_of_others_are_checked(tmp_path: Path, options: dict[str, Any], fa
     assert not checked.passed
     with pytest.raises(SettingsError, match="unknown contract of another program 'fastv'"):
         check_contract(tmp_path / "other.onnx", "fastv")
+
+
+def test_the_command_line_exports_and_checks(vae: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vae.save(tmp_path / "model")
+    graph = str(tmp_path / "m.onnx")
+    assert not main(["export", str(tmp_path / "model"), "--contract", "ddml", "--fix", "theta=70deg", "-o", graph])
+    told = capsys.readouterr().out
+    assert "theta is fixed at 1.22173 rad" in told
+    assert f"settings {tmp_path / 'm.py'}" in told
+    other_graph(tmp_path / "other.onnx", cells=7)
+    assert main(["export", "--check", str(tmp_path / "other.onnx"), "--contract", "ddml", "--json"]) == 2
+    done = capsys.readouterr()
+    assert json.loads(done.out)["passed"] is False
+    assert done.err.count("\n") == 1
+    assert "does not fulfil the contract 'ddml': output: 7 numbers" in done.err
+    for wrong in (["-o", graph], [str(tmp_path / "model"), "--check", graph], ["--fix", "phi", "-o", graph, "m"]):
+        with pytest.raises(SystemExit) if "m" not in wrong else nullcontext():
+            assert main(["export", *wrong]) == 2
+        assert capsys.readouterr().err.startswith("fastv export:")
