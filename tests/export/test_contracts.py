@@ -87,7 +87,9 @@ def untrained(family: str, names: tuple[str, ...] = ("energy", "theta"), cells: 
     generator.fit(Batch(torch.where(energies >= detector.threshold, energies, 0.0), conditions))
     draw = generator.draw
     generator.draw = lambda conditions, noise: draw(conditions, noise) * shares * len(shares) / 2  # type: ignore[method-assign]
-    return Model(generator, ModelDescription(family=family, domain=domain, detector=detector), family)
+    settings = generator.settings.model_dump(mode="json")
+    description = ModelDescription(family=family, settings=settings, domain=domain, detector=detector)
+    return Model(generator, description, family)
 
 
 @pytest.fixture(scope="module", autouse=True)
