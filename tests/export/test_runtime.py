@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,21 +15,40 @@ from fastv.export.runtime import SLICE_ROWS
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Domain
-from fastv.models.noise import noise_stream
+from fastv.noise import noise_stream
+from fastv.runtime import Runtime
 
 N = 2 * SLICE_ROWS + 7
 
 
 @pytest.fixture(scope="module")
-def runner(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
+def exported(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     torch.manual_seed(1)
     domain = Domain(energy=(1e3, 1e6), detectors=("tiny",))
     generator = build("vae", {"hidden": (8,), "latent": 3}, tiny_detector, domain).eval()
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PARITY_ROWS", 100)
-        export(Model(generator, ModelDescription(family="vae", domain=domain, detector=tiny_detector), "tiny"), path)
-    return OnnxGenerator(path)
+        model = Model(generator, ModelDescription(family="vae", domain=domain, detector=tiny_detector), "tiny")
+        export(model, path)
+    return model, path
+
+
+@pytest.fixture(scope="module")
+def runner(exported: tuple[Model, Path]) -> OnnxGenerator:
+    return OnnxGenerator(exported[1])
+
+
+def test_the_first_event_of_a_seed_is_the_shower_that_the_model_generates(exported: tuple[Model, Path]) -> None:
+    model, path = exported
+    for seed in (3, 4):
+        shower = model.generate(energy=5e4, n=1, seed=seed).energies
+        np.testing.assert_allclose(Runtime(path, seed=seed).generate(0, energy=5e4).energies, shower, rtol=1e-4)
+
+
+def test_batches_differ_by_rounding_only(exported: tuple[Model, Path]) -> None:
+    one, many = (Runtime(exported[1], batch=batch).generate(np.arange(N), energy=5e4) for batch in (1, 64))
+    np.testing.assert_allclose(one.energies, many.energies, rtol=1e-4, atol=1e-3)
 
 
 def test_every_shower_has_noise_of_its_own(runner: OnnxGenerator) -> None:
