@@ -117,7 +117,7 @@ def bench(
     if str(model).endswith(".onnx"):
         if options or "pytorch" in engines:
             msg = (
-                f"{model}: the `options` of a graph are those of its export, and it runs in onnxruntime only; "
+                f"{model}: a graph has the options of its export and runs in onnxruntime only; "
                 "give options to `fastv.export.export`, or a model here"
             )
             raise SettingsError(msg)

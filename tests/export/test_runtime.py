@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +78,23 @@ def test_slices_are_single_runs_with_seeds_from_the_stream(runner: OnnxGenerator
         part = conditions[start : start + SLICE_ROWS]
         noise = runner.noise.draw_from(noise_stream(int(seed)), len(part))
         np.testing.assert_allclose(showers[start : start + SLICE_ROWS], runner.run(part, noise), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("ONNXRUNTIME_ROOT") or shutil.which("cmake") is None,
+    reason="no cmake, or no release of onnxruntime with headers in ONNXRUNTIME_ROOT",
+)
+def test_the_example_in_cpp(exported: tuple[Model, Path], tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "examples" / "cpp"
+    subprocess.run(["cmake", "-S", source, "-B", tmp_path], check=True)
+    subprocess.run(["cmake", "--build", tmp_path], check=True)
+
+    def shower(energy: float) -> list[str]:
+        command = [tmp_path / "shower", exported[1], str(energy), "3", "1"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    lines = shower(5e4)
+    assert [line.split()[0] for line in lines] == ["0", "1", "2"]
+    assert len({line.split()[1] for line in lines}) == 3
+    assert shower(5e4) == lines
+    assert shower(5.0) == ["0 handed back", "1 handed back", "2 handed back"]
