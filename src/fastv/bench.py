@@ -383,7 +383,7 @@ def speed_plot(result: Mapping[str, Any]) -> Figure:
             label = f"{engine}, {threads} thread{'s' if threads > 1 else ''}"
             axes.plot(*zip(*points, strict=True), "o-" if engine == "onnxruntime" else "s--", label=label, ms=4)
         axes.set(xscale="log", yscale="log", xlabel="showers per request", ylabel="ms per shower")
-        axes.margins(y=0.25)
+        axes.set_ylim(*_decades([row["ms_per_shower_median"] for row in result["timings"]]))
         axes.legend()
         if compared:
             axes = figure.add_subplot(cells[1])
@@ -401,6 +401,11 @@ def speed_plot(result: Mapping[str, Any]) -> Figure:
         title = f"{literal(result['model'])} on {literal(result['processor'])}{noisy}"
         figure.text(0.012, 0.985, title, ha="left", va="top", fontsize=10)
     return figure
+
+
+def _decades(values: Sequence[float]) -> tuple[float, float]:
+    """Powers of ten around values, with room for a legend."""
+    return 10.0 ** np.floor(np.log10(min(values) / 1.5)), 10.0 ** np.ceil(np.log10(3.0 * max(values)))
 
 
 def processors() -> int:
