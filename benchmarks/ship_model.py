@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def speed(model: Model, folder: Path) -> dict[str, Any]:
     graph = folder / "model.onnx"
     export(model, graph)
     one, two = bench(graph, batch=[1], threads=1), bench(graph, batch=[1000], threads=2)
+    if not (one["quiet"] and two["quiet"]):
+        sys.exit("the machine was not quiet, and its times are not those of the model; repeat when it is idle")
     return {
         "processor": one["processor"],
         "batch 1, one thread": {"ms per shower": one["timings"][0]["ms_per_shower_median"]},
