@@ -26,7 +26,7 @@ from fastv.errors import DomainError, FastVError, OutputError, SettingsError
 from fastv.export import CONTRACTS, check_contract, export
 from fastv.export import onnx as module
 from fastv.export.contracts import check_mesh, planned
-from fastv.export.runtime import open_session
+from fastv.export.runtime import read_session
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
@@ -183,7 +183,7 @@ def test_any_input_gives_finite_showers(contract: str, tmp_path: Path) -> None:
     for family in ("fastv", "caloflow"):
         path = tmp_path / f"{family}.onnx"
         export(untrained(family), path, contract=contract)
-        session = open_session(path, threads=1)
+        session = read_session(path, threads=1)
         rng = np.random.default_rng(1)
         width = session.get_inputs()[0].shape[1]
         bits = rng.integers(0, 2**32, size=(120, width), dtype=np.uint32).view(np.float32)
@@ -197,7 +197,7 @@ def test_any_input_gives_finite_showers(contract: str, tmp_path: Path) -> None:
 
 def test_energies_out_of_the_domain_scale_the_nearest_shower(vae: Model, tmp_path: Path) -> None:
     export(vae, tmp_path / "m.onnx", contract="ddml")
-    session = open_session(tmp_path / "m.onnx", threads=1)
+    session = read_session(tmp_path / "m.onnx", threads=1)
     plan = planned(vae, "ddml")
     seeds = np.random.default_rng(1).standard_normal((1, 10), dtype=np.float32)
 
@@ -219,7 +219,7 @@ def test_all_noise_may_come_from_the_program(vae: Model, tmp_path: Path) -> None
     noise = np.random.default_rng(1).standard_normal((3, size), dtype=np.float32)
     conditions = {"energy": [2e3, 2e4, 9e4], "theta": [0.9, 1.0, 1.5]}
     row = plan.encoded(conditions, noise)
-    (output,) = open_session(tmp_path / "m.onnx", threads=1).run(None, {"input": row})
+    (output,) = read_session(tmp_path / "m.onnx", threads=1).run(None, {"input": row})
     told = torch.tensor(np.stack([conditions["energy"], conditions["theta"]], axis=1), dtype=torch.float32)
     with torch.inference_mode():
         expected = vae.generator.sample(told, torch.from_numpy(noise)).numpy() * vae.detector.energy_scale
@@ -264,7 +264,7 @@ def test_scaled_energies_are_larger_by_the_energy_scale(vae: Model, tmp_path: Pa
     outputs = {}
     for kind in ("visible", "scaled"):
         export(vae, tmp_path / f"{kind}.onnx", contract="ddml", energies=kind)
-        (outputs[kind],) = open_session(tmp_path / f"{kind}.onnx", threads=1).run(None, {"input": row})
+        (outputs[kind],) = read_session(tmp_path / f"{kind}.onnx", threads=1).run(None, {"input": row})
     np.testing.assert_allclose(outputs["visible"], 0.033 * outputs["scaled"], rtol=1e-5)
     assert outputs["visible"].sum() > 0
 
@@ -273,7 +273,7 @@ def test_random_numbers_inside_the_graph_differ_from_shower_to_shower(tmp_path: 
     report = export(untrained("vae"), tmp_path / "m.onnx", contract="par04-calodit2")
     assert any("several threads" in note for note in report.notes)
     assert json.loads(metadata(onnx.load(tmp_path / "m.onnx"))["notes"]) == list(report.notes)
-    session = open_session(tmp_path / "m.onnx", threads=1)
+    session = read_session(tmp_path / "m.onnx", threads=1)
     row = np.array([[20, 0.1, 1.2, 1, 0, 0, 0, 0]], np.float32)
     rows = [session.run(None, {"input": row})[0] for _ in range(20)] + list(
         session.run(None, {"input": np.repeat(row, 20, axis=0)})[0][:, None]

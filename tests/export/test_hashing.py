@@ -11,7 +11,7 @@ from scipy import stats
 
 from fastv.export.hashing import hashed_noise
 from fastv.export.nodes import FLOAT, Nodes
-from fastv.models.noise import NoiseSpec
+from fastv.noise import NoiseSpec
 
 SPEC = NoiseSpec(normal=301, uniform=100)
 

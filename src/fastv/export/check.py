@@ -15,8 +15,8 @@ from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
 from fastv.export.contracts import CONTRACTS, LARGEST_NORMAL, PAR04_ENERGY, Contract
 from fastv.export.graph_file import read_graph
-from fastv.records import one_line, shortened
 from fastv.suggestions import unknown
+from fastv.wording import one_line, shortened
 
 ENERGY = 50_000.0
 """Incident energy of the showers that are generated, in MeV."""

@@ -18,9 +18,9 @@ from fastv.export.hashing import hashed_noise
 from fastv.export.nodes import FLOAT, Nodes
 from fastv.model import Model
 from fastv.models.domain import Domain
-from fastv.models.noise import NoiseSpec
-from fastv.records import shortened
+from fastv.noise import NoiseSpec
 from fastv.suggestions import unknown
+from fastv.wording import shortened
 
 NOISE, CONDITIONS_INSIDE, ENERGIES = "noise", "conditions_inside", "energies_inside"
 """Inputs and output of the graph that a contract is wrapped around."""

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from fastv.export.nodes import FLOAT, INT, UNSIGNED, Nodes
-from fastv.models.noise import EXACT, NoiseSpec
+from fastv.noise import EXACT, NoiseSpec
 
 BITS_OF_SEEDS = 24
 """Seeds are multiplied by two to this power and cut to whole numbers."""
@@ -38,7 +38,7 @@ def hashed_noise(nodes: Nodes, seeds: str, n_seeds: int, noise: NoiseSpec, *, ou
     """Noise (N, ``noise.size``) from seeds (N, S), which must be finite and at most :data:`LARGEST_SEED`.
 
     Normal columns are of 16 + 16 random bits by the formula of Box and Muller, none beyond 4.9; each of the first
-    :data:`~fastv.models.noise.EXACT` is the sum of two of them. Uniform columns are of 32 bits.
+    :data:`~fastv.noise.EXACT` is the sum of two of them. Uniform columns are of 32 bits.
     """
     whole = nodes("Cast", nodes("Mul", seeds, nodes.constant(2.0**BITS_OF_SEEDS)), to=INT)
     # One odd factor for each seed and key; the sums are hashed until every bit depends on every seed.

@@ -22,7 +22,7 @@ from fastv.conditions.table import CONDITIONS
 from fastv.errors import ModelError, SettingsError
 from fastv.export.contracts import CONDITIONS_INSIDE, ENERGIES, NOISE, Plan, planned, wrap
 from fastv.export.parts import export_in_parts
-from fastv.export.runtime import open_session
+from fastv.export.runtime import read_session
 from fastv.export.steering import steering
 from fastv.model import Model, load
 from fastv.models.contract import Domain, Generator, noise_stream
@@ -281,7 +281,7 @@ def _check_parity(model: Model, path: Path, plan: Plan | None = None) -> tuple[f
     noise = generator.noise.draw_from(noise_stream(11), PARITY_ROWS)
     conditions = _random_conditions(model, PARITY_ROWS).numpy()
     if plan is None or plan.contract.own:
-        (energies,) = open_session(path, threads=1).run(None, {"noise": noise, "conditions": conditions})
+        (energies,) = read_session(path, threads=1).run(None, {"noise": noise, "conditions": conditions})
     else:
         energies, noise, conditions = _consumed(plan, path, conditions)
     with torch.inference_mode():
@@ -314,7 +314,7 @@ def _consumed(plan: Plan, path: Path, asked: NDArray[np.float32]) -> tuple[NDArr
         graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", columns]))
     with written_whole(path.with_name("inside.onnx")) as temporary:
         onnx.save(graph, temporary)
-        session = open_session(temporary, threads=1)
+        session = read_session(temporary, threads=1)
     wanted = asked.copy()
     for column, name in enumerate(plan.names):
         if name in plan.fixed:
