@@ -101,6 +101,23 @@ def test_the_graph_is_the_model(exported: tuple[Model, Path], rows: int) -> None
     assert np.mean(np.abs(energies - expected) > 1e-3 + 1e-3 * expected) < 1e-3
 
 
+def test_any_input_gives_finite_showers(exported: tuple[Model, Path]) -> None:
+    """Random bits as float32 are NaN, infinities, denormal and huge numbers; conditions are limited to the domain."""
+    _, path = exported
+    runtime, rng = OnnxGenerator(path), np.random.default_rng(1)
+    noise = runtime.noise.draw_from(noise_stream(1), 40)
+    bits = rng.integers(0, 2**32, noise.shape, np.uint32).view(np.float32)
+    noise[20:] = np.where(rng.random(noise[20:].shape) < 0.01, bits[20:], noise[20:])
+    noise[:3] = bits[:3]
+    conditions = rng.integers(0, 2**32, (40, 1), np.uint32).view(np.float32)
+    conditions[:8, 0] = (0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 1e30)
+    showers = runtime.run(conditions, noise)
+    assert np.isfinite(showers).all()
+    assert (showers >= 0).all()
+    low = np.full((1, 1), runtime.domain["energy"][0], np.float32)
+    np.testing.assert_array_equal(runtime.run(low / 1000, noise[5:6]), runtime.run(low, noise[5:6]))
+
+
 def test_voxels_of_a_millionth_of_the_energy_are_exact(tmp_path: Path) -> None:
     """Most voxels of a trained ``vae`` hold so little; onnxruntime's own sigmoid is wrong by a tenth there."""
     model = untrained("vae")

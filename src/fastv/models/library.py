@@ -93,7 +93,7 @@ class ShowerLibrary(Generator):
         nearest = self._distances(conditions).topk(self.settings.neighbours, dim=1, largest=False).indices
         # If the library is not full, unused rows among the neighbours are replaced by the nearest shower.
         nearest = torch.where(self.conditions[nearest, 0] > 1e29, nearest[:, :1], nearest)
-        which = (noise[:, :1] * self.settings.neighbours).long().clamp(max=self.settings.neighbours - 1)
+        which = (noise[:, :1] * self.settings.neighbours).long().clamp(0, self.settings.neighbours - 1)
         index = nearest.gather(1, which)[:, 0]
         energies = self.showers[index]
         if self.settings.rotate and not self.obstacle:
@@ -104,7 +104,7 @@ class ShowerLibrary(Generator):
     def _turned(self, energies: Tensor, uniform: Tensor) -> Tensor:
         """Showers (N, V) rotated so that cells fall on cells, by a random angle each, from uniform numbers (N, 1)."""
         mesh = self.detector.mesh
-        turn = (uniform * mesh.turns).long()
+        turn = (uniform * mesh.turns).long().clamp(0, mesh.turns - 1)
         parts = []
         sizes = [math.prod(shape) for _, shape in mesh.grids]
         of_grids = torch.split(energies, sizes, dim=1) if len(sizes) > 1 else (energies,)

@@ -1,0 +1,443 @@
+"""What the programs that run graphs feed and read: contracts, and the nodes that turn FastV's graph into theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+
+from fastv.conditions.table import CONDITIONS
+from fastv.detector.detector import Detector
+from fastv.errors import SettingsError
+from fastv.export.hashing import hashed_noise
+from fastv.export.nodes import FLOAT, Nodes
+from fastv.model import Model
+from fastv.models.domain import Domain
+from fastv.noise import NoiseSpec
+from fastv.suggestions import unknown
+from fastv.wording import shortened
+
+NOISE, CONDITIONS_INSIDE, ENERGIES = "noise", "conditions_inside", "energies_inside"
+"""Inputs and output of the graph that a contract is wrapped around."""
+LARGEST_NORMAL = 8.0
+"""Normal numbers are limited to this; a standard normal number is larger once in 10^15."""
+LARGEST_FRACTION = 100.0
+"""No voxel exceeds so many times the incident energy (on the scale of the detector): only broken input leads there."""
+LARGEST_ENERGY = 1e9
+"""In MeV. Above it, not even the energy of a shower follows the input."""
+PAR04_ENERGY = 1_024_000.0
+"""Incident energies of Par04's autoencoder are divided by it, in MeV."""
+SEEDS = 10
+"""Normal numbers that are expanded to the noise of a shower where a contract has few."""
+_MOST_SEEDS = 1000
+_RANDOM = 4
+"""Numbers of onnxruntime's own generator for each shower of a contract that has no noise."""
+
+Fixed = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Inputs and outputs that a program expects.
+
+    Attributes:
+        name: of the contract.
+        consumer: the program.
+        carries: conditions that it passes.
+        seeds: normal numbers that it passes for each shower, unless ``any_seeds``; 0 if it passes none.
+        any_seeds: whether its user can set their number.
+        columns: other numbers that it passes after the normal ones.
+        fraction: whether it multiplies the output by the incident energy in MeV; else it takes GeV.
+        from_zero: whether its first alpha cell starts at 0, not at -pi.
+        shape: numbers of cells (layer, alpha, r) that it is limited to.
+        steering: ending of the file with settings that is written beside the graph.
+    """
+
+    name: str
+    consumer: str = ""
+    carries: tuple[str, ...] = tuple(CONDITIONS)
+    seeds: int = 0
+    any_seeds: bool = False
+    columns: int = 0
+    fraction: bool = False
+    from_zero: bool = False
+    shape: tuple[int, int, int] | None = None
+    steering: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is FastV's, with all noise and conditions as inputs."""
+        return not self.consumer
+
+
+CONTRACTS: dict[str, Contract] = {
+    contract.name: contract
+    for contract in (
+        Contract("fastv"),
+        Contract(
+            "par04-vae",
+            consumer="the Geant4 example Par04 with an autoencoder",
+            carries=("energy", "theta"),
+            seeds=SEEDS,
+            any_seeds=True,
+            columns=4,
+            fraction=True,
+            steering=".mac",
+        ),
+        Contract(
+            "par04-calodit2",
+            consumer="the Geant4 example Par04 with CaloDiT-2",
+            carries=("energy", "phi", "theta"),
+            columns=8,
+            shape=(45, 16, 9),
+            steering=".mac",
+        ),
+        Contract(
+            "ddml",
+            consumer="DDML, class Par04ExampleVAE",
+            carries=("energy", "theta"),
+            seeds=SEEDS,
+            columns=4,
+            fraction=True,
+            from_zero=True,
+            steering=".py",
+        ),
+    )
+}
+"""Contracts by name. To add one, add its description, and its columns to :meth:`Plan.encoded` and :func:`wrap`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one model is exported for a contract; see :func:`planned`.
+
+    Attributes:
+        contract: the contract.
+        noise: the noise of the model.
+        names: the conditions of the model.
+        domain: its domain.
+        detector: the detector whose showers the graph gives.
+        seeds: number of normal numbers that are passed, or 0.
+        visible: whether the output is visible energy, not divided by the energy scale.
+        fixed: values of conditions of the model that are not passed, in its units; for a choice, the index.
+    """
+
+    contract: Contract
+    noise: NoiseSpec
+    names: tuple[str, ...]
+    domain: Domain
+    detector: Detector
+    seeds: int = 0
+    visible: bool = False
+    fixed: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> float:
+        """Factor from the model's voxel energies to those of the output, both in MeV."""
+        return self.detector.energy_scale if self.visible else 1.0
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the noise is expanded inside the graph."""
+        return not self.contract.own and self.seeds != self.noise.size
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Conditions that the consumer passes and the model does not take, or that are fixed."""
+        if self.contract.own:
+            return ()
+        return tuple(name for name in self.contract.carries if name not in self.names or name in self.fixed)
+
+    @property
+    def right_angle(self) -> float:
+        """Polar angle of normal incidence on the detector, in rad."""
+        if self.domain.right_angle is not None:
+            return self.domain.right_angle
+        return self.detector.stack.right_angle if self.detector.stack else math.pi / 2
+
+    @property
+    def side(self) -> float:
+        """The sign by which an angle to the normal of the detector is added to the polar angle of normal incidence."""
+        low, high = self.domain.bounds("theta") or (0.0, 0.0)
+        return 1.0 if high - self.right_angle > self.right_angle - low + 1e-6 else -1.0
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """What a condition is limited to in the graph; for a choice, its indices."""
+        if CONDITIONS[name].choices:
+            return 0.0, float(len(self.domain.choices(name)) - 1)
+        return self.domain.bounds(name) or (0.0, 0.0)
+
+    def encoded(self, conditions: Mapping[str, ArrayLike], seeds: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The input that a consumer makes for showers, as its C++ does.
+
+        Args:
+            conditions: incident energies in MeV; ``theta`` and ``phi`` in rad, by default normal incidence and 0.
+            seeds: the normal numbers (N, S).
+        """
+        energy = np.atleast_1d(np.asarray(conditions["energy"], np.float64))
+        given = {"theta": self.right_angle, "phi": 0.0} | dict(conditions)
+        theta, phi = (np.broadcast_to(np.asarray(given[name], np.float64), energy.shape) for name in ("theta", "phi"))
+        zero, one = np.zeros_like(energy), np.ones_like(energy)
+        if self.contract.name == "par04-vae":
+            columns = [energy / PAR04_ENERGY, np.degrees(theta) / 90, zero, one]
+        elif self.contract.name == "ddml":
+            columns = [energy / PAR04_ENERGY, np.abs(theta - self.right_angle) / (np.pi / 2), zero, one]
+        else:
+            columns = [energy / 1000, (phi + np.pi) % (2 * np.pi) - np.pi, theta, one, *[zero] * 4]
+        return np.concatenate([seeds, np.stack(columns, axis=1)], axis=1, dtype=np.float32, casting="same_kind")
+
+    def decoded(self, output: NDArray[np.float32], energy: ArrayLike) -> NDArray[np.float64]:
+        """Voxel energies (N, V) in MeV, as FastV orders them, from the output (N, r, alpha, layer)."""
+        layers, alphas, rs = self.detector.mesh.shape
+        cells = output.astype(np.float64).reshape(-1, rs, alphas, layers)
+        if self.contract.from_zero:
+            cells = np.roll(cells, alphas // 2, axis=2)
+        factor = np.asarray(energy, np.float64).reshape(-1, 1) if self.contract.fraction else 1000.0
+        return cells.transpose(0, 3, 2, 1).reshape(len(cells), -1) * factor
+
+
+def planned(
+    model: Model, contract: str, *, latent: int | None = None, energies: str | None = None, fixed: Fixed | None = None
+) -> Plan:
+    """Decide how a model is exported for a contract.
+
+    Args:
+        model: the model.
+        contract: name of the contract.
+        latent, energies, fixed: as for :func:`fastv.export.export`.
+
+    Raises:
+        SettingsError: there is no such contract, the contract does not have what is asked for, it does not carry a
+            condition of the model that is not fixed, or the mesh is not one that the program has.
+    """
+    if contract not in CONTRACTS:
+        raise SettingsError(unknown("contract", contract, CONTRACTS))
+    chosen, generator = CONTRACTS[contract], model.generator
+    names, noise = generator.condition_names, generator.noise
+    values = _fixed_values(model, chosen, dict(fixed or {}))
+    detector = model.detectors[int(values.get("detector", 0))]
+    if chosen.own:
+        for name, value in {"latent": latent, "energies": energies}.items():
+            if value is not None:
+                msg = f"`{name}={value!r}` is for the contracts of other programs; 'fastv' takes all noise, gives MeV"
+                raise SettingsError(msg)
+        return Plan(chosen, noise, names, model.domain, detector)
+    if energies not in (None, "visible", "scaled"):
+        raise SettingsError(unknown("kind of energies", str(energies), ("visible", "scaled")))
+    check_mesh(chosen, detector)
+    seeds = _seeds(chosen, noise, latent)
+    return Plan(chosen, noise, names, model.domain, detector, seeds, energies != "scaled", values)
+
+
+def _seeds(contract: Contract, noise: NoiseSpec, latent: int | None) -> int:
+    if latent is None or latent == contract.seeds:
+        return contract.seeds
+    if not contract.any_seeds:
+        held = f"passes {contract.seeds} normal numbers" if contract.seeds else "passes no noise"
+        msg = f"`latent={latent}` is not possible: {contract.consumer} {held}; leave it out"
+        raise SettingsError(msg)
+    if not (latent == noise.size or SEEDS <= latent <= _MOST_SEEDS):
+        msg = (
+            f"`latent` must be {SEEDS} to {_MOST_SEEDS} normal numbers, which are expanded inside the graph, or the "
+            f"{noise.size} columns of noise of this model, got {latent}"
+        )
+        raise SettingsError(msg)
+    return latent
+
+
+def _fixed_values(model: Model, contract: Contract, asked: dict[str, Any]) -> dict[str, float]:
+    """Values of the conditions that the graph does not take from its input."""
+    domain, names = model.domain, model.generator.condition_names
+    if contract.own and asked:
+        msg = f"`fixed` names {', '.join(asked)}, but the contract 'fastv' carries all conditions; leave it out"
+        raise SettingsError(msg)
+    values: dict[str, float] = {}
+    for name in asked:
+        if name not in names or name == "energy":
+            able = [each for each in names if each != "energy"]
+            can = f"can be fixed: {', '.join(able)}" if able else "it takes the energy only"
+            msg = f"`fixed` names {shortened(name)}, which is no condition of the model that can be fixed; {can}"
+            raise SettingsError(msg)
+    for name in () if contract.own else names:
+        if name in asked:
+            values[name] = _fixed_value(domain, name, asked[name])
+            continue
+        if name in contract.carries:
+            continue
+        bounds = domain.bounds(name)
+        only = bounds[0] if bounds and bounds[0] == bounds[1] else None
+        if CONDITIONS[name].choices and len(domain.choices(name)) == 1:
+            only = 0.0
+        if only is None:
+            known = f"from {bounds[0]:g} to {bounds[1]:g} {CONDITIONS[name].unit}" if bounds else "one of "
+            known += "" if bounds else ", ".join(getattr(domain, CONDITIONS[name].choices))
+            msg = (
+                f"the contract {contract.name!r} does not carry the condition {name!r} of the model ({known}); "
+                "fix it with `fixed=...`"
+            )
+            raise SettingsError(msg)
+        values[name] = only
+    return values
+
+
+def _fixed_value(domain: Domain, name: str, value: Any) -> float:
+    condition = CONDITIONS[name]
+    if isinstance(value, str) and condition.parse is not None:
+        parsed = condition.parse(value)
+        listed = list(parsed) if isinstance(parsed, tuple) else list(parsed.values)
+        if len(listed) != 1:
+            msg = f"`fixed` takes one value of {name}, got {shortened(value)}"
+            raise SettingsError(msg)
+        value = listed[0]
+    domain.check(name, np.asarray([value]))
+    return float(domain.choices(name).index(value)) if condition.choices else float(value)
+
+
+def check_mesh(contract: Contract, detector: Detector) -> None:
+    """Check that a program can have the mesh of a detector.
+
+    Raises:
+        SettingsError: it cannot; the message says what it has.
+    """
+    mesh = detector.mesh
+    blocks = mesh.blocks
+    edges = np.asarray(blocks[0].r_edges)
+    equal = np.allclose(np.diff(edges), edges[1] - edges[0]) and edges[0] == 0
+    if (
+        not mesh.is_regular
+        or len({block.thickness for block in blocks}) > 1
+        or blocks[0].thickness is None
+        or not equal
+    ):
+        msg = (
+            f"{contract.consumer} has cells of one size in r from the axis on and layers of one known thickness; "
+            f"the mesh of {detector.name} is another: {mesh.describe()}"
+        )
+        raise SettingsError(msg)
+    if contract.shape and mesh.shape != contract.shape:
+        has, is_ = (" x ".join(map(str, shape[::-1])) for shape in (contract.shape, mesh.shape))
+        msg = f"{contract.consumer} has {has} cells (r, alpha, z); the mesh of {detector.name} has {is_}"
+        raise SettingsError(msg)
+    if contract.from_zero and mesh.shape[1] % 2:
+        msg = (
+            f"{contract.consumer} has its first alpha cell at 0, FastV at -pi: the number of alpha cells must be "
+            f"even, and {detector.name} has {mesh.shape[1]}"
+        )
+        raise SettingsError(msg)
+
+
+def wrap(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """Turn the graph of a generator into one of a contract.
+
+    Args:
+        graph: a graph with inputs :data:`NOISE` and :data:`CONDITIONS_INSIDE` and output :data:`ENERGIES`; is changed.
+        plan: how it is to be wrapped.
+    """
+    before, after = Nodes("input"), Nodes("output")
+    inner = graph.graph
+    del inner.input[:], inner.output[:]
+    if plan.contract.own:
+        _own_inputs(before, inner, plan)
+        name, shape = "energies", [plan.detector.mesh.n_voxels]
+        after.not_negative(ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
+    else:
+        width = plan.seeds + plan.contract.columns
+        inner.input.append(onnx.helper.make_tensor_value_info("input", FLOAT, ["N", width]))
+        energy, true_energy = _consumer_inputs(before, plan)
+        name, shape = "showers", list(plan.detector.mesh.shape[::-1])
+        _consumer_output(after, plan, energy, true_energy, output=name)
+    before.add_to(inner, first=True)
+    after.add_to(inner, first=False)
+    inner.output.append(onnx.helper.make_tensor_value_info(name, FLOAT, ["N", *shape]))
+    # onnxruntime writes in place only where it knows that sizes are equal.
+    return onnx.shape_inference.infer_shapes(graph, data_prop=True)
+
+
+def _smallest_scale(plan: Plan) -> float:
+    return min(plan.detector.energy_scale, 1.0)
+
+
+def _own_inputs(nodes: Nodes, graph: onnx.GraphProto, plan: Plan) -> None:
+    graph.input.append(onnx.helper.make_tensor_value_info(NOISE, FLOAT, ["N", plan.noise.size]))
+    graph.input.append(onnx.helper.make_tensor_value_info("conditions", FLOAT, ["N", len(plan.names)]))
+    low, high = np.array([plan.bounds(name) for name in plan.names], np.float32).T
+    nodes.between("conditions", low[None], high[None], output=CONDITIONS_INSIDE)
+
+
+def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
+    """Noise and conditions of the model from the consumer's input; incident energies in the domain and as passed."""
+    seeds, first, second, third, _ = nodes.split("input", plan.seeds, 1, 1, 1, plan.contract.columns - 3)
+    one = {"energy": nodes("Mul", first, nodes.constant(PAR04_ENERGY if plan.contract.fraction else 1000.0))}
+    if plan.contract.name == "par04-calodit2":
+        one |= {"phi": second, "theta": third}
+    elif plan.contract.name == "ddml":
+        local = nodes("Mul", second, nodes.constant(plan.side * math.pi / 2))
+        one["theta"] = nodes("Add", local, nodes.constant(plan.right_angle))
+    else:
+        one["theta"] = nodes("Mul", second, nodes.constant(math.pi / 2))
+    columns = []
+    energy = nodes.between(one["energy"], *plan.bounds("energy"))
+    for name in plan.names:
+        if name in plan.fixed:
+            columns.append(nodes.between(one["energy"], plan.fixed[name], plan.fixed[name]))
+        elif name == "energy":
+            columns.append(energy)
+        else:
+            low, high = plan.bounds(name)
+            angle = one[name]
+            if name == "phi":
+                # The same direction, as near as possible to the middle of the domain.
+                turns = nodes(
+                    "Mul", nodes("Sub", angle, nodes.constant((low + high) / 2)), nodes.constant(0.5 / math.pi)
+                )
+                whole = nodes("Mul", nodes("Round", turns), nodes.constant(2 * math.pi))
+                angle = nodes("Sub", angle, whole)
+            columns.append(nodes.between(angle, low, high))
+    nodes("Concat", *columns, axis=1, output=CONDITIONS_INSIDE)
+    if not plan.seeds:
+        drawn = nodes("RandomUniformLike", nodes.columns("input", 0, _RANDOM), dtype=FLOAT)
+        seeds = nodes("Concat", drawn, nodes.columns("input", 0, 3), axis=1)
+        limit = 2.0**30
+        hashed_noise(nodes, nodes.between(seeds, -limit, limit), _RANDOM + 3, plan.noise, output=NOISE)
+    elif plan.hashed:
+        limited = nodes.between(seeds, -LARGEST_NORMAL, LARGEST_NORMAL)
+        hashed_noise(nodes, limited, plan.seeds, plan.noise, output=NOISE)
+    else:
+        _direct_noise(nodes, seeds, plan.noise)
+    return energy, one["energy"]
+
+
+def _direct_noise(nodes: Nodes, normals: str, noise: NoiseSpec) -> None:
+    """All noise from as many normal numbers; uniform ones by their distribution function."""
+    kept, rest = nodes.split(normals, noise.normal, noise.uniform)
+    if not rest:
+        nodes("Identity", kept, output=NOISE)
+        return
+    error = nodes("Erf", nodes("Mul", rest, nodes.constant(math.sqrt(0.5))))
+    flat = nodes("Add", nodes("Mul", error, nodes.constant(0.5)), nodes.constant(0.5))
+    below = nodes.between(flat, 0.0, 1 - 2.0**-24)
+    nodes("Concat", *(part for part in (kept, below) if part), axis=1, output=NOISE)
+
+
+def _consumer_output(nodes: Nodes, plan: Plan, energy: str, true_energy: str, *, output: str) -> None:
+    factor = nodes("Div", nodes.constant(plan.scale), energy)
+    largest = LARGEST_FRACTION * (plan.scale if plan.visible else 1.0) / _smallest_scale(plan)
+    if not plan.contract.fraction:
+        # Outside the domain, the nearest shower inside, scaled to the energy that was passed.
+        passed = nodes.between(true_energy, 0.0, LARGEST_ENERGY)
+        factor = nodes("Mul", nodes("Mul", factor, passed), nodes.constant(1e-3))
+        largest *= LARGEST_ENERGY * 1e-3
+    cells = nodes.not_negative(nodes("Mul", ENERGIES, factor), largest)
+    layers, alphas, rs = plan.detector.mesh.shape
+    # Two steps that move one axis each: onnxruntime has fast code for these, not for the whole.
+    deepest = nodes("Transpose", nodes.reshaped(cells, 0, layers, alphas * rs), perm=[0, 2, 1])
+    grid = nodes.reshaped(deepest, 0, alphas, rs, layers)
+    if plan.contract.from_zero:
+        lower, upper = nodes.split(grid, alphas // 2, alphas // 2)
+        grid = nodes("Concat", upper, lower, axis=1)
+    nodes("Transpose", grid, perm=[0, 2, 1, 3], output=output)
