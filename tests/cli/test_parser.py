@@ -22,7 +22,7 @@ ONLY_IN_PYTHON = {
 }
 """Parameters without an option: results and objects that a shell cannot hand over."""
 
-ONLY_OPTIONS = {"simulate": {"production_cut"}, "train": {"print_config"}}
+ONLY_OPTIONS = {"simulate": {"production_cut"}, "fastsim": {"production_cut"}, "train": {"print_config"}}
 """The production cut is in ``physics``, and a recipe is printed in place of a training."""
 
 
