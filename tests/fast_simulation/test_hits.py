@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastv.errors import FileFormatError
-from fastv.fast_simulation.hits import read_hits
+from fastv.fast_simulation.hits import read_hits, read_in_spans
 from fastv.fast_simulation.run import fastsim
 from fastv.model import load
 from fastv.sample import sample_path
@@ -26,7 +26,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "values", "message"),
     [
         ("hits/cell", 6480, "hits/cell must be from 0 to 6479"),
-        ("hits/particle", -1, "hits/particle must be from 0 to 2"),
+        ("hits/particle", 7, "hits/particle must be from 0 to 2"),
         ("hits/energy", np.nan, "NaN or infinite"),
         ("particles/first_hit", 1, "must rise from 0"),
         ("events/first_particle", 7, "must rise from 0"),
@@ -51,7 +51,7 @@ def test_columns_of_different_lengths(whole: Path, tmp_path: Path) -> None:
     path.write_bytes(whole.read_bytes())
     with h5py.File(path, "r+") as file:
         file["hits/time"].resize(5, axis=0)
-    with pytest.raises(FileFormatError, match="hits/time has the shape"):
+    with pytest.raises(FileFormatError, match="hits/time has 5 rows where"):
         read_hits(path)
 
 
@@ -69,3 +69,13 @@ def test_links(whole: Path) -> None:
         assert hits.hits["energy"][first:last].sum() == pytest.approx(hits.events["generated"][particle])
     assert len(hits.showers(fast=False)) == 0
     assert len(hits.showers(fast=True)) == 3
+
+
+def test_spans_are_parts_of_the_whole(whole: Path) -> None:
+    hits = read_hits(whole)
+    spans = list(read_in_spans(whole, 2))
+    assert [len(span.events["incident"]) for span in spans] == [2, 1]
+    assert spans[1].particles["first_hit"][0] == spans[1].events["first_particle"][0] == 0
+    assert (spans[1].hits["particle"] == 0).all()
+    np.testing.assert_array_equal(np.concatenate([span.hits["cell"] for span in spans]), hits.hits["cell"])
+    np.testing.assert_array_equal(np.concatenate([span.showers().energies for span in spans]), hits.showers().energies)

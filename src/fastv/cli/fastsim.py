@@ -62,7 +62,8 @@ def add_parser(verbs: Any) -> None:
         help="events whose particles are generated together (default 100)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="file of hits to write (HDF5)")
-    parser.add_argument("--force", action="store_true", help="replace FILE")
+    parser.add_argument("--edm4hep", metavar="FILE", help="write the hits as columns of EDM4hep too (ROOT)")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
@@ -91,6 +92,7 @@ def run(options: argparse.Namespace) -> None:
         physics=physics_of(options.physics, parse_length(options.production_cut)),
         seed=options.seed,
         batch_events=options.batch_events,
+        edm4hep=options.edm4hep,
         force=options.force,
     )
     if options.json:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastv.errors import FileFormatError, MissingExtraError
+from fastv.errors import FileFormatError
 from fastv.fast_simulation.particles import ELECTRON_MASS, LIGHT, Particles
-from fastv.installation import how_to_install
+from fastv.formats.contract import needs_extra
 from fastv.storage.guard import check_regular
 
 _FIRST, _LAST = b"HepMC::Asciiv3-START_EVENT_LISTING", b"HepMC::Asciiv3-END_EVENT_LISTING"
@@ -51,11 +51,8 @@ class HepMCFile:
 
     def events(self) -> Iterator[Particles]:
         """The particles of each event, in order."""
-        try:
+        with needs_extra("`events`", "pyhepmc", "hepmc"):
             import pyhepmc
-        except ModuleNotFoundError as error:
-            msg = f"events in files need pyhepmc; get it with: {how_to_install('hepmc')}"
-            raise MissingExtraError(msg) from error
         number = 0
         with pyhepmc.open(str(self.path), format="HepMC3") as file:
             for event in file:

@@ -80,6 +80,12 @@ _COLUMNS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 _VECTORS = ("position", "direction")
+_LINKS = (
+    ("events", "first_particle", "particles"),
+    ("particles", "first_hit", "hits"),
+    ("hits", "particle", "particles"),
+)
+"""Columns that hold rows of other groups."""
 _CHUNK_ROWS = 20_000
 
 
@@ -201,57 +207,98 @@ def read_hits(path: str | Path) -> Hits:
     Raises:
         FileFormatError: the file is missing, damaged, or holds no hits.
     """
+    return next(read_in_spans(path))
+
+
+def read_in_spans(path: str | Path, size: int | None = None) -> Iterator[Hits]:
+    """Read a file of hits, ``size`` events at a time; rows that columns point to are counted within each span.
+
+    Args:
+        path: the file.
+        size: number of events; by default all.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds no hits.
+    """
     path = Path(path)
     with open_hdf5(path) as file, damage_named(path):
-        text = file.attrs.get("fastv")
-        try:
-            note = parse_json(text if isinstance(text, str | bytes) else "")
-            if not isinstance(note, dict) or note.get("format_version") != FORMAT_VERSION or "hits" not in file:
-                msg = f"its attribute 'fastv' and its group 'hits' are not those of format version {FORMAT_VERSION}"
-                raise DocumentError(msg)
-            detector = Detector.model_validate(note.get("detector"))
-        except (DocumentError, ValidationError) as error:
-            reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
-            msg = f"{path}: not a file of hits: {reason}"
-            raise FileFormatError(msg) from error
-        groups = {
-            group: {name: _column(path, file, group, name) for name in columns} for group, columns in _COLUMNS.items()
-        }
-    _check_together(path, groups, detector)
+        detector, provenance = _described(path, file)
+        sets = {group: {name: _data(path, file, group, name) for name in _COLUMNS[group]} for group in _COLUMNS}
+        first_particle = _firsts(path, sets["events"]["first_particle"], len(sets["particles"]["pdg"]))
+        first_hit = _firsts(path, sets["particles"]["first_hit"], len(sets["hits"]["cell"]))
+        event_of_primary = sets["primaries"]["event"][...]
+        events = len(first_particle) - 1
+        for start in range(0, max(events, 1), size or max(events, 1)):
+            stop = min(start + (size or events), events)
+            rows = {"events": slice(start, stop), "particles": slice(*first_particle[[start, stop]].tolist())}
+            rows["primaries"] = slice(*np.searchsorted(event_of_primary, (start, stop)).tolist())
+            rows["hits"] = slice(*first_hit[[rows["particles"].start, rows["particles"].stop]].tolist())
+            groups = {
+                group: {name: _column(path, data, rows[group], name) for name, data in columns.items()}
+                for group, columns in sets.items()
+            }
+            for group, name, of in _LINKS:
+                groups[group][name] = groups[group][name] - rows[of].start
+            _check_range(path, "hits/particle", groups["hits"]["particle"], len(groups["particles"]["pdg"]))
+            _check_range(path, "hits/cell", groups["hits"]["cell"], detector.mesh.n_voxels)
+            yield Hits(detector, provenance, **groups)
+
+
+def _described(path: Path, file: h5py.File) -> tuple[Detector, Mapping[str, Any]]:
+    """The detector and the provenance in the attribute of a file."""
+    text = file.attrs.get("fastv")
+    try:
+        note = parse_json(text if isinstance(text, str | bytes) else "")
+        if not isinstance(note, dict) or note.get("format_version") != FORMAT_VERSION or "hits" not in file:
+            msg = f"its attribute 'fastv' and its group 'hits' are not those of format version {FORMAT_VERSION}"
+            raise DocumentError(msg)
+        detector = Detector.model_validate(note.get("detector"))
+    except (DocumentError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        msg = f"{path}: not a file of hits: {reason}"
+        raise FileFormatError(msg) from error
     provenance = note.get("provenance")
-    return Hits(detector, provenance if isinstance(provenance, dict) else {}, **groups)
+    return detector, provenance if isinstance(provenance, dict) else {}
 
 
-def _column(path: Path, file: h5py.File, group: str, name: str) -> NDArray[Any]:
+def _data(path: Path, file: h5py.File, group: str, name: str) -> h5py.Dataset:
+    """A column of the right type and shape, not larger than what is stored, whose length fits to the others."""
     data, wanted = file.get(f"{group}/{name}"), np.dtype(_COLUMNS[group][name])
-    dimensions = 2 if name in _VECTORS else 1
-    if not isinstance(data, h5py.Dataset) or data.dtype != wanted or data.ndim != dimensions:
-        msg = f"{path}: damaged hits: {group}/{name} is not {wanted} of shape {'(N, 3)' if dimensions == 2 else '(N,)'}"
+    axes = 2 if name in _VECTORS else 1
+    if (
+        not isinstance(data, h5py.Dataset)
+        or data.dtype != wanted
+        or data.ndim != axes
+        or data.shape[1:] not in ((), (3,))
+    ):
+        msg = f"{path}: damaged hits: {group}/{name} is not {wanted} of shape {'(N, 3)' if axes == 2 else '(N,)'}"
         raise FileFormatError(msg)
     check_stored(path, data)
-    column: NDArray[Any] = data[...]
+    rows = len(file[f"{group}/{next(iter(_COLUMNS[group]))}"])
+    if len(data) != rows + name.startswith("first_"):
+        msg = f"{path}: damaged hits: {group}/{name} has {len(data)} rows where {rows} are needed"
+        raise FileFormatError(msg)
+    return data
+
+
+def _column(path: Path, data: h5py.Dataset, rows: slice, name: str) -> NDArray[Any]:
+    column: NDArray[Any] = data[rows.start : rows.stop + name.startswith("first_")]
     if column.dtype.kind == "f" and not np.isfinite(column).all():
-        msg = f"{path}: damaged hits: {group}/{name} contains NaN or infinite values"
+        msg = f"{path}: damaged hits: {data.name[1:]} contains NaN or infinite values"
         raise FileFormatError(msg)
     return column
 
 
-def _check_together(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]], detector: Detector) -> None:
-    """Check the lengths of columns and the rows to which they point."""
-    counts = {group: len(next(iter(columns.values()))) for group, columns in groups.items()}
-    for group, columns in groups.items():
-        for name, column in columns.items():
-            if len(column) != counts[group] + name.startswith("first_") or column.shape[1:] not in ((), (3,)):
-                msg = f"{path}: damaged hits: {group}/{name} has the shape {column.shape} for {counts[group]} rows"
-                raise FileFormatError(msg)
-    for group, name, most in (("events", "first_particle", "particles"), ("particles", "first_hit", "hits")):
-        first = groups[group][name]
-        if first[0] != 0 or first[-1] != counts[most] or np.any(np.diff(first) < 0):
-            msg = f"{path}: damaged hits: {group}/{name} must rise from 0 to the number of {most}, {counts[most]}"
-            raise FileFormatError(msg)
-    limits = {"particle": counts["particles"], "cell": detector.mesh.n_voxels}
-    for name, limit in limits.items():
-        column = groups["hits"][name]
-        if column.size and (column.min() < 0 or column.max() >= limit):
-            msg = f"{path}: damaged hits: hits/{name} must be from 0 to {limit - 1}"
-            raise FileFormatError(msg)
+def _firsts(path: Path, data: h5py.Dataset, count: int) -> NDArray[np.int64]:
+    """A column of first rows in another group, which has ``count`` rows."""
+    first: NDArray[np.int64] = data[...]
+    if first[0] != 0 or first[-1] != count or np.any(np.diff(first) < 0):
+        msg = f"{path}: damaged hits: {data.name[1:]} must rise from 0 to the number of rows, {count}"
+        raise FileFormatError(msg)
+    return first
+
+
+def _check_range(path: Path, name: str, column: NDArray[Any], limit: int) -> None:
+    if column.size and (column.min() < 0 or column.max() >= limit):
+        msg = f"{path}: damaged hits: {name} must be from 0 to {limit - 1}"
+        raise FileFormatError(msg)

@@ -19,6 +19,7 @@ from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
 from fastv.fast_simulation.choice import Fate, conditions, fates
+from fastv.fast_simulation.edm4hep import check_edm4hep, write_edm4hep
 from fastv.fast_simulation.entering import STRAIGHT, Entered, Front
 from fastv.fast_simulation.generating import generated
 from fastv.fast_simulation.hepmc import HepMCFile
@@ -87,6 +88,7 @@ def fastsim(
     physics: PhysicsSettings | None = None,
     seed: int = 0,
     batch_events: int = 100,
+    edm4hep: str | Path | None = None,
     force: bool = False,
 ) -> FastSimulation:
     """Simulate events in which a model generates the showers that it knows, and Geant4 simulates all others.
@@ -109,7 +111,8 @@ def fastsim(
         physics: physics models of Geant4 and production cut.
         seed: the same seed and ``batch_events`` give the same file.
         batch_events: events whose particles are generated together.
-        force: replace an existing file.
+        edm4hep: another file for the same hits as columns of EDM4hep, see :mod:`fastv.fast_simulation.edm4hep`.
+        force: replace existing files.
 
     Returns:
         A summary.
@@ -120,7 +123,8 @@ def fastsim(
         FileFormatError: the file of events is missing or damaged.
         ModelError: there is no such model.
         SimulationError: Geant4 is needed and lacks data sets, or fails.
-        OutputError: the file exists, or the disk is full.
+        OutputError: a file exists, or the disk is full.
+        MissingExtraError: calzone, pyhepmc or uproot is needed and not installed.
 
     Example:
         >>> import tempfile
@@ -132,6 +136,9 @@ def fastsim(
     started = time.perf_counter()
     check_ending(output, SHOWERS_ENDINGS, "hits")
     check_free(output, force=force, kind="hits")
+    if edm4hep is not None:
+        check_edm4hep(edm4hep)
+        check_free(edm4hep, force=force, kind="hits")
     _check_arguments(n, control, seed, batch_events)
     tolerance = _tolerance(angle_tolerance)
     chosen_plate = Plate.parsed(plate) if isinstance(plate, str) else plate
@@ -178,6 +185,8 @@ def fastsim(
             bar.update(len(batch))
     if failed := run.counts[Fate.failed]:
         say(f"the model gave {failed} particles an energy that is negative or not finite; they were simulated instead")
+    if edm4hep is not None:
+        write_edm4hep(output, edm4hep, force=force)
     return FastSimulation(
         output=str(output),
         events=len(primaries),
