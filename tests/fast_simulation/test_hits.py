@@ -13,6 +13,7 @@ from fastv.fast_simulation.hits import read_hits, read_in_spans
 from fastv.fast_simulation.run import fastsim
 from fastv.model import load
 from fastv.sample import sample_path
+from fastv.showers import ShowersFile
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,15 @@ def test_columns_of_different_lengths(whole: Path, tmp_path: Path) -> None:
 def test_showers_are_no_hits() -> None:
     with pytest.raises(FileFormatError, match="not a file of hits"):
         read_hits(sample_path("test"))
+
+
+def test_hits_are_no_showers_but_give_some(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"hits of `fastv.fastsim`: .*read_hits\(...\).showers\(\) gives"):
+        ShowersFile(whole)
+    read_hits(whole).showers().write(tmp_path / "showers.h5")
+    with ShowersFile(tmp_path / "showers.h5") as file:
+        assert len(file) == 3
+        assert np.degrees(file.conditions.columns["theta"]) == pytest.approx(90)
 
 
 def test_links(whole: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import fastv
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError, SettingsError, SimulationError
+from fastv.fast_simulation import run
 from fastv.fast_simulation.choice import Fate
 from fastv.fast_simulation.hits import Hits, read_hits
 from fastv.fast_simulation.particles import ELECTRON_MASS, Particles
@@ -159,6 +160,25 @@ def test_geant4_is_tried_three_times_and_leaves_no_half_file(
         simulated(model, tmp_path, energy="500MeV")
     assert len(tried) == 3
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("events", "groups"),
+    [
+        ([], []),
+        ([1, 1, 1], [3]),
+        ([1, 2, 3, 4, 5], [2, 2, 1]),
+        ([1, 2, 2, 3], [1, 2, 1]),
+        ([1, 2, 2, 2, 2, 3], [1, 4, 1]),
+    ],
+)
+def test_whole_events_are_generated_together(
+    events: list[int], groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_MOST_TOGETHER", 2)
+    found = list(run._groups(np.array(events, dtype=np.int64)))
+    assert [part.stop - part.start for part in found] == groups
+    assert [row for part in found for row in range(len(events))[part]] == list(range(len(events)))
 
 
 @pytest.mark.parametrize(

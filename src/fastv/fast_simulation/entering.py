@@ -20,17 +20,18 @@ STRAIGHT = (11, -11, 22)
 
 @dataclass(frozen=True)
 class Entered:
-    """What becomes of the primary particles of an event.
+    """What becomes of the primary particles of n events.
 
     Attributes:
-        particles: those that enter the calorimeter, where they do; ``primary`` is the one that each comes from.
-        missed: available energy of those that leave without entering it, MeV.
-        deposited: energy that stays in the material in front, MeV.
+        particles: those that enter the calorimeter, where they do, in the order of the events; ``primary`` is the one
+            that each comes from.
+        missed: available energy (n,) of those that leave without entering it, MeV.
+        deposited: energy (n,) that stays in the material in front, MeV.
     """
 
     particles: Particles
-    missed: float
-    deposited: float
+    missed: NDArray[np.float64]
+    deposited: NDArray[np.float64]
 
 
 class Front:
@@ -52,33 +53,39 @@ class Front:
         self._geant4 = Geant4(request)
         self.seconds = 0.0
 
-    def entered(self, primaries: Particles) -> Entered:
-        """Transport the primary particles of one event to the calorimeter.
+    def entered(self, primaries: Particles, events: range) -> Entered:
+        """Transport the primary particles of events to the calorimeter.
+
+        Args:
+            primaries: in the order of the events.
+            events: numbers of the events; some may have no particles.
 
         Raises:
             SimulationError: Geant4 fails.
         """
-        if not len(primaries):
-            return Entered(primaries, 0.0, 0.0)
         straight = np.isin(primaries.pdg, STRAIGHT) & (self._request.plate is None)
         flying = primaries[straight]
         ahead, arrival = self._straight(flying)
         arrived = Particles(**{**flying.columns, "position": arrival})[ahead]
         found = [_later(arrived, flying.position[ahead])]
-        missed, deposited = float(flying.available[~ahead].sum()), 0.0
-        if not straight.all():
-            indices = random_indices(self._seed, int(primaries.event[0]), len(primaries), front=True)
-            rest = primaries[~straight]
+        lost = flying[~ahead]
+        missed = np.zeros(len(events))
+        np.add.at(missed, lost.event - events.start, lost.available)
+        deposited = np.zeros(len(events))
+        for event in np.unique(primaries.event[~straight]).tolist():
+            mine = primaries.event == event
+            indices = random_indices(self._seed, event, int(mine.sum()), front=True)[~straight[mine]]
+            rest = primaries[mine & ~straight]
             started = time.perf_counter()
-            got = self._geant4.run(rest, indices[~straight])
+            got = self._geant4.run(rest, indices)
             self.seconds += time.perf_counter() - started
-            mine = rest[got["row"]]
-            moved = Particles.of(
-                **{**mine.columns, **{name: got[name] for name in ("pdg", "energy", "position", "direction")}}
-            )
-            found.append(_later(moved, mine.position))
-            missed, deposited = missed + float(got["missed"].sum()), float(got["deposited"].sum())
-        return Entered(joined_particles(found), missed, deposited)
+            parents = rest[got["row"]]
+            moved = {name: got[name] for name in ("pdg", "energy", "position", "direction")}
+            found.append(_later(Particles.of(**{**parents.columns, **moved}), parents.position))
+            missed[event - events.start] += got["missed"].sum()
+            deposited[event - events.start] = got["deposited"].sum()
+        entered = joined_particles(found)
+        return Entered(entered[np.argsort(entered.event, kind="stable")], missed, deposited)
 
     def _straight(self, particles: Particles) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Which particles (N,) on straight paths enter, and where (N, 3)."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastv.errors import FileFormatError
-from fastv.fast_simulation.particles import ELECTRON_MASS, LIGHT, Particles
+from fastv.fast_simulation.particles import ELECTRON_MASS, LIGHT, Particles, joined_particles
 from fastv.formats.contract import needs_extra
 from fastv.storage.guard import check_regular
 
@@ -48,6 +48,13 @@ class HepMCFile:
 
     def __len__(self) -> int:
         return self._n
+
+    def blocks(self, size: int) -> Iterator[tuple[range, Particles]]:
+        """The numbers and the particles of ``size`` events at a time, in order."""
+        events = self.events()
+        for start in range(0, self._n, size):
+            numbers = range(start, min(start + size, self._n))
+            yield numbers, joined_particles([next(events) for _ in numbers])
 
     def events(self) -> Iterator[Particles]:
         """The particles of each event, in order."""

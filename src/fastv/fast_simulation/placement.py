@@ -35,12 +35,18 @@ def places(detector: Detector, particles: Particles, row: NDArray[Any], cell: ND
     """
     assert detector.stack is not None  # checked at the start
     centres = detector.mesh.voxel_centres[cell]
-    theta, phi = particles.theta[row], particles.phi[row]
-    across = np.cos(theta) * centres[:, 0] + np.sin(theta) * centres[:, 2]
-    points = particles.position[row].copy()
-    points[:, 0] += np.cos(phi) * across - np.sin(phi) * centres[:, 1]
-    points[:, 1] += np.sin(phi) * across + np.cos(phi) * centres[:, 1]
-    points[:, 2] += np.cos(theta) * centres[:, 2] - np.sin(theta) * centres[:, 0]
+    theta, phi = particles.theta, particles.phi
+    # Per particle, of which there are far fewer than hits: the columns of R_z(phi) R_y(theta).
+    cos, sin = np.cos(theta), np.sin(theta)
+    turn = np.stack(
+        [
+            np.stack([np.cos(phi) * cos, np.sin(phi) * cos, -sin], axis=1),
+            np.stack([-np.sin(phi), np.cos(phi), np.zeros_like(phi)], axis=1),
+            np.stack([np.cos(phi) * sin, np.sin(phi) * sin, cos], axis=1),
+        ],
+        axis=1,
+    )
+    points = particles.position[row] + np.einsum("na,nab->nb", centres, turn[row])
     return _in_active_slabs(detector.stack, points, particles.direction[row])
 
 

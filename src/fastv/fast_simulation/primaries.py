@@ -12,6 +12,8 @@ from fastv.fast_simulation.particles import Particles
 from fastv.fast_simulation.request import TransportRequest
 from fastv.simulation.request import LOWEST_ENERGY, SimulationRequest
 
+_BLOCK = 1000
+
 
 class Primaries(Protocol):
     """The primary particles of events, which are numbered from 0."""
@@ -23,8 +25,8 @@ class Primaries(Protocol):
     def codes(self) -> tuple[int, ...]:
         """Codes of all kinds of particles."""
 
-    def events(self) -> Iterator[Particles]:
-        """The particles of each event, in order."""
+    def blocks(self, size: int) -> Iterator[tuple[range, Particles]]:
+        """The numbers and the particles of ``size`` events at a time, in order."""
 
     def describe(self) -> dict[str, object]:
         """Where they come from, for the provenance."""
@@ -46,10 +48,11 @@ class Gun:
     def __len__(self) -> int:
         return self._n
 
-    def events(self) -> Iterator[Particles]:
-        """The particle of each event, in order."""
-        for start in range(0, self._n, 1000):
-            events = self._request.events(np.arange(start, min(start + 1000, self._n)))
+    def blocks(self, size: int) -> Iterator[tuple[range, Particles]]:
+        """The numbers and the particles of ``size`` events at a time, in order."""
+        for start in range(0, self._n, size):
+            numbers = range(start, min(start + size, self._n))
+            events = self._request.events(np.array(numbers))
             drawn = Particles.of(
                 event=events.numbers,
                 primary=np.zeros(len(events)),
@@ -59,8 +62,7 @@ class Gun:
                 direction=events.direction,
                 time=np.zeros(len(events)),
             )
-            for row in range(len(events)):
-                yield drawn[row : row + 1]
+            yield numbers, drawn
 
     def describe(self) -> dict[str, object]:
         """Energies, angles and particles."""
@@ -81,7 +83,7 @@ def check_primaries(primaries: Primaries, request: TransportRequest) -> None:
         SettingsError: one starts inside or behind it, or outside of what is built; or has too little energy.
     """
     stack, hall = request.stack, np.array(request.hall) / 2
-    for particles in primaries.events():
+    for _, particles in primaries.blocks(_BLOCK):
         position = particles.position
         depth = np.hypot(position[:, 0], position[:, 1]) if stack.shape == "barrel" else position[:, 2]
         inside, outside = depth >= stack.front, np.any(np.abs(position) >= hall, axis=1)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,11 @@ from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
 from fastv.fast_simulation.choice import Fate, conditions, fates
 from fastv.fast_simulation.edm4hep import check_edm4hep, write_edm4hep
-from fastv.fast_simulation.entering import STRAIGHT, Entered, Front
+from fastv.fast_simulation.entering import STRAIGHT, Front
 from fastv.fast_simulation.generating import generated
 from fastv.fast_simulation.hepmc import HepMCFile
 from fastv.fast_simulation.hits import HitsWriter, hits_written
-from fastv.fast_simulation.particles import LIGHT, Particles, joined_particles
+from fastv.fast_simulation.particles import LIGHT, Particles
 from fastv.fast_simulation.placement import places
 from fastv.fast_simulation.primaries import Gun, Primaries, check_primaries
 from fastv.fast_simulation.process import Geant4
@@ -39,7 +39,7 @@ from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.output import check_ending, check_free
 
 _MOST_TOGETHER = 1000
-"""Particles that enter, after which a batch ends: their voxels must fit into memory."""
+"""Showers that are generated at a time, unless an event has more: their voxels must fit into memory."""
 _MOST_EVENTS = 10**8
 
 
@@ -180,9 +180,9 @@ def fastsim(
         hits_written(output, calorimeter, provenance, force=force) as writer,
         Bar(total=len(primaries), unit="event", desc="simulating") as bar,
     ):
-        for batch in _batches(primaries, run.front, batch_events):
-            run.simulate(batch, writer)
-            bar.update(len(batch))
+        for numbers, particles in primaries.blocks(batch_events):
+            run.simulate(numbers, particles, writer)
+            bar.update(len(numbers))
     if failed := run.counts[Fate.failed]:
         say(f"the model gave {failed} particles an energy that is negative or not finite; they were simulated instead")
     if edm4hep is not None:
@@ -275,31 +275,6 @@ def _detector_of(model: Model, asked: Detector | str | None) -> Detector:
     return found
 
 
-@dataclass
-class _Batch:
-    """Events that are simulated together: their primary particles, and what enters."""
-
-    primaries: list[Particles] = field(default_factory=list)
-    entered: list[Entered] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.primaries)
-
-
-def _batches(primaries: Primaries, front: Front, events: int) -> Iterator[_Batch]:
-    batch, particles = _Batch(), 0
-    for each in primaries.events():
-        came = front.entered(each)
-        batch.primaries.append(each)
-        batch.entered.append(came)
-        particles += len(came.particles)
-        if len(batch) == events or particles >= _MOST_TOGETHER:
-            yield batch
-            batch, particles = _Batch(), 0
-    if len(batch):
-        yield batch
-
-
 class _Run:
     """One fast simulation: the model, Geant4, and what is counted."""
 
@@ -326,16 +301,15 @@ class _Run:
         self._geant4.close()
         self.front.close()
 
-    def simulate(self, batch: _Batch, writer: HitsWriter) -> None:
-        """Generate or simulate all that enters in the events of a batch, and write it."""
-        events, primaries = len(batch), joined_particles(batch.primaries)
-        counts = np.array([len(each.particles) for each in batch.entered])
-        entered = joined_particles([each.particles for each in batch.entered])
-        of_event = np.repeat(np.arange(events), counts)
-        drawn = [chosen(self._seed, int(n), k, self._control) for n, k in _numbers(entered)]
+    def simulate(self, events: range, primaries: Particles, writer: HitsWriter) -> None:
+        """Generate or simulate all that enters in a batch of events, and write it."""
+        came = self.front.entered(primaries, events)
+        entered = came.particles
+        of_event = entered.event - events.start
+        drawn = [chosen(self._seed, event, n, self._control) for event, n in _numbers(entered)]
         control = np.concatenate([np.zeros(0, dtype=bool), *drawn])
         fate = fates(self._generator, self._stack, entered, self._tolerance, control)
-        parts = [self._generate(entered, fate), *self._simulate(entered, fate)]
+        parts = [*self._generate(entered, fate), *self._simulate(entered, fate)]
         hits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.argsort(hits["particle"], kind="stable")
         hits = {name: column[order] for name, column in hits.items()}
@@ -346,13 +320,13 @@ class _Run:
         fast, row = fate == Fate.fast, of_event[hits["particle"]]
 
         def sums(values: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
-            return np.bincount(rows, weights=values, minlength=events).astype(np.float64)
+            return np.bincount(rows, weights=values, minlength=len(events)).astype(np.float64)
 
         full = sums(hits["energy"] * ~hits["fast"], row)
         accounts = {
-            "incident": np.array([each.available.sum() for each in batch.primaries]),
-            "front": np.array([each.deposited for each in batch.entered]),
-            "missed": np.array([each.missed for each in batch.entered]),
+            "incident": sums(primaries.available, primaries.event - events.start),
+            "front": came.deposited,
+            "missed": came.missed,
             "declared": sums(entered.available * fast, of_event),
             "simulated": sums(entered.available * ~fast, of_event),
             "generated": sums(hits["energy"] * hits["fast"], row),
@@ -362,21 +336,23 @@ class _Run:
         }
         self.counts.update(map(Fate, fate.tolist()))
         self.sums.update({name: float(column.sum()) for name, column in accounts.items()})
+        counts = np.bincount(of_event, minlength=len(events))
         writer.append({**accounts, "particles": counts}, primaries, entered, fate, hits)
 
-    def _generate(self, entered: Particles, fate: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def _generate(self, entered: Particles, fate: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[Any]]]:
         """The hits of generated particles; the fate of those without a valid shower becomes ``failed``."""
         rows = np.flatnonzero(fate == Fate.fast)
-        if not rows.size:
-            return _hits(rows, rows, rows, rows, fast=True)
-        started, mine = time.perf_counter(), entered[rows]
-        asked = conditions(self._generator, self._detector.name, mine)
-        energies, valid = generated(self._generator, asked, mine.event, self._seed)
-        self.seconds["model"] += time.perf_counter() - started
-        fate[rows[~valid]] = Fate.failed
-        energies[~valid] = 0
-        row, cell = np.nonzero(energies)
-        return _hits(rows[row], cell, energies[row, cell], np.zeros(len(row)), fast=True)
+        yield _hits(rows[:0], rows[:0], rows[:0], rows[:0], fast=True)
+        for some in _groups(entered.event[rows]):
+            mine = rows[some]
+            started, particles = time.perf_counter(), entered[mine]
+            asked = conditions(self._generator, self._detector.name, particles)
+            energies, valid = generated(self._generator, asked, particles.event, self._seed)
+            self.seconds["model"] += time.perf_counter() - started
+            fate[mine[~valid]] = Fate.failed
+            energies[~valid] = 0
+            row, cell = np.nonzero(energies)
+            yield _hits(mine[row], cell, energies[row, cell], np.zeros(len(row)), fast=True)
 
     def _simulate(self, entered: Particles, fate: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[Any]]]:
         """The hits of particles in full simulation, event by event."""
@@ -403,6 +379,22 @@ def _hits(
         "time": when.astype(np.float64),
         "fast": np.full(len(particle), fast),
     }
+
+
+def _groups(event: NDArray[np.int64]) -> Iterator[slice]:
+    """Rows of whole events, few enough to be generated together.
+
+    Args:
+        event: number (N,) of the event of each row, rising.
+    """
+    start, end = 0, 0
+    for following in [*(np.flatnonzero(np.diff(event)) + 1).tolist(), len(event)]:
+        if following - start > _MOST_TOGETHER and end > start:
+            yield slice(start, end)
+            start = end
+        end = following
+    if end > start:
+        yield slice(start, end)
 
 
 def _numbers(particles: Particles) -> list[tuple[int, int]]:
