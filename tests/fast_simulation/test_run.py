@@ -81,6 +81,17 @@ def test_hits_lie_around_the_axis_in_active_slabs(model: Model, tmp_path: Path) 
     assert (np.diff(hits.hits["particle"]) >= 0).all()
 
 
+def test_an_inclined_shower_lies_along_its_direction(model: Model, tmp_path: Path) -> None:
+    # The model knows normal incidence only: the shower is one of those, turned around its particle.
+    _, hits = simulated(model, tmp_path, theta="60deg", phi="-40deg", energy="50GeV", n=30, angle_tolerance="31deg")
+    axis = np.array([*(np.sin(np.radians(60)) * np.array([np.cos(np.radians(40)), -np.sin(np.radians(40))])), 0.5])
+    position = hits.hits["position"].astype(np.float64)
+    mean = np.average(position, axis=0, weights=hits.hits["energy"])
+    assert np.linalg.norm(mean - (mean @ axis) * axis) < 0.3
+    along = position @ axis
+    assert 800 / np.sin(np.radians(60)) < np.average(along, weights=hits.hits["energy"]) < 1010
+
+
 def test_what_is_outside_of_the_domain_is_simulated(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(done.as_dict()))
         return
-    print(f"{done.events} events in {done.output}, {done.seconds:.1f} s including writing")
+    files = f"{done.output} and {options.edm4hep}" if options.edm4hep else done.output
+    print(f"{done.events} events in {files}, {done.seconds:.1f} s including writing")
     words = {
         "fast": "generated",
         "particle": "simulated: no particle of the model",
