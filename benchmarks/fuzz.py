@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -53,6 +54,7 @@ from fastv.formats.conversion import convert
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
+from fastv.runtime import Runtime
 from fastv.showers import Showers, ShowersFile, ShowersWriter
 from fastv.simulation.tracks import Tracks
 from fastv.summary import summarise
@@ -678,8 +680,10 @@ def read_model(folder: Path) -> None:
 
 
 def read_onnx(path: Path) -> None:
-    """As `fastv bench` does."""
-    bench(path, batch=[3], seconds=0.0)
+    """As `fastv bench` does, and programs."""
+    with mock.patch("fastv.bench._start_up", return_value={}):  # a process of its own for each file takes long
+        bench(path, batch=[3], seconds=0.0)
+    Runtime(path, outside="hand back").generate([0, 1], energy=1e4)
 
 
 def tracks_file(path: Path, showers: Showers) -> Path:

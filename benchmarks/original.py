@@ -28,7 +28,7 @@ from fastv.export.runtime import open_session
 from fastv.model import Model, ModelDescription, load
 from fastv.models import build
 from fastv.models.contract import Domain
-from fastv.models.noise import noise_stream
+from fastv.noise import noise_stream
 from fastv.training.recipe import load_recipe
 
 

@@ -53,7 +53,7 @@ html_math_renderer = "mathml"
 html_copy_source = False
 copybutton_exclude = ".linenos, .gp, .go"
 
-SOURCES = ("src", "tests", "benchmarks", "docs")
+SOURCES = ("src", "tests", "benchmarks", "docs", "examples")
 """Folders of the repository whose files have a page, for the links that point at them."""
 SUFFIXES = {".py": "python", ".yaml": "yaml", ".css": "css", ".js": "javascript"}
 

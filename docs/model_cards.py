@@ -8,12 +8,14 @@ A card is ``docs/cards/NAME.md``: text by hand, and between two markers the tabl
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from fastv.evaluation.report.words import number
 from fastv.evaluation.statistics.measured import Measured
 from fastv.model import load, shipped_models
+from fastv.models.domain import Domain
 
 CARDS = Path(__file__).with_name("cards")
 BEGIN, END = "<!-- model.json: begin -->", "<!-- model.json: end -->"
@@ -28,9 +30,9 @@ def tables(name: str) -> str:
     low, high = (energy / 1000 for energy in model.domain.energy)
     facts = {
         "family": f"`{content.family}`, {model.n_parameters:,} parameters",
-        "detector": content.detector.description,
+        "detector": "; ".join(each.description for each in model.detectors),
         "mesh": content.detector.mesh.describe(),
-        "particles": f"{', '.join(model.domain.particles)}, {low:g} to {high:g} GeV, normal incidence",
+        "particles": f"{', '.join(model.domain.particles)}, {low:g} to {high:g} GeV, {_incidence(model.domain)}",
         "trained on": f"{n['training']:,} Geant4 showers; {n['validation']:,} more to choose the epoch",
         "training": f"{training['epochs']} epochs, batches of {how['batch_size']}, best epoch {training['best_epoch']}"
         f"{', rotated' if how['rotate'] else ''}{', mirrored' if how['mirror'] else ''}",
@@ -42,14 +44,24 @@ def tables(name: str) -> str:
     return "\n".join([_table(rows), "", _measured(content.measured), ""])
 
 
+def _incidence(domain: Domain) -> str:
+    """The angles of a model in words."""
+    if not domain.inclined or domain.theta is None:
+        return "normal incidence"
+    low, high = (math.degrees(angle) for angle in domain.theta)
+    return f"theta {low:.0f} to {high:.0f} degrees"
+
+
 def _measured(measured: dict[str, Any]) -> str:
     speed = dict(measured["speed"])
     where = speed.pop("processor")
     timings = ", ".join(f"{key}: {value:g} {unit}" for key, row in speed.items() for unit, value in row.items())
-    parts = [
-        "Against the 1400 showers of the shipped test part, ten generated for each:",
-        _targets(measured["quality"]),
-    ]
+    parts = []
+    if measured["quality"]:
+        parts += [
+            "Against the 1400 showers of the shipped test part, ten generated for each:",
+            _targets(measured["quality"]),
+        ]
     for each in measured.get("scale", []):
         parts += [_sizes(each), _table([*_rows(each["targets"]), *_classifiers(each)])]
     return "\n\n".join([*parts, f"Speed in onnxruntime on {where}: {timings}."])
@@ -92,12 +104,20 @@ def _classifiers(scale: dict[str, Any]) -> list[list[str]]:
         ["", "0.5", pair(value, 3), f"expected of {int(n):,} of each", "", ""] for n, value in auc["expected"].items()
     ]
     differ, made = scale["comparisons that differ"]
+    outlying = scale.get("outlying showers")
     rows += [
         ["FPD x 1000", "", pair(fpd["value"], 0), "", pair(fpd["floor"], 0), ""],
         ["coverage", "", pair(coverage["value"], 3), "", pair(coverage["floor"], 3), ""],
+        *([_outlying(outlying)] if outlying else []),
         ["physics comparisons that differ", "0", f"{differ} of {made}", "", "", ""],
     ]
     return rows
+
+
+def _outlying(found: dict[str, Any]) -> list[str]:
+    """The row of showers unlike any of full simulation."""
+    value, floor = (f"{100 * found[key]:.2g} %" for key in ("value", "floor"))
+    return ["showers farther out than any", "", value, f"{found['far']} impossible", floor, found["status"]]
 
 
 def _table(rows: list[list[str]]) -> str:

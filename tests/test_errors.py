@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from fastv import cli
 from fastv.errors import FastVError, ModelError, TrainingError
+from fastv.runtime import Runtime
 
 SOURCE = Path(__file__).parents[1] / "src" / "fastv"
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "cli" not in path.relative_to(SOURCE).parts]
@@ -56,6 +58,8 @@ def test_flags_and_verbs_are_recognised(text: str) -> None:
 
 def test_every_reference_is_one_that_the_command_line_knows() -> None:
     parameters = {action.dest for parser in cli.command_line()[1].values() for action in parser._actions}
+    # Which is for programs, and has no verb.
+    parameters |= {name for call in (Runtime, Runtime.generate) for name in inspect.signature(call).parameters}
     references = {
         (path.name, reference)
         for path in FILES

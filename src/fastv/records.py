@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fastv.wording import one_line as one_line
+from fastv.wording import shortened as shortened
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -54,30 +57,6 @@ def first_problem(error: ValidationError) -> str:
     where = one_line(".".join(str(part) for part in first["loc"]), 100) if first["loc"] else ""
     text = one_line(in_words(first).removeprefix("Value error, "))
     return f"{where}: {text}" if where else text
-
-
-def shortened(value: object, most: int = 100) -> str:
-    """The representation of a value, or a text as it is, cut to ``most`` characters, for messages.
-
-    Example:
-        >>> shortened([1, 2]), shortened("a" * 9, 5)
-        ('[1, 2]', 'aaaaa...')
-    """
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits; deep nesting
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
-def one_line(error: object, most: int = 300) -> str:
-    """The message of an error of a library in one line, cut to ``most`` characters.
-
-    Example:
-        >>> one_line(ValueError("bad  value\\n  in line 3"))
-        'bad value in line 3'
-    """
-    return shortened(" ".join(str(error).split()) or type(error).__name__, most)
 
 
 def finite(value: Any) -> Any:

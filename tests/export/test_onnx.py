@@ -24,7 +24,7 @@ from fastv.export.runtime import SLICE_ROWS
 from fastv.model import Model, ModelDescription
 from fastv.models import FAMILIES, build
 from fastv.models.contract import Batch, Domain
-from fastv.models.noise import noise_stream
+from fastv.noise import noise_stream
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 

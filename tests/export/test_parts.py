@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fastv.export.onnx import _quiet as quiet_exporter
 from fastv.export.parts import export_in_parts
-from fastv.export.runtime import _session
 from fastv.models.repeated import recorded_parts, repeated
+from fastv.runtime.session import open_session
 
 
 class Scatters(nn.Module):
@@ -66,7 +66,7 @@ def exported() -> tuple[Scatters, onnx.ModelProto, int]:
 def test_parts_are_the_model(exported: tuple[Scatters, onnx.ModelProto, int], rows: int) -> None:
     module, graph, _ = exported
     noise, conditions = torch.randn(rows, 5), torch.randn(rows, 1)
-    session = _session("parts", graph.SerializeToString(), threads=1)
+    session = open_session("parts", graph.SerializeToString(), threads=1)
     (found,) = session.run(None, {"noise": noise.numpy(), "conditions": conditions.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(noise, conditions).numpy(), rtol=1e-5, atol=1e-6)

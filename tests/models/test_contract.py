@@ -16,7 +16,7 @@ from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
 from fastv.models import FAMILIES, build, family_class, validated
 from fastv.models.contract import Batch, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.models.noise import EXACT
+from fastv.noise import EXACT
 from fastv.showers import Showers
 
 Make = Callable[..., Showers]

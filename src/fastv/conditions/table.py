@@ -63,6 +63,8 @@ class Condition:
 
 
 _TOLERANCE = 1e-6
+NORMAL_INCIDENCE = 1e-3
+"""Largest deviation of theta from its value at normal incidence, in rad, that counts as normal incidence."""
 
 
 def _parse_detector(text: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from fastv._version import __version__
 from fastv.conditions.table import CONDITIONS
 from fastv.errors import ModelError, SettingsError
 from fastv.export.parts import export_in_parts
-from fastv.export.runtime import open_session
+from fastv.export.runtime import read_session
 from fastv.model import Model, load
 from fastv.models.contract import Domain, Generator, noise_stream
 from fastv.storage.output import check_ending, check_free, written_whole
@@ -215,7 +215,7 @@ def _check_parity(model: Model, path: Path) -> tuple[float, float]:
     conditions = _random_conditions(model, PARITY_ROWS)
     with torch.inference_mode():
         expected = generator.sample(conditions, noise).numpy().astype(np.float64)
-    session = open_session(path, threads=1)
+    session = read_session(path, threads=1)
     (energies,) = session.run(None, {"noise": noise.numpy(), "conditions": conditions.numpy()})
     differs = np.abs(energies - expected) > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected
     outliers = float(np.mean(differs))

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fastv.errors import ModelError
 from fastv.export.graph_file import described, read_graph
-from fastv.models.noise import noise_stream
-from fastv.records import one_line
+from fastv.noise import noise_stream
+from fastv.runtime.session import named, open_session
 
 SLICE_ROWS = 50
 """Showers per run of the graph; batches that fit into the processor's cache are faster than larger ones."""
 
 
-def open_session(path: str | Path, *, threads: int) -> onnxruntime.InferenceSession:
+def read_session(path: str | Path, *, threads: int) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU with ``threads`` threads for each operator.
 
     Raises:
         ModelError: the file is missing or not an ONNX graph.
     """
-    return _session(path, read_graph(Path(path))[0], threads)
-
-
-def _session(path: str | Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    with _named(path):
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _named(path: str | Path) -> Iterator[None]:
-    """Turn what onnxruntime raises into one line."""
-    try:
-        yield
-    except Exception as error:  # onnxruntime raises classes of its own that share no public base
-        msg = f"{path}: onnxruntime cannot run the graph ({one_line(error)})"
-        raise ModelError(msg) from error
+    return open_session(path, read_graph(Path(path))[0], threads=threads)
 
 
 class OnnxGenerator:
@@ -68,13 +46,13 @@ class OnnxGenerator:
         self.path = path
         self.noise, self.detector, self.domain = found.noise, found.detector, found.domain
         self.condition_names = found.condition_names
-        self.session = _session(path, content, threads=1)
+        self.session = open_session(path, content, threads=1)
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def run(self, conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Voxel energies (N, V) in MeV from conditions (N, C) in MeV and rad and noise (N, noise size), in one run."""
-        with _named(self.path):
+        with named(self.path):
             energies: NDArray[np.float32] = self.session.run(None, {"noise": noise, "conditions": conditions})[0]
         return energies
 
@@ -93,7 +71,7 @@ class OnnxGenerator:
             noise = self.noise.draw_from(noise_stream(seed), rows.stop - rows.start)
             part = energies[rows]
             # The output is bound to its place in the result, which avoids a copy.
-            with _named(self.path):
+            with named(self.path):
                 binding = self.session.io_binding()
                 binding.bind_cpu_input("noise", noise)
                 binding.bind_cpu_input("conditions", conditions[rows])

@@ -25,9 +25,9 @@ from fastv.models.domain import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.models.domain import ConditionScaler as ConditionScaler
 from fastv.models.domain import Domain as Domain
 from fastv.models.empty_showers import EmptyShowers
-from fastv.models.noise import NoiseSpec as NoiseSpec
-from fastv.models.noise import noise_stream as noise_stream
 from fastv.models.readouts import Readouts
+from fastv.noise import NoiseSpec as NoiseSpec
+from fastv.noise import noise_stream as noise_stream
 from fastv.showers import Conditions
 
 

@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
+from fastv.conditions.table import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError
 from fastv.showers import Conditions
 
 Range = tuple[float, float]
-NORMAL_INCIDENCE = 1e-3
-"""Largest deviation of theta from its value at normal incidence, in rad, that counts as normal incidence."""
 
 
 class Domain(BaseModel):

@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 import yaml
 
-from fastv.records import one_line
+from fastv.wording import one_line
 
 MOST_BYTES = 2**24
 """Largest document that is read, 16 MiB."""

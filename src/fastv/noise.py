@@ -19,10 +19,11 @@ EXACT = 32
 @cache
 def _quantiles() -> NDArray[np.float32]:
     """Quantiles of the normal distribution in the middle of 2^16 intervals of equal probability."""
-    from scipy.special import ndtri
+    # Not from scipy, whose import takes a fifth of a second: a graph runs with numpy and onnxruntime alone.
+    from statistics import NormalDist
 
-    values: NDArray[np.float32] = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
-    return values
+    middles = ((np.arange(2**16) + 0.5) / 2**16).tolist()
+    return np.fromiter(map(NormalDist().inv_cdf, middles), np.float64, 2**16).astype(np.float32)
 
 
 @dataclass(frozen=True)
