@@ -164,7 +164,7 @@ class Cascade(Generator):
         return self.layers.standardised(straight, context[:, :1])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``response``, ``layers``, ``undivided``, ``rings`` and ``alpha``, and their sum ``loss``; nats per shower.
+        """Terms ``response``, ``layers``, ``undivided``, ``rings``, ``alpha``, and their sum ``loss``; nats per shower.
 
         ``undivided`` is the price of :class:`~fastv.models.undivided.Undivided` for blocks of layers.
         """

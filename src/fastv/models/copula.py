@@ -154,7 +154,7 @@ class Copula(Generator):
         return energies.view(-1, self.layers, self.alpha, self.rings) / self.unit
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``response``, ``layers``, ``undivided``, ``rings`` and ``alpha``, and their sum ``loss``; nats per shower.
+        """Terms ``response``, ``layers``, ``undivided``, ``rings``, ``alpha``, and their sum ``loss``; nats per shower.
 
         ``undivided`` is the price of :class:`~fastv.models.undivided.Undivided` for blocks of layers.
         """

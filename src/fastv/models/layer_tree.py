@@ -140,9 +140,7 @@ class LayerTree(nn.Module):
         """The same, and the price of :class:`~fastv.models.undivided.Undivided`, (N,) each, in nats."""
         density, price = layers.new_zeros(len(layers)), layers.new_zeros(len(layers))
         begin = 0
-        for number, (at, whole, first, level, parameters) in enumerate(
-            self.divisions(self.straight(layers), context)
-        ):
+        for number, (at, whole, first, level, parameters) in enumerate(self.divisions(self.straight(layers), context)):
             density = density.index_add(0, at[0], log_prob(whole, first, level, parameters)[0])
             chances = log_undivided(level, parameters)
             price = price.index_add(0, at[0], self.undivided(begin + at[1], whole, chances))

@@ -112,7 +112,8 @@ def log_undivided(level: Tensor, parameters: Tensor) -> Tensor:
     """
     gap = 0.5 * torch.exp(parameters[:, 2].clamp(*LOGS)) * level
     middle = 0.5 * parameters[:, 0]
-    return torch.special.log_ndtr(torch.stack([middle - gap, -middle - gap], dim=1))
+    chances: Tensor = torch.special.log_ndtr(torch.stack([middle - gap, -middle - gap], dim=1))
+    return chances
 
 
 def _inverse(y: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:

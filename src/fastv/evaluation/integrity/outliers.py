@@ -35,8 +35,9 @@ class Outliers(Finding):
 
     ``value`` is their fraction of the ``showers``, ``floor`` the expectation for a sample of the reference's
     distribution, ``outlying`` their number and ``far`` that of those that cannot be fluctuations. ``extreme_shower`` is
-    the row of the most extreme one, ``extreme_incident_energy`` in MeV, ``extreme_distance`` its
-    distance in units of the largest of the reference, ``extreme_share`` the part of its energy in ``extreme_place``, where ``reference_shares`` is the range of full simulation at this energy.
+    the row of the most extreme one, ``extreme_incident_energy`` in MeV, ``extreme_distance`` its distance from the mean
+    in units of the largest of the reference. The part ``extreme_share`` of its energy is in ``extreme_place``, where
+    ``reference_shares`` is the range of full simulation at this energy.
     """
 
     showers: int = 0
@@ -50,9 +51,7 @@ class Outliers(Finding):
     reference_shares: tuple[float, float] | None = None
 
 
-def outlying_showers(
-    generated: Observables, reference: Observables, rows: NDArray[np.int64] | None = None
-) -> Outliers:
+def outlying_showers(generated: Observables, reference: Observables, rows: NDArray[np.int64] | None = None) -> Outliers:
     r"""Find showers whose energy lies where that of no shower of full simulation does.
 
     With the parts f of the visible energy in each layer, in each ring, and in the voxel with most, let
@@ -73,8 +72,8 @@ def outlying_showers(
         rows: rows of the generated showers in their file, by default 0 to N - 1.
 
     Returns:
-        ``differs`` if a shower is 4.5 times as strange as any of the other half at its energy, or if significantly many are stranger
-        (p below 0.001); ``not judged`` below 200 showers of a sample.
+        ``differs`` if a shower is 4.5 times as strange as any of the other half at its energy, or if significantly many
+        are stranger (p below 0.001); ``not judged`` below 200 showers of a sample.
 
     Example:
         >>> from dataclasses import replace
