@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import importlib.util
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -50,6 +51,9 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.display.tracks import load_tracks, track_lines
 from fastv.errors import FastVError
 from fastv.export import export
+from fastv.fast_simulation.hepmc import HepMCFile
+from fastv.fast_simulation.hits import ACCOUNTS, hits_written, read_hits, read_in_spans
+from fastv.fast_simulation.particles import Particles
 from fastv.formats.conversion import convert
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load
 from fastv.models import build
@@ -512,6 +516,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "copula": {"width": 8, "layer_hidden": 8, "ring_hidden": 8, "alpha_context": 8, "factors": 2},
     "caloflow": {"hidden": (8,), "features": 2, "layer_transforms": 1, "layer_hidden": (8,), "context": 4},
 }
+EVENTS = """HepMC::Version 3.02.05
+HepMC::Asciiv3-START_EVENT_LISTING
+E 0 1 3
+U GEV MM
+P 1 0 23 0 0 0 91 91 4
+V -1 0 [1] @ 0 0 1 2
+P 2 -1 11 45.5 0 0 45.5 0.000511 1
+P 3 -1 -11 -45.5 0 0 45.5 0.000511 1
+E 1 0 1
+U GEV MM
+P 1 0 22 0 5 0 5 0 1
+HepMC::Asciiv3-END_EVENT_LISTING
+"""
 FOREIGN = ("calochallenge", "lemurs", "par04-h5", "showerdata", "zenodo-vae")
 
 
@@ -542,6 +559,10 @@ def kinds(folder: Path) -> list[Kind]:
     export(models[0], graph)
     found.append(Kind("onnx", [graph], mutate_onnx, read_onnx, 10))
     found.append(Kind("tracks", [tracks_file(folder / "tracks.h5", showers)], mutate_h5, _tracks_reader(own), 8))
+    found.append(Kind("hits", [hits_file(folder / "hits.h5", showers)], mutate_h5, read_hits_file, 8))
+    if importlib.util.find_spec("pyhepmc") is not None:
+        (folder / "events.hepmc").write_text(EVENTS)
+        found.append(Kind("events.hepmc", [folder / "events.hepmc"], mutate_file, read_events, 4))
     for name, text, mutate, read, share in (
         ("recipe.yaml", RECIPE, mutate_yaml, read_recipe, 8),
         ("detector.yaml", DETECTOR, mutate_yaml, read_detector, 8),
@@ -703,6 +724,40 @@ def tracks_file(path: Path, showers: Showers) -> Path:
     }
     Tracks(columns).write(path, showers.detector, 0, showers.provenance)
     return path
+
+
+def hits_file(path: Path, showers: Showers) -> Path:
+    """Two events, of two particles and of one, with all their voxels."""
+    rng = np.random.default_rng(3)
+    particles = Particles.of(
+        event=[0, 0, 1],
+        primary=[0, 0, 0],
+        pdg=[11, 22, 11],
+        energy=showers.incident_energies[:3],
+        position=np.tile([800.0, 0, 0], (3, 1)),
+        direction=np.tile([1.0, 0, 0], (3, 1)),
+        time=np.zeros(3),
+    )
+    row, cell = np.nonzero(showers.energies[:3])
+    hits = {"particle": row, "cell": cell, "energy": showers.energies[row, cell], "fast": row < 2}
+    hits |= {"position": rng.normal(size=(len(row), 3)), "time": rng.random(len(row))}
+    accounts = {**dict.fromkeys(ACCOUNTS, np.array([1.0, 2.0])), "particles": np.array([2, 1])}
+    with hits_written(path, showers.detector, showers.provenance) as writer:
+        writer.append(accounts, particles[np.array([0, 2])], particles, np.array([0, 0, 1], dtype=np.uint8), hits)
+    return path
+
+
+def read_hits_file(path: Path) -> None:
+    """All at once, and event by event."""
+    read_hits(path).showers()
+    for _ in read_in_spans(path, 1):
+        pass
+
+
+def read_events(path: Path) -> None:
+    """As `fastv fastsim` reads them."""
+    for _ in HepMCFile(path).blocks(2):
+        pass
 
 
 def _tracks_reader(own: Path) -> Callable[[Path], None]:

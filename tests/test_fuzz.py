@@ -48,6 +48,7 @@ def test_good_files_are_read(fuzz: ModuleType, good: Any, tmp_path: Path) -> Non
         "weights",
         "onnx",
         "tracks",
+        "hits",
     }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastv.display import view as view
     from fastv.errors import FastVError as FastVError
     from fastv.evaluation import evaluate as evaluate
+    from fastv.fast_simulation.run import fastsim as fastsim
     from fastv.formats.conversion import convert as convert
     from fastv.model import Model as Model
     from fastv.model import load as load
@@ -34,6 +35,7 @@ _HOMES = {
     "ShowersFile": "fastv.showers",
     "convert": "fastv.formats.conversion",
     "evaluate": "fastv.evaluation",
+    "fastsim": "fastv.fast_simulation.run",
     "load": "fastv.model",
     "sample_path": "fastv.sample",
     "simulate": "fastv.simulation.production",

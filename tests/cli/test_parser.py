@@ -22,7 +22,12 @@ ONLY_IN_PYTHON = {
 }
 """Parameters without an option: results and objects that a shell cannot hand over."""
 
-ONLY_OPTIONS = {"export": {"check"}, "simulate": {"production_cut"}, "train": {"print_config"}}
+ONLY_OPTIONS = {
+    "export": {"check"},
+    "fastsim": {"production_cut"},
+    "simulate": {"production_cut"},
+    "train": {"print_config"},
+}
 """The production cut is in ``physics``, a recipe is printed in place of a training, and a file is checked in place of
 an export."""
 

@@ -33,6 +33,7 @@ PAGES += sorted((ROOT / "docs").rglob("*.ipynb"))
 SMALLER = {
     "demo": "--help",
     "simulate": "--energy 1GeV",
+    "fastsim": "-n 20",
     "train": "--set training.epochs=1 --set training.batch_size=64",
     "distill": "--set training.epochs=1 --set training.batch_size=64",
     "generate": "-n 150",
@@ -171,7 +172,8 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
 
     def run(arguments: list[str]) -> None:
         verb, output = arguments[0], None
-        if (verb == "simulate" and not geant4) or left_out & set(arguments):
+        needs_geant4 = verb == "simulate" or (verb == "fastsim" and "--plate" in arguments)
+        if (needs_geant4 and not geant4) or left_out & set(arguments):
             left_out.update(arguments[at + 1] for at, word in enumerate(arguments) if word in ("-o", "--tracks"))
             return
         if "-o" in arguments:

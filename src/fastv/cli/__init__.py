@@ -29,6 +29,7 @@ from fastv.cli import (
     doctor,
     evaluate,
     export,
+    fastsim,
     generate,
     info,
     models,
@@ -43,6 +44,7 @@ from fastv.errors import FastVError, FastVWarning, UnitsWarning, printable
 VERBS = (
     demo,
     simulate,
+    fastsim,
     info,
     convert,
     train,

@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
         theta=options.theta,
         phi=options.phi,
         position_spread=parse_length(options.position_spread),
-        physics=_physics(options.physics, parse_length(options.production_cut)),
+        physics=physics_of(options.physics, parse_length(options.production_cut)),
         seed=options.seed,
         workers=options.workers,
         scheduler=options.scheduler,
@@ -115,7 +115,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{result.simulated} simulated in {result.seconds:.1f} s: {rate}/s, Geant4 {cpu:.1f} ms CPU/GeV")
 
 
-def _physics(text: str, cut: float) -> PhysicsSettings:
+def physics_of(text: str, cut: float) -> PhysicsSettings:
+    """The physics of ``--physics`` and of ``--production-cut`` in mm."""
     from fastv.errors import SettingsError
     from fastv.simulation.request import PhysicsSettings
 

@@ -79,7 +79,8 @@ def described_session(path: Path, session: onnxruntime.InferenceSession) -> Grap
     Raises:
         ModelError: the graph is not of contract ``fastv``, or its metadata are damaged or contradict it.
     """
-    metadata = session.get_modelmeta().custom_metadata_map
+    with named(path):  # the metadata of a damaged graph may not be text
+        metadata = session.get_modelmeta().custom_metadata_map
     return described(path, metadata, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
 
 

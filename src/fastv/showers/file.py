@@ -25,6 +25,7 @@ from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
 
 _OTHERS = "files of other projects are read by `fastv.convert`"
+_OF_HITS = "it holds hits of `fastv.fastsim`: fastv.fast_simulation.hits.read_hits(...).showers() gives its showers"
 _FIRST_ROWS = 1000
 
 
@@ -78,7 +79,9 @@ class ShowersFile:
         for name in REQUIRED_COLUMNS:
             if not isinstance(items.get(name), h5py.Dataset):
                 what = "is a group, not a data set" if name in items else "is missing"
-                msg = f"{self.path}: {name!r} {what}; the file contains: {found}; {_OTHERS}"
+                # The hits of a fast simulation are ours, and their showers can be had.
+                others = _OF_HITS if isinstance(items.get("hits"), h5py.Group) else _OTHERS
+                msg = f"{self.path}: {name!r} {what}; the file contains: {found}; {others}"
                 raise FileFormatError(msg)
         showers = items["showers"]
         if showers.shape is None or showers.ndim != 2 or showers.dtype.kind != "f":

@@ -74,6 +74,21 @@ def _unpacked(data: bytes) -> tuple[dict[str, NDArray[Any]], Any]:
     return {name: np.load(buffer, allow_pickle=False) for name in head["arrays"]}, head["words"]
 
 
+def packed_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Encode arrays by name as bytes."""
+    return _packed(arrays, {})
+
+
+def unpacked_arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """Decode arrays.
+
+    Example:
+        >>> unpacked_arrays(packed_arrays({"energy": np.array([1.0, 2.0])}))["energy"].tolist()
+        [1.0, 2.0]
+    """
+    return _unpacked(data)[0]
+
+
 def packed_showers(showers: Showers) -> bytes:
     """Encode showers as bytes, without their detector."""
     columns = {name: getattr(showers, name) for name in ("incident_energies", "energies", "theta", "phi", "pdg")}

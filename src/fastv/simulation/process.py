@@ -10,14 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from fastv.simulation.data_sets import OVERRIDES, VARIABLE, data_folder
 from fastv.simulation.messages import receive, unpacked_error, unpacked_showers, unpacked_tracks
 
 if TYPE_CHECKING:
+    from fastv.detector.detector import Detector
     from fastv.showers import Showers
-    from fastv.simulation.request import SimulationRequest
     from fastv.simulation.tracks import Tracks
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -26,6 +26,17 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 
 class ShowerError(Exception):
     """Geant4 failed in a way that another attempt may avoid; the message says where, with Geant4's last output."""
+
+
+class Request(Protocol):
+    """What is to be simulated, such as a :class:`fastv.simulation.request.SimulationRequest`."""
+
+    @property
+    def detector(self) -> Detector:
+        """The detector."""
+
+    def model_dump_json(self) -> str:
+        """The request as JSON."""
 
 
 class GeantProcess:
@@ -42,12 +53,15 @@ class GeantProcess:
         ShowerError: the system cannot start another process.
     """
 
-    def __init__(self, request: SimulationRequest, idle_seconds: float = 120.0) -> None:
+    module = "fastv.simulation.worker"
+    """The module that runs in the process."""
+
+    def __init__(self, request: Request, idle_seconds: float = 120.0) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
         environment = {name: value for name, value in os.environ.items() if name not in OVERRIDES}
         environment |= {**dict.fromkeys(_THREADS, "1"), VARIABLE: str(data_folder())}
         # -P: a random.py in the user's folder must not be imported instead of Python's.
-        command = [sys.executable, "-P", "-m", "fastv.simulation.worker", str(os.getpid()), str(idle_seconds)]
+        command = [sys.executable, "-P", "-m", self.module, str(os.getpid()), str(idle_seconds)]
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment

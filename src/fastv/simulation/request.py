@@ -293,18 +293,30 @@ class SimulationRequest(Frozen):
         }
 
 
-def _check_hit(stack: Stack, theta: AngleSpec) -> None:
-    """Refuse directions that miss the stack or are nearly parallel to it."""
+def acceptance(stack: Stack) -> tuple[float, float]:
+    """The polar angles in rad at which particles from the origin may enter a stack, neither missing it nor along it.
+
+    Example:
+        >>> stack = Detector.preset("par04-siw").stack
+        >>> [round(math.degrees(angle)) for angle in acceptance(stack)]
+        [10, 170]
+    """
     low, high = (_SHALLOWEST, math.pi - _SHALLOWEST) if stack.shape == "barrel" else (0.0, math.pi / 2 - _SHALLOWEST)
     limit = stack.half_length if stack.shape == "barrel" else stack.half_width
-    why = ""
     if limit is not None:
         at_the_end = math.atan2(stack.front, limit)
         if stack.shape == "barrel":
             low, high = max(low, at_the_end), min(high, math.pi - at_the_end)
         else:
             high = min(high, math.pi / 2 - at_the_end)
-        why = f", which ends at {limit:g} mm"
+    return low, high
+
+
+def _check_hit(stack: Stack, theta: AngleSpec) -> None:
+    """Refuse directions that miss the stack or are nearly parallel to it."""
+    low, high = acceptance(stack)
+    limit = stack.half_length if stack.shape == "barrel" else stack.half_width
+    why = "" if limit is None else f", which ends at {limit:g} mm"
     # With a tolerance for float32 rounding.
     if theta.low < low - 1e-6 or theta.high > high + 1e-6:
         outside = theta.low if theta.low < low - 1e-6 else theta.high

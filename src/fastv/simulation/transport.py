@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.detector.stack import Stack
 from fastv.errors import SimulationError
 from fastv.showers import Showers
 from fastv.simulation.construction import geometry, slab_number
@@ -107,7 +108,7 @@ class Transport:
         import calzone
 
         physics = self.request.physics
-        with _readable("Geant4 refuses to start"):
+        with readable("Geant4 refuses to start"):
             simulation = calzone.Simulation(
                 self._geometry,
                 physics=calzone.Physics(physics.em_model, default_cut=physics.cut / _MM, had_model=physics.had_model),
@@ -213,7 +214,7 @@ class Transport:
         )
         simulation = self._simulation
         started = time.process_time()
-        with _readable(f"event {int(events.numbers[row])}: Geant4 fails"):
+        with readable(f"event {int(events.numbers[row])}: Geant4 fails"):
             result = simulation.run(particle, random_indices=events.random_indices[row : row + 1])
         return result, time.process_time() - started, frame
 
@@ -223,7 +224,7 @@ class Transport:
         for name, volume in result.deposits.items():
             # Energy lost to displaced atoms is recorded at points, the rest along lines.
             ends = [volume.line["end"], volume.point["position"]]
-            points += ends if self._curved else [self._inside(name, each) for each in ends]
+            points += ends if self._curved else [off_surfaces(self.request.stack, name, each) for each in ends]
             energies += [volume.line["value"], volume.point["value"]]
         escaped: dict[int, list[float]] = {}
         if self._all_active:
@@ -232,18 +233,23 @@ class Transport:
                     escaped.setdefault(code, []).append(energy)
         return Deposits(frame.shower(_MM * np.concatenate(points)), np.concatenate(energies), escaped, seconds)
 
-    def _inside(self, volume: str, points: Points) -> Points:
-        """End points of steps (n, 3) in cm, moved off the surfaces of their planar slab.
 
-        A step often ends on a surface, which is often a boundary of the mesh, too, and rounding must not decide on
-        which side the deposit lies. The curved surfaces of a barrel never coincide with those of a mesh.
-        """
-        stack = self.request.stack
-        slab = slab_number(volume)
-        front, back = (stack.front + stack.boundaries[slab : slab + 2]) / _MM
-        inside = points.copy()
-        inside[:, 2] = np.clip(points[:, 2], front + _OFF_SURFACE / _MM, back - _OFF_SURFACE / _MM)
-        return inside
+def off_surfaces(stack: Stack, volume: str, points: Points) -> Points:
+    """End points of steps (n, 3) in cm, moved off the surfaces of their planar slab.
+
+    A step often ends on a surface, which is often a boundary of the mesh, too, and rounding must not decide on which
+    side the deposit lies. The curved surfaces of a barrel never coincide with those of a mesh.
+
+    Args:
+        stack: a planar stack.
+        volume: name of the volume of the slab.
+        points: the points.
+    """
+    slab = slab_number(volume)
+    front, back = (stack.front + stack.boundaries[slab : slab + 2]) / _MM
+    inside = points.copy()
+    inside[:, 2] = np.clip(points[:, 2], front + _OFF_SURFACE / _MM, back - _OFF_SURFACE / _MM)
+    return inside
 
 
 class _Frame:
@@ -277,7 +283,7 @@ def _turned(points: Points, phi: float) -> Points:
 
 
 @contextmanager
-def _readable(what: str) -> Iterator[None]:
+def readable(what: str) -> Iterator[None]:
     """Convert any exception of calzone to a :class:`SimulationError` of one line."""
     try:
         yield

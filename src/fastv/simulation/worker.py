@@ -30,7 +30,16 @@ Send = Callable[..., None]
 
 
 def main() -> None:
-    """Serve the parent process until it closes the pipe, ends, or sends no task for ``IDLE_SECONDS``."""
+    """Serve the parent process: showers and tracks of the events of a request."""
+    serve(_opened)
+
+
+def serve(opened: Callable[[bytes], Callable[[dict[str, Any], Send], None]]) -> None:
+    """Serve the parent process until it closes the pipe, ends, or sends no task for ``IDLE_SECONDS``.
+
+    Args:
+        opened: function of the request, as JSON, that gives the function that answers a task.
+    """
     parent, idle_seconds = int(sys.argv[1]), float(sys.argv[2])
     _end_with(parent)
     # Ctrl-C reaches all processes of a terminal; only the parent handles it.
@@ -38,20 +47,24 @@ def main() -> None:
     send = partial(messages.send, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
 
-    transport = None
+    do = None
     try:
-        request = SimulationRequest.model_validate_json(sys.stdin.buffer.readline())
-        transport = Transport(request)
+        do = opened(sys.stdin.buffer.readline())
         send("ready")
         while task := _next_task(idle_seconds):
-            _do(task, transport, send)
+            do(task, send)
     except BaseException as error:  # a panic of calzone is not an Exception
         # A failure of one event may not occur for other events, or in another process.
-        passing = transport is not None and isinstance(error, SimulationError)
+        passing = do is not None and isinstance(error, SimulationError)
         if isinstance(error, FastVError) and not passing:
             send("refused", packed_error(error))
         else:
             send("failed", str(error) if passing else f"{type(error).__name__}: {error}")
+
+
+def _opened(request: bytes) -> Callable[[dict[str, Any], Send], None]:
+    transport = Transport(SimulationRequest.model_validate_json(request))
+    return lambda task, send: _do(task, transport, send)
 
 
 def _do(task: dict[str, Any], transport: Transport, send: Send) -> None:

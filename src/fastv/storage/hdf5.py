@@ -192,8 +192,8 @@ class GrowingFile:
         self.file = file
         self._held: dict[str, list[NDArray[Any]]] = {}
 
-    def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Append rows (n, ...) to a data set, which is created if needed.
+    def append(self, name: str, rows: NDArray[Any], most_chunk_rows: int = _CHUNK_ROWS) -> None:
+        """Append rows (n, ...) to a data set, which is created if needed, in chunks of so many rows at most.
 
         Raises:
             OSError: there is no space on the disk; the file remains valid.
@@ -201,7 +201,7 @@ class GrowingFile:
         if name not in self.file:
             row_bytes = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:])))
             take_space(self.path, self.file, _MARGIN)
-            chunk_rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
+            chunk_rows = max(1, min(most_chunk_rows, _CHUNK_BYTES // row_bytes))
             create_packed(self.file, name, (0, *rows.shape[1:]), rows.dtype, chunk_rows)
             self.file.flush()
         held = self._held.setdefault(name, [])

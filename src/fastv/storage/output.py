@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 MARKER = ".fastv-output"
 """A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
 
-Kind = Literal["model", "report", "demonstration", "showers", "tracks", "ONNX graph", "view"]
+Kind = Literal["model", "report", "demonstration", "showers", "tracks", "hits", "ONNX graph", "view"]
 """The kinds of output; one is replaced by another of its kind only."""
 
 _NAMED_BY = {"model.json": "model", "report.json": "report"}
 """Files that tell the kind of a folder whose marker does not."""
 
 _FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
-    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks")),
-    "a ROOT file": (b"root", ("showers",)),
+    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits")),
+    "a ROOT file": (b"root", ("showers", "hits")),
     "a PNG picture": (b"\x89PNG", ("view",)),
     "a PDF document": (b"%PDF", ("view",)),
     "a web page": (b"<!doctype html", ("view",)),
@@ -112,9 +112,10 @@ def _check_kind(path: Path, kind: Kind) -> None:
         for name, (signature, kinds) in _FORMATS.items():
             # A single byte means little without the suffix.
             if start.startswith(signature.lower()) and (len(signature) > 1 or path.suffix.lower() == ".onnx"):
-                found = "tracks" if name == "an HDF5 file" and kind == "showers" and _has_tracks(path) else name
-                if found == name and kind in kinds and not (kind == "tracks" and not _has_tracks(path)):
+                held = _held(path) if name == "an HDF5 file" and kind in kinds else None
+                if kind in kinds and (name != "an HDF5 file" or kind == (held or "showers")):
                     return
+                found = held or name
         if found is None:
             return
     what = found if " " in found and found != "ONNX graph" else _with_article(found)
@@ -126,7 +127,7 @@ def _check_kind(path: Path, kind: Kind) -> None:
 
 
 def _with_article(kind: str) -> str:
-    if kind in ("showers", "tracks"):
+    if kind in ("showers", "tracks", "hits"):
         return f"a file of {kind}"
     return f"{'an' if kind[0] in 'aeiouO' else 'a'} {kind}"
 
@@ -138,13 +139,14 @@ def _folder_kind(folder: Path) -> str | None:
     return next((kind for name, kind in _NAMED_BY.items() if (folder / name).exists()), None)
 
 
-def _has_tracks(path: Path) -> bool:
-    """Whether an HDF5 file holds tracks of Geant4 rather than showers."""
+def _held(path: Path) -> str | None:
+    """What an HDF5 file holds if that is not showers: tracks of Geant4, or hits of a fast simulation."""
     import h5py
 
     with suppress(OSError, RuntimeError, ValueError), h5py.File(path, "r") as file:
-        return "first" in file and "showers" not in file
-    return False
+        if "showers" not in file:
+            return "tracks" if "first" in file else "hits" if "hits" in file else None
+    return None
 
 
 @contextmanager

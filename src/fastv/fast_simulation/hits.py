@@ -1,0 +1,304 @@
+"""Files with the hits of a fast simulation, linked to particles and events.
+
+The file is HDF5, with four groups of columns:
+
+* ``events``, a row an event: energies in MeV, see :data:`ACCOUNTS`, and ``first_particle``, the row of the first of its
+  particles in ``particles``, followed by the number of all.
+* ``primaries``, a row a primary particle: ``event``, ``primary`` (its number in the event), ``pdg``, kinetic ``energy``
+  (MeV), ``position`` (mm), ``direction``, ``time`` (ns).
+* ``particles``, a row a particle that enters the calorimeter: the same columns, ``primary`` being the one that it comes
+  from; ``fate``, see :class:`fastv.fast_simulation.choice.Fate`; ``first_hit``, the row of its first hit in ``hits``,
+  followed by the number of all.
+* ``hits``, a row a hit: ``particle`` (its row), ``cell`` (the voxel in the mesh of that particle), ``energy`` (MeV, on
+  the scale of voxel energies in a showers file), ``position`` (mm), ``time`` (ns) and ``fast``.
+
+The attribute ``fastv`` is a JSON text with format version, detector and provenance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fastv.conditions.record import Conditions
+from fastv.detector.detector import Detector
+from fastv.errors import FileFormatError
+from fastv.fast_simulation.particles import Particles
+from fastv.records import first_problem
+from fastv.showers import Showers
+from fastv.storage.documents import DocumentError, parse_json
+from fastv.storage.guard import check_stored
+from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
+from fastv.storage.output import written_whole
+
+FORMAT_VERSION = 1
+
+ACCOUNTS: Mapping[str, str] = {
+    "incident": "of the primary particles",
+    "front": "deposited in front of the calorimeter",
+    "missed": "of particles that leave without entering the calorimeter",
+    "declared": "of particles that enter and are left to the model",
+    "simulated": "of particles that enter and are simulated",
+    "generated": "of all hits of the model",
+    "full": "of all hits of full simulation",
+    "outside": "deposited in active material in full simulation, but outside of the mesh or below the threshold",
+    "leaked": "of particles that leave the calorimeter in full simulation, backwards too",
+}
+"""The energies of an event in MeV. The first five are what particles can deposit: their kinetic energy, for positrons
+with twice the mass of the electron; incident = front + missed + declared + simulated. So is ``leaked``. ``generated``,
+``full`` and ``outside`` are on the scale of voxel energies, which add up to about the energy of the particle."""
+
+_PARTICLE: Mapping[str, Any] = {
+    "event": np.int64,
+    "primary": np.int32,
+    "pdg": np.int32,
+    "energy": np.float64,
+    "position": np.float64,
+    "direction": np.float64,
+    "time": np.float64,
+}
+_COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "events": {**dict.fromkeys(ACCOUNTS, np.float64), "first_particle": np.int64},
+    "primaries": _PARTICLE,
+    "particles": {**_PARTICLE, "fate": np.uint8, "first_hit": np.int64},
+    "hits": {
+        "particle": np.int64,
+        "cell": np.int32,
+        "energy": np.float32,
+        "position": np.float32,
+        "time": np.float32,
+        "fast": np.uint8,
+    },
+}
+_VECTORS = ("position", "direction")
+_LINKS = (
+    ("events", "first_particle", "particles"),
+    ("particles", "first_hit", "hits"),
+    ("hits", "particle", "particles"),
+)
+"""Columns that hold rows of other groups."""
+_CHUNK_ROWS = 20_000
+
+
+class HitsWriter:
+    """Appends events to a file; see :func:`hits_written`."""
+
+    def __init__(self, file: GrowingFile) -> None:
+        self._file = file
+        self._particles = self._hits = 0
+        for group, columns in _COLUMNS.items():
+            for name, dtype in columns.items():
+                self._append(group, name, np.empty((0, 3) if name in _VECTORS else 0, dtype))
+
+    def append(
+        self,
+        accounts: Mapping[str, NDArray[Any]],
+        primaries: Particles,
+        entered: Particles,
+        fate: NDArray[np.uint8],
+        hits: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Append events.
+
+        Args:
+            accounts: the columns (n,) of :data:`ACCOUNTS`, and ``particles``, how many enter in each event.
+            primaries: primary particles of the events.
+            entered: particles that enter the calorimeter, in the order of the events.
+            fate: their :class:`~fastv.fast_simulation.choice.Fate`.
+            hits: the columns of ``hits`` in the order of the particles, whose rows are counted from the first of
+                ``entered``.
+        """
+        for name in ACCOUNTS:
+            self._append("events", name, accounts[name])
+        counts = accounts["particles"]
+        self._append("events", "first_particle", self._particles + np.cumsum(counts) - counts)
+        for group, particles in (("primaries", primaries), ("particles", entered)):
+            for name, column in particles.columns.items():
+                self._append(group, name, column)
+        self._append("particles", "fate", fate)
+        self._append("particles", "first_hit", self._hits + np.searchsorted(hits["particle"], np.arange(len(entered))))
+        for name in _COLUMNS["hits"]:
+            self._append("hits", name, hits[name] + self._particles if name == "particle" else hits[name])
+        self._particles += len(entered)
+        self._hits += len(hits["cell"])
+
+    def finish(self) -> None:
+        """Write what ends the columns of first rows."""
+        self._append("events", "first_particle", np.array([self._particles]))
+        self._append("particles", "first_hit", np.array([self._hits]))
+
+    def _append(self, group: str, name: str, rows: NDArray[Any]) -> None:
+        self._file.append(f"{group}/{name}", rows.astype(_COLUMNS[group][name]), _CHUNK_ROWS)
+
+
+@contextmanager
+def hits_written(
+    path: str | Path, detector: Detector, provenance: Mapping[str, Any], *, force: bool = False
+) -> Iterator[HitsWriter]:
+    """Yield a writer of a file that appears under its name when the block ends without an error.
+
+    Raises:
+        OutputError: the file exists and ``force`` is false, or the disk is full.
+    """
+    note = {
+        "format_version": FORMAT_VERSION,
+        "detector": detector.model_dump(mode="json"),
+        "provenance": dict(provenance),
+    }
+    with (
+        written_whole(path, force=force, kind="hits") as temporary,
+        growing(temporary, {"fastv": json.dumps(note)}) as file,
+    ):
+        writer = HitsWriter(file)
+        yield writer
+        writer.finish()
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The hits of a fast simulation in memory.
+
+    Attributes:
+        detector: the detector.
+        provenance: how they were made.
+        events, primaries, particles, hits: the columns of the file by name.
+    """
+
+    detector: Detector
+    provenance: Mapping[str, Any]
+    events: Mapping[str, NDArray[Any]]
+    primaries: Mapping[str, NDArray[Any]]
+    particles: Mapping[str, NDArray[Any]]
+    hits: Mapping[str, NDArray[Any]]
+
+    def showers(self, *, fast: bool | None = None) -> Showers:
+        """The particles that enter the calorimeter as showers, each in its own mesh, to be evaluated or viewed.
+
+        Args:
+            fast: only generated ones, or only simulated ones; by default all.
+        """
+        of_model = self.particles["fate"] == 0
+        rows = np.flatnonzero(np.ones_like(of_model) if fast is None else of_model == fast)
+        found = Particles.of(**self.particles)[rows]
+        energies = np.zeros((len(rows), self.detector.mesh.n_voxels), dtype=np.float32)
+        place = np.full(len(of_model), -1)
+        place[rows] = np.arange(len(rows))
+        where = place[self.hits["particle"]]
+        energies[where[where >= 0], self.hits["cell"][where >= 0]] = self.hits["energy"][where >= 0]
+        conditions = Conditions.of(
+            energy=found.energy, theta=found.theta, phi=found.phi, particle=found.pdg, detector=self.detector.name
+        )
+        extra = {"event": found.event}
+        return Showers.of(conditions, energies, self.detector, extra=extra, provenance=dict(self.provenance))
+
+
+def read_hits(path: str | Path) -> Hits:
+    """Read a file of hits.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds no hits.
+    """
+    return next(read_in_spans(path))
+
+
+def read_in_spans(path: str | Path, size: int | None = None) -> Iterator[Hits]:
+    """Read a file of hits, ``size`` events at a time; rows that columns point to are counted within each span.
+
+    Args:
+        path: the file.
+        size: number of events; by default all.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds no hits.
+    """
+    path = Path(path)
+    with open_hdf5(path) as file, damage_named(path):
+        detector, provenance = _described(path, file)
+        sets = {group: {name: _data(path, file, group, name) for name in _COLUMNS[group]} for group in _COLUMNS}
+        first_particle = _firsts(path, sets["events"]["first_particle"], len(sets["particles"]["pdg"]))
+        first_hit = _firsts(path, sets["particles"]["first_hit"], len(sets["hits"]["cell"]))
+        event_of_primary = sets["primaries"]["event"][...]
+        events = len(first_particle) - 1
+        for start in range(0, max(events, 1), size or max(events, 1)):
+            stop = min(start + (size or events), events)
+            rows = {"events": slice(start, stop), "particles": slice(*first_particle[[start, stop]].tolist())}
+            rows["primaries"] = slice(*np.searchsorted(event_of_primary, (start, stop)).tolist())
+            rows["hits"] = slice(*first_hit[[rows["particles"].start, rows["particles"].stop]].tolist())
+            groups = {
+                group: {name: _column(path, data, rows[group], name) for name, data in columns.items()}
+                for group, columns in sets.items()
+            }
+            for group, name, of in _LINKS:
+                groups[group][name] = groups[group][name] - rows[of].start
+            _check_range(path, "hits/particle", groups["hits"]["particle"], len(groups["particles"]["pdg"]))
+            _check_range(path, "hits/cell", groups["hits"]["cell"], detector.mesh.n_voxels)
+            yield Hits(detector, provenance, **groups)
+
+
+def _described(path: Path, file: h5py.File) -> tuple[Detector, Mapping[str, Any]]:
+    """The detector and the provenance in the attribute of a file."""
+    text = file.attrs.get("fastv")
+    try:
+        note = parse_json(text if isinstance(text, str | bytes) else "")
+        if not isinstance(note, dict) or note.get("format_version") != FORMAT_VERSION or "hits" not in file:
+            msg = f"its attribute 'fastv' and its group 'hits' are not those of format version {FORMAT_VERSION}"
+            raise DocumentError(msg)
+        detector = Detector.model_validate(note.get("detector"))
+    except (DocumentError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        msg = f"{path}: not a file of hits: {reason}"
+        raise FileFormatError(msg) from error
+    provenance = note.get("provenance")
+    return detector, provenance if isinstance(provenance, dict) else {}
+
+
+def _data(path: Path, file: h5py.File, group: str, name: str) -> h5py.Dataset:
+    """A column of the right type and shape, not larger than what is stored, whose length fits to the others."""
+    data, wanted = file.get(f"{group}/{name}"), np.dtype(_COLUMNS[group][name])
+    axes = 2 if name in _VECTORS else 1
+    if (
+        not isinstance(data, h5py.Dataset)
+        or data.dtype != wanted
+        or data.ndim != axes
+        or data.shape[1:] not in ((), (3,))
+    ):
+        msg = f"{path}: damaged hits: {group}/{name} is not {wanted} of shape {'(N, 3)' if axes == 2 else '(N,)'}"
+        raise FileFormatError(msg)
+    check_stored(path, data)
+    rows = len(file[f"{group}/{next(iter(_COLUMNS[group]))}"])
+    if len(data) != rows + name.startswith("first_"):
+        msg = f"{path}: damaged hits: {group}/{name} has {len(data)} rows where {rows} are needed"
+        raise FileFormatError(msg)
+    return data
+
+
+def _column(path: Path, data: h5py.Dataset, rows: slice, name: str) -> NDArray[Any]:
+    column: NDArray[Any] = data[rows.start : rows.stop + name.startswith("first_")]
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        msg = f"{path}: damaged hits: {data.name[1:]} contains NaN or infinite values"
+        raise FileFormatError(msg)
+    return column
+
+
+def _firsts(path: Path, data: h5py.Dataset, count: int) -> NDArray[np.int64]:
+    """A column of first rows in another group, which has ``count`` rows."""
+    first: NDArray[np.int64] = data[...]
+    if first[0] != 0 or first[-1] != count or np.any(np.diff(first) < 0):
+        msg = f"{path}: damaged hits: {data.name[1:]} must rise from 0 to the number of rows, {count}"
+        raise FileFormatError(msg)
+    return first
+
+
+def _check_range(path: Path, name: str, column: NDArray[Any], limit: int) -> None:
+    if column.size and (column.min() < 0 or column.max() >= limit):
+        msg = f"{path}: damaged hits: {name} must be from 0 to {limit - 1}"
+        raise FileFormatError(msg)
