@@ -4,12 +4,11 @@
 
 Both the simulations and the training continue where an interrupted command has stopped. The showers are the same for
 all models, and are kept in ``--showers``: about 25 core-minutes for every 10,000 of 1 to 100 GeV, an hour for those up
-to 1 TeV. `benchmarks/ship_model.py` measures the model and copies it to the shipped ones.
+to 1 TeV, four for those above 100 GeV. `benchmarks/ship_model.py` measures the model and copies it to the shipped ones.
 
 The shipped models have, in place of the third sample, the first 3500 showers of the file that the shipped ``train`` and
-``test`` samples were cut from, which an earlier program simulated with the same detector and energies. The divisions of
-layers of ``par04-siw`` were trained by themselves, after the rest. The showers of ``par04-siw-vae`` were fewer: its
-card tells.
+``test`` samples were cut from, which an earlier program simulated with the same detector and energies. Those of
+``par04-siw-precise`` and ``par04-siw-vae`` were trained with fewer showers: their cards tell.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ SAMPLES = (
     Sample(10_000, "1-100GeV", 2100001),
     Sample(20_000, "1-100GeV", 2100002),
     Sample(3_500, "1-1000GeV", 2100003),
+    Sample(2_000, "100-1000GeV", 2100011),
+    Sample(3_000, "100-1000GeV", 2100012),
 )
 PRESETS = {"par04-siw": "copula", "par04-siw-precise": "cascade", "par04-siw-vae": "fastv"}
 """The preset of each shipped model."""

@@ -82,9 +82,10 @@ def _rows(quality: dict[str, Any]) -> list[list[str]]:
 
 def _sizes(scale: dict[str, Any]) -> str:
     """For which samples the figures hold."""
-    (reference, _), (low, high) = scale["showers"], (energy / 1000 for energy in scale["energy"])
+    reference = scale["showers"][0]
+    low, high = (f"{energy / 1000:.3g}" if energy < 1e5 else f"{energy / 1000:.0f}" for energy in scale["energy"])
     return (
-        f"Against {reference:,} Geant4 showers of {low:.3g} to {high:.3g} GeV that it never saw (seed "
+        f"Against {reference:,} Geant4 showers of {low} to {high} GeV that it never saw (seed "
         f"{scale['seed of the reference']}), one generated for each; Geant4 against itself with "
         f"{scale['showers of the floor']:,} others:"
     )
