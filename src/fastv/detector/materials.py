@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from fastv.errors import GeometryError
 
@@ -73,3 +76,14 @@ def material(name: str) -> Material:
         hint = f"did you mean {' or '.join(bare[each] for each in alike)}?"
     msg = f"unknown material {name!r}; {hint}"
     raise GeometryError(msg)
+
+
+def _known(name: str) -> str:
+    try:
+        return material(name).name
+    except GeometryError as error:
+        raise ValueError(str(error)) from error
+
+
+MaterialName = Annotated[str, AfterValidator(_known)]
+"""A field of a record: the name of a material that Geant4 has."""

@@ -11,11 +11,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from fastv.detector.materials import Material, material
+from fastv.detector.materials import Material, MaterialName, material
 from fastv.detector.quantities import Length
-from fastv.errors import GeometryError
 from fastv.records import Frozen
 
 MOST_SLABS = 100_000
@@ -35,17 +34,9 @@ class Slab(Frozen):
         True
     """
 
-    material: str
+    material: MaterialName
     thickness: Length
     active: bool = False
-
-    @field_validator("material")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            return material(name).name
-        except GeometryError as error:
-            raise ValueError(str(error)) from error
 
 
 class SlabGroup(Frozen):

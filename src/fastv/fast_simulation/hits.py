@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from fastv.conditions.record import Conditions
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
-from fastv.fast_simulation.particles import Particles
+from fastv.fast_simulation.particles import PARTICLE_TYPES, Particles
 from fastv.records import first_problem
 from fastv.showers import Showers
 from fastv.storage.documents import DocumentError, parse_json
@@ -57,19 +57,10 @@ ACCOUNTS: Mapping[str, str] = {
 with twice the mass of the electron; incident = front + missed + declared + simulated. So is ``leaked``. ``generated``,
 ``full`` and ``outside`` are on the scale of voxel energies, which add up to about the energy of the particle."""
 
-_PARTICLE: Mapping[str, Any] = {
-    "event": np.int64,
-    "primary": np.int32,
-    "pdg": np.int32,
-    "energy": np.float64,
-    "position": np.float64,
-    "direction": np.float64,
-    "time": np.float64,
-}
 _COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "events": {**dict.fromkeys(ACCOUNTS, np.float64), "first_particle": np.int64},
-    "primaries": _PARTICLE,
-    "particles": {**_PARTICLE, "fate": np.uint8, "first_hit": np.int64},
+    "primaries": PARTICLE_TYPES,
+    "particles": {**PARTICLE_TYPES, "fate": np.uint8, "first_hit": np.int64},
     "hits": {
         "particle": np.int64,
         "cell": np.int32,

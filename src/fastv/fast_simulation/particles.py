@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,18 @@ ELECTRON_MASS = 0.51099895
 """MeV."""
 LIGHT = 299.792458
 """Speed of light in mm/ns."""
+
+
+PARTICLE_TYPES: Mapping[str, Any] = {
+    "event": np.int64,
+    "primary": np.int32,
+    "pdg": np.int32,
+    "energy": np.float64,
+    "position": np.float64,
+    "direction": np.float64,
+    "time": np.float64,
+}
+"""The columns of particles and their types."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Particles:
     @classmethod
     def of(cls, **columns: Any) -> Particles:
         """Particles from anything that numpy makes arrays of."""
-        made = {name: np.asarray(columns[name], dtype) for name, dtype in _TYPES.items()}
+        made = {name: np.asarray(columns[name], dtype) for name, dtype in PARTICLE_TYPES.items()}
         for name in ("position", "direction"):
             made[name] = made[name].reshape(-1, 3)
         return cls(**made)
@@ -54,7 +66,7 @@ class Particles:
     @classmethod
     def none(cls) -> Particles:
         """No particles."""
-        return cls.of(**dict.fromkeys(_TYPES, ()))
+        return cls.of(**dict.fromkeys(PARTICLE_TYPES, ()))
 
     def __len__(self) -> int:
         return len(self.event)
@@ -66,7 +78,7 @@ class Particles:
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
         """The arrays by name."""
-        return {name: getattr(self, name) for name in _TYPES}
+        return {name: getattr(self, name) for name in PARTICLE_TYPES}
 
     @property
     def available(self) -> NDArray[np.float64]:
@@ -84,20 +96,9 @@ class Particles:
         return np.arctan2(self.direction[:, 1], self.direction[:, 0])
 
 
-_TYPES: dict[str, Any] = {
-    "event": np.int64,
-    "primary": np.int32,
-    "pdg": np.int32,
-    "energy": np.float64,
-    "position": np.float64,
-    "direction": np.float64,
-    "time": np.float64,
-}
-
-
 def joined_particles(parts: Sequence[Particles]) -> Particles:
     """Particles one after another."""
-    return Particles(**{name: np.concatenate([part.columns[name] for part in parts]) for name in _TYPES})
+    return Particles(**{name: np.concatenate([part.columns[name] for part in parts]) for name in PARTICLE_TYPES})
 
 
 def available_energy(pdg: NDArray[Any], energy: NDArray[Any]) -> NDArray[np.float64]:

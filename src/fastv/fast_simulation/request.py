@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from fastv.conditions.spectra import Spectrum
 from fastv.conditions.units import AngleSpec, parse_length
 from fastv.detector.detector import Detector
-from fastv.detector.materials import material
+from fastv.detector.materials import MaterialName, material
 from fastv.detector.quantities import Length
 from fastv.detector.stack import Stack
 from fastv.errors import GeometryError, SettingsError
@@ -37,17 +37,9 @@ class Plate(Frozen):
         20.0
     """
 
-    material: str
+    material: MaterialName
     thickness: Length
     gap: Length = 10.0
-
-    @field_validator("material")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            return material(name).name
-        except GeometryError as error:
-            raise ValueError(str(error)) from error
 
     @classmethod
     def parsed(cls, text: str) -> Plate:
