@@ -47,6 +47,27 @@ def skipped(check: str, reason: str) -> Finding:
     return Finding(check=check, status="not judged", words=f"not judged: {reason}")
 
 
+def at_energies_of(log_energies: F64, reference: F64) -> NDArray[np.bool_]:
+    """Which showers are within the range of the reference's incident energies, from ln E of both.
+
+    Example:
+        >>> at_energies_of(np.array([0.0, 1.0, 3.0]), np.array([1.0, 2.0])).tolist()
+        [False, True, False]
+    """
+    if not len(reference):
+        return np.zeros(len(log_energies), dtype=bool)
+    inside: NDArray[np.bool_] = (log_energies >= reference.min() - 1e-6) & (log_energies <= reference.max() + 1e-6)
+    return inside
+
+
+def too_few(check: str, least: int, generated: int, reference: int) -> Finding | None:
+    """The finding of a check for which a sample has too few showers at the same incident energies, else None."""
+    if min(generated, reference) >= least:
+        return None
+    few = f"{least} showers of each sample are needed at the same incident energies, there are "
+    return skipped(check, f"{few}{generated} and {reference}")
+
+
 def exceedance_p_value(count: int, n: int, beyond_in_floor: int, n_floor: int) -> float:
     """Probability that ``count`` or more of ``n`` values lie beyond the k-th most extreme of ``n_floor`` others.
 

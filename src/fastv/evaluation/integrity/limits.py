@@ -14,11 +14,13 @@ from scipy.stats import fisher_exact, ks_2samp
 from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
+    at_energies_of,
     counted,
     energy_in_words,
     exceedance_p_value,
     local_scale,
     skipped,
+    too_few,
 )
 from fastv.evaluation.integrity.unchecked import UncheckedScan
 from fastv.evaluation.observables.observe import Observables
@@ -299,13 +301,10 @@ def energy_sums(generated: UncheckedScan, reference: UncheckedScan, *, bound: fl
     check = "energy sums"
     ref_log, ref_fraction, _ = _fractions(reference)
     log_energies, fraction, rows = _fractions(generated)
-    if len(ref_log):
-        inside = (log_energies >= ref_log.min() - 1e-6) & (log_energies <= ref_log.max() + 1e-6)
-        log_energies, fraction, rows = log_energies[inside], fraction[inside], rows[inside]
-    if min(len(rows), len(ref_log)) < MIN_SHOWERS:
-        few = f"{MIN_SHOWERS} showers of each sample are needed at the same incident energies, there are "
-        few += f"{len(rows)} and {len(ref_log)}"
-        return EnergySums(**skipped(check, few).model_dump())
+    inside = at_energies_of(log_energies, ref_log)
+    log_energies, fraction, rows = log_energies[inside], fraction[inside], rows[inside]
+    if few := too_few(check, MIN_SHOWERS, len(rows), len(ref_log)):
+        return EnergySums(**few.model_dump())
     n, m = len(rows), len(ref_log)
     rest = ref_fraction - local_scale(ref_log, ref_fraction, ref_log, "mean")
 

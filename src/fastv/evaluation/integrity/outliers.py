@@ -11,10 +11,11 @@ from scipy.stats import betabinom
 from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
+    at_energies_of,
     counted,
     energy_in_words,
     local_scale,
-    skipped,
+    too_few,
 )
 from fastv.evaluation.observables.observe import Observables
 
@@ -27,7 +28,7 @@ _IN_BIN = 100
 _MOST_BINS = 20
 _PER_SCALE = 40
 _STRAY = 0.25
-"""Of the energy of the voxel with most: a single particle that leaves so much anywhere is nothing strange."""
+"""Of the energy of the voxel with most: a single particle that leaves so much anywhere is nothing unusual."""
 
 
 class Outliers(Finding):
@@ -60,8 +61,8 @@ def outlying_showers(generated: Observables, reference: Observables, rows: NDArr
 
     m and s mean and standard deviation of one half of the reference at the incident energy, s at least half the root of
     the usual share of the voxel with most: a single particle may go anywhere. Each z is divided by the
-    half's largest z, or if negative by its smallest; the largest of these numbers tells how strange a shower is. If
-    both samples have one distribution of any shape, the number of generated showers stranger than all of the other half
+    half's largest z, or if negative by its smallest; the largest of these numbers is the distance of a shower. If
+    both samples have one distribution of any shape, the number of generated showers farther than all of the other half
     is beta-binomial (:func:`~fastv.evaluation.integrity.findings.exceedance_p_value` with k = 1). All this is done in
     up to 20 bins of incident energy, since in showers of few particles a single one is a large part, and the numbers
     are added.
@@ -72,8 +73,8 @@ def outlying_showers(generated: Observables, reference: Observables, rows: NDArr
         rows: rows of the generated showers in their file, by default 0 to N - 1.
 
     Returns:
-        ``differs`` if a shower is 4.5 times as strange as any of the other half at its energy, or if significantly many
-        are stranger (p below 0.001); ``not judged`` below 200 showers of a sample.
+        ``differs`` if a shower is 4.5 times as far as any of the other half at its energy, or if significantly many
+        are farther (p below 0.001); ``not judged`` below 200 showers of a sample.
 
     Example:
         >>> from dataclasses import replace
@@ -95,31 +96,28 @@ def outlying_showers(generated: Observables, reference: Observables, rows: NDArr
     ref_log, ref_shares, _ = _shares(reference)
     log_energies, shares, found = _shares(generated)
     rows = found if rows is None else rows[found]
-    if len(ref_log):
-        inside = (log_energies >= ref_log.min() - 1e-6) & (log_energies <= ref_log.max() + 1e-6)
-        log_energies, shares, rows = log_energies[inside], shares[inside], rows[inside]
-    if min(len(rows), len(ref_log)) < MIN_SHOWERS:
-        few = f"{MIN_SHOWERS} showers of each sample are needed at the same incident energies, there are "
-        few += f"{len(rows)} and {len(ref_log)}"
-        return Outliers(**skipped(check, few).model_dump())
+    inside = at_energies_of(log_energies, ref_log)
+    log_energies, shares, rows = log_energies[inside], shares[inside], rows[inside]
+    if few := too_few(check, MIN_SHOWERS, len(rows), len(ref_log)):
+        return Outliers(**few.model_dump())
     bins = np.array_split(np.argsort(ref_log, kind="stable"), int(np.clip(len(ref_log) // _IN_BIN, 1, _MOST_BINS)))
     starts = np.array([ref_log[each[0]] for each in bins])
     of_bin = np.maximum(np.searchsorted(starts, log_energies, side="right") - 1, 0)
-    strangeness, places = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    distances, places = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
     chances = np.ones(1)
     floors = [_Floor(ref_log[each], ref_shares[each]) for each in bins]
     for number, floor in enumerate(floors):
         here = np.flatnonzero(of_bin == number)
-        each = floor.strangeness(log_energies[here], shares[here])
-        strangeness[here], places[here] = each.max(0), each.argmax(0)
+        each = floor.distances(log_energies[here], shares[here])
+        distances[here], places[here] = each.max(0), each.argmax(0)
         chances = np.convolve(chances, betabinom.pmf(np.arange(len(here) + 1), len(here), 1, floor.size))
-    outlying, far, n = int((strangeness > 1).sum()), int((strangeness > _FAR).sum()), len(rows)
+    outlying, far, n = int((distances > 1).sum()), int((distances > _FAR).sum()), len(rows)
     p_value = float(chances[outlying:].sum())
-    worst = int(np.argmax(strangeness))
+    worst = int(np.argmax(distances))
     low, high = floors[of_bin[worst]].shares(places[worst], log_energies[worst])
     name, incident = _places(reference)[places[worst]], float(np.exp(log_energies[worst]))
     share = float(shares[worst, places[worst]] ** 2)
-    example = f"the strangest is shower {rows[worst]} of {energy_in_words(incident)} with {100 * share:.3g} % of its "
+    example = f"the farthest is shower {rows[worst]} of {energy_in_words(incident)} with {100 * share:.3g} % of its "
     example += f"energy in {name}, full simulation has {100 * low:.2g} to {100 * high:.3g} % there"
     expected = sum(float((of_bin == number).sum()) / (floor.size + 1) for number, floor in enumerate(floors)) / n
     failed = far > 0 or p_value < SURE
@@ -138,7 +136,7 @@ def outlying_showers(generated: Observables, reference: Observables, rows: NDArr
         far=far,
         extreme_shower=int(rows[worst]),
         extreme_incident_energy=incident,
-        extreme_distance=float(strangeness[worst]),
+        extreme_distance=float(distances[worst]),
         extreme_place=name,
         extreme_share=share,
         reference_shares=(low, high),
@@ -146,7 +144,7 @@ def outlying_showers(generated: Observables, reference: Observables, rows: NDArr
 
 
 class _Floor:
-    """How strange showers of full simulation are, in a bin of incident energy.
+    """Distances of showers of full simulation from their mean, in a bin of incident energy.
 
     Args:
         log_energies: ln E (N,), in increasing order.
@@ -159,11 +157,11 @@ class _Floor:
         self._ranges = [_Range(log_energies[::2], column, stray) for column in roots[::2].T]
         self.size = len(log_energies[1::2])
         self._most = 1.0
-        self._most = float(self.strangeness(log_energies[1::2], roots[1::2]).max())
+        self._most = float(self.distances(log_energies[1::2], roots[1::2]).max())
 
-    def strangeness(self, log_energies: F64, roots: F64) -> F64:
-        """How far the shares (N, C) are from the mean, in units of the strangest of the second half, (C, N)."""
-        return np.stack([one.strangeness(log_energies, roots[:, i]) for i, one in enumerate(self._ranges)]) / self._most
+    def distances(self, log_energies: F64, roots: F64) -> F64:
+        """How far the shares (N, C) are from the mean, in units of the farthest of the second half, (C, N)."""
+        return np.stack([one.distances(log_energies, roots[:, i]) for i, one in enumerate(self._ranges)]) / self._most
 
     def shares(self, column: int, log_energy: float) -> tuple[float, float]:
         """The range of the shares at ln E."""
@@ -178,7 +176,7 @@ class _Range:
         self._at, self._roots, self._stray = log_energies, roots, max(stray, 1e-6)
         self._rest = roots - self._scale(roots, log_energies, "mean")
         z = self._rest / self._spread(log_energies)
-        # Nothing is strange within one standard deviation.
+        # Nothing within one standard deviation is far.
         self.low, self.high = min(float(z.min()), -1.0), max(float(z.max()), 1.0)
 
     def _scale(self, values: F64, at: F64, statistic: Literal["mean", "spread"]) -> F64:
@@ -187,7 +185,7 @@ class _Range:
     def _spread(self, at: F64) -> F64:
         return np.maximum(self._scale(self._rest, at, "spread"), self._stray)
 
-    def strangeness(self, at: F64, roots: F64) -> F64:
+    def distances(self, at: F64, roots: F64) -> F64:
         """Deviations in units of the largest or smallest of full simulation, (N,)."""
         z = (roots - self._scale(self._roots, at, "mean")) / self._spread(at)
         return np.where(z > 0, z / self.high, z / self.low)
