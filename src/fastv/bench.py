@@ -37,6 +37,7 @@ from fastv.suggestions import unknown
 from fastv.timing import timed
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from fastv.model import Model
@@ -384,6 +385,7 @@ def speed_plot(result: Mapping[str, Any]) -> Figure:
             axes.plot(*zip(*points, strict=True), "o-" if engine == "onnxruntime" else "s--", label=label, ms=4)
         axes.set(xscale="log", yscale="log", xlabel="showers per request", ylabel="ms per shower")
         axes.set_ylim(*_decades([row["ms_per_shower_median"] for row in result["timings"]]))
+        _plain_labels(axes.yaxis)
         axes.legend()
         if compared:
             axes = figure.add_subplot(cells[1])
@@ -396,11 +398,22 @@ def speed_plot(result: Mapping[str, Any]) -> Figure:
                 axes.annotate(times, (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=10)
             axes.set(xscale="log", yscale="log", xlabel="incident energy [GeV]", ylabel="ms per shower")
             axes.margins(x=0.1, y=0.15)
+            _plain_labels(axes.xaxis)
+            _plain_labels(axes.yaxis)
             axes.legend()
         noisy = "" if result["quiet"] else "; the machine was not quiet"
         title = f"{literal(result['model'])} on {literal(result['processor'])}{noisy}"
         figure.text(0.012, 0.985, title, ha="left", va="top", fontsize=10)
     return figure
+
+
+def _plain_labels(axis: Axis) -> None:
+    """Labels such as 0.2: within a decade those of matplotlib, 2 x 10^-1, need more room than there is."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("{x:g}")
 
 
 def _decades(values: Sequence[float]) -> tuple[float, float]:
