@@ -464,7 +464,7 @@ MUTATIONS = [
         ('better = validation["loss"] < self.best_loss', "better = True"),
         ("0.5 * (1 + math.cos(math.pi *", "0.5 * (1 + math.sin(math.pi *"),
         ("energies = self.symmetry(batch.energies)", "energies = batch.energies"),
-        ("self.generator.calibrate(self.data.subset(", "(lambda batch: None)(self.data.subset("),
+        ("generator.calibrate(\n", "(lambda batch: None)(\n"),
         ("        module.eval()\n", ""),
         ("generator.fit_empty(conditions, responses == 0)", "generator.fit_empty(conditions, responses > 0)"),
         ('group["lr"] = rate * objective.learning_rate', 'group["lr"] = rate'),

@@ -15,6 +15,7 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.models import build, copula
 from fastv.models.contract import Batch, Domain
 from fastv.models.copula import Copula
+from fastv.models.noise_factors import NoiseFactors
 from fastv.showers import Showers
 from helpers import SMALL, batch_of
 
@@ -104,7 +105,7 @@ def test_correlations_between_layers_are_learned() -> None:
     assert abs(correlation()) < 0.1
     before = divided(generator, layers)[0][:, :, 0, 0]
     with torch.no_grad():
-        generator.cells.calibrate(showers, context, generator.layer_tree.limits(layers, context), 0)
+        generator.cells.calibrate([(showers, context, generator.layer_tree.limits(layers, context))], 0)
     assert correlation() > 0.8
     # The distribution of each division alone stays as it is.
     after = divided(generator, layers)[0][:, :, 0, 0]
@@ -168,12 +169,36 @@ def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     theta: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
-    monkeypatch.setattr(generator.cells, "calibrate", lambda voxels, *_: seen.append(voxels))
+    monkeypatch.setattr(generator.cells, "calibrate", lambda parts, _: seen.extend(part[0] for part in parts))
     random = torch.Generator().manual_seed(1)
     showers = Batch(10 * torch.rand(200, 16, generator=random), torch.full((200, 1), 80.0))
     generator.calibrate(showers)
     first, second = seen[0].split(200)
     torch.testing.assert_close(second, first.flip(2) if theta == INCLINED else first.roll(2, dims=2))
+
+
+@pytest.mark.parametrize("part", [1, 70, 1000])
+def test_calibration_in_parts_fits_all_showers(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of the divisions of all showers at once is not needed; their noise is what is fitted."""
+    generator, seen = tiny(2, 8, 2, correlation_bins=1), []
+    monkeypatch.setattr(copula, "_PART", part)
+    monkeypatch.setattr(NoiseFactors, "fit", lambda _, low, high, number: seen.append((low, high, number)))
+    random = torch.Generator().manual_seed(1)
+    energies, conditions = 10 * torch.rand(150, 32, generator=random), torch.full((150, 1), 80.0)
+    generator.calibrate(Batch(energies, conditions))
+    assert [(low.shape, number) for low, _, number in seen] == [((300, 1 + 2), 0), ((300, (1 + 2) * 4), 0)]
+    turned = energies.view(150, 2, 8, 2).roll(2, dims=2).flatten(1)
+    for one, whose in ((17, energies), (140, turned)):
+        with torch.no_grad():
+            voxels, context, layers = generator._for_calibration(
+                Batch(whose[one : one + 1], conditions[:1]), turned=False
+            )
+            expected = generator.cells._limits(voxels, context, layers)
+        least, most = torch.cat(expected, dim=2)
+        low, high = (torch.cat([each[which] for each in seen], dim=1) for which in (0, 1))
+        rows = torch.isclose(low, least, atol=1e-4, equal_nan=True).all(1)
+        assert rows.sum() == 1
+        torch.testing.assert_close(high[rows], most, atol=1e-4, rtol=1e-4, equal_nan=True)
 
 
 def test_energy_is_conserved_and_voxels_are_above_the_threshold(coarse_showers: Showers) -> None:

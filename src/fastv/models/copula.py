@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -26,7 +26,9 @@ _UNIT = 1.0001
 """Least energy of a voxel in units of the threshold: rounding must not take it below the threshold."""
 _JOINT_LEVELS = 2
 """Levels in alpha whose divisions are correlated: halves and quarters of rings, which tell the axis of a shower."""
-_CALIBRATION_ROWS, _LEAST_CALIBRATION = 6000, 100
+_CALIBRATION_ROWS, _LEAST_CALIBRATION = 12_000, 100
+_PART = 500
+"""Showers whose divisions are computed at once."""
 _CONTEXT_START = 5.0
 """Factor of the first weights of the context in the network that sees all layer energies."""
 
@@ -104,6 +106,7 @@ class Copula(Generator):
     family: ClassVar[str] = "copula"
     Settings: ClassVar[type[GeneratorSettings]] = CopulaSettings
     chain_of_choices: ClassVar[bool] = True
+    calibration_showers: ClassVar[int] = 40_000
     settings: CopulaSettings
 
     def __init__(self, settings: CopulaSettings, detector: Detector, domain: Domain) -> None:
@@ -178,15 +181,18 @@ class Copula(Generator):
             # Showers of few energies leave bins empty, and correlations of a few showers are chance.
             if rows.sum() < _LEAST_CALIBRATION:
                 continue
-            showers = Batch(batch.energies[rows][:_CALIBRATION_ROWS], batch.conditions[rows][:_CALIBRATION_ROWS])
-            energies, context = self._in_units(showers.energies), self._given(showers)[2]
-            if len(energies) < _CALIBRATION_ROWS:
-                # A symmetry makes showers of others, as far as there are not enough: a quarter of a turn, or mirror
-                # images of showers at an angle.
-                turned = energies.flip(2) if self.domain.inclined else energies.roll(max(1, self.alpha // 4), dims=2)
-                energies, context = torch.cat([energies, turned]), context.repeat(2, 1)
-            limits = self.layer_tree.limits(energies.sum((2, 3)), context)
-            self.cells.calibrate(energies, context, limits, number)
+            energies, conditions = (each[rows][:_CALIBRATION_ROWS] for each in (batch.energies, batch.conditions))
+            parts = zip(torch.split(energies, _PART), torch.split(conditions, _PART), strict=True)
+            given = (self._for_calibration(Batch(*part), turned=len(energies) < _CALIBRATION_ROWS) for part in parts)
+            self.cells.calibrate(given, number)
+
+    def _for_calibration(self, showers: Batch, *, turned: bool) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Energies, context, and limits of the noise between layers; ``turned`` adds showers that symmetry makes."""
+        energies, context = self._in_units(showers.energies), self._given(showers)[2]
+        if turned:  # there are not enough: a quarter of a turn, or mirror images of showers at an angle
+            others = energies.flip(2) if self.domain.inclined else energies.roll(max(1, self.alpha // 4), dims=2)
+            energies, context = torch.cat([energies, others]), context.repeat(2, 1)
+        return energies, context, self.layer_tree.limits(energies.sum((2, 3)), context)
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
@@ -391,19 +397,23 @@ class Cells(nn.Module):
             result[each.name] = result[each.name].index_add(0, each.at[0], each.log_prob)
         return result
 
-    def calibrate(self, voxels: Tensor, context: Tensor, layers: tuple[Tensor, Tensor], number: int) -> None:
-        """Fit the correlations of the noise in a bin to voxels (N, L, A, R) of training showers.
+    def calibrate(self, showers: Iterable[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]], number: int) -> None:
+        """Fit the correlations of the noise in a bin to parts of training showers.
 
-        ``layers`` are the least and the largest noise of the divisions between layers.
+        A part has voxels (N, L, A, R), the context, and the least and the largest noise of divisions between layers.
         """
-        tables: dict[str, list[tuple[Tensor, Tensor]]] = {"rings": [layers], "alpha": []}
+        tables = [self._limits(*each) for each in showers]
+        for parts, factors in zip(zip(*tables, strict=True), (self.ring_factors, self.alpha_factors), strict=True):
+            low, high = torch.cat(parts, dim=1)
+            factors.fit(low, high, number)
+
+    def _limits(self, voxels: Tensor, context: Tensor, layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Least and largest noise (2, N, P) of the divisions of layers and rings, and of those in alpha."""
+        of_rings, of_alpha = [torch.stack(layers)], [voxels.new_empty(2, len(voxels), 0)]
         for each in self.outcomes(voxels, context):
             rings = each.name == "rings"
             if rings or each.number < _JOINT_LEVELS:
                 size = (self.of_rings if rings else self.of_alpha).sizes[each.number]
                 found = each.limits((len(voxels), size, self.layers if rings else self.rings * self.layers))
-                tables[each.name].append((found[0].flatten(1), found[1].flatten(1)))
-        for parts, factors in zip(tables.values(), (self.ring_factors, self.alpha_factors), strict=True):
-            if parts:
-                low, high = (torch.cat(limits, dim=1) for limits in zip(*parts, strict=True))
-                factors.fit(low, high, number)
+                (of_rings if rings else of_alpha).append(torch.stack(found).flatten(2))
+        return torch.cat(of_rings, dim=2), torch.cat(of_alpha, dim=2)

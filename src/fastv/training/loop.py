@@ -446,13 +446,13 @@ class _Run:
 
     def _best_model(self) -> Model:
         self.generator.load_state_dict(self.best)
-        self.generator.cpu().float().eval()
+        generator = self.generator.cpu().float().eval()
         if self.teacher is not None:
             self.teacher.generator.cpu().float()
         _seed(self.how.seed, 1)  # whether the training was resumed must not matter
         with degenerate_named(self.recipe.family):
-            self.generator.calibrate(self.data.subset(20_000, self.generator.conditions_of, self.how.seed))
-        inside = self.generator.detector.threshold
+            generator.calibrate(self.data.subset(generator.calibration_showers, generator.conditions_of, self.how.seed))
+        inside = generator.detector.threshold
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
@@ -462,7 +462,7 @@ class _Run:
             threshold_inside=None if inside == self.detectors[0].threshold else inside,
             training=self._record(),
         )
-        return Model(self.generator, description, self.output.name)
+        return Model(generator, description, self.output.name)
 
 
 def learning_rate(how: TrainingSettings, epoch: float) -> float:
