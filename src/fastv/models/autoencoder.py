@@ -288,7 +288,8 @@ class Autoencoder(Generator):
 
     def _squared_jacobian(self, tokens: Tensor, code: Tensor, scaled: Tensor) -> Tensor:
         """Sum of the squared derivatives of the code of each shower with respect to its numbers, (N,)."""
-        first, *rest = list(self.encoder.children())
+        layers: list[Any] = list(self.encoder.children())
+        first, *rest = layers
         slope, used = code * (1 - code), tokens.shape[2]
         if not rest:
             # The derivative of unit j is h_j (1 - h_j) times its weights.
@@ -414,7 +415,8 @@ class _Transposed(nn.Module):
         x, conditions = tokens[..., :code], tokens[..., code:]
         for layer, bias in zip(layers[:0:-1], self.biases, strict=True):
             x = self.activation(F.linear(x, layer.weight.T, bias))
-        first, offset = layers[0], self.offset(conditions)
+        first = layers[0]
+        offset: Tensor = self.offset(conditions)
         if isinstance(first, LayerLinear):
             weight = first.weight[first.kind, : offset.shape[-1]]
             return offset + (x.transpose(0, 1) @ weight.transpose(1, 2)).transpose(0, 1)
