@@ -191,7 +191,12 @@ def test_models_of_before_load_or_are_refused(make_showers: Make, tmp_path: Path
     assert load(tmp_path / "model").n_parameters == sum(p.numel() for p in generator.parameters())
     path = tmp_path / "model" / DESCRIPTION
     content = json.loads(path.read_text())
-    for regulariser, told in (("l1", "tensor 'decoder.elements' is missing"), ("kl", "train with 'top-k'")):
+    told_of = {
+        "l1": "tensor 'decoder.elements' is missing",
+        "contractive": "tensor 'decoder.offset.0.weight' is missing",
+        "kl": "train with 'top-k'",
+    }
+    for regulariser, told in told_of.items():
         content["settings"]["regulariser"] = regulariser
         path.write_text(json.dumps(content))
         with pytest.raises(ModelError, match=told):
