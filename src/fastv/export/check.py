@@ -156,7 +156,8 @@ class _Consumer:
     def row(self, seeds: NDArray[np.float32]) -> NDArray[np.float32]:
         """The input of a shower of 50 GeV at normal incidence on a barrel."""
         conditions = {"energy": ENERGY, "theta": np.pi / 2, "phi": 0.3}
-        return self.contract.encoded(conditions, seeds[None])[0]
+        row: NDArray[np.float32] = self.contract.encoded(conditions, seeds[None])[0]
+        return row
 
     def findings(self) -> list[Finding]:
         """What running it shows."""
