@@ -33,7 +33,7 @@ def model() -> Model:
     return load("par04-siw-vae")
 
 
-def simulated(model: Model, folder: Path, **asked: Any) -> tuple[FastSimulation, Hits]:
+def simulated(model: Model | Path, folder: Path, **asked: Any) -> tuple[FastSimulation, Hits]:
     path = folder / "hits.h5"
     done = fastsim(model, path, **{"energy": "1-100GeV", "n": 4, "seed": 5, "force": True, **asked})
     return done, read_hits(path)
