@@ -231,7 +231,8 @@ def _discriminants(
     features, names = features[:, varies], [name for name, each in zip(names, varies, strict=True) if each]
     k = min(len(classes) - 1, features.shape[1])
     projections, right = np.zeros((len(labels), k)), np.zeros(len(labels))
-    ratios = []
+    ratios: list[F64] = []
+    first = np.empty(0)
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(features, labels):
         lda = LinearDiscriminantAnalysis(
             solver="eigen", shrinkage="auto", priors=np.full(len(classes), 1 / len(classes))
@@ -239,9 +240,10 @@ def _discriminants(
         fitted = make_pipeline(StandardScaler(), lda).fit(features[train], labels[train])
         right[test] = fitted.predict(features[test]) == labels[test]
         projected = fitted.transform(features[test])[:, :k]
-        # Each fold may have found the opposite direction.
-        means = np.array([projected[labels[test] == each].mean(axis=0) for each in range(len(classes))])
-        projections[test] = projected * np.where(means[0] > means[-1], -1.0, 1.0)
+        # A fold may have found the opposite direction.
+        directions = lda.scalings_[:, :k]
+        first = directions if not ratios else first
+        projections[test] = projected * np.where((directions * first).sum(axis=0) < 0, -1.0, 1.0)
         ratios.append(_fisher(projected, labels[test], len(classes)))
     shares = np.array([right[labels == each].mean() for each in range(len(classes))])
     counts = np.bincount(labels)
