@@ -31,26 +31,27 @@ def model_of(family: str, showers: Showers, **settings: object) -> Model:
 @pytest.fixture(scope="module")
 def showers() -> Showers:
     with ShowersFile(sample_path("train")) as file:
-        return file[:200]
+        return file[:120]
 
 
 @pytest.fixture(scope="module")
 def model(showers: Showers) -> Model:
-    return model_of("pca", showers, components=20)
+    return model_of("pca", showers, components=10)
 
 
 def test_planted_anomalies_are_found(model: Model, showers: Showers, tmp_path: Path) -> None:
     empty = showers.energies.copy()
     empty[3] = 0
     replace(showers, energies=empty).write(tmp_path / "showers.h5")
-    against = replace(showers[:50], energies=3 * showers.energies[:50], pdg=np.full(50, 22, np.int32))
+    against = replace(showers[:30], energies=3 * showers.energies[:30], pdg=np.full(30, 22, np.int32))
     against.write(tmp_path / "others.h5")
     scored = score_file(model, tmp_path / "showers.h5", tmp_path / "out", planted=True, against=tmp_path / "others.h5")
     found = {(each.score, each.kind): each for each in scored.separations}
     assert {kind for _, kind in found} == {"dead layer", "doubled energy", "two showers", "others"}
     assert list(scored.left_out) == ["wrong particle"]
     assert found["anomaly", "doubled energy"].auc > 0.7
-    assert found["anomaly", "dead layer"].auc > 0.6
+    # Numbers that are standardised at the energy of their layer hardly notice that it is dead; reconstructions do.
+    assert found["reconstruction_error", "dead layer"].auc > 0.6
     for each in found.values():
         assert each.true_positive[-1] == each.false_positive[-1] == 1
         assert 0 <= each.found <= 1
@@ -86,14 +87,14 @@ def test_what_is_planted(model: Model, showers: Showers) -> None:
     assert response.mean() == pytest.approx((showers.energies.sum(1) / showers.incident_energies).mean(), rel=0.02)
     with pytest.raises(DomainError, match="not told the particle"):
         wrong_particle(showers, model.generator)
-    labelled = replace(showers, pdg=np.where(np.arange(200) % 2, 11, 22).astype(np.int32))
+    labelled = replace(showers, pdg=np.where(np.arange(120) % 2, 11, 22).astype(np.int32))
     domain = Domain.of(labelled.conditions)
     told = build("pca", {"conditions": ["energy", "particle"]}, showers.detector, domain)
     assert set(np.abs(wrong_particle(labelled, told).pdg - labelled.pdg)) == {11}  # type: ignore[operator]
 
 
 def test_a_bound_is_the_same_in_a_file_and_in_memory(showers: Showers) -> None:
-    few = showers[:150]
+    few = showers[:110]
     settings = {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3}
     model = model_of("fastv", few, **settings)
     first, second = (model.score(few)["negative_log_evidence"] for _ in range(2))
