@@ -71,7 +71,7 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
             of_score = [curve for curve in curves if curve[0] == name]
             for number, (_, kind, auc, false, true) in enumerate(of_score):
                 colour = COLOURS[number % len(COLOURS)]
-                axes.plot(np.maximum(false, 1e-4), true, color=colour, label=f"{kind}: AUC {auc:.3f}")
+                axes.plot(np.maximum(false, 1e-4), true, color=colour, label=f"{kind[:24]}: AUC {auc:.3f}")
             chance = np.geomspace(1e-4, 1, 50)
             axes.plot(chance, chance, ":", color=REFERENCE_COLOUR)
             axes.set_xscale("log")
@@ -80,7 +80,8 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
             axes.set_title(name.replace("_", " "))
             axes.set_xlabel("usual showers above the threshold")
             axes.set_ylabel("anomalies above the threshold")
-            axes.legend(fontsize=10, loc="lower right" if max(c[2] for c in of_score) > 0.8 else "upper left")
+            look = {"frameon": True, "facecolor": "white", "framealpha": 0.85, "edgecolor": "none"}
+            axes.legend(fontsize=10, loc="center right", **look)
     return figure
 
 
