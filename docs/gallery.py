@@ -4,7 +4,7 @@
 
 Geant4 is the shipped test part, 1400 showers; ``par04-siw`` generates one shower for each, with its incident energy.
 Pictures are WebP files in ``docs/images/gallery``, at most 800 pixels wide; only those that the page shows are kept.
-The front page's picture, three energies of both, is ``docs/images/showers.png``.
+The front page's picture, three energies of both, is ``docs/images/showers.webp``.
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ def main() -> None:
         fastv.view(test, folder / "report" / "plots" / "view.png", event=3)
         fastv.view(test, folder / "report" / "plots" / "view_mean.png", many="all", camera="side")
         figure = shower_gallery(test, folder / "generated.h5", energies=(5e3, 5e4, 5e5), labels=("Geant4", "par04-siw"))
-        figure.savefig(TARGET.with_name("showers.png"), dpi=140)
+        figure.savefig(folder / "showers.png", dpi=140)
+        _save(Image.open(folder / "showers.png"), TARGET.with_name("showers.webp"))
         for path in sorted((folder / "report" / "plots").glob("*.png")):
             if f"{path.stem}.webp" not in page:
                 continue
-            picture = Image.open(path).convert("RGB")
+            picture = Image.open(path)
             height = round(picture.height * WIDTH / picture.width)
             small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS) if picture.width > WIDTH else picture
-            small.save(TARGET / f"{path.stem}.webp", quality=82, method=6)
+            _save(small, TARGET / f"{path.stem}.webp")
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    picture.convert("RGB").save(path, quality=82, method=6)
 
 
 if __name__ == "__main__":
