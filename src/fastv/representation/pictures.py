@@ -65,7 +65,8 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
     """ROC curves, a panel a score: (score, kind, AUC, false positives, true positives)."""
     names = list(dict.fromkeys(curve[0] for curve in curves))
     with paper_style():
-        figure, cells = grid(1, len(names), 5.6, 5.0, top=0.3)
+        kinds = len({curve[1] for curve in curves})
+        figure, cells = grid(1, len(names), 5.6, 5.0, top=0.3 + 0.22 * kinds)
         for place, name in enumerate(names):
             axes = figure.add_subplot(cells[0, place])
             of_score = [curve for curve in curves if curve[0] == name]
@@ -80,8 +81,8 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
             axes.set_title(name.replace("_", " "))
             axes.set_xlabel("usual showers above the threshold")
             axes.set_ylabel("anomalies above the threshold")
-            look = {"frameon": True, "facecolor": "white", "framealpha": 0.85, "edgecolor": "none"}
-            axes.legend(fontsize=10, loc="center right", **look)
+            # Curves can be anywhere inside.
+            axes.legend(fontsize=10, loc="lower left", bbox_to_anchor=(0, 1.07))
     return figure
 
 
