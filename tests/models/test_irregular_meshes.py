@@ -18,7 +18,6 @@ from fastv.export import onnx as export_module
 from fastv.model import Model, ModelDescription
 from fastv.models import FAMILIES, build, family_class
 from fastv.models.codings.layers import LayerCoding
-from fastv.models.codings.showers import ShowerCoding
 from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Domain, Generator
 from fastv.models.layer_grid import LayerGrid
@@ -161,21 +160,6 @@ def test_codes_of_layers_and_voxels_are_standard_normal_and_come_back(showers: S
     layers.fit(grid.sum((2, 3)), incident)
     back = layers.decode(layers.encode(grid.sum((2, 3)), incident), incident)
     torch.testing.assert_close(back, grid.sum((2, 3)), rtol=2e-2, atol=0.02)
-
-
-def test_linear_codes_come_back(showers: Showers) -> None:
-    energies, incident = (
-        torch.from_numpy(showers.energies),
-        torch.from_numpy(showers.incident_energies)[:, None].float(),
-    )
-    u = torch.log(incident / 31623) / 3.454
-    coding = ShowerCoding(showers.detector)
-    coding.fit(energies, incident, u)
-    torch.manual_seed(1)
-    layers, voxels = coding.encode(energies, incident, u)
-    own = coding.grid.flat(voxels)
-    assert float(own.std()) == pytest.approx(1, abs=0.02)
-    torch.testing.assert_close(coding.decode(layers, voxels, incident, u), energies, rtol=1e-3, atol=1e-4)
 
 
 def test_critics_see_each_layer_in_its_own_units(showers: Showers) -> None:

@@ -78,7 +78,7 @@ def test_an_untrained_flow_has_response_and_profile_of_the_training(real_showers
 def test_voxels_are_told_the_energies_of_their_layers(make_showers: Make) -> None:
     showers = make_showers(40)
     generator = fitted("flow-matching", showers)
-    (codes, scaled), (voxels, context) = generator.encode(batch_of(generator, showers))
+    (codes, scaled), (voxels, context) = generator.stages(batch_of(generator, showers))
     assert (codes.shape, scaled.shape) == ((40, 4), (40, 1))
     assert (voxels.shape, context.shape) == ((40, 1, 3, 4, 2), (40, 3 + 3 + 1 + 1))
     layers = torch.from_numpy(showers.grid.sum((2, 3)))
@@ -132,7 +132,7 @@ class TestOptions:
         showers = make_showers(20)
         for family in ("flow-matching", "diffusion"):
             generator = shaken(family, showers, layer_steps=4)
-            noise, context = torch.randn(20, 1, 3, 4, 2), generator.encode(batch_of(generator, showers))[1][1]
+            noise, context = torch.randn(20, 1, 3, 4, 2), generator.stages(batch_of(generator, showers))[1][1]
 
             def end(options: dict[str, Any], generator: Generator = generator, noise: Tensor = noise) -> Tensor:
                 flow = with_options(generator, options).voxels
@@ -187,7 +187,7 @@ class TestStudents:
                 assert torch.equal(mine.state_dict()[name], tensor), name
         # Over no time the average velocity is the teacher's velocity.
         z, t = torch.randn(30, 1, 3, 4, 2), torch.rand(30, 1)
-        context = teacher.encode(batch_of(teacher, showers))[1][1]
+        context = teacher.stages(batch_of(teacher, showers))[1][1]
         with torch.no_grad():
             torch.testing.assert_close(
                 student.voxels.velocity(z, context, t), teacher.voxels.velocity(z, context, t), atol=1e-5, rtol=1e-4
@@ -211,7 +211,7 @@ class TestStudents:
 
         def distance() -> float:
             start = noise[:, teacher.codes :].reshape(-1, 1, 3, 4, 2)
-            context = teacher.encode(batch)[1][1]
+            context = teacher.stages(batch)[1][1]
             with torch.no_grad():
                 ends = [g.voxels.trajectory(start, context)[-1][1] for g in (generator, teacher)]
             return float((ends[0] - ends[1]).square().mean())
@@ -284,7 +284,7 @@ def test_both_stages_have_noise_of_their_own(family: str, make_showers: Make) ->
 def test_codes_of_the_layers_are_white_where_the_flow_learns_them(real_showers: Showers) -> None:
     """Standard normal and uncorrelated, so that the flow only learns what the linear model leaves."""
     generator = fitted("flow-matching", real_showers)
-    (codes, _), _ = generator.encode(batch_of(generator, real_showers))
+    (codes, _), _ = generator.stages(batch_of(generator, real_showers))
     usual = real_showers.grid.sum((2, 3)).mean(0) > 0.01 * real_showers.energies.sum(1).mean()
     white = codes[:, 1:][:, torch.from_numpy(usual)]
     correlation = torch.corrcoef(white.T) - torch.eye(white.shape[1])

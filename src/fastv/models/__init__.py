@@ -51,6 +51,21 @@ def family_class(family: str) -> type[Generator]:
     return generator
 
 
+def families_with(method: str) -> list[str]:
+    """The families that have what the contract leaves to them, such as ``encode`` or ``log_prob``.
+
+    Example:
+        >>> families_with("encode")
+        ['autoencoder', 'fastv', 'pca', 'vae']
+    """
+    return [family for family in FAMILIES if has(family_class(family), method)]
+
+
+def has(kind: type[Generator], method: str) -> bool:
+    """Whether a family has a method of its own, in place of the contract's that refuses."""
+    return getattr(kind, method) is not getattr(Generator, method)
+
+
 def build(
     family: str, settings: dict[str, Any], detector: Detector, domain: Domain, detectors: Sequence[Detector] = ()
 ) -> Generator:

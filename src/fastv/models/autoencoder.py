@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
+from fastv.models.codes import Code
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.voxels import VoxelCoding
@@ -151,11 +152,14 @@ class Autoencoder(Generator):
         self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
         self.voxel_coding.fit(grid)
 
-    def _numbers(self, batch: Batch) -> Tensor:
-        """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
+    def _numbers(self, batch: Batch, *, middle: bool = False) -> Tensor:
+        """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells); those of empty layers and voxels are
+        random, or with ``middle`` the median of what they could be."""
         grid = self.grid(batch.energies)
-        layers = self.layer_coding.encode(grid.sum((2, 3)), batch.conditions[:, :1])
-        voxels = self.voxel_coding.encode(grid)
+        layers = grid.sum((2, 3))
+        of_layers, of_voxels = (torch.full_like(x, 0.5) if middle else None for x in (layers, grid))
+        layers = self.layer_coding.encode(layers, batch.conditions[:, :1], uniform=of_layers)
+        voxels = self.voxel_coding.encode(grid, uniform=of_voxels)
         if self.settings.network != "layerwise":
             return torch.cat([layers, self.grid.flat(voxels)], dim=1)[:, None]
         response = layers[:, :1, None].expand(-1, self.layers, -1)
@@ -220,7 +224,7 @@ class Autoencoder(Generator):
     def anomaly(self, batch: Batch) -> Tensor:
         """Mean squared reconstruction error of each shower, (N,), large for showers unlike the training sample."""
         scaled = self.scaler(batch.conditions)
-        tokens = self._numbers(batch)
+        tokens = self._numbers(batch, middle=True)
         return self._error(self._decode(self._encode(tokens, scaled), scaled) - tokens)
 
     def _error(self, rest: Tensor) -> Tensor:
@@ -268,8 +272,23 @@ class Autoencoder(Generator):
             code = code.clamp(0.0, 1.0)
         numbers = self._flat(self._decode(code.reshape(-1, self.tokens, self.settings.code), scaled))
         numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
+        return self._showers(numbers, conditions)
+
+    def _showers(self, numbers: Tensor, conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV of numbers (N, 1 + L + V)."""
         layers = self.layer_coding.decode(numbers[:, : 1 + self.layers], conditions[:, :1])
         return self.voxel_coding.decode(self.grid(numbers[:, 1 + self.layers :]), layers)
+
+    def encode(self, batch: Batch) -> dict[str, Code]:
+        """``code``: the hidden code h, (N, code), or (N, L code) of all layers if ``layerwise``."""
+        scaled = self.scaler(batch.conditions)
+        return {"code": Code(self._encode(self._numbers(batch, middle=True), scaled).flatten(1))}
+
+    def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV of ``code``, without the noise that it leaves out."""
+        scaled = self.scaler(conditions)
+        code = codes["code"].view(-1, self.tokens, self.settings.code)
+        return self._showers(self._flat(self._decode(code, scaled)), conditions)
 
 
 class _NumbersEncoder(nn.Module):

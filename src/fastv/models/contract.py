@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
+from fastv.models.codes import Code
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.domain import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.models.domain import ConditionScaler as ConditionScaler
@@ -260,6 +261,38 @@ class Generator(nn.Module, ABC):
         """
         msg = f"the family {self.family!r} does not learn from a teacher such as {teacher.family!r}"
         raise ModelError(msg)
+
+    def encode(self, batch: Batch) -> dict[str, Code]:
+        """The code of each shower in named groups, for families with an encoder; the same for the same shower.
+
+        Raises:
+            ModelError: the family has no encoder.
+        """
+        del batch
+        msg = f"the family {self.family!r} has no encoder"
+        raise ModelError(msg)
+
+    def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
+        """The shower (N, V) in MeV that belongs to a code, for families with an encoder; nothing is drawn.
+
+        Args:
+            codes: a code (N, K) for each group of :meth:`encode`.
+            conditions: conditions (N, C) in physical units.
+
+        Raises:
+            ModelError: the family has no encoder.
+        """
+        del codes, conditions
+        msg = f"the family {self.family!r} has no encoder"
+        raise ModelError(msg)
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Voxel energies (N, V) in MeV of the mean code of each shower, for families with an encoder.
+
+        Raises:
+            ModelError: the family has no encoder.
+        """
+        return self.decode({name: code.mean for name, code in self.encode(batch).items()}, batch.conditions)
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Logarithm (N,) of the density of each shower, for families with a tractable density.

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.models.codes import Code
 from fastv.models.codings.preprocessing import EnergyScore, above_threshold, zero_suppressed
 from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import NetworkSettings, grid_network
@@ -177,6 +178,29 @@ class FastV(ProfiledGenerator):
         layers, context = self._sample_layers(conditions, scaled, (*parts[:3], *parts[5:7]))
         profile = self.profile.scale(layers, conditions[:, :1], scaled[:, :1])
         voxels = self.lateral.sample(layers, profile, parts[3], parts[4], parts[7], context)
+        return self._suppressed(voxels, layers)
+
+    def encode(self, batch: Batch) -> dict[str, Code]:
+        """``response``, its score, exact; and the posteriors of ``profile``, the layer energies, ``shower``, what all
+        voxels share, and with ``layer_latent`` of ``layers``, what the voxels of each layer share, (N, L layer_latent).
+        """
+        _, fraction, context, voxels, layers, profile = self._standardised(batch)
+        of_voxels = self.lateral.codes(voxels, layers, profile, context)
+        response = Code(self.response.context(fraction, batch.conditions[:, :1]))
+        return {"response": response, "profile": Code(*self.profile._encode(profile, layers > 0, context)), **of_voxels}
+
+    def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV: the most probable hits and their median energies, scaled to their layers."""
+        scaled, incident = self.scaler(conditions), conditions[:, :1]
+        context = torch.cat([scaled, codes["response"]], dim=1)
+        middle = self.profile.middle(codes["profile"], context)
+        layers = self._energies_of(middle, self.response.fraction(codes["response"], incident), incident, scaled)
+        profile = self.profile.scale(layers, incident, scaled[:, :1])
+        voxels = self.lateral.middle(layers, profile, codes["shower"], codes.get("layers"), context)
+        return self._suppressed(voxels, layers)
+
+    def _suppressed(self, voxels: Tensor, layers: Tensor) -> Tensor:
+        """Voxel energies (N, V) of those in their layers, scaled to these and cut at the threshold."""
         voxels = zero_suppressed(voxels, layers[:, :, None], self.detector.threshold)
         return above_threshold(self.grid.flat(voxels, axes=2), self.detector.threshold)
 
@@ -283,6 +307,14 @@ class Lateral(nn.Module):
         shower = filled.flatten(1).nonzero()[:, 0]
         return (occupancy * features[:, :, :1]).sum((1, 2)).index_add(0, shower, log_prob, alpha=-1)
 
+    def codes(self, voxels: Tensor, layers: Tensor, profile: Tensor, context: Tensor) -> dict[str, Code]:
+        """The posteriors of the shower and of its layers."""
+        of_shower, tokens = self._encode(voxels, self._features(layers, profile), context)
+        if not self.layer_latent:
+            return {"shower": Code(*of_shower)}
+        mean, scale = (each.reshape(len(voxels), -1) for each in self.layer_posterior(tokens.flatten(0, 1)))
+        return {"shower": Code(*of_shower), "layers": Code(mean, scale)}
+
     def _draw_own(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw latent vectors (N, L, layer_latent) of the layers; also noise, mean and scale, (N L, layer_latent)."""
         mean, scale = self.layer_posterior(tokens.flatten(0, 1))
@@ -333,9 +365,7 @@ class Lateral(nn.Module):
             uniform: uniform noise (N, V).
             context: conditions and response (N, K).
         """
-        of_layers = own.view(-1, self.layers, self.layer_latent) if self.layer_latent else None
-        features = self._features(layers, profile)
-        logits, *of_scores = self._decode(self.prior.sample(latent, context), of_layers, features, context)
+        logits, *of_scores = self._decoded(layers, profile, self.prior.sample(latent, context), own, context)
         # One uniform number u serves twice: a voxel has energy if u is below the occupancy p, and then u/p is uniform.
         if self.grid.full:
             uniform = uniform.view(-1, self.layers, self.cells)
@@ -346,6 +376,22 @@ class Lateral(nn.Module):
         upper = upper / (1.0001 * upper.amin(2, keepdim=True)).clamp(min=1.0)
         # An empty voxel has upper = 1, hence a score of minus infinity and no energy.
         return self.score.energy(skew_logistic_sample(upper.clamp(1e-7, 1.0), *of_scores))
+
+    def middle(self, layers: Tensor, profile: Tensor, latent: Tensor, own: Tensor | None, context: Tensor) -> Tensor:
+        """Median energies of the most probable hits, as :meth:`sample`, of latent vectors in place of noise."""
+        logits, *of_scores = self._decoded(layers, profile, latent, own, context)
+        if not self.grid.full:
+            logits = torch.where(self.grid.inside.flatten(1) > 0, logits, -torch.inf)
+        hit = logits >= logits.amax(2, keepdim=True).clamp(max=0.0)
+        median = torch.full_like(logits, 0.5)
+        return self.score.energy(skew_logistic_sample(median, *of_scores)) * hit.to(logits.dtype)
+
+    def _decoded(
+        self, layers: Tensor, profile: Tensor, latent: Tensor, own: Tensor | None, context: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The parameters of :meth:`_decode` for layers in MeV, and the latent vectors of layers in one row."""
+        of_layers = own.view(-1, self.layers, self.layer_latent) if own is not None and self.layer_latent else None
+        return self._decode(latent, of_layers, self._features(layers, profile), context)
 
 
 def _around(cells: Tensor, inside: Tensor) -> Tensor:

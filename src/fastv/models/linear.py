@@ -28,13 +28,13 @@ def least_squares(inputs: Tensor, values: Tensor) -> Tensor:
     return solution.to(values.dtype)
 
 
-def log_spread(values: Tensor, scaled: Tensor) -> Tensor:
-    """Fit the log of the spread around zero of values (N, D), linear in scaled conditions (N, C).
+def log_spread(values: Tensor, scaled: Tensor, highest: int = 1) -> Tensor:
+    """Fit the log of the spread around zero of values (N, D), a polynomial of each scaled condition (N, C).
 
     Returns:
-        Coefficients (1 + C, D) of ``powers(scaled, 1)``.
+        Coefficients (1 + highest C, D) of ``powers(scaled, highest)``.
     """
-    coefficients = least_squares(powers(scaled, 1), torch.log(values.abs().clamp(min=1e-4)))
+    coefficients = least_squares(powers(scaled, highest), torch.log(values.abs().clamp(min=1e-4)))
     coefficients[0] -= LOG_ABS_NORMAL
     return coefficients
 

@@ -90,7 +90,7 @@ class MeanFlow(TwoStages):
         if not self._teacher:
             return super().loss(batch)
         (teacher,) = self._teacher
-        layers, voxels = self.encode(batch)
+        layers, voxels = self.stages(batch)
         terms = {
             "layers": self._imitate(self.layers, teacher.layers, *layers),
             "voxels": self._imitate(self.voxels, teacher.voxels, *voxels),

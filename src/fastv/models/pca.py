@@ -9,8 +9,10 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from fastv.detector.detector import Detector
+from fastv.models.codes import Code
+from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.response import ResponseCoding
-from fastv.models.codings.showers import ShowerCoding
+from fastv.models.codings.voxels import VoxelCoding
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
 
@@ -34,16 +36,18 @@ class PCASettings(GeneratorSettings):
 
 
 class PCA(Generator):
-    r"""Linear generator in the codes of :class:`~fastv.models.codings.showers.ShowerCoding`.
+    r"""Linear generator in the standardised numbers of a shower.
 
-    With the code x of a shower and its scaled conditions u,
+    The numbers x are the codes of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of the
+    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`. Each is standard normal whether its voxel is mostly empty
+    or not, so that a Gaussian for x gives the right occupancy. With the scaled conditions u,
 
         x = m(u) + W diag(s(u)) z + r(u) n .
 
-    m is a cubic polynomial of u for each number of the code; W holds the leading principal components of x - m(u); s
-    is the spread of their scores, log-linear in u; z are scores of unit variance with a normal density or a kernel
-    density of the training scores; r is the remaining spread of each number, and n standard normal. No linear decoder
-    can do better, so every other family should beat this baseline.
+    m is a cubic polynomial of u for each number; W holds the leading principal components of x - m(u), in which empty
+    voxels have their median; s is the spread of the scores, its logarithm cubic in u; z are scores of unit variance
+    with a normal density or a kernel density of the training scores; r is the remaining spread of each number, as s,
+    and n standard normal. No linear decoder can do better, so every other family should beat this baseline.
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, components + code) normal, and a uniform column for the
     kernel.
@@ -67,47 +71,60 @@ class PCA(Generator):
         super().__init__(settings, detector, domain)
         self.settings = settings
         self.scaler = ConditionScaler(settings.conditions, domain)
-        self.coding = ShowerCoding(detector)
-        self.size = 1 + self.coding.n_layers + detector.mesh.n_voxels
-        cubic, linear = 1 + 3 * self.scaler.size, 1 + self.scaler.size
+        self.layer_coding = LayerCoding(detector)
+        self.voxel_coding = VoxelCoding(detector)
+        self.grid = self.voxel_coding.grid
+        self.codes = 1 + detector.mesh.n_layers
+        self.size = self.codes + detector.mesh.n_voxels
+        cubic = 1 + 3 * self.scaler.size
         k = settings.components
         self.shower_noise = NoiseSpec(
             normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
         )
         self.register_buffer("mean", torch.zeros(cubic, self.size))
         self.register_buffer("components", torch.zeros(k, self.size))
-        self.register_buffer("log_spread", torch.zeros(linear, k))
-        self.register_buffer("log_residual", torch.zeros(linear, self.size))
+        self.register_buffer("log_spread", torch.zeros(cubic, k))
+        self.register_buffer("log_residual", torch.zeros(cubic, self.size))
         kernels = settings.kernels if settings.density == "kernel" else 1
         self.register_buffer("centres", torch.zeros(kernels, k))
         self.register_buffer("width", torch.zeros(()))
 
-    def _code(self, batch: Batch, scaled: Tensor) -> Tensor:
-        layers, voxels = self.coding.encode(batch.energies, batch.conditions[:, :1], scaled[:, :1])
-        return torch.cat([layers, self.coding.grid.flat(voxels)], dim=1)
+    def _numbers(self, batch: Batch, *, middle: bool = False) -> Tensor:
+        """The numbers (N, 1 + L + V) of showers; those of empty layers and voxels are random, or with ``middle`` the
+        median of what they could be."""
+        grid = self.grid(batch.energies)
+        layers = grid.sum((2, 3))
+        of_layers, of_voxels = (torch.full_like(x, 0.5) if middle else None for x in (layers, grid))
+        codes = self.layer_coding.encode(layers, batch.conditions[:, :1], uniform=of_layers)
+        voxels = self.voxel_coding.encode(grid, uniform=of_voxels)
+        return torch.cat([codes, self.grid.flat(voxels)], dim=1)
 
     @property
     def response_coding(self) -> ResponseCoding:
         """The coding of the response."""
-        return self.coding.response
+        return self.layer_coding.response
 
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the coding, then mean, components, spreads and density; there is nothing else to train."""
         scaled = self.scaler(batch.conditions)
-        self.coding.fit(batch.energies, batch.conditions[:, :1], scaled[:, :1])
-        code = self._code(batch, scaled)
+        grid = self.grid(batch.energies)
+        self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
+        self.voxel_coding.fit(grid)
+        code = self._numbers(batch)
         self.mean.copy_(least_squares(powers(scaled, 3), code))
         rest = code - powers(scaled, 3) @ self.mean
-        k = min(self.settings.components, *rest.shape)
-        _, _, directions = torch.svd_lowrank(rest, q=min(k + 8, *rest.shape), niter=4)
+        # What is random in the numbers of empty voxels would be most of the leading components of a few showers.
+        seen = self._rest(batch, scaled)
+        k = min(self.settings.components, *seen.shape)
+        _, _, directions = torch.svd_lowrank(seen, q=min(k + 8, *seen.shape), niter=4)
         self.components[:k] = directions[:, :k].T
         scores = rest @ self.components.T
-        self.log_spread.copy_(log_spread(scores, scaled))
+        self.log_spread.copy_(log_spread(scores, scaled, 3))
         left = rest - scores @ self.components
-        self.log_residual.copy_(log_spread(left, scaled))
+        self.log_residual.copy_(log_spread(left, scaled, 3))
         if self.settings.density == "kernel":
-            unit = scores / torch.exp(powers(scaled, 1) @ self.log_spread)
+            unit = scores / torch.exp(powers(scaled, 3) @ self.log_spread)
             kept = torch.linspace(0, len(unit) - 1, len(self.centres)).long()
             # Scott's rule, with centres moved towards zero so that the variance stays one.
             self.width.copy_(torch.tensor(self.settings.bandwidth * len(unit) ** (-1 / (k + 4))))
@@ -115,10 +132,8 @@ class PCA(Generator):
             self.width.copy_(self.width / torch.sqrt(1 + self.width**2))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error of the code after its projection on the components, about 1 without components."""
-        scaled = self.scaler(batch.conditions)
-        rest: Tensor = self._code(batch, scaled) - powers(scaled, 3) @ self.mean
-        return {"loss": (rest - rest @ self.components.T @ self.components).square().mean()}
+        """Mean squared deviation of the numbers from their projection on the components, at most about 1."""
+        return {"loss": self.anomaly(batch).mean()}
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
@@ -128,11 +143,36 @@ class PCA(Generator):
         if self.settings.density == "kernel":
             drawn = (noise[:, -1] * len(self.centres)).long().clamp(max=len(self.centres) - 1)
             scores = self.centres[drawn] + self.width * scores
-        linear = powers(scaled, 1)
-        code = powers(scaled, 3) @ self.mean + (scores * torch.exp(linear @ self.log_spread)) @ self.components
+        cubic = powers(scaled, 3)
+        code = cubic @ self.mean + (scores * torch.exp(cubic @ self.log_spread)) @ self.components
         if self.settings.residual:
-            code = code + noise[:, k : k + self.size] * torch.exp(linear @ self.log_residual)
-        layers = code[:, : 1 + self.coding.n_layers]
-        grid = self.coding.grid(code[:, 1 + self.coding.n_layers :])
-        energies: Tensor = self.coding.decode(layers, grid, conditions[:, :1], scaled[:, :1])
-        return energies
+            code = code + noise[:, k : k + self.size] * torch.exp(cubic @ self.log_residual)
+        return self._showers(code, conditions)
+
+    def _showers(self, code: Tensor, conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV of numbers (N, 1 + L + V)."""
+        layers = self.layer_coding.decode(code[:, : self.codes], conditions[:, :1])
+        return self.voxel_coding.decode(self.grid(code[:, self.codes :]), layers)
+
+    def _rest(self, batch: Batch, scaled: Tensor) -> Tensor:
+        """Numbers of showers less their mean at the conditions, the same for the same shower."""
+        return self._numbers(batch, middle=True) - powers(scaled, 3) @ self.mean
+
+    def encode(self, batch: Batch) -> dict[str, Code]:
+        """``components``: scores (N, components) of the principal components, in units of their spread s(u)."""
+        scaled = self.scaler(batch.conditions)
+        scores = self._rest(batch, scaled) @ self.components.T
+        return {"components": Code(scores * torch.exp(-powers(scaled, 3) @ self.log_spread))}
+
+    def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV of ``components``, without the noise that they leave out."""
+        cubic = powers(self.scaler(conditions), 3)
+        scores = codes["components"] * torch.exp(cubic @ self.log_spread)
+        return self._showers(cubic @ self.mean + scores @ self.components, conditions)
+
+    @torch.no_grad()
+    def anomaly(self, batch: Batch) -> Tensor:
+        """Mean squared deviation (N,) of the numbers of each shower from their projection on the components."""
+        rest = self._rest(batch, self.scaler(batch.conditions))
+        # The components are orthonormal.
+        return (rest.square().sum(1) - (rest @ self.components.T).square().sum(1)) / self.size

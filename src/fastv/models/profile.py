@@ -131,11 +131,16 @@ class ProfiledGenerator(Generator):
         incident = conditions[:, :1]
         fraction, seen = self.response.sample(of_response, of_loss, scaled, incident)
         context = torch.cat([scaled, seen], dim=1)
+        drawn = self.profile.sample(of_profile, of_layers, of_filled, context)
+        return self._energies_of(drawn, fraction, incident, scaled), context
+
+    def _energies_of(self, drawn: tuple[Tensor, Tensor], fraction: Tensor, incident: Tensor, scaled: Tensor) -> Tensor:
+        """Layer energies (N, L) in MeV that add up to the response, of standardised ones and which are filled."""
+        profile, filled = drawn
         # A margin, so that rounding does not take the only voxel of a faint shower.
         total = (fraction * incident).clamp(min=1.0001 * self.least)
-        profile, filled = self.profile.sample(of_profile, of_layers, of_filled, context)
         layers = self.profile.scale.energy(profile, incident, scaled[:, :1]) * filled.to(profile.dtype)
-        return zero_suppressed(layers, total, self.least), context
+        return zero_suppressed(layers, total, self.least)
 
 
 class Profile(nn.Module):
@@ -197,7 +202,15 @@ class Profile(nn.Module):
 
         ``latent`` is noise (N, profile_latent); ``normal`` and ``uniform`` are noise (N, L).
         """
-        logits, shape = self._decode(self.prior.sample(latent, context), context)
+        return self._drawn(self.prior.sample(latent, context), normal, uniform, context)
+
+    def middle(self, latent: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The most probable filled layers and the median energies that belong to ``latent``; as :meth:`sample`."""
+        middle = torch.zeros(len(latent), self.layers, dtype=latent.dtype, device=latent.device)
+        return self._drawn(latent, middle, middle + 0.5, context)
+
+    def _drawn(self, latent: Tensor, normal: Tensor, uniform: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        logits, shape = self._decode(latent, context)
         # The layer most likely to have energy is never empty.
         filled = (uniform < torch.sigmoid(logits)) | (logits >= logits.amax(1, keepdim=True))
         return sinh_arcsinh_sample(normal, *shape).clamp(-6.0, 6.0), filled

@@ -73,6 +73,10 @@ class FreeResponse(nn.Module):
         score: Tensor = self.coding(fraction, incident)
         return score.clamp(-6.0, 6.0)
 
+    def fraction(self, context: Tensor, incident: Tensor) -> Tensor:
+        """Responses t (N, 1) of their :meth:`context`."""
+        return self.coding.fraction(context, incident)
+
     def _spline(self, scaled: Tensor) -> Any:
         # In half precision the pieces of the spline would not add up.
         return spline(self.flow(scaled).to(scaled.dtype)[:, None])
@@ -132,6 +136,10 @@ class PeakedResponse(nn.Module):
         """The response as other networks see it: standardised, clipped so that large rare losses look alike."""
         response: Tensor = self.scale(fraction, incident)
         return response.clamp(-self.REACH, self.REACH)
+
+    def fraction(self, context: Tensor, incident: Tensor) -> Tensor:
+        """Responses t (N, 1) of their :meth:`context`."""
+        return self.scale.fraction(context, incident)
 
     def _parameters_of(self, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         location, log_scale, skew, log_tail = self.shape(scaled).split(1, dim=1)

@@ -143,7 +143,7 @@ class TwoStages(Generator):
         profile = self.profile(layers, incident, scaled[:, :1]).clamp(-8.0, 8.0)
         return torch.cat([self.voxel_coding.levels(layers) / 4 - 2, profile, response, scaled], dim=1)
 
-    def encode(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def stages(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Training data of the stages: data and context of the layers, data and context of the voxels."""
         scaled = self.scaler(batch.conditions)
         grid = self.grid(batch.energies)
@@ -154,7 +154,7 @@ class TwoStages(Generator):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``layers`` and ``voxels``, mean squared errors in units of the codes' spread, and their sum ``loss``."""
-        layers, voxels = self.encode(batch)
+        layers, voxels = self.stages(batch)
         terms = {"layers": self.layers.loss(*layers), "voxels": self.voxels.loss(*voxels)}
         return {"loss": terms["layers"] + terms["voxels"], **terms}
 

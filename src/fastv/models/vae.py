@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.models.codes import Code
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
@@ -151,7 +152,19 @@ class VAE(Generator):
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
         scaled = self.scaler(conditions)
-        logits = self._intensities(self.prior.sample(noise, scaled), scaled)
+        return self._energies(self.prior.sample(noise, scaled), scaled, conditions)
+
+    def encode(self, batch: Batch) -> dict[str, Code]:
+        """``latent``: mean and scale of the posterior q(z | x, c)."""
+        _, _, mean, scale = self._encode(batch)
+        return {"latent": Code(mean, scale)}
+
+    def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
+        """Voxel energies (N, V) in MeV of ``latent``: the decoder's intensities times E_inc."""
+        return self._energies(codes["latent"], self.scaler(conditions), conditions)
+
+    def _energies(self, latent: Tensor, scaled: Tensor, conditions: Tensor) -> Tensor:
+        logits = self._intensities(latent, scaled)
         # onnxruntime's sigmoid has an absolute precision of 1e-7, a tenth of the intensity of many voxels.
         intensities = 1.0 / (1.0 + torch.exp(-logits))
         return above_threshold(intensities * conditions[:, :1], self.detector.threshold)

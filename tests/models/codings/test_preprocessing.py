@@ -11,7 +11,6 @@ from torch import Tensor
 from fastv.models.codings.preprocessing import (
     EnergyScore,
     LayerScale,
-    QuantileMap,
     ResponseScale,
     above_threshold,
     zero_suppressed,
@@ -239,37 +238,6 @@ class TestResponseScale:
         y = scale(fraction, incident)
         assert bool(y.isfinite().all())
         torch.testing.assert_close(scale.fraction(y, incident), fraction)
-
-
-class TestQuantileMap:
-    @pytest.mark.parametrize("value", [0.0, -0.1188, 3e4])
-    def test_a_constant_column_stays_invertible(self, value: float) -> None:
-        scores = QuantileMap(1)
-        y = torch.full((50, 1), value)
-        scores.fit(y)
-        assert bool((torch.diff(scores.quantiles) > 0).all())
-        assert bool(torch.isfinite(scores(y)).all())
-        assert torch.allclose(scores.inverse(scores(y)), y, rtol=1e-4)
-
-    def test_any_distribution_becomes_normal_and_comes_back(self) -> None:
-        generator = torch.Generator().manual_seed(1)
-        y = torch.stack(
-            [torch.randn(5000, generator=generator).exp(), torch.rand(5000, generator=generator) - 3], dim=1
-        )
-        scores = QuantileMap(2)
-        scores.fit(y)
-        z = scores(y)
-        torch.testing.assert_close(scores.inverse(z), y, rtol=1e-4, atol=1e-5)
-        for quantile in (0.01, 0.16, 0.5, 0.84, 0.99):
-            expected = torch.special.ndtri(torch.tensor(quantile))
-            assert float((torch.quantile(z, quantile, dim=0) - expected).abs().max()) < 0.05
-        beyond = torch.tensor([[1e4, -1e4]])
-        torch.testing.assert_close(scores.inverse(scores(beyond)), beyond, rtol=1e-4, atol=0)
-
-    def test_rises_everywhere_also_for_equal_values(self) -> None:
-        scores = QuantileMap(1)
-        scores.fit(torch.cat([torch.zeros(90, 1), torch.ones(10, 1)]))
-        assert bool((torch.diff(scores(torch.linspace(-1, 2, 200)[:, None]), dim=0) > 0).all())
 
 
 class TestFaint:

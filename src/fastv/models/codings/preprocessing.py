@@ -241,68 +241,6 @@ class ResponseScale(nn.Module):
         return self.stochastic / torch.sqrt(incident / 1000.0)
 
 
-class QuantileMap(nn.Module):
-    r"""Map each column to normal scores z = Phi^-1(F(y)), F its distribution function, linear between quantiles.
-
-    The knots are equidistant scores from -``reach`` to ``reach``; the smallest and largest training values get scores
-    1.5 beyond these. Further out the slope is half the central 68 % interval per unit of score. The inverse is exact.
-    Unlike an affine scale, the map also removes tails and edges of a distribution.
-
-    Shapes: (N, C).
-
-    Args:
-        columns: number of columns C.
-        n_knots: number of knots between -``reach`` and ``reach``.
-        reach: largest score of these knots.
-
-    Example:
-        >>> scores = QuantileMap(1)
-        >>> y = torch.randn(4000, 1, generator=torch.manual_seed(1)).exp()
-        >>> scores.fit(y)
-        >>> bool(torch.allclose(scores.inverse(scores(y)), y, rtol=1e-3)), round(float(scores(y).std()), 1)
-        (True, 1.0)
-    """
-
-    quantiles: Tensor
-    knots: Tensor
-
-    def __init__(self, columns: int, n_knots: int = 25, reach: float = 3.0) -> None:
-        super().__init__()
-        inner = torch.linspace(-reach, reach, n_knots)
-        knots = torch.cat([inner[:1] - 1.5, inner, inner[-1:] + 1.5])
-        self._one_sigma = [int(torch.argmin((knots - score).abs())) for score in (-1.0, 1.0)]
-        self.register_buffer("knots", knots, persistent=False)
-        self.register_buffer("quantiles", knots.repeat(columns, 1))
-
-    @torch.no_grad()
-    def fit(self, y: Tensor) -> None:
-        """Fit the quantiles to values (N, C); equal ones are separated slightly, so that the map stays invertible."""
-        ordered = y.double().sort(dim=0).values
-        share = torch.special.ndtr(self.knots.double())
-        share[0], share[-1] = 0.0, 1.0
-        position = share * (len(y) - 1)
-        below = position.long().clamp(max=max(0, len(y) - 2))
-        above = (below + 1).clamp(max=len(y) - 1)
-        quantiles = torch.lerp(ordered[below], ordered[above], (position - below)[:, None])
-        # Relative to the values as well, or float32 would make equal again what is separated here.
-        extent = (quantiles[-1] - quantiles[0]).maximum(0.5 * quantiles.abs().amax(0)).clamp(min=1e-3)
-        least = 1e-5 * torch.diff(self.knots.double())[:, None] * extent
-        rise = torch.diff(quantiles, dim=0).maximum(least)
-        self.quantiles.copy_(torch.cat([quantiles[:1], quantiles[:1] + rise.cumsum(0)]).T)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Normal scores of values."""
-        return piecewise_linear(y, self.quantiles, self.knots.expand_as(self.quantiles), 1 / self._outer())
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Values of normal scores."""
-        return piecewise_linear(z, self.knots.expand_as(self.quantiles), self.quantiles, self._outer())
-
-    def _outer(self) -> Tensor:
-        """Slope dy/dz beyond the extremes, (C,)."""
-        return (self.quantiles[:, self._one_sigma[1]] - self.quantiles[:, self._one_sigma[0]]) / 2
-
-
 def piecewise_linear(x: Tensor, start: Tensor, end: Tensor, outer: Tensor) -> Tensor:
     """Linear interpolation at x (N, C) from knots ``start`` to ``end``, each (..., K) and increasing along K.
 
