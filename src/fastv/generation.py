@@ -229,7 +229,7 @@ def _check_like(generator: Generator, conditions: Conditions, name: str, *, extr
     """
     if extrapolate:
         return
-    detectors, theta = conditions.get("detector"), conditions.get("theta")
+    detectors = conditions.get("detector")
     if "detector" in generator.condition_names:
         detectors = None  # those that the model does not know are refused as values of a condition
     if detectors is not None and (others := detectors[detectors != generator.detector.name]).size:
@@ -239,7 +239,22 @@ def _check_like(generator: Generator, conditions: Conditions, name: str, *, extr
             "use others, or pass `extrapolate=True` to take their conditions nevertheless"
         )
         raise DomainError(msg)
-    if theta is None or "theta" in generator.condition_names:
+    check_angle(generator, conditions, name)
+
+
+def check_angle(generator: Generator, conditions: Conditions, name: str) -> None:
+    """Refuse showers that are inclined, if the generator takes no angle and was trained on others.
+
+    Args:
+        generator: the generator.
+        conditions: of the showers.
+        name: of their file, for the message.
+
+    Raises:
+        DomainError: they are.
+    """
+    theta = conditions.get("theta")
+    if theta is None or not theta.size or "theta" in generator.condition_names:
         return
     right = np.pi / 2 if generator.domain.right_angle is None else generator.domain.right_angle
     low, high = generator.domain.theta or (right, right)

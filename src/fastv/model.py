@@ -8,20 +8,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 
+from fastv import inference
 from fastv._version import __version__
 from fastv.detector.detector import Detector
 from fastv.errors import FastVError, ModelError, printable
 from fastv.generation import Asked, Request, generate, generate_file, resolve
+from fastv.inference import Codes
 from fastv.models import build, with_options
 from fastv.models.contract import Domain, Generator
 from fastv.models.memory import limited
 from fastv.models.readouts import on_threshold
 from fastv.records import first_problem, shortened
-from fastv.showers import Showers
+from fastv.showers import Conditions, Showers
 from fastv.storage.documents import DocumentError, is_folder, parse_json, read_text
 from fastv.storage.output import written_whole
 from fastv.storage.tensors import check_layout, layout_of, read_layout, read_tensors
@@ -214,6 +218,88 @@ class Model:
             force=force,
         )
 
+    def encode(self, showers: Showers, *, extrapolate: bool = False) -> Codes:
+        """The codes of showers, in groups that the family names; the same code for the same shower.
+
+        Args:
+            showers: the showers; for a file see :func:`fastv.representation.encoding.encode_file`.
+            extrapolate: allow conditions outside the model's domain, and other detectors with the same cells.
+
+        Raises:
+            ModelError: the family has no encoder; the message names those that have one.
+            GeometryError: the mesh of the showers is not that of the model.
+            DomainError: a condition is outside the domain and ``extrapolate`` is false.
+
+        Example:
+            >>> import fastv
+            >>> model = fastv.load("par04-siw-vae")
+            >>> with fastv.ShowersFile(fastv.sample_path("test")) as file:
+            ...     codes = model.encode(file[:5])
+            >>> {name: group.mean.shape for name, group in codes.groups.items()}
+            {'response': (5, 1), 'profile': (5, 16), 'shower': (5, 8), 'layers': (5, 90)}
+        """
+        inference.check_has(self.generator, "encode", "encoder")
+        self._check(showers, extrapolate)
+        return inference.encode(self.generator, showers)
+
+    def decode(self, codes: Mapping[str, NDArray[np.float32]], conditions: Conditions) -> Showers:
+        """The showers that belong to codes; nothing is drawn.
+
+        Args:
+            codes: a code (N, K) for each group, as ``means`` of what :meth:`encode` gives.
+            conditions: of the N showers.
+
+        Raises:
+            ModelError: the family has no encoder.
+            SettingsError: the groups, their sizes or the conditions are not those of the model.
+        """
+        names = conditions.get("detector")
+        detector = self.detector if names is None else self.generator.readouts.named(str(names[0]))
+        energies = inference.decode(self.generator, codes, conditions, detector)
+        return Showers.of(conditions, energies, detector, provenance=self.made_by())
+
+    def reconstruct(self, showers: Showers, *, extrapolate: bool = False) -> Showers:
+        """The showers that belong to the mean codes of showers, with the same conditions.
+
+        Args:
+            showers, extrapolate: as for :meth:`encode`.
+
+        Raises:
+            ModelError, GeometryError, DomainError: as for :meth:`encode`.
+        """
+        inference.check_has(self.generator, "encode", "encoder")
+        self._check(showers, extrapolate)
+        energies = inference.reconstruct(self.generator, showers)
+        return Showers.of(showers.conditions, energies, showers.detector, provenance=self.made_by())
+
+    def score(self, showers: Showers, *, extrapolate: bool = False) -> dict[str, NDArray[np.float32]]:
+        """Scores (N,) of showers by name, each large for unusual ones: see :func:`fastv.inference.score`.
+
+        Args:
+            showers, extrapolate: as for :meth:`encode`.
+
+        Raises:
+            ModelError: the family has no score; the message names those that have one.
+            GeometryError, DomainError: as for :meth:`encode`.
+        """
+        inference.score_names(self.generator)
+        self._check(showers, extrapolate)
+        return inference.score(self.generator, showers)
+
+    def _check(self, showers: Showers, extrapolate: bool) -> None:
+        inference.check_showers(
+            self.generator, showers.detector, showers.conditions, "the showers", extrapolate=extrapolate
+        )
+
+    def made_by(self) -> dict[str, Any]:
+        """This model, as it stands with what it made of showers."""
+        return {
+            "engine": f"FastV {__version__}",
+            "model": self.name,
+            "family": self.description.family,
+            "model_sha256": self.digest(),
+        }
+
     def provenance(self, request: Request) -> dict[str, Any]:
         """How the showers of a request are made, to be stored with them.
 
@@ -227,10 +313,7 @@ class Model:
         training = self.description.training
         seen = {"training_data_sha256": "data_sha256", "training_files_sha256": "files_sha256"}
         return {
-            "engine": f"FastV {__version__}",
-            "model": self.name,
-            "family": self.description.family,
-            "model_sha256": self.digest(),
+            **self.made_by(),
             **{name: training[key] for name, key in seen.items() if key in training},
             "seed": request.seed,
             "conditions": request.origin,

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 MARKER = ".fastv-output"
 """A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
 
-Kind = Literal["model", "report", "demonstration", "showers", "tracks", "hits", "ONNX graph", "view"]
+Kind = Literal[
+    "model", "report", "demonstration", "showers", "tracks", "hits", "codes", "ONNX graph", "view", "analysis"
+]
 """The kinds of output; one is replaced by another of its kind only."""
 
 _NAMED_BY = {"model.json": "model", "report.json": "report"}
 """Files that tell the kind of a folder whose marker does not."""
 
 _FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
-    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits")),
+    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits", "codes")),
     "a ROOT file": (b"root", ("showers", "hits")),
     "a PNG picture": (b"\x89PNG", ("view",)),
     "a PDF document": (b"%PDF", ("view",)),
@@ -127,7 +129,7 @@ def _check_kind(path: Path, kind: Kind) -> None:
 
 
 def _with_article(kind: str) -> str:
-    if kind in ("showers", "tracks", "hits"):
+    if kind in ("showers", "tracks", "hits", "codes"):
         return f"a file of {kind}"
     return f"{'an' if kind[0] in 'aeiouO' else 'a'} {kind}"
 
@@ -140,10 +142,12 @@ def _folder_kind(folder: Path) -> str | None:
 
 
 def _held(path: Path) -> str | None:
-    """What an HDF5 file holds if that is not showers: tracks of Geant4, or hits of a fast simulation."""
+    """What an HDF5 file holds if that is not showers: tracks of Geant4, hits of a fast simulation, or codes."""
     import h5py
 
     with suppress(OSError, RuntimeError, ValueError), h5py.File(path, "r") as file:
+        if "fastv_codes" in file.attrs:
+            return "codes"
         if "showers" not in file:
             return "tracks" if "first" in file else "hits" if "hits" in file else None
     return None

@@ -1,0 +1,1 @@
+"""What models and showers know: codes in files, anomaly scores, principal components, discriminants."""
