@@ -119,9 +119,9 @@ class Hashing(Generator):
         self.decoder = MLP(settings.bits, settings.hidden[::-1], self.seen)
         with torch.no_grad():
             # At first the code is one of the moments alone.
-            last = self.encoder[-1]
-            last.weight.mul_(0.1)
-            last.bias.zero_()
+            *_, weight, bias = self.encoder.parameters()
+            weight.mul_(0.1)
+            bias.zero_()
             self.waves.weight.normal_(std=settings.bandwidth)
             self.waves.bias.uniform_(0.0, 2 * math.pi)
         self.register_buffer("location", torch.zeros(self.seen))
@@ -207,11 +207,11 @@ class Hashing(Generator):
     def calibrate(self, batch: Batch) -> None:
         """Fit the density of the features and the linear function for generation, and note the entropy of each bit."""
         scaled = self.scaler(batch.conditions)
-        features = torch.cat([self._features(self._seen(part)) for part in batch.energies.split(_PIECE)])
+        features = torch.cat([self._features(self._seen(part)) for part in torch.split(batch.energies, _PIECE)])
         bits = self._bits(features)
         self.entropy.copy_(_entropy(bits.mean(0)))
         self.mixture.fit(features, scaled)
-        parts = zip(batch.energies.split(_PIECE), batch.conditions.split(_PIECE), strict=True)
+        parts = zip(torch.split(batch.energies, _PIECE), torch.split(batch.conditions, _PIECE), strict=True)
         numbers = torch.cat([self._numbers(energies, conditions) for energies, conditions in parts])
         inputs = torch.cat([powers(scaled, 3), bits], dim=1)
         self.shower.copy_(least_squares(inputs, numbers))

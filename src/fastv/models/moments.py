@@ -67,7 +67,7 @@ class ShowerMoments(nn.Module):
         sums = (energies * hit) @ self.weights
         total = sums[:, :1]
         filled = total > 0
-        z, z2, r, r2, x, y = (sums[:, 1:] / torch.where(filled, total, 1.0)).split(1, dim=1)
+        z, z2, r, r2, x, y = torch.split(sums[:, 1:] / torch.where(filled, total, 1.0), 1, dim=1)
         z_width, r_width = ((q2 - q.square()).clamp(min=0.0).sqrt() for q, q2 in ((z, z2), (r, r2)))
         hits = hit.sum(1, keepdim=True).to(energies.dtype)
         counted = [torch.log(torch.where(filled, each, 1.0)) for each in (total, hits)]
