@@ -176,6 +176,8 @@ def _batches(generator: Generator, showers: Showers) -> Iterator[tuple[NDArray[n
     for start in range(0, len(showers), ROWS):
         energies = showers.energies[start : start + ROWS]
         rows = start + np.flatnonzero(energies.any(axis=1))
+        if not len(rows):
+            continue
         chosen = energies if len(rows) == len(energies) else showers.energies[rows]
         # A copy: torch must not share memory that may be read-only.
         yield rows, Batch(torch.from_numpy(chosen * factor), inputs[rows])
@@ -334,10 +336,9 @@ def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F
     names = score_names(generator)
 
     def parts() -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
-        for number, (rows, batch) in enumerate(_batches(generator, showers)):
-            if len(rows):
-                torch.manual_seed(first + number * ROWS)
-                yield rows, {name: _SCORES[name][1](generator, batch).detach() for name in names}
+        for rows, batch in _batches(generator, showers):
+            torch.manual_seed(first + int(rows[0]) // ROWS * ROWS)
+            yield rows, {name: _SCORES[name][1](generator, batch).detach() for name in names}
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         found = _gathered(len(showers), parts())

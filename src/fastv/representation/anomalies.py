@@ -156,14 +156,16 @@ def doubled_energy(showers: Showers, generator: Generator) -> Showers:
 
 
 def two_showers(showers: Showers, generator: Generator) -> Showers:
-    """Sums of two showers, at the sum of their incident energies, if that is in the domain of a generator.
+    """Sums of two showers of nearly the same energy, at the sum of their incident energies.
 
-    The energy is right, but two showers of half the energy are shorter than one.
+    The energy is right, but two showers of half the energy are shorter than one. Sums outside the domain of the
+    generator are left out.
 
     Raises:
         DomainError: no sum of energies is in the domain.
     """
-    other = showers[np.roll(np.arange(len(showers)), 1)]
+    order = np.argsort(showers.incident_energies, kind="stable")
+    showers, other = showers[order[:-1]], showers[order[1:]]
     energy = showers.incident_energies + other.incident_energies
     inside = np.flatnonzero(energy <= generator.domain.energy[1])
     if not inside.size:

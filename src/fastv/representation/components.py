@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,22 @@ def roots(showers: Showers) -> F32:
     return numbers
 
 
-def pieces(file: FirstOfFile, size: int) -> Iterator[Showers]:
-    """Showers in order, at least ``size`` at a time if there are so many: what would be left joins the last piece."""
-    total = len(file)
-    starts = list(range(0, max(1, total - size + 1), size))
-    for start, stop in zip(starts, [*starts[1:], total], strict=True):
-        yield file[start:stop]
+def pieces(files: Sequence[FirstOfFile], size: int) -> Iterator[F32]:
+    """The numbers (n, V) of showers in order, at least ``size`` at a time if there are so many."""
+    held: list[F32] = []
+    left = sum(map(len, files))
+    for showers in (part for file in files for part in file.batches(size)):
+        held.append(roots(showers))
+        left -= len(showers)
+        # What would be left is too little for a step of its own.
+        if sum(map(len, held)) >= size and (left >= size or not left):
+            yield np.concatenate(held)
+            held.clear()
+    if held:
+        yield np.concatenate(held)
 
 
-def principal_components(file: FirstOfFile, n: int, label: str = "components") -> tuple[Any, F64]:
+def principal_components(files: Sequence[FirstOfFile], n: int) -> tuple[Any, F64]:
     """A fitted ``sklearn.decomposition.IncrementalPCA`` of n components of :func:`roots`, and their shares (n,).
 
     Memory does not grow with the number of showers.
@@ -90,18 +97,20 @@ def principal_components(file: FirstOfFile, n: int, label: str = "components") -
     """
     from sklearn.decomposition import IncrementalPCA
 
-    most = min(len(file), file.mesh.n_voxels)
+    total, voxels, path = sum(map(len, files)), files[0].mesh.n_voxels, files[0].path
+    most = min(total, voxels)
     if not 1 <= n <= most:
-        what = f"{len(file)} showers of {file.mesh.n_voxels} voxels"
-        msg = f"{file.path}: {n} components of {what} cannot be had; 1 to {most} are possible, see `n=...`"
+        what = f"{total} showers of {voxels} voxels"
+        msg = f"{path}: {n} components of {what} cannot be had; 1 to {most} are possible, see `n=...`"
         raise SettingsError(msg)
     fitted = IncrementalPCA(n_components=min(n + EXTRA, most))
-    with Bar(total=len(file), unit="shower", desc=label) as bar:
-        for showers in pieces(file, max(FIT_ROWS, n + EXTRA)):
-            fitted.partial_fit(roots(showers))
-            bar.update(len(showers))
-    if not fitted.var_.sum() > 0:
-        msg = f"{file.path}: all showers are alike: there are no components"
+    with Bar(total=total, unit="shower", desc="components") as bar:
+        for numbers in pieces(files, max(FIT_ROWS, n + EXTRA)):
+            with np.errstate(invalid="ignore"):  # of showers that are all alike, which is told below
+                fitted.partial_fit(numbers)
+            bar.update(len(numbers))
+    if not fitted.var_.max() > 1e-12:
+        msg = f"{path}: all showers are alike: there are no components"
         raise SettingsError(msg)
     shares: F64 = fitted.explained_variance_ratio_[:n]
     return fitted, shares
@@ -148,7 +157,7 @@ def components(
     """
     check_free(output, force=force, kind="analysis")
     with FirstOfFile(source, mesh, showers=_number(showers), parameter="mesh") as file:
-        fitted, shares = principal_components(file, n)
+        fitted, shares = principal_components([file], n)
         projections, quantities = [], []
         with Bar(total=len(file), unit="shower", desc="projections") as bar:
             for part in file.batches():

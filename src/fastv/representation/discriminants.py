@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
-from fastv.evaluation.metrics.features import feature_matrix, feature_names
+from fastv.evaluation.metrics.features import feature_matrix, feature_names, tree_features
 from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.observables.streaming import FirstOfFile
 from fastv.representation.components import principal_components, roots
@@ -94,7 +94,8 @@ def discriminate(
         output: the folder to make.
         by: what makes a class: the ``file`` (such as generated and true showers), the ``particle``, the ``detector``,
             or the incident ``energy``, in three classes of as many showers.
-        on: ``observables``, those of distances between samples, or ``voxels``: their 64 first principal components.
+        on: ``observables``, those of distances between samples and energies relative to the incident one, or
+            ``voxels``: their 64 first principal components, of all files together.
         showers: use the first so many of each file.
         mesh: detector or its name, for plain CaloChallenge files.
         force: replace an existing analysis.
@@ -195,18 +196,17 @@ def _features(files: Sequence[FirstOfFile], on: On, *, with_energy: bool) -> tup
         names = feature_names(first.mesh)
         parts = []
         for file in files:
-            parts.append(feature_matrix(observe(file, label=f"observables of {file.path.name}")))
+            observables = observe(file, label=f"observables of {file.path.name}")
+            parts.append(tree_features(observables) if with_energy else feature_matrix(observables)[:, 1:])
             if len(parts[-1]) != len(file):
                 msg = f"{file.path}: some showers are damaged; `fastv.evaluate` counts them"
                 raise SettingsError(msg)
         features = np.concatenate(parts)
-        return (names, features) if with_energy else (names[1:], features[:, 1:])
-    n = min(VOXEL_COMPONENTS, first.mesh.n_voxels, *(len(file) for file in files))
-    # The directions of all files together, each decomposed by itself: what one does not have is seen in the other.
-    bases = [
-        principal_components(file, n, label=f"components of {file.path.name}")[0].components_[:n] for file in files
-    ]
-    basis = np.linalg.qr(np.concatenate(bases).T.astype(np.float64))[0].astype(np.float32)
+        relative = [f"{name} / E_inc" for name in names if name.startswith(("log10 E_layer", "log10 E_tot"))]
+        return (*names, *relative) if with_energy else names[1:], features
+    n = min(VOXEL_COMPONENTS, first.mesh.n_voxels, sum(map(len, files)))
+    # Of all files together: showers would be told apart by which file their own components were made of.
+    basis = principal_components(files, n)[0].components_[:n].T.astype(np.float32)
     parts = [np.concatenate([roots(part) @ basis for part in file.batches()]) for file in files]
     features = np.concatenate(parts).astype(np.float64)
     names = tuple(f"component {number + 1}" for number in range(features.shape[1]))
@@ -231,7 +231,8 @@ def _discriminants(
     features, names = features[:, varies], [name for name, each in zip(names, varies, strict=True) if each]
     k = min(len(classes) - 1, features.shape[1])
     projections, right = np.zeros((len(labels), k)), np.zeros(len(labels))
-    ratios = []
+    ratios: list[F64] = []
+    first = np.empty(0)
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(features, labels):
         lda = LinearDiscriminantAnalysis(
             solver="eigen", shrinkage="auto", priors=np.full(len(classes), 1 / len(classes))
@@ -239,9 +240,10 @@ def _discriminants(
         fitted = make_pipeline(StandardScaler(), lda).fit(features[train], labels[train])
         right[test] = fitted.predict(features[test]) == labels[test]
         projected = fitted.transform(features[test])[:, :k]
-        # Each fold may have found the opposite direction.
-        means = np.array([projected[labels[test] == each].mean(axis=0) for each in range(len(classes))])
-        projections[test] = projected * np.where(means[0] > means[-1], -1.0, 1.0)
+        # A fold may have found the opposite direction.
+        directions = lda.scalings_[:, :k]
+        first = directions if not ratios else first
+        projections[test] = projected * np.where((directions * first).sum(axis=0) < 0, -1.0, 1.0)
         ratios.append(_fisher(projected, labels[test], len(classes)))
     shares = np.array([right[labels == each].mean() for each in range(len(classes))])
     counts = np.bincount(labels)

@@ -1,0 +1,89 @@
+"""The verbs for codes, scores, components and discriminants, as a user runs them; good input and bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastv import cli
+from fastv.representation.codes_file import CodesFile
+from fastv.showers import Showers
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def data(make_showers: Callable[..., Showers], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "showers.h5"
+    make_showers(200, provenance={"engine": "random numbers", "particle": "e-"}).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for family, setting in (("pca", "model.components=4"), ("library", "model.size=40")):
+        assert cli.main(["train", family, "--data", str(data), "-o", str(folder / family), "--set", setting]) == 0
+    return folder
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2, nothing on standard output, and one line that says what is wrong."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
+    codes = tmp_path / "codes.h5"
+    code, out, _ = run("encode", models / "pca", data, "-o", codes)
+    assert code == 0
+    assert "codes of 200 showers by pca" in out
+    assert "components (4)" in out
+    with CodesFile(codes) as file:
+        assert len(file) == 200
+    refused(run("encode", models / "pca", data, "-o", codes), "exists already", "--force")
+    code, out, _ = run("encode", models / "pca", data, "-o", codes, "--force", "--json")
+    assert json.loads(out)["groups"] == {"components": 4}
+    back = tmp_path / "back.h5"
+    code, out, _ = run("reconstruct", models / "pca", data, "-o", back, "--json")
+    assert (code, json.loads(out)["showers"]) == (0, 200)
+    assert run("evaluate", data, back, "--quick")[0] == 0
+    refused(
+        run("encode", models / "library", data, "-o", tmp_path / "n.h5"), "'library' has no encoder", "fastv, pca, vae"
+    )
+    refused(run("encode", "par04-siw-vae", data, "-o", tmp_path / "n.h5"), "differ in the cells")
+    refused(run("encode", models / "pca", codes, "-o", tmp_path / "n.h5"), "'showers' is missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back.h5", "codes.h5"]
+
+
+def test_score(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
+    code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--planted")
+    assert code == 0
+    for word in ("reconstruction_error", "doubled energy", "wrong particle: not planted"):
+        assert word in out
+    code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--force", "--json")
+    assert json.loads(out)["showers"] == 200
+    refused(run("score", models / "library", data, "-o", tmp_path / "n"), "has no encoder, density or anomaly score")
+    refused(run("score", models / "pca", data, "-o", data), "exists already")
+
+
+def test_components_and_discriminants(run: Run, data: Path, tmp_path: Path) -> None:
+    code, out, _ = run("components", data, "-o", tmp_path / "pca", "-n", 3)
+    assert code == 0
+    assert len(out.splitlines()) == 4
+    refused(run("components", data, "-o", tmp_path / "n", "-n", 300), "300 components of 200 showers", "-n N")
+    refused(run("components", data, "-o", tmp_path / "n", "--showers", 1), "--showers must be at least 2")
+    code, out, _ = run("discriminate", data, "--by", "energy", "-o", tmp_path / "lda", "--json")
+    assert (code, json.loads(out)["accuracy_by_chance"]) == (0, 1 / 3)
+    refused(run("discriminate", data, "-o", tmp_path / "n"), "by file there is one")
+    refused(run("discriminate", data, "--by", "angle", "-o", tmp_path / "n"), "unknown class 'angle'")
+    refused(
+        run("discriminate", data, data, "--on", "pixels", "-o", tmp_path / "n"), "unknown kind of features 'pixels'"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lda", "pca"]
