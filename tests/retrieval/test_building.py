@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fastv
-from fastv.errors import FastVError, FileFormatError, ModelError, OutputError
+from fastv.errors import DomainError, FastVError, FileFormatError, ModelError, OutputError
 from fastv.models.contract import Batch
 from fastv.retrieval import building
 from fastv.retrieval.index_folder import CODES, INDEX, ROWS, Index
@@ -147,6 +147,9 @@ class TestRefused:
                 fastv.index(model, [files[0], tmp_path / f"{name}.h5"], tmp_path / "i")
         assert not (tmp_path / "i").exists()
         fastv.index(model, tmp_path / "pions.h5", tmp_path / "j", extrapolate=True)
+        make_showers(3, incident_energies=np.full(3, 10.0)).write(tmp_path / "faint.h5")
+        with pytest.raises(DomainError, match=r"^.*faint\.h5: energy 10 MeV is outside the domain of the model"):
+            fastv.index(model, tmp_path / "faint.h5", tmp_path / "k")
 
     def test_outputs_in_the_way(self, model: Path, save_model: Save, files: list[Path], tmp_path: Path) -> None:
         fastv.index(model, files[1], tmp_path / "i")
