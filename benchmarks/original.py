@@ -37,7 +37,7 @@ def bare_decoder(voxels: int) -> nn.Module:
     layers: list[nn.Module] = []
     inputs = 14
     for width in (14, 20, 50, 100):
-        layers += [nn.Linear(inputs, width), nn.LeakyReLU(), nn.BatchNorm1d(width)]
+        layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.2), nn.BatchNorm1d(width)]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, voxels), nn.Sigmoid()).eval()
 

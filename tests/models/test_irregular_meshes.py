@@ -17,9 +17,10 @@ from fastv.export import export
 from fastv.export import onnx as export_module
 from fastv.model import Model, ModelDescription
 from fastv.models import FAMILIES, build, family_class
+from fastv.models.autoencoder import Autoencoder
 from fastv.models.codings.layers import LayerCoding
 from fastv.models.codings.voxels import VoxelCoding
-from fastv.models.contract import Domain, Generator
+from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.layer_grid import LayerGrid
 from fastv.models.shower_view import ShowerView
 from fastv.showers import Showers
@@ -231,3 +232,32 @@ def test_a_library_turns_by_what_fits_all_layers(cells: tuple[int, ...], turns: 
             if n > 1
         }
         assert len(angles) <= 1
+
+
+@pytest.mark.parametrize(("regulariser", "hidden"), [("top-k", (6,)), ("contractive", ()), ("contractive", (6,))])
+def test_codes_of_layers_count_the_voxels_that_there_are(
+    regulariser: str, hidden: tuple[int, ...], showers: Showers
+) -> None:
+    """Columns of a dictionary have unit length in these, and only these have derivatives."""
+    settings = {"network": "layerwise", "code": 6, "regulariser": regulariser, "hidden": hidden}
+    generator = fitted("autoencoder", showers[:40], **settings).double()
+    assert isinstance(generator, Autoencoder)
+    batch = batch_of(generator, showers[:3])
+    batch = Batch(batch.energies.double(), batch.conditions.double())
+    tokens, scaled = generator._numbers(batch), generator.scaler(batch.conditions)
+    code = generator._encode(tokens, scaled)
+    places = torch.nn.functional.pad(generator.grid.inside.flatten(1), (2, 0), value=1.0)
+    assert bool((generator._decode(code, scaled) * (1 - places) == 0).all())
+    if regulariser == "top-k":
+        one = torch.zeros_like(code)
+        one[:, :, 2] = 1
+        column = generator._decode(one, scaled) - generator._decode(0 * one, scaled)
+        torch.testing.assert_close(column.norm(dim=2), torch.ones_like(column[..., 0]))
+    else:
+        jacobian = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+            lambda x: generator._encode(x, scaled[:1]), tokens[:1]
+        )
+        repeated = (each[:1].repeat_interleave(2000 if hidden else 1, 0) for each in (tokens, code, scaled))
+        with torch.no_grad():
+            found = generator._squared_jacobian(*repeated).mean()
+        assert float(found) == pytest.approx(float(jacobian.square().sum()), rel=0.1)

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import cumulative_simpson, quad
-from scipy.stats import kstest, norm
+from scipy.stats import genlogistic, kstest, norm
 from torch import Tensor
 
+from fastv.export.parts import export_in_parts
 from fastv.models.likelihoods import (
+    sinh_arcsinh_log_beyond,
     sinh_arcsinh_log_prob,
     sinh_arcsinh_sample,
     skew_logistic_log_prob,
@@ -127,13 +130,48 @@ def test_skew_logistic_draw_is_finite_in_float32(upper: float, log_shape: float)
     assert bool(skew_logistic_sample(torch.tensor(upper), 0 * one, one, torch.tensor(log_shape).exp()).isfinite())
 
 
-def test_upper_tail_keeps_its_precision_in_float32() -> None:
-    upper = torch.tensor([1e-6, 1e-5, 1e-4, 1e-3])
-    one = torch.ones(())
-    draws = skew_logistic_sample(upper, 0 * one, one, one)
-    exact = np.log((1 - upper.double().numpy()) / upper.double().numpy())
-    np.testing.assert_allclose(draws.numpy(), exact, rtol=1e-2)
-    assert bool((draws.diff() < 0).all())
+@pytest.mark.parametrize("shape", [0.14, 0.5, 1.0, 7.3])
+def test_both_tails_are_those_of_scipy_in_float32(shape: float) -> None:
+    """An upper probability of 1e-6 was wrong by 0.07, as 1 - upper is rounded to 6e-8."""
+    upper = torch.cat([torch.logspace(-7, -1, 300), 1 - torch.logspace(-7, -1, 300)])
+    single = torch.tensor(shape)
+    draws = skew_logistic_sample(upper, torch.zeros(()), torch.ones(()), single)
+    exact = genlogistic.isf(upper.double().numpy(), float(single))
+    np.testing.assert_allclose(draws.numpy(), exact, rtol=2e-6, atol=4e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter
+def test_the_tails_of_an_exported_graph_are_those_of_the_model() -> None:
+    """A graph has no log1p and no expm1."""
+
+    class Draw(torch.nn.Module):
+        def forward(self, upper: Tensor, shape: Tensor) -> Tensor:
+            return skew_logistic_sample(upper, torch.zeros(()), torch.ones(()), shape)
+
+    upper, shape = torch.logspace(-7, -0.001, 200), torch.linspace(0.2, 5, 200)
+    examples = [(upper, shape), (upper[:50], shape[:50])]
+    graph = export_in_parts(Draw().eval(), examples, opset=18, inputs=("upper", "shape"), outputs=("y",))
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    (drawn,) = session.run(None, {"upper": upper.numpy(), "shape": shape.numpy()})
+    np.testing.assert_allclose(drawn, Draw()(upper, shape).numpy(), rtol=2e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(("skew", "tail"), [(0.0, 1.0), (0.4, 1.6), (-1.0, 0.5)])
+def test_parameters_are_those_of_jones_and_pewsey_inverted(skew: float, tail: float) -> None:
+    """Their f(x) = delta C / sqrt(2 pi (1 + x^2)) exp(-S^2 / 2), S = sinh(delta asinh x - epsilon), C^2 = 1 + S^2."""
+    x, delta, epsilon = np.linspace(-6, 6, 41), 1 / tail, skew / tail
+    s = np.sinh(delta * np.arcsinh(x) - epsilon)
+    theirs = delta * np.sqrt(1 + s**2) / np.sqrt(2 * np.pi * (1 + x**2)) * np.exp(-(s**2) / 2)
+    ours = sinh_arcsinh_log_prob(torch.from_numpy(x), *doubles((0.0, 1.0, skew, tail))).exp()
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9)
+
+
+def test_probability_beyond_is_the_rest_of_the_integral() -> None:
+    parameters = (0.3, 0.9, -0.4, 1.5)
+    inside = quad(lambda y: float(FAMILIES["sinh-arcsinh"].density(y, parameters)), -8, 8, points=[0], limit=200)[0]
+    beyond = float(sinh_arcsinh_log_beyond(8.0, *doubles(parameters)).exp())
+    assert beyond == pytest.approx(1 - inside, rel=1e-5)
+    assert beyond > 1e-4
 
 
 def test_skew_logistic_of_shape_one_is_the_logistic() -> None:

@@ -107,6 +107,33 @@ def test_peaked_response_is_a_density() -> None:
     assert float(torch.trapezoid(density, y[:, 0])) == pytest.approx(1.0, abs=2e-3)
 
 
+@pytest.mark.parametrize("log_tail", [0.0, 0.4, -0.3])
+def test_peaked_response_is_a_density_with_all_its_outliers(log_tail: float) -> None:
+    """Up to a million resolutions on either side, with tails that are short, normal and long."""
+    response = with_rare_losses()
+    torch.nn.init.zeros_(response.shape[-1].weight)
+    with torch.no_grad():
+        response.shape[-1].bias.copy_(torch.tensor([0.3, 0.1, -0.4, log_tail]))
+    far = torch.logspace(np.log10(8), 6, 20_001).double()
+    y = torch.cat([-far.flip(0)[:-1], torch.linspace(-8, 8, 20_001).double(), far[1:]])[:, None]
+    incident = torch.full_like(y, 2e5)
+    fraction = response.scale.mean + y * response.scale.slope(incident)
+    with torch.no_grad():
+        density = response.log_prob(fraction, torch.zeros_like(incident), incident).exp()
+    assert float(torch.trapezoid(density, y[:, 0])) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_outliers_move_the_bulk_of_a_response_no_more_the_further_they_are() -> None:
+    response, incident = PeakedResponse(1).double(), torch.full((2, 1), 1e3).double()
+    gradients = []
+    for y in (9.0, 900.0):
+        response.zero_grad()
+        fraction = 1 + torch.tensor([[y], [0.3]]).double()
+        response.log_prob(fraction, torch.zeros_like(incident), incident).sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append(response.shape[-1].bias.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
 def test_peaked_response_is_drawn_with_its_rare_losses() -> None:
     """Five showers of a hundred keep exp(-l) of their energy, l exponential with mean 0.1."""
     response, incident = with_rare_losses(), torch.full((20_000, 1), 2e5).double()

@@ -13,6 +13,7 @@ import torch
 from fastv.models import build
 from fastv.models.contract import Domain
 from fastv.showers import Showers
+from fastv.training.recipe import load_recipe
 from helpers import batch_of
 
 Make = Callable[..., Showers]
@@ -53,3 +54,23 @@ def test_the_divergence_counts_against_the_model(prior: str, make_showers: Make)
     generator = made(showers, kl_weight=0.7, prior=prior)
     terms = generator.loss(batch_of(generator, showers))
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.7 * terms["kl"])
+
+
+def test_the_published_recipe_has_the_weight_and_the_slope_of_its_code(make_showers: Make) -> None:
+    """Its loss is the sum of the cross-entropies of a batch of 128 and the mean of its divergences."""
+    recipe = load_recipe("fastv-original")
+    assert recipe.model["kl_weight"] * recipe.training.batch_size == 1
+    showers = make_showers(16)
+    generator = made(showers, **{**recipe.model, "kl_weight": 1 / 16})
+    slopes = {layer.negative_slope for layer in generator.modules() if isinstance(layer, torch.nn.LeakyReLU)}
+    assert slopes == {0.2}
+    batch = batch_of(generator, showers)
+    terms = generator.loss(batch)
+    theirs = 16 * terms["reconstruction"] + terms["kl"]
+    torch.testing.assert_close(16 * terms["loss"], theirs)
+
+
+def test_models_from_before_the_slope_was_a_setting_keep_theirs(make_showers: Make) -> None:
+    showers = make_showers(4)
+    slopes = {layer.negative_slope for layer in made(showers).modules() if isinstance(layer, torch.nn.LeakyReLU)}
+    assert slopes == {0.01}

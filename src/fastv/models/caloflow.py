@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +20,7 @@ from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, Gen
 from fastv.models.layer_grid import shares_before
 from fastv.models.networks import MLP
 from fastv.models.recurrence import along_layers
-from fastv.models.splines import Direction, SplineFlow, distillation_loss, normal_log_prob
+from fastv.models.splines import Direction, SplineFlow, distillation_loss
 
 _DECAYS = (0.0, 0.6, 0.9)
 """Decay factors per layer of the moving averages along the axis; with 0 only the previous layer enters."""
@@ -91,8 +92,8 @@ class CaloFlow(Generator):
 
     the joint density of the energies of non-empty voxels in MeV and of one draw of u. As u is uniform, the mean of
     p(x, u) over draws is p(x | c), the density of these energies times the probability that exactly these voxels are
-    not empty, and the mean of log p(x, u) is a lower bound of its logarithm. The codes of empty layers are standard
-    normal, without the second flow. Two corrections that generation makes after the flows are not included: a layer
+    not empty, and the mean of log p(x, u) is a lower bound of its logarithm. Voxels of empty layers are empty in any
+    case and do not count. Two corrections that generation makes after the flows are not included: a layer
     with energy but no voxel, and voxels that scaling moves below the threshold. Codes beyond about 5.5 standard
     deviations are clipped, with a slope of 1e-8.
 
@@ -281,7 +282,11 @@ class CaloFlow(Generator):
         context = self.told(scaled, codes, self.voxel_coding.levels(layers), before, rows)
         of_rows = self.voxels.gain(voxels.flatten(0, 1)[rows], context, self._local(edges, before, rows))
         gains = voxels.new_zeros(layers.numel()).index_copy(0, rows, of_rows)
-        of_voxels = normal_log_prob(self.grid.flat(voxels, axes=2)) + gains.view_as(layers).sum(1)
+        # That the voxels of an empty layer are empty is certain.
+        filled = (layers > 0).to(voxels.dtype)
+        cells = torch.tensor(self.grid.sizes, dtype=voxels.dtype, device=voxels.device)
+        normal = -0.5 * (voxels.square().sum(2) + cells * math.log(2 * math.pi))
+        of_voxels = (normal * filled + gains.view_as(layers)).sum(1)
         of_layers = self.layers.log_prob(codes, scaled, self._local_of_layers(batch.conditions[:, :1]))
         return of_layers + of_voxels + volume
 
@@ -308,7 +313,7 @@ class CaloFlow(Generator):
         volume = (
             _log(slopes[0][:, 0])
             + _log(torch.where(layers > 0, slopes[1], slopes[2])).sum(1)
-            + self.grid.flat(_log(torch.where(grid > 0, slopes[3], slopes[4]))).sum(1)
+            + (self.grid.masked(_log(torch.where(grid > 0, slopes[3], slopes[4]))).sum((2, 3)) * (layers > 0)).sum(1)
         )
         # For k parts x of a sum S with a factor g(u), |d(S, g x)/d(x, u)| = spread g^k S. This holds for the shower and
         # its layers, and for each layer and its voxels.

@@ -26,8 +26,8 @@ class GaussianPosterior(nn.Module):
         latent: size d of z.
         covariance: ``diagonal`` or ``full``.
 
-    Source: Kingma and Welling, arXiv 1312.6114, appendix B (diagonal); the general case follows from the divergence of
-    two multivariate Gaussians.
+    Source: Kingma and Welling, arXiv 1312.6114, appendix B (diagonal; their encoder gives logarithms of variances); the
+    general case follows from the divergence of two multivariate Gaussians.
 
     Example:
         >>> posterior = GaussianPosterior(features=8, latent=3, covariance="full")

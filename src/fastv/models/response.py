@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fastv.models.codings.preprocessing import ResponseScale
 from fastv.models.codings.response import ResponseCoding
-from fastv.models.likelihoods import sinh_arcsinh_log_prob, sinh_arcsinh_sample
+from fastv.models.likelihoods import sinh_arcsinh_log_beyond, sinh_arcsinh_log_prob, sinh_arcsinh_sample
 from fastv.models.networks import MLP
 from fastv.models.rare_losses import RareLosses
 from fastv.models.splines import normal_log_prob, spline, spline_inverse
@@ -146,10 +146,12 @@ class PeakedResponse(nn.Module):
         return location, torch.exp(log_scale), skew, torch.exp(log_tail)
 
     def log_prob(self, fraction: Tensor, scaled: Tensor, incident: Tensor) -> Tensor:
-        """Logarithm of the density of the standardised response, in nats, (N,).
+        """Logarithm of the density of the standardised response y, in nats, (N,).
 
-        For showers with a rare loss the resolution is neglected: near the mean they are too few to matter, and far
-        from it the resolution is small compared with the loss.
+        Beyond +-``REACH`` the sinh-arcsinh normal density is replaced by P REACH / (2 y^2), P its probability there. So
+        outliers that are no rare losses tell how many there are, and do not stretch the bulk; generation puts them at
+        +-``REACH``. For showers with a rare loss the resolution is neglected: near the mean they are too few to matter,
+        and far from it the resolution is small compared with the loss.
 
         Args:
             fraction: responses t (N, 1).
@@ -157,11 +159,19 @@ class PeakedResponse(nn.Module):
             incident: incident energies (N, 1), MeV.
         """
         response = self.scale(fraction, incident)
-        # Outliers that are no rare losses must not dominate the fit of the bulk.
-        usual = sinh_arcsinh_log_prob(response.clamp(-self.REACH, self.REACH), *self._parameters_of(scaled))
-        fraction = self.scale.fraction(response, incident).clamp(min=1e-3)
-        loss = torch.log(self.scale.mean / fraction)
-        rare = self.losses.log_prob(loss) + torch.log(self.scale.slope(incident) / fraction)
+        shape, inside = self._parameters_of(scaled), response.clamp(-self.REACH, self.REACH)
+        outside = torch.log(self.REACH / (2 * response.square().clamp(min=self.REACH**2)))
+        usual = torch.where(
+            response == inside,
+            sinh_arcsinh_log_prob(inside, *shape),
+            sinh_arcsinh_log_beyond(self.REACH, *shape) + outside,
+        )
+        positive = fraction.clamp(min=1e-6)
+        rare = self.losses.log_prob(torch.log(self.scale.mean / positive)) + torch.log(
+            self.scale.slope(incident) / positive
+        )
+        # No loss is larger than all of the energy.
+        rare = rare.masked_fill(fraction <= 0, -torch.inf)
         return torch.logaddexp(torch.log1p(-self.losses.probability) + usual, rare)[:, 0]
 
     def sample(self, normal: Tensor, uniform: Tensor, scaled: Tensor, incident: Tensor) -> tuple[Tensor, Tensor]:

@@ -292,6 +292,8 @@ def distillation_loss(
     * latent: the student maps noise z to data, and the teacher maps these to noise z'; \|z' - z\|^2.
 
     Both flows run in their fast directions only. Distances are means over numbers and over the states between steps.
+    The paper also compares the parameters of the splines of both flows. This is left out here, so that the student may
+    have other pieces than its teacher.
 
     Args:
         student, teacher: flows with the same number of steps.

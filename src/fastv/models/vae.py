@@ -21,21 +21,23 @@ from fastv.models.priors import LatentPrior, Prior
 
 
 class VAESettings(GeneratorSettings):
-    """Settings of :class:`VAE`; the defaults are those of the publication.
+    """Settings of :class:`VAE`; sizes are those of the publication, all settings of which are in `fastv-original`.
 
     Attributes:
         hidden: widths of the dense encoder, mirrored in the decoder; with a ``network``, the first is the number of
             features of the encoder.
+        negative_slope: of the leaky ReLU between dense layers, for negative arguments.
         network: grid network for encoder and decoder in place of dense ones.
         latent: size of the latent vector.
         covariance: of the posterior.
         prior: of the latent vector.
-        kl_weight: weight of the KL divergence, the beta of a beta-VAE.
+        kl_weight: weight of the KL divergence, the beta of a beta-VAE; 1 for the bound of the likelihood.
         kl_warmup_epochs: epochs over which the weight increases from 0.
         importance_samples: draws for the ``log_likelihood`` in the validation; 0 for none.
     """
 
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (100, 50, 20, 14)
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.01
     network: NetworkSettings | None = None
     latent: PositiveInt = 10
     covariance: Covariance = "diagonal"
@@ -53,7 +55,9 @@ class VAE(Generator):
 
         mean over the batch of [ - sum_v (x_v log y_v + (1 - x_v) log(1 - y_v)) + w KL(q(z | x, c) || p(z | c)) ]
 
-    with w increasing linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``; values other than 1 make a beta-VAE.
+    with w increasing linearly from 0 to ``kl_weight`` over ``kl_warmup_epochs``. With w = 1 this is minus a bound of
+    the likelihood, with other values a beta-VAE. The published code adds the mean of the divergence over a batch to the
+    sum of the cross-entropy over the batch, so its w is 1/128, one over the size of its batches.
     The prior is the unit Gaussian, or a flow given c (:class:`~fastv.models.priors.LatentPrior`). Generation draws z
     from the prior, multiplies y by E_inc and sets voxels below the readout threshold to zero. Energies are scaled as
     E / E_max, angles to [-1, 1], detectors one-hot. Hidden layers are linear, leaky ReLU, then batch normalisation; the
@@ -64,8 +68,9 @@ class VAE(Generator):
     Raises:
         SettingsError: a ``network`` of convolutions, and a mesh whose layers differ in their cells.
 
-    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the machine-learning part of the
-    Geant4 example Par04 (hidden 100-50-20-14, latent 10); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
+    Source: Kingma and Welling, arXiv 1312.6114, equation (10); the recipe is that of the Geant4 example Par04,
+    training/core/model.py and constants.py (hidden 100-50-20-14, latent 10, slope 0.2 of the activation that TensorFlow
+    calls leaky_relu, w as above); w: Higgins et al., beta-VAE, ICLR 2017, equation (4).
     """
 
     family: ClassVar[str] = "vae"
@@ -80,9 +85,10 @@ class VAE(Generator):
         self.shower_noise = NoiseSpec(normal=settings.latent)
         voxels, conditions = detector.mesh.n_voxels, self.scaler.size
         if settings.network is None:
-            self.encoder: nn.Module = _stack(voxels + conditions, settings.hidden)
+            slope, widths = settings.negative_slope, settings.hidden
+            self.encoder: nn.Module = _stack(voxels + conditions, widths, slope)
             self.posterior = GaussianPosterior(settings.hidden[-1], settings.latent, settings.covariance)
-            self.decoder: nn.Module = _stack(settings.latent + conditions, settings.hidden[::-1])
+            self.decoder: nn.Module = _stack(settings.latent + conditions, widths[::-1], slope)
             self.intensity = nn.Linear(settings.hidden[0], voxels)
         else:
             self.grid, features = LayerGrid.of(detector.mesh), settings.hidden[0]
@@ -180,9 +186,9 @@ def warmup(epoch: float, epochs: float) -> float:
     return min(1.0, epoch / epochs) if epochs > 0 else 1.0
 
 
-def _stack(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
+def _stack(inputs: int, widths: tuple[int, ...], slope: float) -> nn.Sequential:
     layers: list[Any] = []
     for width in widths:
-        layers += [nn.Linear(inputs, width), nn.LeakyReLU(), nn.BatchNorm1d(width)]
+        layers += [nn.Linear(inputs, width), nn.LeakyReLU(slope), nn.BatchNorm1d(width)]
         inputs = width
     return nn.Sequential(*layers)

@@ -42,7 +42,8 @@ class WGAN(Adversarial):
         constraint |mean d^2(generated) - mean d^2(true)| ,
 
     so that the energy can be reconstructed from generated showers as well as from true ones, and not better. The
-    constrainer sees the first stage only, which determines the energy.
+    constrainer sees the first stage only, which determines the energy. The paper compares labels in a linear scale,
+    d = (a - P)/sigma; with logarithms all energies from 1 GeV to 1 TeV count alike.
 
     Stages, networks and inputs of the critics: :class:`~fastv.models.adversarial.Adversarial`.
 
