@@ -65,13 +65,14 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
     """ROC curves, a panel a score: (score, kind, AUC, false positives, true positives)."""
     names = list(dict.fromkeys(curve[0] for curve in curves))
     with paper_style():
-        figure, cells = grid(1, len(names), 5.6, 5.0, top=0.3)
+        kinds = len({curve[1] for curve in curves})
+        figure, cells = grid(1, len(names), 5.6, 5.0, top=0.3 + 0.22 * kinds)
         for place, name in enumerate(names):
             axes = figure.add_subplot(cells[0, place])
             of_score = [curve for curve in curves if curve[0] == name]
             for number, (_, kind, auc, false, true) in enumerate(of_score):
                 colour = COLOURS[number % len(COLOURS)]
-                axes.plot(np.maximum(false, 1e-4), true, color=colour, label=f"{kind}: AUC {auc:.3f}")
+                axes.plot(np.maximum(false, 1e-4), true, color=colour, label=f"{kind[:24]}: AUC {auc:.3f}")
             chance = np.geomspace(1e-4, 1, 50)
             axes.plot(chance, chance, ":", color=REFERENCE_COLOUR)
             axes.set_xscale("log")
@@ -80,7 +81,8 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
             axes.set_title(name.replace("_", " "))
             axes.set_xlabel("usual showers above the threshold")
             axes.set_ylabel("anomalies above the threshold")
-            axes.legend(fontsize=10, loc="lower right" if max(c[2] for c in of_score) > 0.8 else "upper left")
+            # Curves can be anywhere inside.
+            axes.legend(fontsize=10, loc="lower left", bbox_to_anchor=(0, 1.07))
     return figure
 
 
