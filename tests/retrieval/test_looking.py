@@ -14,6 +14,7 @@ import pytest
 import fastv
 from fastv.errors import DomainError, FastVError, FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.evaluation.observables.observe import observe
+from fastv.retrieval.hamming import HammingSearch
 from fastv.retrieval.index_folder import Index
 from fastv.retrieval.likeness import distances, moments_of
 from fastv.retrieval.looking import SearchWarning, spread_of
@@ -103,11 +104,12 @@ def test_real_showers_are_found_again(save_model: Save, tmp_path: Path) -> None:
     model = save_model(tmp_path / "m", showers=train)
     fastv.index(model, sample_path("train"), tmp_path / "i")
     opened, shares = Index(tmp_path / "i"), []
+    search = HammingSearch(opened.codes)
     moments, spread = moments_of(observe(train)), spread_of(opened.model.generator)
-    for event in range(0, 100, 10):
+    for event in range(0, 100, 5):
         exact = np.sqrt((((moments - moments[event]) / spread) ** 2).sum(axis=1))
-        found = fastv.search(opened, sample_path("train"), event=event, candidates=60)
-        shares.append(np.isin(np.argsort(exact)[:10], [match.row for match in found.matches]).mean())
+        near, _ = search.nearest(opened.codes[event], 60)
+        shares.append(np.isin(np.argsort(exact)[:10], near).mean())
     assert np.mean(shares) > 0.8
 
 
@@ -164,7 +166,13 @@ class TestRefused:
         assert fastv.search(index, pion, extrapolate=True).matches
         mesh = fastv.ReadoutMesh.cylinder(layers=2, alpha_cells=4, r_cells=3, layer_thickness=3.4, r_size=4.65)
         other = replace(one, detector=one.detector.model_copy(update={"name": "other", "mesh": mesh}))
-        with pytest.raises(GeometryError, match=r"another mesh \(2 layers .* than the showers of .*tiny: 3 layers"):
+        with pytest.raises(
+            GeometryError, match=r"'other' has another mesh \(2 layers .* than the showers of .*tiny: 3 layers"
+        ):
+            fastv.search(index, other)
+        thick = fastv.ReadoutMesh.cylinder(layers=3, alpha_cells=4, r_cells=2, layer_thickness=9.9, r_size=4.65)
+        other = replace(one, detector=one.detector.model_copy(update={"name": "thick", "mesh": thick}))
+        with pytest.raises(GeometryError, match="the detector 'thick' has cells of other sizes than"):
             fastv.search(index, other)
         scale = replace(one, detector=one.detector.model_copy(update={"energy_scale": 0.05}))
         with pytest.raises(GeometryError, match="another energy scale or threshold"):

@@ -145,9 +145,14 @@ class Index:
         """
         own = self.description.detector
         if (detector.mesh, detector.energy_scale, detector.threshold) != (own.mesh, own.energy_scale, own.threshold):
-            same = detector.mesh == own.mesh
-            what = "another energy scale or threshold" if same else f"another mesh ({detector.mesh.describe()})"
-            msg = f"{where}: {what} than the showers of {self.path} ({own.name}: {own.mesh.describe()}); use others"
+            if detector.mesh == own.mesh:
+                what = "another energy scale or threshold"
+            elif detector.mesh.describe() == own.mesh.describe():
+                what = "cells of other sizes"
+            else:
+                what = f"another mesh ({detector.mesh.describe()})"
+            theirs = f"{self.path} ({own.name}: {own.mesh.describe()})"
+            msg = f"{where}: the detector {detector.name!r} has {what} than the showers of {theirs}; use others"
             raise GeometryError(msg)
 
     def located(self, number: int) -> Path:
