@@ -110,7 +110,7 @@ def quick() -> Any:
         patch.setattr(module, "export_in_parts", once)
         patch.setattr(module, "PARITY_ROWS", 20)
         # A small mesh is quick. That CaloDiT-2 has its own is tested by itself.
-        small = dataclasses.replace(CONTRACTS["par04-calodit2"], shape=None)
+        small = dataclasses.replace(CONTRACTS["par04-calodit2"], fixed_cells=False)
         patch.setitem(CONTRACTS, "par04-calodit2", small)
         yield
 
@@ -302,7 +302,7 @@ def test_what_a_contract_cannot_is_refused(vae: Model, tmp_path: Path, options: 
 
 
 def test_calodit_has_its_own_mesh(vae: Model) -> None:
-    contract = dataclasses.replace(CONTRACTS["par04-calodit2"], shape=(45, 16, 9))
+    contract = dataclasses.replace(CONTRACTS["par04-calodit2"], fixed_cells=True)
     check_mesh(contract, Detector.preset("par04-siw"))
     with pytest.raises(SettingsError, match="has 9 x 16 x 45 cells .* barrel has 3 x 4 x 5"):
         check_mesh(contract, vae.detector)

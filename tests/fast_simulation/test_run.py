@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
 
 import fastv
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError, GeometryError, OutputError, SettingsError, SimulationError
+from fastv.errors import FileFormatError, GeometryError, ModelError, OutputError, SettingsError, SimulationError
+from fastv.export import export
 from fastv.fast_simulation import run
 from fastv.fast_simulation.choice import Fate
 from fastv.fast_simulation.hits import Hits, read_hits
@@ -31,7 +33,7 @@ def model() -> Model:
     return load("par04-siw-vae")
 
 
-def simulated(model: Model, folder: Path, **asked: Any) -> tuple[FastSimulation, Hits]:
+def simulated(model: Model | Path, folder: Path, **asked: Any) -> tuple[FastSimulation, Hits]:
     path = folder / "hits.h5"
     done = fastsim(model, path, **{"energy": "1-100GeV", "n": 4, "seed": 5, "force": True, **asked})
     return done, read_hits(path)
@@ -56,6 +58,37 @@ def test_single_particles_equal_generate_bit_for_bit(model: Model, tmp_path: Pat
         alone = model.generate(energy=[incident], seed=event_seed(5, event))
         np.testing.assert_array_equal(showers.energies[event], alone.energies[0])
     assert_closes(hits)
+
+
+@pytest.fixture(scope="module")
+def graph(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    export(model, path)
+    return path
+
+
+def test_an_exported_graph_generates_the_showers_of_its_model(model: Model, graph: Path, tmp_path: Path) -> None:
+    hits = [simulated(each, tmp_path, energy="2-100GeV", n=6)[1] for each in (model, graph)]
+    one, other = (each.showers().energies for each in hits)
+    np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-3)
+
+
+def test_damaged_graphs_are_refused(graph: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    changes = {
+        "not of contract 'fastv'": {"fastv_contract": "ddml"},
+        "damaged: detectors": {"domain": '{"energy": [1, 2], "detectors": []}'},
+        "metadata of the graph are damaged": {"detectors": "[3]"},
+    }
+    for message, metadata in changes.items():
+        proto = onnx.load(graph)
+        onnx.helper.set_model_props(proto, {entry.key: entry.value for entry in proto.metadata_props} | metadata)
+        onnx.save(proto, bad)
+        with pytest.raises(ModelError, match=message):
+            fastsim(bad, tmp_path / "hits.h5", energy="50GeV", n=1)
+    with pytest.raises(ModelError, match=r"none.onnx"):
+        fastsim(tmp_path / "none.onnx", tmp_path / "hits.h5", energy="50GeV", n=1)
+    assert not (tmp_path / "hits.h5").exists()
 
 
 def test_an_event_is_a_function_of_the_seed_and_its_number(model: Model, tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ def add_parser(verbs: Any) -> None:
         description="Simulate events with Geant4 into a file of hits. Particles that enter the calorimeter and are in "
         "the domain of the model are generated, the others go on in full simulation.",
     )
-    parser.add_argument("model", metavar="MODEL", help="model directory, or name of a shipped model")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="model directory, name of a shipped model, or exported graph (.onnx), which is faster",
+    )
     parser.add_argument("--energy", metavar="E", help="energies of a gun, as for 'fastv simulate': 50GeV, 1-1000GeV")
     parser.add_argument("-n", type=whole, metavar="N", help="number of events (with --events, by default all)")
     parser.add_argument("--particle", metavar="P", help="particles of the gun: e-, gamma or any PDG code (default e-)")

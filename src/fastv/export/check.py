@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
-from fastv.export.contracts import CONTRACTS, LARGEST_NORMAL, PAR04_ENERGY, Contract
+from fastv.export.contracts import CONTRACTS, LARGEST_NORMAL, Contract
 from fastv.export.graph_file import read_graph
 from fastv.suggestions import unknown
 from fastv.wording import one_line, shortened
@@ -24,8 +24,6 @@ SHOWERS = 40
 _OLD_IR, _OLD_OPSET = 9, 18
 """The newest file format and operators that onnxruntime 1.15 reads."""
 _BAD = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-30, -1e-30, 1.0, 1e10, 3e38, -3e38)
-DEFAULT_CELLS = {"par04-vae": (18, 50, 45), "par04-calodit2": (9, 16, 45), "ddml": (18, 50, 45)}
-"""Cells (r, alpha, layer) of the programs unless their settings change them."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,10 @@ def _shape_of_input(model: onnx.ModelProto, contract: Contract) -> list[Finding]
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
         return [Finding("one input", False, f"{names} is of type {kind}; the program feeds float32")]
     columns = dims[1] if len(dims) == 2 else None
-    needed = contract.seeds + contract.columns
-    fits = isinstance(columns, int) and (columns > contract.columns if contract.any_seeds else columns == needed)
-    wanted = f"{contract.columns} and the latent size" if contract.any_seeds else str(needed)
+    passed = len(contract.columns)
+    needed = contract.seeds + passed
+    fits = isinstance(columns, int) and (columns > passed if contract.any_seeds else columns == needed)
+    wanted = f"{passed} and the latent size" if contract.any_seeds else str(needed)
     one_row = len(dims) == 2 and (isinstance(dims[0], str) or dims[0] in (0, 1))
     if not (fits and one_row):
         return [Finding("one input", False, f"{names} has shape {shortened(dims)}; the program feeds 1 x {wanted}")]
@@ -132,9 +131,10 @@ class _Consumer:
         self.contract, self.content = contract, content
         self.session = self._opened()
         columns = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-        self.latent = columns - contract.columns
+        self.latent = columns - len(contract.columns)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
-        self.cells: tuple[int, int, int] = DEFAULT_CELLS[contract.name]
+        layers, alphas, rs = contract.cells
+        self.cells = rs, alphas, layers
         self.named = metadata.get("fastv_contract", "")
         if self.named and "detector" in metadata:
             layers, alphas, rs = Detector.model_validate_json(metadata["detector"]).mesh.shape
@@ -155,10 +155,9 @@ class _Consumer:
 
     def row(self, seeds: NDArray[np.float32]) -> NDArray[np.float32]:
         """The input of a shower of 50 GeV at normal incidence on a barrel."""
-        if self.contract.fraction:
-            local = 0.0 if self.contract.name == "ddml" else 1.0
-            return np.concatenate([seeds, np.array([ENERGY / PAR04_ENERGY, local, 0, 1], np.float32)])
-        return np.array([ENERGY / 1000, 0.3, np.pi / 2, 1, 0, 0, 0, 0], np.float32)
+        conditions = {"energy": ENERGY, "theta": np.pi / 2, "phi": 0.3}
+        row: NDArray[np.float32] = self.contract.encoded(conditions, seeds[None])[0]
+        return row
 
     def findings(self) -> list[Finding]:
         """What running it shows."""

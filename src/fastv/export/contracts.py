@@ -42,37 +42,90 @@ Fixed = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Column:
+    """A number that a program passes: a condition in some unit, or a constant.
+
+    Attributes:
+        condition: name of the condition, "" for a constant.
+        unit: one of the column in MeV or rad.
+        to_normal: whether it is the angle to the normal of the detector, in place of the polar angle.
+        value: of a constant.
+    """
+
+    condition: str = ""
+    unit: float = 1.0
+    to_normal: bool = False
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
 class Contract:
     """Inputs and outputs that a program expects.
 
     Attributes:
         name: of the contract.
         consumer: the program.
-        carries: conditions that it passes.
+        columns: numbers that it passes for each shower, after the normal ones.
         seeds: normal numbers that it passes for each shower, unless ``any_seeds``; 0 if it passes none.
         any_seeds: whether its user can set their number.
-        columns: other numbers that it passes after the normal ones.
         fraction: whether it multiplies the output by the incident energy in MeV; else it takes GeV.
         from_zero: whether its first alpha cell starts at 0, not at -pi.
-        shape: numbers of cells (layer, alpha, r) that it is limited to.
+        cells: numbers of cells (layer, alpha, r) unless its settings change them.
+        fixed_cells: whether they are always these.
         steering: ending of the file with settings that is written beside the graph.
     """
 
     name: str
     consumer: str = ""
-    carries: tuple[str, ...] = tuple(CONDITIONS)
+    columns: tuple[Column, ...] = ()
     seeds: int = 0
     any_seeds: bool = False
-    columns: int = 0
     fraction: bool = False
     from_zero: bool = False
-    shape: tuple[int, int, int] | None = None
+    cells: tuple[int, int, int] = (0, 0, 0)
+    fixed_cells: bool = False
     steering: str = ""
 
     @property
     def own(self) -> bool:
         """Whether it is FastV's, with all noise and conditions as inputs."""
         return not self.consumer
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Conditions that it passes."""
+        return tuple(CONDITIONS) if self.own else tuple(each.condition for each in self.columns if each.condition)
+
+    @property
+    def to_normal(self) -> bool:
+        """Whether it knows an inclined shower only by its angle to the normal of the detector."""
+        return any(column.to_normal for column in self.columns)
+
+    def encoded(
+        self, conditions: Mapping[str, ArrayLike], seeds: NDArray[np.float32], right_angle: float = math.pi / 2
+    ) -> NDArray[np.float32]:
+        """The input that a consumer makes for showers, as its C++ does.
+
+        Args:
+            conditions: incident energies (N,) in MeV; ``theta`` and ``phi`` in rad, by default normal incidence and 0.
+            seeds: the normal numbers (N, S).
+            right_angle: polar angle of normal incidence on the detector.
+        """
+        energy = np.atleast_1d(np.asarray(conditions["energy"], np.float64))
+        given = {"theta": right_angle, "phi": 0.0} | dict(conditions)
+        columns = []
+        for column in self.columns:
+            values = np.asarray(given[column.condition] if column.condition else column.value, np.float64)
+            if column.condition == "phi":
+                values = (values + np.pi) % (2 * np.pi) - np.pi
+            if column.to_normal:
+                values = np.abs(values - right_angle)
+            columns.append(np.broadcast_to(values / column.unit, energy.shape))
+        return np.concatenate([seeds, np.stack(columns, axis=1)], axis=1, dtype=np.float32, casting="same_kind")
+
+
+def _one_hot(n: int, chosen: int) -> tuple[Column, ...]:
+    return tuple(Column(value=float(i == chosen)) for i in range(n))
 
 
 CONTRACTS: dict[str, Contract] = {
@@ -82,34 +135,34 @@ CONTRACTS: dict[str, Contract] = {
         Contract(
             "par04-vae",
             consumer="the Geant4 example Par04 with an autoencoder",
-            carries=("energy", "theta"),
+            columns=(Column("energy", PAR04_ENERGY), Column("theta", math.pi / 2), *_one_hot(2, 1)),
             seeds=SEEDS,
             any_seeds=True,
-            columns=4,
             fraction=True,
+            cells=(45, 50, 18),
             steering=".mac",
         ),
         Contract(
             "par04-calodit2",
             consumer="the Geant4 example Par04 with CaloDiT-2",
-            carries=("energy", "phi", "theta"),
-            columns=8,
-            shape=(45, 16, 9),
+            columns=(Column("energy", 1000.0), Column("phi"), Column("theta"), *_one_hot(5, 0)),
+            cells=(45, 16, 9),
+            fixed_cells=True,
             steering=".mac",
         ),
         Contract(
             "ddml",
             consumer="DDML, class Par04ExampleVAE",
-            carries=("energy", "theta"),
+            columns=(Column("energy", PAR04_ENERGY), Column("theta", math.pi / 2, to_normal=True), *_one_hot(2, 1)),
             seeds=SEEDS,
-            columns=4,
             fraction=True,
             from_zero=True,
+            cells=(45, 50, 18),
             steering=".py",
         ),
     )
 }
-"""Contracts by name. To add one, add its description, and its columns to :meth:`Plan.encoded` and :func:`wrap`."""
+"""Contracts by name."""
 
 
 @dataclass(frozen=True)
@@ -173,23 +226,8 @@ class Plan:
         return self.domain.bounds(name) or (0.0, 0.0)
 
     def encoded(self, conditions: Mapping[str, ArrayLike], seeds: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The input that a consumer makes for showers, as its C++ does.
-
-        Args:
-            conditions: incident energies in MeV; ``theta`` and ``phi`` in rad, by default normal incidence and 0.
-            seeds: the normal numbers (N, S).
-        """
-        energy = np.atleast_1d(np.asarray(conditions["energy"], np.float64))
-        given = {"theta": self.right_angle, "phi": 0.0} | dict(conditions)
-        theta, phi = (np.broadcast_to(np.asarray(given[name], np.float64), energy.shape) for name in ("theta", "phi"))
-        zero, one = np.zeros_like(energy), np.ones_like(energy)
-        if self.contract.name == "par04-vae":
-            columns = [energy / PAR04_ENERGY, np.degrees(theta) / 90, zero, one]
-        elif self.contract.name == "ddml":
-            columns = [energy / PAR04_ENERGY, np.abs(theta - self.right_angle) / (np.pi / 2), zero, one]
-        else:
-            columns = [energy / 1000, (phi + np.pi) % (2 * np.pi) - np.pi, theta, one, *[zero] * 4]
-        return np.concatenate([seeds, np.stack(columns, axis=1)], axis=1, dtype=np.float32, casting="same_kind")
+        """The input that a consumer makes for showers, see :meth:`Contract.encoded`."""
+        return self.contract.encoded(conditions, seeds, self.right_angle)
 
     def decoded(self, output: NDArray[np.float32], energy: ArrayLike) -> NDArray[np.float64]:
         """Voxel energies (N, V) in MeV, as FastV orders them, from the output (N, r, alpha, layer)."""
@@ -319,8 +357,8 @@ def check_mesh(contract: Contract, detector: Detector) -> None:
             f"the mesh of {detector.name} is another: {mesh.describe()}"
         )
         raise SettingsError(msg)
-    if contract.shape and mesh.shape != contract.shape:
-        has, is_ = (" x ".join(map(str, shape[::-1])) for shape in (contract.shape, mesh.shape))
+    if contract.fixed_cells and mesh.shape != contract.cells:
+        has, is_ = (" x ".join(map(str, shape[::-1])) for shape in (contract.cells, mesh.shape))
         msg = f"{contract.consumer} has {has} cells (r, alpha, z); the mesh of {detector.name} has {is_}"
         raise SettingsError(msg)
     if contract.from_zero and mesh.shape[1] % 2:
@@ -340,17 +378,18 @@ def wrap(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """
     before, after = Nodes("input"), Nodes("output")
     inner = graph.graph
-    del inner.input[:], inner.output[:]
+    # PyTorch's exporter names the free size otherwise.
+    del inner.input[:], inner.output[:], inner.value_info[:]
     if plan.contract.own:
         _own_inputs(before, inner, plan)
         name, shape = "energies", [plan.detector.mesh.n_voxels]
         after.not_negative(ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
     else:
-        width = plan.seeds + plan.contract.columns
+        width = plan.seeds + len(plan.contract.columns)
         inner.input.append(onnx.helper.make_tensor_value_info("input", FLOAT, ["N", width]))
-        energy, true_energy = _consumer_inputs(before, plan)
+        factor = _consumer_inputs(before, plan)
         name, shape = "showers", list(plan.detector.mesh.shape[::-1])
-        _consumer_output(after, plan, energy, true_energy, output=name)
+        _consumer_output(after, plan, factor, output=name)
     before.add_to(inner, first=True)
     after.add_to(inner, first=False)
     inner.output.append(onnx.helper.make_tensor_value_info(name, FLOAT, ["N", *shape]))
@@ -369,47 +408,60 @@ def _own_inputs(nodes: Nodes, graph: onnx.GraphProto, plan: Plan) -> None:
     nodes.between("conditions", low[None], high[None], output=CONDITIONS_INSIDE)
 
 
-def _consumer_inputs(nodes: Nodes, plan: Plan) -> tuple[str, str]:
-    """Noise and conditions of the model from the consumer's input; incident energies in the domain and as passed."""
-    seeds, first, second, third, _ = nodes.split("input", plan.seeds, 1, 1, 1, plan.contract.columns - 3)
-    one = {"energy": nodes("Mul", first, nodes.constant(PAR04_ENERGY if plan.contract.fraction else 1000.0))}
-    if plan.contract.name == "par04-calodit2":
-        one |= {"phi": second, "theta": third}
-    elif plan.contract.name == "ddml":
-        local = nodes("Mul", second, nodes.constant(plan.side * math.pi / 2))
-        one["theta"] = nodes("Add", local, nodes.constant(plan.right_angle))
-    else:
-        one["theta"] = nodes("Mul", second, nodes.constant(math.pi / 2))
-    columns = []
-    energy = nodes.between(one["energy"], *plan.bounds("energy"))
-    for name in plan.names:
-        if name in plan.fixed:
-            columns.append(nodes.between(one["energy"], plan.fixed[name], plan.fixed[name]))
-        elif name == "energy":
-            columns.append(energy)
-        else:
-            low, high = plan.bounds(name)
-            angle = one[name]
-            if name == "phi":
-                # The same direction, as near as possible to the middle of the domain.
-                turns = nodes(
-                    "Mul", nodes("Sub", angle, nodes.constant((low + high) / 2)), nodes.constant(0.5 / math.pi)
-                )
-                whole = nodes("Mul", nodes("Round", turns), nodes.constant(2 * math.pi))
-                angle = nodes("Sub", angle, whole)
-            columns.append(nodes.between(angle, low, high))
-    nodes("Concat", *columns, axis=1, output=CONDITIONS_INSIDE)
+def _consumer_inputs(nodes: Nodes, plan: Plan) -> str:
+    """Noise and conditions of the model from the consumer's input; the factor from the model's energies to the output.
+
+    Every operator takes a microsecond, so the columns are limited together, and together turned into conditions.
+    """
+    contract, names = plan.contract, plan.names
+    width = plan.seeds + len(contract.columns)
+    # What is passed is ``limited @ slopes + offsets`` in the units of the model.
+    slopes, offsets = np.zeros((width, len(names))), np.zeros(len(names))
+    low, high = np.full(width, -LARGEST_NORMAL), np.full(width, LARGEST_NORMAL)
+    for i, column in enumerate(contract.columns, plan.seeds):
+        unit, offset = column.unit, 0.0
+        if column.to_normal:
+            unit, offset = plan.side * column.unit, plan.right_angle
+        if not column.condition:
+            low[i] = high[i] = column.value
+        elif column.condition in names and column.condition not in plan.fixed:
+            slopes[i, names.index(column.condition)] = unit
+            offsets[names.index(column.condition)] = offset
+            if column.condition != "phi":
+                low[i], high[i] = sorted((bound - offset) / unit for bound in plan.bounds(column.condition))
+    for name, value in plan.fixed.items():
+        offsets[names.index(name)] = value
+    limited = nodes.between("input", low[None], high[None])
+    conditions = nodes("Gemm", limited, nodes.constant(slopes), nodes.constant(offsets))
+    if "phi" in names and "phi" not in plan.fixed:
+        conditions = _turned(nodes, conditions, names.index("phi"), plan.bounds("phi"), len(names))
+    nodes("Identity", conditions, output=CONDITIONS_INSIDE)
     if not plan.seeds:
-        drawn = nodes("RandomUniformLike", nodes.columns("input", 0, _RANDOM), dtype=FLOAT)
-        seeds = nodes("Concat", drawn, nodes.columns("input", 0, 3), axis=1)
-        limit = 2.0**30
-        hashed_noise(nodes, nodes.between(seeds, -limit, limit), _RANDOM + 3, plan.noise, output=NOISE)
+        drawn = nodes("RandomUniformLike", limited, dtype=FLOAT)
+        hashed_noise(nodes, nodes("Concat", drawn, limited, axis=1), 2 * width, plan.noise, output=NOISE)
     elif plan.hashed:
-        limited = nodes.between(seeds, -LARGEST_NORMAL, LARGEST_NORMAL)
-        hashed_noise(nodes, limited, plan.seeds, plan.noise, output=NOISE)
+        hashed_noise(nodes, limited, width, plan.noise, output=NOISE)
     else:
-        _direct_noise(nodes, seeds, plan.noise)
-    return energy, one["energy"]
+        _direct_noise(nodes, nodes.columns(limited, 0, plan.seeds), plan.noise)
+    first = names.index("energy")
+    energy = conditions if len(names) == 1 else nodes.columns(conditions, first, first + 1)
+    if contract.fraction:
+        return nodes("Div", nodes.constant(plan.scale), energy)
+    # Outside the domain, the nearest shower inside, scaled to the energy that was passed.
+    passed = nodes.between(nodes.columns("input", plan.seeds, plan.seeds + 1), 0.0, LARGEST_ENERGY * 1e-3)
+    return nodes("Div", passed if plan.scale == 1 else nodes("Mul", passed, nodes.constant(plan.scale)), energy)
+
+
+def _turned(nodes: Nodes, conditions: str, phi: int, bounds: tuple[float, float], n: int) -> str:
+    """Conditions (N, C) with the same direction in phi, as near as possible to the middle of the domain, inside it."""
+    low, high = bounds
+    turn, only, largest = np.zeros(n), np.zeros(n), np.full(n, np.finfo(np.float32).max)
+    turn[phi], only[phi] = 0.5 / math.pi, 2 * math.pi
+    turns = nodes("Mul", nodes("Sub", conditions, nodes.constant((low + high) / 2)), nodes.constant(turn))
+    angle = nodes("Sub", conditions, nodes("Mul", nodes("Round", turns), nodes.constant(only)))
+    bottom, top = -largest, largest.copy()
+    bottom[phi], top[phi] = low, high
+    return nodes("Min", nodes("Max", angle, nodes.constant(bottom)), nodes.constant(top))
 
 
 def _direct_noise(nodes: Nodes, normals: str, noise: NoiseSpec) -> None:
@@ -424,20 +476,15 @@ def _direct_noise(nodes: Nodes, normals: str, noise: NoiseSpec) -> None:
     nodes("Concat", *(part for part in (kept, below) if part), axis=1, output=NOISE)
 
 
-def _consumer_output(nodes: Nodes, plan: Plan, energy: str, true_energy: str, *, output: str) -> None:
-    factor = nodes("Div", nodes.constant(plan.scale), energy)
+def _consumer_output(nodes: Nodes, plan: Plan, factor: str, *, output: str) -> None:
     largest = LARGEST_FRACTION * (plan.scale if plan.visible else 1.0) / _smallest_scale(plan)
     if not plan.contract.fraction:
-        # Outside the domain, the nearest shower inside, scaled to the energy that was passed.
-        passed = nodes.between(true_energy, 0.0, LARGEST_ENERGY)
-        factor = nodes("Mul", nodes("Mul", factor, passed), nodes.constant(1e-3))
         largest *= LARGEST_ENERGY * 1e-3
     cells = nodes.not_negative(nodes("Mul", ENERGIES, factor), largest)
     layers, alphas, rs = plan.detector.mesh.shape
-    # Two steps that move one axis each: onnxruntime has fast code for these, not for the whole.
+    # Two steps: onnxruntime has fast code for the transposition of a matrix and for the choice of its rows.
     deepest = nodes("Transpose", nodes.reshaped(cells, 0, layers, alphas * rs), perm=[0, 2, 1])
-    grid = nodes.reshaped(deepest, 0, alphas, rs, layers)
+    rows = np.arange(alphas * rs).reshape(alphas, rs).T
     if plan.contract.from_zero:
-        lower, upper = nodes.split(grid, alphas // 2, alphas // 2)
-        grid = nodes("Concat", upper, lower, axis=1)
-    nodes("Transpose", grid, perm=[0, 2, 1, 3], output=output)
+        rows = np.roll(rows, alphas // 2, axis=1)
+    nodes("Gather", deepest, nodes.integers(rows), axis=1, output=output)

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 FLOAT, INT, UNSIGNED = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.UINT64
+INT32, UNSIGNED32, BYTE = onnx.TensorProto.INT32, onnx.TensorProto.UINT32, onnx.TensorProto.UINT8
 
 
 class Nodes:
@@ -27,6 +28,7 @@ class Nodes:
         self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self.shapes: list[onnx.ValueInfoProto] = []
 
     def _name(self, kind: str) -> str:
         return f"{self.prefix}/{kind}_{len(self.nodes) + len(self.constants)}"
@@ -63,6 +65,11 @@ class Nodes:
         )
         return names
 
+    def known(self, table: str, *columns: int) -> str:
+        """A table of float32 whose first size is that of the input, which its operators do not show."""
+        self.shapes.append(onnx.helper.make_tensor_value_info(table, FLOAT, ["N", *columns]))
+        return table
+
     def reshaped(self, table: str, *shape: int) -> str:
         """A table of another shape; 0 stands for the same size as before, -1 for the rest."""
         return self("Reshape", table, self.integers(shape))
@@ -85,3 +92,4 @@ class Nodes:
         del graph.node[:]
         graph.node.extend([*self.nodes, *old] if first else [*old, *self.nodes])
         graph.initializer.extend(self.constants)
+        graph.value_info.extend(self.shapes)

@@ -319,7 +319,7 @@ def _consumed(plan: Plan, path: Path, asked: NDArray[np.float32]) -> tuple[NDArr
     for column, name in enumerate(plan.names):
         if name in plan.fixed:
             wanted[:, column] = plan.fixed[name]
-        elif name == "theta" and plan.contract.name == "ddml":
+        elif name == "theta" and plan.contract.to_normal:
             # The contract knows the angle to the normal only, on one side.
             wanted[:, column] = plan.right_angle + plan.side * np.abs(wanted[:, column] - plan.right_angle)
             wanted[:, column] = np.clip(wanted[:, column], *plan.bounds("theta"))

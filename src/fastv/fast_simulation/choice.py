@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from fastv.conditions.record import Conditions
 from fastv.detector.stack import Stack
 from fastv.fast_simulation.particles import Particles
-from fastv.models.contract import Generator
+from fastv.models.domain import Domain
+
+
+class Knows(Protocol):
+    """What is asked of a model."""
+
+    @property
+    def domain(self) -> Domain: ...
+    @property
+    def condition_names(self) -> Sequence[str]: ...
 
 
 class Fate(IntEnum):
@@ -30,7 +40,7 @@ class Fate(IntEnum):
 
 
 def fates(
-    generator: Generator, stack: Stack, particles: Particles, angle_tolerance: float, control: NDArray[np.bool_]
+    generator: Knows, stack: Stack, particles: Particles, angle_tolerance: float, control: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """The :class:`Fate` (N,) of particles that enter a calorimeter.
 
@@ -61,7 +71,7 @@ def fates(
     return fate
 
 
-def conditions(generator: Generator, detector: str, particles: Particles) -> Conditions:
+def conditions(generator: Knows, detector: str, particles: Particles) -> Conditions:
     """The conditions of the showers of particles; angles within the tolerance are set to the edge of the domain."""
     columns = {
         name: angle if (bounds := generator.domain.bounds(name)) is None else np.clip(angle, *bounds)
@@ -70,7 +80,7 @@ def conditions(generator: Generator, detector: str, particles: Particles) -> Con
     return Conditions.of(energy=particles.energy, particle=particles.pdg, detector=detector, **columns)
 
 
-def _angles(generator: Generator, particles: Particles) -> Mapping[str, NDArray[np.float64]]:
+def _angles(generator: Knows, particles: Particles) -> Mapping[str, NDArray[np.float64]]:
     """The angles that a generator is conditional on; phi in the turn in which the domain has it."""
     asked = [name for name in ("theta", "phi") if name in generator.condition_names]
     angles: dict[str, NDArray[np.float64]] = {name: getattr(particles, name) for name in asked}

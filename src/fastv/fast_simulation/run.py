@@ -21,7 +21,7 @@ from fastv.errors import GeometryError, SettingsError
 from fastv.fast_simulation.choice import Fate, conditions, fates
 from fastv.fast_simulation.edm4hep import check_edm4hep, write_edm4hep
 from fastv.fast_simulation.entering import STRAIGHT, Front
-from fastv.fast_simulation.generating import generated
+from fastv.fast_simulation.generating import Source, generated, source
 from fastv.fast_simulation.hepmc import HepMCFile
 from fastv.fast_simulation.hits import HitsWriter, hits_written
 from fastv.fast_simulation.particles import LIGHT, Particles
@@ -30,7 +30,7 @@ from fastv.fast_simulation.primaries import Gun, Primaries, check_primaries
 from fastv.fast_simulation.process import Geant4
 from fastv.fast_simulation.request import Plate, TransportRequest
 from fastv.fast_simulation.seeds import chosen, geant4_seed, random_indices
-from fastv.model import Model, load
+from fastv.model import Model
 from fastv.models.domain import NORMAL_INCIDENCE
 from fastv.progress import Bar, say
 from fastv.showers.layout import SHOWERS_ENDINGS
@@ -98,7 +98,8 @@ def fastsim(
     in full simulation. All random numbers of an event are a function of the seed and of its number.
 
     Args:
-        model: a model, the name of a shipped one, or its directory.
+        model: a model, the name of a shipped one, its directory, or a graph that was exported from it (``.onnx``, with
+            the contract ``fastv``), which is faster; its showers are the same within rounding.
         output: the file of hits, see :mod:`fastv.fast_simulation.hits`.
         energy, particle, theta, phi, position_spread: of a gun at the origin, as in :func:`fastv.simulate`.
         n: number of events; with ``events`` by default all in the file.
@@ -142,7 +143,7 @@ def fastsim(
     _check_arguments(n, control, seed, batch_events)
     tolerance = _tolerance(angle_tolerance)
     chosen_plate = Plate.parsed(plate) if isinstance(plate, str) else plate
-    one = load(model) if isinstance(model, str | Path) else model
+    one = source(model)
     calorimeter = _detector_of(one, detector)
     physics = physics or PhysicsSettings()
     front = _request("front", calorimeter, physics, seed, chosen_plate)
@@ -164,7 +165,7 @@ def fastsim(
     provenance = {
         "engine": f"FastV {__version__}, with Geant4 through calzone where the model does not generate",
         "model": one.name,
-        "model_sha256": one.digest(),
+        "model_sha256": one.digest,
         "primaries": primaries.describe(),
         "detector": calorimeter.name,
         "plate": None if chosen_plate is None else chosen_plate.describe(),
@@ -246,17 +247,17 @@ def _tolerance(asked: str | float) -> float:
     return asked
 
 
-def _detector_of(model: Model, asked: Detector | str | None) -> Detector:
+def _detector_of(model: Source, asked: Detector | str | None) -> Detector:
     """The calorimeter, which must be one that the model knows.
 
     Raises:
         GeometryError: its mesh, readout or material differ from those of the model.
     """
     if asked is None:
-        found = known = model.detector
+        found = known = model.detectors[0]
     else:
         found = Detector.named(asked) if isinstance(asked, str) else asked
-        known = next((each for each in model.detectors if each.name == found.name), model.detector)
+        known = next((each for each in model.detectors if each.name == found.name), model.detectors[0])
     if found.stack is None:
         msg = f"the model {model.name} does not describe the material of {found.name}; give `detector=...`, FILE.yaml"
         raise GeometryError(msg)
@@ -269,7 +270,7 @@ def _detector_of(model: Model, asked: Detector | str | None) -> Detector:
         names = ", ".join(each.name for each in model.detectors)
         msg = f"the model {model.name} does not know {found.name}: {', '.join(differs)} differs from its {names}"
         raise GeometryError(msg)
-    if "detector" in model.generator.condition_names and found.name not in model.domain.detectors:
+    if "detector" in model.condition_names and found.name not in model.domain.detectors:
         msg = f"the model {model.name} does not know the detector {found.name!r}: {', '.join(model.domain.detectors)}"
         raise GeometryError(msg)
     return found
@@ -280,14 +281,14 @@ class _Run:
 
     def __init__(
         self,
-        model: Model,
+        model: Source,
         calorimeter: TransportRequest,
         front: TransportRequest,
         tolerance: float,
         control: float,
         seed: int,
     ) -> None:
-        self._generator, self._detector = model.generator, calorimeter.detector
+        self._source, self._detector = model, calorimeter.detector
         self._tolerance, self._control, self._seed = tolerance, control, seed
         self._stack = calorimeter.stack
         self._geant4 = Geant4(calorimeter)
@@ -308,7 +309,7 @@ class _Run:
         of_event = entered.event - events.start
         drawn = [chosen(self._seed, event, n, self._control) for event, n in _numbers(entered)]
         control = np.concatenate([np.zeros(0, dtype=bool), *drawn])
-        fate = fates(self._generator, self._stack, entered, self._tolerance, control)
+        fate = fates(self._source, self._stack, entered, self._tolerance, control)
         parts = [*self._generate(entered, fate), *self._simulate(entered, fate)]
         hits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.argsort(hits["particle"], kind="stable")
@@ -346,8 +347,8 @@ class _Run:
         for some in _groups(entered.event[rows]):
             mine = rows[some]
             started, particles = time.perf_counter(), entered[mine]
-            asked = conditions(self._generator, self._detector.name, particles)
-            energies, valid = generated(self._generator, asked, particles.event, self._seed)
+            asked = conditions(self._source, self._detector.name, particles)
+            energies, valid = generated(self._source, asked, particles.event, self._seed)
             self.seconds["model"] += time.perf_counter() - started
             fate[mine[~valid]] = Fate.failed
             energies[~valid] = 0

@@ -164,16 +164,11 @@ class Cascade(Generator):
         return self.layers.standardised(straight, context[:, :1])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``response``, ``layers``, ``undivided``, ``rings``, ``alpha``, and their sum ``loss``; nats per shower.
-
-        ``undivided`` is the price of :class:`~fastv.models.undivided.Undivided` for blocks of layers.
-        """
+        """Terms ``response``, ``layers``, ``rings``, ``alpha``, and their sum ``loss``; nats per shower."""
         given = self._given(batch)
-        of_layers, price = self.layers.objective(given.straight, given.context, self.levels)
         log_probs = {
             "response": self.response.log_prob(given.fraction, given.scaled, batch.conditions[:, :1]),
-            "layers": of_layers,
-            "undivided": -price,
+            "layers": self.layers.log_prob(given.straight, given.context, self.levels),
             **self.cells.log_prob(given.energies, given.standardised, given.context, self.levels),
         }
         terms = {name: -log_prob.mean() for name, log_prob in log_probs.items()}

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
@@ -336,14 +334,4 @@ class Generator(nn.Module, ABC):
             SettingsError: a condition is missing.
             DomainError: a choice such as the detector or the particle is not in the domain.
         """
-        columns: list[NDArray[Any]] = []
-        for name in self.condition_names:
-            values = conditions.get(name)
-            if values is None:
-                msg = f"the model needs the condition {name!r} of each shower, and these showers do not have it"
-                raise SettingsError(msg)
-            if CONDITIONS[name].choices:
-                self.domain.check(name, values)
-                values = np.argmax(values[:, None] == np.array(self.domain.choices(name)), axis=1)
-            columns.append(values)
-        return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+        return torch.from_numpy(self.domain.columns(self.condition_names, conditions))

@@ -10,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
 _LEAST_CHANCE = 1e-12
+_IMPOSSIBLE = 60.0
+"""What the logits of outcomes lose that never happen: enough for a chance of 1e-20 whatever a network says."""
 
 
 class DivisionLaw(nn.Module):
@@ -63,6 +65,7 @@ class DivisionLaw(nn.Module):
     spread: Tensor
     fixed: Tensor
     groups: Tensor
+    undivided: Tensor
 
     def __init__(self, components: int, threshold: float) -> None:
         super().__init__()
@@ -70,6 +73,9 @@ class DivisionLaw(nn.Module):
         self.outcomes, self.parameters_each = components + 2, 3 * components + 2
         # What the logits of the mixture lose below twice the threshold.
         self.register_buffer("only_one", torch.tensor([-1e9] * components + [0.0, 0.0]), persistent=False)
+        undivided = torch.zeros(self.parameters_each)
+        undivided[components : self.outcomes] = _IMPOSSIBLE
+        self.register_buffer("undivided", undivided, persistent=False)
         order = torch.tensor([components, *range(components)[::-1], components + 1])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("only_one_drawn", self.only_one[order], persistent=False)
@@ -143,9 +149,9 @@ class DivisionLaw(nn.Module):
         density = logs[rows, : self.components] - log_scale - z - 2 * F.softplus(-z)
         return alone.index_copy(0, rows, torch.logsumexp(density, dim=1))
 
-    def log_undivided(self, parameters: Tensor, energy: Tensor) -> Tensor:
-        """Logarithms of the probabilities that all energy is in the second, or in the first part, (M, 2), in nats."""
-        return torch.log_softmax(self._logits(parameters, energy), dim=1)[:, -2:]
+    def surely_divided(self, parameters: Tensor, sure: Tensor) -> Tensor:
+        """Parameters (M, P) of the law given that there are two parts, where ``sure`` (M, 1) is 1; the same where 0."""
+        return parameters - sure * self.undivided
 
     def scores(self, parameters: Tensor, energy: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Least and largest normal score of an outcome, among all that these divisions may have, (M,) each.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.table import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.detector.detector import Detector
-from fastv.errors import DomainError
+from fastv.errors import DomainError, SettingsError
 from fastv.showers import Conditions
 
 Range = tuple[float, float]
@@ -135,6 +135,25 @@ class Domain(BaseModel):
         fields["empty_showers"] = self.empty_showers or other.empty_showers
         fields["right_angle"] = self.right_angle if self.right_angle == other.right_angle else None
         return Domain.model_validate(fields)
+
+    def columns(self, names: Sequence[str], conditions: Conditions) -> NDArray[np.float32]:
+        """The inputs of a model: the C named conditions (N, C) in physical units; for a choice, its index.
+
+        Raises:
+            SettingsError: a condition is missing.
+            DomainError: a choice such as the detector or the particle is not in the domain.
+        """
+        columns: list[NDArray[Any]] = []
+        for name in names:
+            values = conditions.get(name)
+            if values is None:
+                msg = f"the model needs the condition {name!r} of each shower, and these showers do not have it"
+                raise SettingsError(msg)
+            if CONDITIONS[name].choices:
+                self.check(name, values)
+                values = np.argmax(values[:, None] == np.array(self.choices(name)), axis=1)
+            columns.append(values)
+        return np.stack(columns, axis=1).astype(np.float32)
 
     def draw(self, names: Sequence[str], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw conditions over the domain.

@@ -20,7 +20,8 @@ from fastv.models.undivided import Undivided
 class LayerDivisions(nn.Module):
     """p(e | E_tot, c): the visible energy divided between blocks of layers, down to layers.
 
-    Every second division of a level comes after the others and sees their parts.
+    Every second division of a level comes after the others and sees their parts. A block with more energy than was ever
+    left undivided in training has two parts for certain (:class:`~fastv.models.undivided.Undivided`).
 
     Shapes: layer energies (N, L) MeV, context (N, K), uniform noise (N, L - 1).
 
@@ -93,24 +94,15 @@ class LayerDivisions(nn.Module):
     def log_prob(self, layers: Tensor, context: Tensor, levels: Levels, *, in_mev: bool = False) -> Tensor:
         """Logarithm of the density, (N,), in nats; of MeV instead of the y of each division with ``in_mev``."""
         result = torch.zeros_like(layers[:, 0])
-        for row, _, whole, first, parameters in self._divisions(layers, context, levels):
+        for row, whole, first, parameters in self._divisions(layers, context, levels):
             found = self.law.log_prob(parameters, whole, first)
             if in_mev:
                 found = found + self.law.log_slope(whole, first)
             result = result.index_add(0, row, found)
         return result
 
-    def objective(self, layers: Tensor, context: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
-        """:meth:`log_prob`, and the price of :class:`~fastv.models.undivided.Undivided`, (N,) each, in nats."""
-        density, price = torch.zeros_like(layers[:, 0]), torch.zeros_like(layers[:, 0])
-        for row, block, whole, first, parameters in self._divisions(layers, context, levels):
-            density = density.index_add(0, row, self.law.log_prob(parameters, whole, first))
-            chances = self.law.log_undivided(parameters, whole)
-            price = price.index_add(0, row, self.undivided(block, whole, chances))
-        return density, price
-
     def _divisions(self, layers: Tensor, context: Tensor, levels: Levels) -> Iterator[tuple[Tensor, ...]]:
-        """The divisions of each turn that have energy: rows, numbers of blocks, energies, first parts, parameters."""
+        """The divisions of each turn that have energy: rows, energies, first parts, parameters."""
         total = layers.sum(1, keepdim=True)
         networks = iter(self.networks)
         mean, width, _ = self.scale.scales(context[:, :1])
@@ -125,7 +117,9 @@ class LayerDivisions(nn.Module):
                 parameters = self._moved(next(networks)(seen), *scales)
                 row, place = (whole > 0).nonzero(as_tuple=True)
                 of_division = parameters.view(len(whole), len(parents), -1)[row, place]
-                yield row, own[parents][place], whole[row, place], first[row, place], of_division
+                block, divided = own[parents][place], whole[row, place]
+                sure = self.undivided.never(divided, self.undivided.largest[block])[:, None]
+                yield row, divided, first[row, place], self.law.surely_divided(of_division, sure)
                 both = torch.cat([first, (whole - first).clamp(min=0.0)], dim=1)
                 seen = torch.cat([seen, levels(both), standardised(both, total, *scales)], dim=1)
 
@@ -137,17 +131,19 @@ class LayerDivisions(nn.Module):
         mean, width, _ = self.scale.scales(context[:, :1])
         for number, (_, turns, _) in enumerate(self.turns):
             own = self.get_buffer(f"blocks_{number}")
+            largest = self.undivided.largest.index_select(0, own)[None]
             scales = mean.index_select(1, own), width.index_select(1, own)
             seen = self._seen(energies, total, context, *scales, levels.scale)
             parts = [energies]
             for turn, parents in enumerate(turns):
-                columns = self.get_buffer(f"parts_{number}_{turn}")
+                columns, own = self.get_buffer(f"parts_{number}_{turn}"), self.get_buffer(f"parents_{number}_{turn}")
                 result = self._turn(
                     seen,
                     energies,
                     total,
-                    self.get_buffer(f"parents_{number}_{turn}"),
+                    own,
                     next(noises),
+                    largest.index_select(1, own),
                     mean.index_select(1, columns),
                     width.index_select(1, columns),
                     levels.scale,
@@ -166,6 +162,7 @@ class LayerDivisions(nn.Module):
         total: Tensor,
         columns: Tensor,
         uniform: Tensor,
+        largest: Tensor,
         mean: Tensor,
         width: Tensor,
         scale: Tensor,
@@ -177,6 +174,7 @@ class LayerDivisions(nn.Module):
         for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
             hidden = F.silu(F.linear(hidden, weight, bias))
         parameters = self._moved(F.linear(hidden, *weights[-2:]), mean, width)
+        parameters = self.law.surely_divided(parameters, self.undivided.never(whole, largest).reshape(-1, 1))
         first = self.law.first_parts(parameters, whole.reshape(-1, 1), uniform.reshape(-1, 1))
         first = first.view(-1, columns.shape[0])
         both = torch.cat([first, whole - first], dim=1)

@@ -1,4 +1,4 @@
-"""The price of leaving all energy in one part of a block where no training shower does."""
+"""Blocks whose energy is never all in one part: up to which energy this happens, and what a chance of it costs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class Undivided(nn.Module):
 
     A likelihood hardly notices a chance of half a percent for what never happens: it costs 0.005 nats, less than a law
     gains elsewhere. But then one shower in two hundred has no energy in half of the calorimeter. So above twice the
-    largest energy E_0 with which a block of a training shower stayed undivided, the chances p_k of the two undivided
-    outcomes cost
+    largest energy E_0 with which a block of a training shower stayed undivided, this :meth:`never` happens: a law with
+    chances of its own for the two undivided outcomes is that of two parts. Where the outcomes are tails of one noise,
+    training pays for their chances p_k,
 
-        0.01 sum_k max(0, log p_k + 16)^2  nats .
+        0.01 sum_k max(0, log p_k + 16)^2  nats ,
 
-    The price is a part of the loss, never of a density.
+    a part of the loss, never of a density.
 
     Shapes: energies (N, n) of n blocks, in any unit.
 
@@ -50,7 +51,11 @@ class Undivided(nn.Module):
         """Find E_0 of all blocks from their energies (N, n), and from which of them are undivided."""
         self.largest.copy_((energies * undivided).amax(0))
 
+    @staticmethod
+    def never(energies: Tensor, largest: Tensor) -> Tensor:
+        """1 where energies of blocks are too large to stay undivided, given the E_0 of these blocks, otherwise 0."""
+        return (energies > _MARGIN * largest).to(energies.dtype)
+
     def forward(self, blocks: Tensor, energies: Tensor, log_chances: Tensor) -> Tensor:
         """What divisions of M blocks cost, (M,), from their numbers, energies, and the log p_k, (M, 2)."""
-        above = energies > _MARGIN * self.largest[blocks]
-        return above * _PRICE * F.relu(log_chances - _CHANCE).square().sum(1)
+        return self.never(energies, self.largest[blocks]) * _PRICE * F.relu(log_chances - _CHANCE).square().sum(1)

@@ -60,25 +60,31 @@ class _Graph:
         self.description: GraphDescription = described_session(path, self.session)
         self.guard = Guard(self.description.condition_names, self.description.domain)
 
+    def _noise(self, event: Sequence[int]) -> NDArray[np.float32]:
+        return self.description.noise.draw_from(noise_stream((self.seed, 1, *event)), 1)
+
     def run(
         self, conditions: NDArray[np.float32], events: Sequence[Sequence[int]], energies: NDArray[np.float32]
     ) -> None:
         """Generate showers in one run of the graph, each with the noise of its event."""
-        noise = [self.description.noise.draw_from(noise_stream((self.seed, 1, *event)), 1) for event in events]
+        noise = np.concatenate([self._noise(event) for event in events])
         with named(self.path):
             binding = self.session.io_binding()
-            binding.bind_cpu_input("noise", noise[0] if len(noise) == 1 else np.concatenate(noise))
+            binding.bind_cpu_input("noise", noise)
             binding.bind_cpu_input("conditions", conditions)
             # The output is bound to its place in the result, which avoids a copy.
             binding.bind_output("energies", "cpu", 0, np.float32, energies.shape, energies.ctypes.data)
             self.session.run_with_iobinding(binding)
 
-    def run_singly(
-        self, conditions: NDArray[np.float32], events: Sequence[Sequence[int]], energies: NDArray[np.float32]
-    ) -> None:
-        """Generate showers, each in a run of its own."""
-        for row, event in enumerate(events):
-            self.run(conditions[row : row + 1], (event,), energies[row : row + 1])
+    def shower(self, conditions: NDArray[np.float32], event: Sequence[int]) -> NDArray[np.float32]:
+        """Energies (1, V) of one shower, in the memory of onnxruntime: a binding takes longer than to copy them."""
+        noise = self._noise(event)
+        with named(self.path):
+            (energies,) = self.session.run(["energies"], {"noise": noise, "conditions": conditions})
+        if energies.shape != (1, self.description.voxels):
+            msg = f"{self.path}: the graph gives energies of shape {energies.shape} for one shower"
+            raise ModelError(msg)
+        return np.asarray(energies)
 
 
 class Runtime:
@@ -195,21 +201,18 @@ class Runtime:
         graph, numbers = self._open, _event_numbers(events)
         checked = graph.guard.check(len(numbers), conditions)
         handed_back, clamped = self._answer(checked)
-        energies = np.empty((len(numbers), graph.description.voxels), dtype=np.float32)
         if not handed_back:
-            self._fill(graph, checked.columns, numbers, energies)
+            energies = self._energies(graph, checked.columns, numbers)
         else:
-            energies[list(handed_back)] = np.nan
+            energies = np.full((len(numbers), graph.description.voxels), np.nan, dtype=np.float32)
             if kept := [row for row in range(len(numbers)) if row not in handed_back]:
-                filled = np.empty((len(kept), graph.description.voxels), dtype=np.float32)
-                self._fill(graph, checked.columns[kept], [numbers[row] for row in kept], filled)
-                energies[kept] = filled
-        with np.errstate(invalid="ignore", over="ignore"):
-            damaged = ~((energies.min(axis=1, initial=0) >= 0) & np.isfinite(energies.sum(axis=1)))
-        for row in np.flatnonzero(damaged).tolist():
-            handed_back.setdefault(row, "the model gave it a voxel energy that is negative or not finite")
-            energies[row] = np.nan
-        return Generated(energies, dict(sorted(handed_back.items())), clamped)
+                energies[kept] = self._energies(graph, checked.columns[kept], [numbers[row] for row in kept])
+        if not _valid(energies):
+            for row in (row for row in range(len(numbers)) if not _valid(energies[row])):
+                handed_back.setdefault(row, "the model gave it a voxel energy that is negative or not finite")
+                energies[row] = np.nan
+            handed_back = dict(sorted(handed_back.items()))
+        return Generated(energies, handed_back, clamped)
 
     def _answer(self, checked: Checked) -> tuple[dict[int, str], dict[int, str]]:
         """The showers to hand back, and those that were clamped."""
@@ -226,17 +229,18 @@ class Runtime:
             {row: why for row, why in outside.items() if row not in checked.beyond},
         )
 
-    def _fill(
-        self,
-        graph: _Graph,
-        conditions: NDArray[np.float32],
-        events: Sequence[Sequence[int]],
-        energies: NDArray[np.float32],
-    ) -> None:
+    def _energies(
+        self, graph: _Graph, conditions: NDArray[np.float32], events: Sequence[Sequence[int]]
+    ) -> NDArray[np.float32]:
+        if self.batch == 1 and len(events) == 1:
+            return graph.shower(conditions, events[0])
+        energies = np.empty((len(events), graph.description.voxels), dtype=np.float32)
         if self.batch == 1:
-            graph.run_singly(conditions, events, energies)
+            for row, event in enumerate(events):
+                energies[row] = graph.shower(conditions[row : row + 1], event)[0]
         else:
             self._calls.fill(Call(graph.run, conditions, events, energies))
+        return energies
 
     def reload(self) -> bool:
         """Read the file again, for example after it was replaced; calls under way end with the graph they began with.
@@ -270,12 +274,21 @@ class Runtime:
         self.close()
 
 
+def _valid(energies: NDArray[np.float32]) -> bool:
+    """Whether all are finite and not negative; the smallest and the largest of them are no numbers if one is not."""
+    if not energies.size:
+        return True
+    return bool(np.minimum.reduce(energies, axis=None) >= 0 and np.maximum.reduce(energies, axis=None) < np.inf)
+
+
 def _event_numbers(events: ArrayLike) -> list[list[int]]:
     """The numbers of each event.
 
     Raises:
         SettingsError: they are no whole numbers, too large, or of another shape.
     """
+    if type(events) is int and 0 <= events <= _LARGEST:  # the case of an event loop
+        return [[events]]
     array = np.asarray(events)
     if array.dtype.kind not in "iu" or array.ndim > 2:
         msg = f"`events` must be whole numbers (N,) or (N, K), got {array.dtype} of shape {array.shape}"
