@@ -53,6 +53,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
     "flow-matching": {**FLOW, "steps": 2},
     "gan": GAME,
+    "hashing": {"bits": 16, "features": 3, "hidden": [16], "density_parts": 3},
     "library": {"size": 40, "neighbours": 5},
     "mean-flow": {**FLOW, "steps": 2},
     "pca": {"components": 20, "density": "kernel", "kernels": 50},

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastv.formats.conversion import convert as convert
     from fastv.model import Model as Model
     from fastv.model import load as load
+    from fastv.retrieval import index as index
+    from fastv.retrieval import search as search
     from fastv.sample import sample_path as sample_path
     from fastv.showers import Showers as Showers
     from fastv.showers import ShowersFile as ShowersFile
@@ -36,8 +38,10 @@ _HOMES = {
     "convert": "fastv.formats.conversion",
     "evaluate": "fastv.evaluation",
     "fastsim": "fastv.fast_simulation.run",
+    "index": "fastv.retrieval",
     "load": "fastv.model",
     "sample_path": "fastv.sample",
+    "search": "fastv.retrieval",
     "simulate": "fastv.simulation.production",
     "train": "fastv.training.loop",
     "view": "fastv.display",

@@ -29,6 +29,7 @@ FAMILIES: dict[str, str] = {
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",
     "gan": "fastv.models.gan:GAN",
+    "hashing": "fastv.models.hashing:Hashing",
     "library": "fastv.models.library:ShowerLibrary",
     "mean-flow": "fastv.models.mean_flow:MeanFlow",
     "pca": "fastv.models.pca:PCA",
@@ -56,7 +57,7 @@ def families_with(method: str) -> list[str]:
 
     Example:
         >>> families_with("encode")
-        ['autoencoder', 'fastv', 'pca', 'vae']
+        ['autoencoder', 'fastv', 'hashing', 'pca', 'vae']
     """
     return [family for family in FAMILIES if has(family_class(family), method)]
 

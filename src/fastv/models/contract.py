@@ -111,6 +111,7 @@ class Generator(nn.Module, ABC):
     unless the family sets ``any_mesh``. A family sets ``chain_of_choices`` if a discrete choice, such as which part of
     a shower is empty, changes everything that is drawn after it: then rounding may give a few other voxels, and rarely
     another shower, of the same total energy. ``calibration_showers`` is the largest number that :meth:`calibrate` gets.
+    With ``binary_code`` the code of :meth:`encode` is one group ``bits`` of numbers 0 and 1.
 
     Families deal with showers that have energy only. If the domain has empty showers too, this class learns their
     probability (:class:`~fastv.models.empty_showers.EmptyShowers`) and draws which showers are empty.
@@ -124,6 +125,7 @@ class Generator(nn.Module, ABC):
     any_mesh: ClassVar[bool] = False
     chain_of_choices: ClassVar[bool] = False
     calibration_showers: ClassVar[int] = 20_000
+    binary_code: ClassVar[bool] = False
     settings: GeneratorSettings
     shower_noise: NoiseSpec
 

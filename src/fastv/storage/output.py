@@ -21,11 +21,11 @@ MARKER = ".fastv-output"
 """A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
 
 Kind = Literal[
-    "model", "report", "demonstration", "showers", "tracks", "hits", "codes", "ONNX graph", "view", "analysis"
+    "model", "report", "demonstration", "showers", "tracks", "hits", "codes", "ONNX graph", "view", "analysis", "index"
 ]
 """The kinds of output; one is replaced by another of its kind only."""
 
-_NAMED_BY = {"model.json": "model", "report.json": "report"}
+_NAMED_BY = {"model.json": "model", "report.json": "report", "index.json": "index"}
 """Files that tell the kind of a folder whose marker does not."""
 
 _FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
