@@ -105,6 +105,7 @@ class TestResult:
         assert told.settings == {
             "conditions": ["energy"],
             "hidden": [12, 6],
+            "negative_slope": 0.01,
             "latent": 3,
             "covariance": "diagonal",
             "kl_weight": 1.0,

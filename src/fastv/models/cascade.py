@@ -20,7 +20,7 @@ from fastv.models.energy_levels import Levels
 from fastv.models.layer_divisions import LayerDivisions
 from fastv.models.response import FreeResponse
 
-_CALIBRATION_ROWS = 6000
+_CALIBRATION_ROWS = 12_000
 _PART = 100
 """Showers whose divisions are computed at once."""
 
@@ -98,6 +98,7 @@ class Cascade(Generator):
     Settings: ClassVar[type[GeneratorSettings]] = CascadeSettings
     any_mesh: ClassVar[bool] = True
     chain_of_choices: ClassVar[bool] = True
+    calibration_showers: ClassVar[int] = 40_000
     settings: CascadeSettings
 
     def __init__(self, settings: CascadeSettings, detector: Detector, domain: Domain) -> None:
