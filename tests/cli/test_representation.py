@@ -55,7 +55,9 @@ def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Pa
     assert (code, json.loads(out)["showers"]) == (0, 200)
     assert run("evaluate", data, back, "--quick")[0] == 0
     refused(
-        run("encode", models / "library", data, "-o", tmp_path / "n.h5"), "'library' has no encoder", "fastv, hashing, pca, vae"
+        run("encode", models / "library", data, "-o", tmp_path / "n.h5"),
+        "'library' has no encoder",
+        "fastv, hashing, pca, vae",
     )
     refused(run("encode", "par04-siw-vae", data, "-o", tmp_path / "n.h5"), "differ in the cells")
     refused(run("encode", models / "pca", codes, "-o", tmp_path / "n.h5"), "'showers' is missing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -228,3 +229,23 @@ def test_contrasts_have_unit_width_in_every_group(real_showers: Showers) -> None
     found = contrasts[cells.like[row] == group]
     assert float(found[:, 2].std()) == pytest.approx(1.0, abs=0.05)
     assert float(found.mean(0).abs().max()) < 0.02
+
+
+def test_layers_and_cells_are_learnt_by_themselves() -> None:
+    """Each objective moves its own parameters, of which the other term knows nothing; together they are all."""
+    generator = tiny(3, 4, 2)
+    with torch.inference_mode():
+        showers = generator.sample(torch.full((50, 1), 60.0), generator.noise.draw(50, seed=2))
+    batch = Batch(showers, torch.full((50, 1), 60.0))
+    terms = generator.loss(batch)
+    seen = set()
+    for objective in generator.objectives:
+        own = generator.loss(replace(batch, objective=objective.term))
+        torch.testing.assert_close(own[objective.term], terms[objective.term])
+        generator.zero_grad()
+        own[objective.term].backward()  # type: ignore[no-untyped-call]
+        moved = {name for name, each in generator.named_parameters() if each.grad is not None}
+        assert moved == {name for name, _ in generator.named_parameters() if name.startswith(objective.parameters)}
+        seen |= moved
+    assert seen == {name for name, _ in generator.named_parameters()}
+    torch.testing.assert_close(terms["loss"], sum(terms[name] for name in ("response", "layers", "rings", "alpha")))

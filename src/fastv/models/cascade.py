@@ -12,7 +12,15 @@ from fastv.detector.detector import Detector
 from fastv.models.cell_divisions import CellDivisions
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.codings.straightening import Straightening
-from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.contract import (
+    Batch,
+    ConditionScaler,
+    Domain,
+    Generator,
+    GeneratorSettings,
+    NoiseSpec,
+    Objective,
+)
 from fastv.models.division_law import DivisionLaw
 from fastv.models.divisions import plan_divisions
 from fastv.models.energy_bins import EnergyBins
@@ -164,16 +172,32 @@ class Cascade(Generator):
         """Layer energies (N, L) as numbers of mean 0 and width 1 at every incident energy."""
         return self.layers.standardised(straight, context[:, :1])
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """One for response and layers, and one for the cells.
+
+        They share no parameters. But a gradient is clipped with all others of its objective, and showers of high energy
+        have so many cells that little would be left of what they tell the layers.
+        """
+        return Objective("outline", ("response.", "layers.")), Objective("cells", ("cells.",))
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``response``, ``layers``, ``rings``, ``alpha``, and their sum ``loss``; nats per shower."""
+        """Terms ``outline``, the sum of ``response`` and ``layers``, and ``cells``, that of ``rings`` and ``alpha``.
+
+        In nats per shower; ``loss`` is the sum of both. For one objective its terms only.
+        """
         given = self._given(batch)
-        log_probs = {
-            "response": self.response.log_prob(given.fraction, given.scaled, batch.conditions[:, :1]),
-            "layers": self.layers.log_prob(given.straight, given.context, self.levels),
-            **self.cells.log_prob(given.energies, given.standardised, given.context, self.levels),
-        }
-        terms = {name: -log_prob.mean() for name, log_prob in log_probs.items()}
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        terms: dict[str, Tensor] = {}
+        if batch.objective != "cells":
+            of_response = self.response.log_prob(given.fraction, given.scaled, batch.conditions[:, :1])
+            of_layers = self.layers.log_prob(given.straight, given.context, self.levels)
+            terms |= _terms("outline", response=of_response, layers=of_layers)
+        if batch.objective != "outline":
+            of_cells = self.cells.log_prob(given.energies, given.standardised, given.context, self.levels)
+            terms |= _terms("cells", **of_cells)
+        if batch.objective == "loss":
+            terms["loss"] = terms["outline"] + terms["cells"]
+        return terms
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x | c), (N,), in nats: the density of voxel energies in MeV, times the probability of which are hit."""
@@ -214,6 +238,12 @@ class Cascade(Generator):
             layers, standardised, context, self.levels, tuple(of_factors), of_cells, self.bins(incident)
         )
         return kept_above(voxels, self.threshold)
+
+
+def _terms(whole: str, **log_probs: Tensor) -> dict[str, Tensor]:
+    """Minus the means of logarithms of densities (N,), and their sum."""
+    terms = {name: -log_prob.mean() for name, log_prob in log_probs.items()}
+    return {whole: torch.stack(list(terms.values())).sum(), **terms}
 
 
 def kept_above(energies: Tensor, threshold: float) -> Tensor:
