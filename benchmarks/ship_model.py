@@ -5,8 +5,9 @@
 
 Quality: compared with the shipped test sample, with ``--repeat`` generated showers for each of its showers; and, for
 each ``--scale``, the complete evaluation of as many showers, one generated for each of the reference, with a second
-sample of Geant4 for the floor of the same size. The model must not have seen the reference; the floor may be training
-showers, for the model is not compared with it. Speed: onnxruntime, one thread at batch 1 and two threads at batch 1000.
+sample of Geant4 for the floor of the same size; several files of a sample are joined by commas. The model must not have
+seen the reference; the floor may be training showers, for the model is not compared with it. Speed: onnxruntime, one
+thread at batch 1 and two threads at batch 1000.
 ``--again quality scale speed`` measures only these and keeps the other figures of a model that is shipped already.
 """
 
@@ -25,7 +26,7 @@ from fastv.evaluation.result import Evaluation
 from fastv.export import export
 from fastv.model import Model, load
 from fastv.sample import sample_path
-from fastv.showers import ShowersFile
+from fastv.showers import ShowersFile, joined
 from fastv.training.working_folder import LOG
 
 PARTS = ("quality", "scale", "speed")
@@ -112,6 +113,19 @@ def speed(model: Model, folder: Path) -> dict[str, Any]:
     }
 
 
+def sample_of(files: str, folder: Path) -> Path:
+    """One file of all showers of a sample, whose files are joined by commas."""
+    first, *others = (Path(name) for name in files.split(","))
+    if not others:
+        return first
+    parts = []
+    for path in (first, *others):
+        with ShowersFile(path) as file:
+            parts.append(file[:])
+    joined(parts).write(folder / first.name)
+    return folder / first.name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -128,7 +142,10 @@ def main() -> None:
             measured["quality"] = quality(model, options.repeat, folder)
             measured["repeat"] = options.repeat
         if options.scale and "scale" in options.again:
-            measured["scale"] = [at_scale(model, Path(r), Path(f), int(n), folder) for r, f, n in options.scale]
+            measured["scale"] = [
+                at_scale(model, sample_of(reference, folder), sample_of(floor, folder), int(n), folder)
+                for reference, floor, n in options.scale
+            ]
         if "speed" in options.again:
             measured["speed"] = speed(model, folder)
     model.description = model.description.model_copy(update={"measured": measured})

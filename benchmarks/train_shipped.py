@@ -7,8 +7,8 @@ all models, and are kept in ``--showers``: about 25 core-minutes for every 10,00
 to 1 TeV, four for those above 100 GeV. `benchmarks/ship_model.py` measures the model and copies it to the shipped ones.
 
 The shipped models have, in place of the third sample, the first 3500 showers of the file that the shipped ``train`` and
-``test`` samples were cut from, which an earlier program simulated with the same detector and energies. Those of
-``par04-siw-precise`` and ``par04-siw-vae`` were trained with fewer showers: their cards tell.
+``test`` samples were cut from, which an earlier program simulated with the same detector and energies.
+``par04-siw-vae`` was trained with fewer showers: its card tells.
 """
 
 from __future__ import annotations
