@@ -166,7 +166,11 @@ def check_showers(
     for name in generator.condition_names:
         values = conditions.get(name)
         if values is not None:
-            domain.check(name, values)
+            try:
+                domain.check(name, values)
+            except DomainError as error:
+                msg = f"{where}: {error}"
+                raise DomainError(msg) from error
 
 
 def _batches(generator: Generator, showers: Showers) -> Iterator[tuple[NDArray[np.int64], Batch]]:

@@ -19,9 +19,14 @@ class Knows(Protocol):
     """What is asked of a model."""
 
     @property
-    def domain(self) -> Domain: ...
+    def domain(self) -> Domain:
+        """The conditions of the showers that it knows."""
+        ...
+
     @property
-    def condition_names(self) -> Sequence[str]: ...
+    def condition_names(self) -> Sequence[str]:
+        """The conditions that it takes, in order."""
+        ...
 
 
 class Fate(IntEnum):

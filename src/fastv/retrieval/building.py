@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.conditions.record import Conditions
 from fastv.detector.detector import Detector
-from fastv.errors import DomainError, FileFormatError, ModelError, OutputError, SettingsError
+from fastv.errors import FileFormatError, ModelError, OutputError, SettingsError
 from fastv.evaluation.threads import each_in_threads
 from fastv.inference import check_showers, encode
 from fastv.model import Model, load, model_path
@@ -146,23 +145,6 @@ def check_binary(generator: Generator, where: str) -> None:
         raise ModelError(msg)
 
 
-def check_named(
-    generator: Generator, detector: Detector, conditions: Conditions, where: str, *, extrapolate: bool
-) -> None:
-    """As :func:`fastv.inference.check_showers`, and every message names the file.
-
-    Raises:
-        GeometryError, DomainError, SettingsError: the showers are not of the kind that the generator knows.
-    """
-    try:
-        check_showers(generator, detector, conditions, where, extrapolate=extrapolate)
-    except DomainError as error:
-        if str(error).startswith(where):
-            raise
-        msg = f"{where}: {error}"
-        raise DomainError(msg) from error
-
-
 def binary_codes(generator: Generator, showers: Showers) -> Part:
     """Packed codes (n, bits / 8) of the showers with energy, and which those are (n,)."""
     bits = encode(generator, showers).groups["bits"].mean
@@ -234,7 +216,7 @@ class _Work:
             msg = f"{file.path}: the file has {what}"
             raise SettingsError(msg)
         where = str(file.path)
-        check_named(self._model.generator, file.detector, file.conditions, where, extrapolate=self._extrapolate)
+        check_showers(self._model.generator, file.detector, file.conditions, where, extrapolate=self._extrapolate)
         if self._detector is None:
             self._detector = file.detector
         own = self._detector

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FastVWarning, FileFormatError, SettingsError
+from fastv.inference import check_showers
 from fastv.models.contract import Generator
 from fastv.models.moments import MOMENTS
-from fastv.retrieval.building import binary_codes, check_named
+from fastv.retrieval.building import binary_codes
 from fastv.retrieval.hamming import HammingSearch
 from fastv.retrieval.index_folder import Index
 from fastv.retrieval.likeness import distances
@@ -162,7 +163,7 @@ def search(
     model = index.model
     shower, name, row = _chosen(query, event, index)
     index.check_detector(shower.detector, name)
-    check_named(model.generator, shower.detector, shower.conditions, name, extrapolate=extrapolate)
+    check_showers(model.generator, shower.detector, shower.conditions, name, extrapolate=extrapolate)
     packed, filled = binary_codes(model.generator, shower)
     if not len(filled):
         msg = f"{name}: shower {row} has no energy, and so no code; choose another with `event=...`"
