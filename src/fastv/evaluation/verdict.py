@@ -298,11 +298,11 @@ def _metrics(metrics: Metrics, floor: Metrics) -> Iterator[Line]:
             None if floor.boosted is None else floor.boosted.auc,
             _trees(metrics.boosted),
         )
-    floors = {each.classifier: Measured(value=each.auc.value, error=each.std) for each in floor.classifiers}
+    floors = {each.classifier: each.quoted for each in floor.classifiers}
     for each in metrics.classifiers:
         yield _area(
             f"{each.classifier} AUC",
-            Measured(value=each.auc.value, error=each.std),
+            each.quoted,
             each.p_value,
             floors.get(each.classifier),
             f"reduced: {'; '.join(each.reduced)}" if each.reduced else "as in the CaloChallenge",

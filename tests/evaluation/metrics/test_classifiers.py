@@ -89,6 +89,8 @@ def test_auc_of_the_best_possible_classifier_is_reached() -> None:
     found = classify("high", a, b + 1.5, settings=SMALL.model_copy(update={"trainings": 1}))
     assert found.auc.value == pytest.approx(0.8556, abs=4 * found.auc.error + 0.005)
     assert found.trainings[0].auc_uncalibrated == pytest.approx(found.auc.value, abs=0.02)
+    assert found.quoted == found.auc, "one training has no spread, and is not exact"
+    assert found.model_copy(update={"std": 0.1}).quoted.error == 0.1
 
 
 def test_voxels_tell_scrambled_showers(geant4: Showers) -> None:

@@ -138,3 +138,8 @@ class ClassifierAuc(BaseModel):
     columns: int
     settings: ClassifierSettings
     reduced: tuple[str, ...]
+
+    @property
+    def quoted(self) -> Measured:
+        """``auc`` with the larger one of its errors: the spread of the trainings, or that of the validation showers."""
+        return Measured(value=self.auc.value, error=max(self.std, self.auc.error))

@@ -179,7 +179,7 @@ def _distance(name: str, value: Measured, chance: Chance | None, floor: Measured
 
 
 def _auc(classifier: ClassifierAuc) -> str:
-    return f"{classifier.auc.value:.4f} ± {classifier.std:.4f}"
+    return f"{classifier.quoted.value:.4f} ± {classifier.quoted.error:.4f}"
 
 
 def integrity(evaluation: Evaluation) -> Table:
