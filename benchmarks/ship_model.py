@@ -122,8 +122,9 @@ def sample_of(files: str, folder: Path) -> Path:
     for path in (first, *others):
         with ShowersFile(path) as file:
             parts.append(file[:])
-    joined(parts).write(folder / first.name)
-    return folder / first.name
+    output = Path(tempfile.mkdtemp(dir=folder)) / first.name
+    joined(parts).write(output)
+    return output
 
 
 def main() -> None:

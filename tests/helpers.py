@@ -76,6 +76,15 @@ def assert_same(first: Showers, second: Showers) -> None:
         np.testing.assert_array_equal(column, second.extra[name], err_msg=name)
 
 
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2, nothing on standard output, and one line that says what is wrong."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
 def batch_of(generator: Generator, showers: Showers, **fields: Any) -> Batch:
     """The showers as a batch for a generator; ``fields`` are further ones of the batch."""
     return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), **fields)

@@ -11,6 +11,7 @@ import pytest
 from fastv import cli
 from fastv.representation.codes_file import CodesFile
 from fastv.showers import Showers
+from helpers import refused
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,15 +29,6 @@ def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for family, setting in (("pca", "model.components=4"), ("library", "model.size=40")):
         assert cli.main(["train", family, "--data", str(data), "-o", str(folder / family), "--set", setting]) == 0
     return folder
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2, nothing on standard output, and one line that says what is wrong."""
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from fastv import cli
 from fastv.showers import Showers, ShowersFile
+from helpers import refused
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,15 +31,6 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "small"
     assert cli.main(["train", "vae", "--data", str(data), "-o", str(path), *SMALL]) == 0
     return path
-
-
-def refused(result: tuple[int, str, str], *words: str) -> None:
-    """Exit code 2, nothing on standard output, and one line that says what is wrong."""
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 def test_train_says_what_came_out(run: Run, data: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from fastv.fast_simulation.particles import Particles
 from fastv.models.domain import Domain
 
 
-class Knows(Protocol):
-    """What is asked of a model."""
+class Conditional(Protocol):
+    """A model that takes conditions, of which it knows a domain."""
 
     @property
     def domain(self) -> Domain:
@@ -45,7 +45,7 @@ class Fate(IntEnum):
 
 
 def fates(
-    generator: Knows, stack: Stack, particles: Particles, angle_tolerance: float, control: NDArray[np.bool_]
+    generator: Conditional, stack: Stack, particles: Particles, angle_tolerance: float, control: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """The :class:`Fate` (N,) of particles that enter a calorimeter.
 
@@ -76,7 +76,7 @@ def fates(
     return fate
 
 
-def conditions(generator: Knows, detector: str, particles: Particles) -> Conditions:
+def conditions(generator: Conditional, detector: str, particles: Particles) -> Conditions:
     """The conditions of the showers of particles; angles within the tolerance are set to the edge of the domain."""
     columns = {
         name: angle if (bounds := generator.domain.bounds(name)) is None else np.clip(angle, *bounds)
@@ -85,7 +85,7 @@ def conditions(generator: Knows, detector: str, particles: Particles) -> Conditi
     return Conditions.of(energy=particles.energy, particle=particles.pdg, detector=detector, **columns)
 
 
-def _angles(generator: Knows, particles: Particles) -> Mapping[str, NDArray[np.float64]]:
+def _angles(generator: Conditional, particles: Particles) -> Mapping[str, NDArray[np.float64]]:
     """The angles that a generator is conditional on; phi in the turn in which the domain has it."""
     asked = [name for name in ("theta", "phi") if name in generator.condition_names]
     angles: dict[str, NDArray[np.float64]] = {name: getattr(particles, name) for name in asked}

@@ -179,10 +179,10 @@ class Cascade(Generator):
         They share no parameters. But a gradient is clipped with all others of its objective, and showers of high energy
         have so many cells that little would be left of what they tell the layers.
         """
-        return Objective("outline", ("response.", "layers.")), Objective("cells", ("cells.",))
+        return Objective("profile", ("response.", "layers.")), Objective("cells", ("cells.",))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``outline``, the sum of ``response`` and ``layers``, and ``cells``, that of ``rings`` and ``alpha``.
+        """Terms ``profile``, the sum of ``response`` and ``layers``, and ``cells``, that of ``rings`` and ``alpha``.
 
         In nats per shower; ``loss`` is the sum of both. For one objective its terms only.
         """
@@ -191,12 +191,12 @@ class Cascade(Generator):
         if batch.objective != "cells":
             of_response = self.response.log_prob(given.fraction, given.scaled, batch.conditions[:, :1])
             of_layers = self.layers.log_prob(given.straight, given.context, self.levels)
-            terms |= _terms("outline", response=of_response, layers=of_layers)
-        if batch.objective != "outline":
+            terms |= _terms("profile", response=of_response, layers=of_layers)
+        if batch.objective != "profile":
             of_cells = self.cells.log_prob(given.energies, given.standardised, given.context, self.levels)
             terms |= _terms("cells", **of_cells)
         if batch.objective == "loss":
-            terms["loss"] = terms["outline"] + terms["cells"]
+            terms["loss"] = terms["profile"] + terms["cells"]
         return terms
 
     def log_prob(self, batch: Batch) -> Tensor:
