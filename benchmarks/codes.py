@@ -83,7 +83,7 @@ def of_autoencoder(generator: Autoencoder, batches: list[Batch]) -> dict[str, An
     numbers, rests, codes, hits, scales = [], [], [], [], []
     for batch in batches:
         scaled = generator.scaler(batch.conditions)
-        tokens = generator._numbers(batch)
+        tokens = generator._tokens(batch)
         code = generator._encode(tokens, scaled)
         numbers.append(generator._flat(tokens))
         rests.append(generator._flat(tokens - generator._decode(code, scaled)))

@@ -257,6 +257,10 @@ MUTATIONS = [
         "models/pca.py",
         f"{MODELS}/test_codes.py",
         ("Code(scores * torch.exp(-powers(scaled, 3) @ self.log_spread))", "Code(scores)"),
+    ),
+    *_of(
+        "models/numbers.py",
+        f"{MODELS}/test_codes.py",
         ("self.voxel_coding.encode(grid, uniform=of_voxels)", "self.voxel_coding.encode(grid)"),
     ),
     *_of(

@@ -43,7 +43,7 @@ def seen(generator: Autoencoder, showers: Showers) -> tuple[Tensor, Tensor]:
     generator.double()
     batch = batch_of(generator, showers)
     batch = Batch(batch.energies.double(), batch.conditions.double())
-    return generator._numbers(batch), generator.scaler(batch.conditions)
+    return generator._tokens(batch), generator.scaler(batch.conditions)
 
 
 def trained(showers: Showers, steps: int, **settings: Any) -> Autoencoder:
@@ -68,7 +68,7 @@ def test_a_trained_sparse_code_is_sparse_and_useful(coarse_showers: Showers) -> 
         terms = sparse.loss(batch)
         torch.manual_seed(2)
         undercomplete = dense.loss(batch)["reconstruction"]
-        tokens, scaled = sparse._numbers(batch), sparse.scaler(batch.conditions)
+        tokens, scaled = sparse._tokens(batch), sparse.scaler(batch.conditions)
     assert float(terms["active"]) <= 0.1 + 1e-6
     assert float(terms["unused"]) < 0.3
     assert float(terms["reconstruction"]) < 1.2 * float(undercomplete)
@@ -129,7 +129,7 @@ def test_l1_is_the_sum_of_the_code(make_showers: Make) -> None:
         torch.manual_seed(3)
         terms = generator.loss(batch)
         torch.manual_seed(3)
-        tokens = generator._numbers(batch)
+        tokens = generator._tokens(batch)
         code = generator._encode(tokens, generator.scaler(batch.conditions))
     assert bool((code >= 0).all())
     torch.testing.assert_close(terms["penalty"], code.sum((1, 2)).mean() / tokens[0].numel())

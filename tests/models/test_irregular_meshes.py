@@ -244,7 +244,7 @@ def test_codes_of_layers_count_the_voxels_that_there_are(
     assert isinstance(generator, Autoencoder)
     batch = batch_of(generator, showers[:3])
     batch = Batch(batch.energies.double(), batch.conditions.double())
-    tokens, scaled = generator._numbers(batch), generator.scaler(batch.conditions)
+    tokens, scaled = generator._tokens(batch), generator.scaler(batch.conditions)
     code = generator._encode(tokens, scaled)
     places = torch.nn.functional.pad(generator.grid.inside.flatten(1), (2, 0), value=1.0)
     assert bool((generator._decode(code, scaled) * (1 - places) == 0).all())

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.models.codes import Code
-from fastv.models.codings.layers import LayerCoding
-from fastv.models.codings.response import ResponseCoding
-from fastv.models.codings.voxels import VoxelCoding
-from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.grid_networks import GridDecoder, GridEncoder, NetworkSettings
 from fastv.models.layer_grid import LayerGrid, LayerLinear
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.networks import MLP
+from fastv.models.numbers import NumbersGenerator
 
 Regulariser = Literal["none", "top-k", "l1", "contractive", "denoising"]
 
@@ -65,13 +63,12 @@ class AutoencoderSettings(GeneratorSettings):
         return value
 
 
-class Autoencoder(Generator):
+class Autoencoder(NumbersGenerator):
     r"""Autoencoder of the standardised numbers of a shower, and a density of its hidden code.
 
-    The numbers x of a shower are the codes of its layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of its
-    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`. Each is standard normal, so the part of x that the
-    decoder does not reproduce can be generated as noise. With the hidden code h = f(x, c), conditions c and decoder g,
-    the loss is, divided by the number of numbers,
+    The numbers x of a shower are those of :class:`~fastv.models.numbers.NumbersGenerator`. Each is standard normal, so
+    the part of x that the decoder does not reproduce can be generated as noise. With the hidden code h = f(x, c),
+    conditions c and decoder g, the loss is, divided by the number of numbers,
 
         \|x - g(h, c)\|^2 + strength * penalty
 
@@ -116,12 +113,6 @@ class Autoencoder(Generator):
     def __init__(self, settings: AutoencoderSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
-        self.scaler = ConditionScaler(settings.conditions, domain)
-        self.layer_coding = LayerCoding(detector)
-        self.voxel_coding = VoxelCoding(detector)
-        self.grid = self.voxel_coding.grid
-        self.layers = detector.mesh.n_layers
-        self.numbers = 1 + self.layers + detector.mesh.n_voxels
         conditions, widths = self.scaler.size, settings.hidden
         if settings.network != "layerwise":
             self.size, self.tokens = settings.code, 1
@@ -188,30 +179,13 @@ class Autoencoder(Generator):
         inside = torch.stack([self.grid.inside[alike[0]].flatten() for alike in self.grid.groups])
         return F.pad(inside, (2, 0), value=1.0)
 
-    @property
-    def response_coding(self) -> ResponseCoding:
-        """The coding of the response."""
-        return self.layer_coding.response
-
-    @torch.no_grad()
-    def fit(self, batch: Batch) -> None:
-        """Fit the codings."""
-        grid = self.grid(batch.energies)
-        self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
-        self.voxel_coding.fit(grid)
-
-    def _numbers(self, batch: Batch, *, middle: bool = False) -> Tensor:
-        """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells); those of empty layers and voxels are
-        random, or with ``middle`` the median of what they could be."""
-        grid = self.grid(batch.energies)
-        layers = grid.sum((2, 3))
-        of_layers, of_voxels = (torch.full_like(x, 0.5) if middle else None for x in (layers, grid))
-        layers = self.layer_coding.encode(layers, batch.conditions[:, :1], uniform=of_layers)
-        voxels = self.voxel_coding.encode(grid, uniform=of_voxels)
+    def _tokens(self, batch: Batch, *, middle: bool = False) -> Tensor:
+        """The numbers of showers as tokens: (N, 1, numbers), or (N, L, 2 + cells)."""
         if self.settings.network != "layerwise":
-            return torch.cat([layers, self.grid.flat(voxels)], dim=1)[:, None]
-        response = layers[:, :1, None].expand(-1, self.layers, -1)
-        return torch.cat([response, layers[:, 1:, None], voxels.flatten(2)], dim=2)
+            return self._numbers(batch, middle=middle)[:, None]
+        codes, voxels = self._codes(batch, middle=middle)
+        response = codes[:, :1, None].expand(-1, self.layers, -1)
+        return torch.cat([response, codes[:, 1:, None], voxels.flatten(2)], dim=2)
 
     def _flat(self, tokens: Tensor) -> Tensor:
         """The numbers of showers, (N, 1 + L + V), from tokens."""
@@ -266,7 +240,7 @@ class Autoencoder(Generator):
         units that are 0 for the whole batch.
         """
         scaled = self.scaler(batch.conditions)
-        tokens = self._numbers(batch)
+        tokens = self._tokens(batch)
         seen = tokens
         if self.settings.regulariser == "denoising" and self.training:
             seen = tokens + self.settings.corruption * torch.randn_like(tokens)
@@ -317,7 +291,7 @@ class Autoencoder(Generator):
     def anomaly(self, batch: Batch) -> Tensor:
         """Mean squared reconstruction error of each shower, (N,), large for showers unlike the training sample."""
         scaled = self.scaler(batch.conditions)
-        tokens = self._numbers(batch, middle=True)
+        tokens = self._tokens(batch, middle=True)
         return self._error(self._decode(self._encode(tokens, scaled), scaled) - tokens)
 
     def _error(self, rest: Tensor) -> Tensor:
@@ -351,7 +325,7 @@ class Autoencoder(Generator):
         self.spread.copy_((away - scores @ self.components).std(0))
 
     def _units_and_rest(self, batch: Batch, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self._numbers(batch)
+        tokens = self._tokens(batch)
         units = self._units(tokens, scaled)
         return units.flatten(1), self._flat(tokens - self._decode(self._activated(units), scaled))
 
@@ -367,15 +341,10 @@ class Autoencoder(Generator):
         numbers = numbers + noise[:, k + self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
         return self._showers(numbers, conditions)
 
-    def _showers(self, numbers: Tensor, conditions: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV of numbers (N, 1 + L + V)."""
-        layers = self.layer_coding.decode(numbers[:, : 1 + self.layers], conditions[:, :1])
-        return self.voxel_coding.decode(self.grid(numbers[:, 1 + self.layers :]), layers)
-
     def encode(self, batch: Batch) -> dict[str, Code]:
         """``code``: the hidden code h, (N, code), or (N, L code) of all layers if ``layerwise``."""
         scaled = self.scaler(batch.conditions)
-        return {"code": Code(self._encode(self._numbers(batch, middle=True), scaled).flatten(1))}
+        return {"code": Code(self._encode(self._tokens(batch, middle=True), scaled).flatten(1))}
 
     def decode(self, codes: dict[str, Tensor], conditions: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV of ``code``, without the noise that it leaves out."""

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
 from fastv.models.codes import Code
-from fastv.models.codings.layers import LayerCoding
-from fastv.models.codings.response import ResponseCoding
-from fastv.models.codings.voxels import VoxelCoding
-from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
 from fastv.models.mixture import ConditionalMixture
 from fastv.models.moments import MOMENTS, ShowerMoments
 from fastv.models.networks import MLP
+from fastv.models.numbers import NumbersGenerator
 
 _NEAR = 10.0
 """How much more a pair of equal showers counts than a pair of very different ones, of which there are many more."""
@@ -55,7 +53,7 @@ class HashingSettings(GeneratorSettings):
     density_parts: PositiveInt = 16
 
 
-class Hashing(Generator):
+class Hashing(NumbersGenerator):
     r"""Autoencoder of showers with a binary code for look-up; neither encoder nor decoder is told the conditions.
 
     What two similar showers have in common are their moments y, of
@@ -106,11 +104,7 @@ class Hashing(Generator):
     def __init__(self, settings: HashingSettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
-        self.scaler = ConditionScaler(settings.conditions, domain)
         self.moments = ShowerMoments(detector)
-        self.layer_coding = LayerCoding(detector)
-        self.voxel_coding = VoxelCoding(detector)
-        self.grid = self.voxel_coding.grid
         self.unit = detector.threshold or 1e-3
         self.seen = len(MOMENTS) + self.grid.shape[0] * self.grid.shape[2]
         self.size = len(MOMENTS) + settings.features
@@ -127,31 +121,22 @@ class Hashing(Generator):
         self.register_buffer("location", torch.zeros(self.seen))
         self.register_buffer("spread", torch.ones(self.seen))
         conditions = self.scaler.size
-        self.layers = detector.mesh.n_layers
-        self.numbers = 1 + self.layers + detector.mesh.n_voxels
         self.mixture = ConditionalMixture(self.size, conditions, settings.density_parts)
         self.register_buffer("shower", torch.zeros(1 + 3 * conditions + settings.bits, self.numbers))
         self.register_buffer("log_residual", torch.zeros(1 + conditions, self.numbers))
         self.register_buffer("entropy", torch.zeros(settings.bits))
         self.shower_noise = NoiseSpec(normal=self.size + self.numbers, uniform=1)
 
-    @property
-    def response_coding(self) -> ResponseCoding:
-        """The coding of the response."""
-        return self.layer_coding.response
-
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the codings, location and spread of moments and profile, and how showers depend on conditions alone."""
-        grid = self.grid(batch.energies)
-        self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
-        self.voxel_coding.fit(grid)
+        super().fit(batch)
         raw = self._raw(batch.energies)
         self.location.copy_(raw.mean(0))
         self.spread.copy_(raw.std(0).clamp(min=1e-2))
         some = slice(0, _FIRST)
         mean = powers(self.scaler(batch.conditions[some]), 3)
-        numbers = self._numbers(batch.energies[some], batch.conditions[some])
+        numbers = self._numbers(Batch(batch.energies[some], batch.conditions[some]))
         self.shower[: mean.shape[1]] = least_squares(mean, numbers)
 
     def _raw(self, energies: Tensor) -> Tensor:
@@ -212,16 +197,10 @@ class Hashing(Generator):
         self.entropy.copy_(_entropy(bits.mean(0)))
         self.mixture.fit(features, scaled)
         parts = zip(torch.split(batch.energies, _PIECE), torch.split(batch.conditions, _PIECE), strict=True)
-        numbers = torch.cat([self._numbers(energies, conditions) for energies, conditions in parts])
+        numbers = torch.cat([self._numbers(Batch(*part)) for part in parts])
         inputs = torch.cat([powers(scaled, 3), bits], dim=1)
         self.shower.copy_(least_squares(inputs, numbers))
         self.log_residual.copy_(log_spread(numbers - inputs @ self.shower, scaled))
-
-    def _numbers(self, energies: Tensor, conditions: Tensor) -> Tensor:
-        """Standard normal numbers of layers and voxels, (N, 1 + L + V)."""
-        grid = self.grid(energies)
-        layers = self.layer_coding.encode(grid.sum((2, 3)), conditions[:, :1])
-        return torch.cat([layers, self.grid.flat(self.voxel_coding.encode(grid))], dim=1)
 
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Voxel energies (N, V) in MeV."""
@@ -232,8 +211,7 @@ class Hashing(Generator):
 
     def _shower(self, bits: Tensor, scaled: Tensor, conditions: Tensor, residual: Tensor | float) -> Tensor:
         numbers = torch.cat([powers(scaled, 3), bits], dim=1) @ self.shower + residual
-        layers = self.layer_coding.decode(numbers[:, : 1 + self.layers], conditions[:, :1])
-        return self.voxel_coding.decode(self.grid(numbers[:, 1 + self.layers :]), layers)
+        return self._showers(numbers, conditions)
 
     def encode(self, batch: Batch) -> dict[str, Code]:
         """``bits``: the code (N, bits), 0 or 1."""

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.models.codes import Code
-from fastv.models.codings.layers import LayerCoding
-from fastv.models.codings.response import ResponseCoding
-from fastv.models.codings.voxels import VoxelCoding
-from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
+from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
 from fastv.models.linear import least_squares, log_spread, powers
+from fastv.models.numbers import NumbersGenerator
 
 
 class PCASettings(GeneratorSettings):
@@ -35,12 +33,11 @@ class PCASettings(GeneratorSettings):
     residual: bool = True
 
 
-class PCA(Generator):
+class PCA(NumbersGenerator):
     r"""Linear generator in the standardised numbers of a shower.
 
-    The numbers x are the codes of response and layers, :class:`~fastv.models.codings.layers.LayerCoding`, and of the
-    voxels, :class:`~fastv.models.codings.voxels.VoxelCoding`. Each is standard normal whether its voxel is mostly empty
-    or not, so that a Gaussian for x gives the right occupancy. With the scaled conditions u,
+    The numbers x are those of :class:`~fastv.models.numbers.NumbersGenerator`. Each is standard normal whether its
+    voxel is mostly empty or not, so that a Gaussian for x gives the right occupancy. With the scaled conditions u,
 
         x = m(u) + W diag(s(u)) z + r(u) n .
 
@@ -70,47 +67,24 @@ class PCA(Generator):
     def __init__(self, settings: PCASettings, detector: Detector, domain: Domain) -> None:
         super().__init__(settings, detector, domain)
         self.settings = settings
-        self.scaler = ConditionScaler(settings.conditions, domain)
-        self.layer_coding = LayerCoding(detector)
-        self.voxel_coding = VoxelCoding(detector)
-        self.grid = self.voxel_coding.grid
-        self.codes = 1 + detector.mesh.n_layers
-        self.size = self.codes + detector.mesh.n_voxels
         cubic = 1 + 3 * self.scaler.size
         k = settings.components
         self.shower_noise = NoiseSpec(
-            normal=k + (self.size if settings.residual else 0), uniform=int(settings.density == "kernel")
+            normal=k + (self.numbers if settings.residual else 0), uniform=int(settings.density == "kernel")
         )
-        self.register_buffer("mean", torch.zeros(cubic, self.size))
-        self.register_buffer("components", torch.zeros(k, self.size))
+        self.register_buffer("mean", torch.zeros(cubic, self.numbers))
+        self.register_buffer("components", torch.zeros(k, self.numbers))
         self.register_buffer("log_spread", torch.zeros(cubic, k))
-        self.register_buffer("log_residual", torch.zeros(cubic, self.size))
+        self.register_buffer("log_residual", torch.zeros(cubic, self.numbers))
         kernels = settings.kernels if settings.density == "kernel" else 1
         self.register_buffer("centres", torch.zeros(kernels, k))
         self.register_buffer("width", torch.zeros(()))
 
-    def _numbers(self, batch: Batch, *, middle: bool = False) -> Tensor:
-        """The numbers (N, 1 + L + V) of showers; those of empty layers and voxels are random, or with ``middle`` the
-        median of what they could be."""
-        grid = self.grid(batch.energies)
-        layers = grid.sum((2, 3))
-        of_layers, of_voxels = (torch.full_like(x, 0.5) if middle else None for x in (layers, grid))
-        codes = self.layer_coding.encode(layers, batch.conditions[:, :1], uniform=of_layers)
-        voxels = self.voxel_coding.encode(grid, uniform=of_voxels)
-        return torch.cat([codes, self.grid.flat(voxels)], dim=1)
-
-    @property
-    def response_coding(self) -> ResponseCoding:
-        """The coding of the response."""
-        return self.layer_coding.response
-
     @torch.no_grad()
     def fit(self, batch: Batch) -> None:
         """Fit the coding, then mean, components, spreads and density; there is nothing else to train."""
+        super().fit(batch)
         scaled = self.scaler(batch.conditions)
-        grid = self.grid(batch.energies)
-        self.layer_coding.fit(grid.sum((2, 3)), batch.conditions[:, :1])
-        self.voxel_coding.fit(grid)
         code = self._numbers(batch)
         self.mean.copy_(least_squares(powers(scaled, 3), code))
         rest = code - powers(scaled, 3) @ self.mean
@@ -146,13 +120,8 @@ class PCA(Generator):
         cubic = powers(scaled, 3)
         code = cubic @ self.mean + (scores * torch.exp(cubic @ self.log_spread)) @ self.components
         if self.settings.residual:
-            code = code + noise[:, k : k + self.size] * torch.exp(cubic @ self.log_residual)
+            code = code + noise[:, k : k + self.numbers] * torch.exp(cubic @ self.log_residual)
         return self._showers(code, conditions)
-
-    def _showers(self, code: Tensor, conditions: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV of numbers (N, 1 + L + V)."""
-        layers = self.layer_coding.decode(code[:, : self.codes], conditions[:, :1])
-        return self.voxel_coding.decode(self.grid(code[:, self.codes :]), layers)
 
     def _rest(self, batch: Batch, scaled: Tensor) -> Tensor:
         """Numbers of showers less their mean at the conditions, the same for the same shower."""
@@ -175,4 +144,4 @@ class PCA(Generator):
         """Mean squared deviation (N,) of the numbers of each shower from their projection on the components."""
         rest = self._rest(batch, self.scaler(batch.conditions))
         # The components are orthonormal.
-        return (rest.square().sum(1) - (rest @ self.components.T).square().sum(1)) / self.size
+        return (rest.square().sum(1) - (rest @ self.components.T).square().sum(1)) / self.numbers
