@@ -47,7 +47,7 @@ def test_components_are_those_of_an_exact_decomposition(make_showers: Make, tmp_
 def test_the_first_component_of_showers_is_their_depth(real: Showers, tmp_path: Path) -> None:
     real.write(tmp_path / "showers.h5")
     found = components(tmp_path / "showers.h5", tmp_path / "out", n=4)
-    assert abs(found.correlations["mean layer"][0]) > 0.9
+    assert abs(found.correlations["longitudinal mean"][0]) > 0.9
     assert abs(found.correlations["log incident energy"][0]) > 0.9
     told = json.loads((tmp_path / "out" / "components.json").read_text())
     assert told["cumulative"][-1] == pytest.approx(found.shares.sum())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
+from fastv.evaluation.observables.observe import Observables, observe
 from fastv.evaluation.observables.streaming import FirstOfFile
 from fastv.progress import Bar
 from fastv.representation.pictures import component_picture, projection_picture, variance_picture, write_picture
@@ -142,7 +143,7 @@ def components(
         force: replace an existing analysis.
 
     Raises:
-        SettingsError: there are fewer showers than components, or they are all alike.
+        SettingsError: there are fewer showers than components, they are all alike, or some are damaged.
         FileFormatError, GeometryError: the file is damaged, or its mesh is unknown.
         OutputError: the folder exists, or cannot be written.
 
@@ -158,16 +159,13 @@ def components(
     check_free(output, force=force, kind="analysis")
     with FirstOfFile(source, mesh, showers=_number(showers), parameter="mesh") as file:
         fitted, shares = principal_components([file], n)
-        projections, quantities = [], []
+        projections = []
         with Bar(total=len(file), unit="shower", desc="projections") as bar:
             for part in file.batches():
                 projections.append(fitted.transform(roots(part))[:, :n].astype(np.float32))
-                quantities.append(_quantities(part))
                 bar.update(len(part))
         scores = np.concatenate(projections)
-        correlations = {
-            name: _correlations(scores, np.concatenate([each[name] for each in quantities])) for name in quantities[0]
-        }
+        correlations = {name: _correlations(scores, values) for name, values in _quantities(file).items()}
         found = Components(
             fitted.mean_.astype(np.float32),
             fitted.components_[:n].astype(np.float32),
@@ -196,17 +194,27 @@ def _number(showers: int | None) -> int:
     return 2**62 if showers is None else showers
 
 
-def _quantities(showers: Showers) -> dict[str, F64]:
+def observed(file: FirstOfFile) -> Observables:
+    """The observables of all showers of a file.
+
+    Raises:
+        SettingsError: some showers are damaged.
+    """
+    found = observe(file, label=f"observables of {file.path.name}")
+    if len(found) != len(file):
+        msg = f"{file.path}: some showers are damaged; `fastv.evaluate` counts them"
+        raise SettingsError(msg)
+    return found
+
+
+def _quantities(file: FirstOfFile) -> dict[str, F64]:
     """Quantities (N,) of showers that components may stand for."""
-    mesh = showers.mesh
-    energies = showers.energies.astype(np.float64)
-    total = np.maximum(energies.sum(axis=1), 1e-30)
-    layers = np.add.reduceat(energies, mesh.layer_boundaries[:-1], axis=1)
+    found = observed(file)
     return {
-        "log incident energy": np.log(showers.incident_energies),
-        "visible fraction": total / showers.incident_energies,
-        "mean layer": layers @ np.arange(mesh.n_layers) / total,
-        "mean radius": energies @ mesh.voxel_r / total,
+        "log incident energy": np.log(file.incident_energies),
+        "visible fraction": found.total_energy / file.incident_energies,
+        "longitudinal mean": found.longitudinal_mean,
+        "lateral mean": found.lateral_mean,
     }
 
 

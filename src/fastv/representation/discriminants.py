@@ -17,9 +17,8 @@ from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
 from fastv.evaluation.metrics.features import feature_matrix, feature_names, tree_features
-from fastv.evaluation.observables.observe import observe
 from fastv.evaluation.observables.streaming import FirstOfFile
-from fastv.representation.components import principal_components, roots
+from fastv.representation.components import observed, principal_components, roots
 from fastv.representation.pictures import class_picture, loading_picture, write_picture
 from fastv.storage.output import check_free, written_whole
 from fastv.suggestions import unknown
@@ -196,11 +195,8 @@ def _features(files: Sequence[FirstOfFile], on: On, *, with_energy: bool) -> tup
         names = feature_names(first.mesh)
         parts = []
         for file in files:
-            observables = observe(file, label=f"observables of {file.path.name}")
+            observables = observed(file)
             parts.append(tree_features(observables) if with_energy else feature_matrix(observables)[:, 1:])
-            if len(parts[-1]) != len(file):
-                msg = f"{file.path}: some showers are damaged; `fastv.evaluate` counts them"
-                raise SettingsError(msg)
         features = np.concatenate(parts)
         relative = [f"{name} / E_inc" for name in names if name.startswith(("log10 E_layer", "log10 E_tot"))]
         return (*names, *relative) if with_energy else names[1:], features
