@@ -30,7 +30,7 @@ from fastv.representation.information import (
     rank_correlations,
     strongest,
 )
-from fastv.representation.walks import BITS, STEPS, Coordinates, effects, starts, walk
+from fastv.representation.walks import BITS, STEPS, Coordinates, effects, starts, walks
 from fastv.sample import sample_path
 from fastv.showers import Showers
 from fastv.storage.output import check_ending, check_free, written_whole
@@ -245,10 +245,11 @@ def _explored(
         order = _by_information(told.kl[places], changes)
         places, changes = places[order], changes[order]
     dimensions = _dimensions(told, places, coordinates.codes, variables, energies, changes)
-    walks = [
-        Walk(row, number, BITS if coordinates.bits else STEPS, walk(coordinates, showers, row, int(place)))
+    steps = BITS if coordinates.bits else STEPS
+    walked = [
+        Walk(row, number, steps, energies_of_steps)
         for row in from_rows
-        for number, place in enumerate(places[:WALKED])
+        for number, energies_of_steps in enumerate(walks(coordinates, showers, row, places[:WALKED].tolist()))
     ]
     explored = Explored(
         output=output,
@@ -295,7 +296,7 @@ def _explored(
         components=_principal(coordinates.codes, places),
         variables=variables,
         neighbours=_neighbours(coordinates.codes),
-        walks=walks,
+        walks=walked,
     )
     return page, explored
 

@@ -88,7 +88,9 @@ def rank_correlations(codes: NDArray[np.floating], values: F64, given: F64 | Non
         z = _ranks(given[:, None])
         to_x, to_y = x.T @ z, (y.T @ z).T
         left = (1 - np.square(to_x)) * (1 - np.square(to_y))
-        found = np.divide(found - to_x * to_y, np.sqrt(left), out=np.full_like(found, np.nan), where=left > 1e-9)
+        found = np.divide(
+            found - to_x * to_y, np.sqrt(np.maximum(left, 0)), out=np.full_like(found, np.nan), where=left > 1e-9
+        )
     return np.clip(np.round(found, 9), -1, 1)
 
 

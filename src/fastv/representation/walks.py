@@ -50,13 +50,16 @@ class Coordinates:
         means = dict(zip(self.groups, np.split(codes, bounds, axis=1), strict=True))
         return decode(self.generator, means, showers.conditions[np.full(len(codes), row)], showers.detector)
 
-    def moved(self, row: int, dimension: int, steps: tuple[float, ...]) -> F32:
-        """The codes (S, D) of a shower with one coordinate moved by so many spreads, or of a bit set to 0 and 1."""
-        codes: F32 = np.repeat(self.codes[row : row + 1], len(BITS) if self.bits else len(steps), axis=0)
-        if self.bits:
-            codes[:, dimension] = BITS
-        else:
-            codes[:, dimension] += np.array(steps, dtype=np.float32) * np.float32(self.spreads[dimension])
+    def moved(self, row: int, dimensions: Sequence[int], steps: Sequence[float]) -> F32:
+        """The codes (K S, D) of a shower with each of K coordinates moved by S steps in turn.
+
+        Steps are in spreads of the coordinate; bits are set to 0 and 1 in their place.
+        """
+        values = np.array(BITS if self.bits else steps, dtype=np.float32)
+        codes: F32 = np.repeat(self.codes[row : row + 1], len(dimensions) * len(values), axis=0)
+        for number, dimension in enumerate(dimensions):
+            moving = codes[number * len(values) : (number + 1) * len(values), dimension]
+            moving[:] = values if self.bits else moving + values * np.float32(self.spreads[dimension])
         return codes
 
 
@@ -99,14 +102,14 @@ def effects(coordinates: Coordinates, showers: Showers, rows: Sequence[int], dim
             continue
         for first in range(0, len(total), _AT_ONCE):
             some = dimensions[first : first + _AT_ONCE]
-            moved = np.concatenate([coordinates.moved(row, dimension, (-1.0, 1.0)) for dimension in some])
-            made = torch.from_numpy(coordinates.decoded(moved, showers, row))
+            made = torch.from_numpy(coordinates.decoded(coordinates.moved(row, some, (-1.0, 1.0)), showers, row))
             distance = reconstruction_error(torch.from_numpy(own).expand(len(made), -1), made).numpy()
             both = distance.reshape(len(some), 2)
             total[first : first + len(some)] += both.sum(axis=1) if coordinates.bits else both.mean(axis=1)
     return total / len(rows)
 
 
-def walk(coordinates: Coordinates, showers: Showers, row: int, dimension: int) -> F32:
-    """The showers (S, V) in MeV of a walk from one shower along one coordinate, in :data:`STEPS` or :data:`BITS`."""
-    return coordinates.decoded(coordinates.moved(row, dimension, STEPS), showers, row)
+def walks(coordinates: Coordinates, showers: Showers, row: int, dimensions: Sequence[int]) -> F32:
+    """The showers (K, S, V) in MeV of walks from one shower along K coordinates, in :data:`STEPS` or :data:`BITS`."""
+    made = coordinates.decoded(coordinates.moved(row, dimensions, STEPS), showers, row)
+    return made.reshape(len(dimensions), -1, made.shape[1])

@@ -293,13 +293,13 @@
     legend(axis) {
       const legend = byId("legend");
       if (axis.classes.length) {
-        legend.replaceChildren(...axis.classes.map((name, k) => {
+        legend.replaceChildren(...axis.classes.flatMap((name, k) => {
           const canvas = element("canvas", { width: 28, height: 28 });
           canvas.style.cssText = "width:14px;height:14px;vertical-align:middle;margin-right:.3em";
           const c = canvas.getContext("2d");
           c.fillStyle = this.data.colours[k % this.data.colours.length];
           mark(c, 14, 14, 9, k);
-          return element("span", { className: "class" }, canvas, name);
+          return [element("span", { className: "class" }, canvas, name), " "];
         }));
         return;
       }
