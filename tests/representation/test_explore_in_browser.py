@@ -139,19 +139,25 @@ def test_keys_step_along_the_axes(opened: Any) -> None:
     assert after == min((value for value in rest if value > before), default=before)
 
 
-def test_colours_and_the_table(opened: Any) -> None:
+def test_colours_and_the_table(opened: Any, explored: Explored) -> None:
     names = opened.js("return ex.quantities.map((q) => q.name)")
     assert {"incident energy", "theta", "particle", "layer of maximum", "reconstruction error"} <= set(names)
     pick = "const s = document.querySelector('#colour'); s.value = {}; s.onchange();"
     opened.js(pick.format(names.index("particle")))
     assert opened.js("return document.querySelector('#legend').innerText").split() == ["e-", "gamma"]
     opened.js(pick.format(0))
-    head = "return [...document.querySelectorAll('#table thead th')].map((e) => e.innerText)"
-    assert "incident energy" in opened.js(head)
-    opened.js("document.querySelector('#fixed').click()")
-    assert "incident energy" not in opened.js(head)
-    opened.js("document.querySelector('#fixed').click()")
-    assert len(opened.js("return [...document.querySelectorAll('#table tbody tr')].map((e) => e.innerText)")) == 4
+    head = opened.js("return [...document.querySelectorAll('#table thead th')].map((e) => e.innerText)")
+    read = "return [...document.querySelectorAll('#table tbody tr')].map((r) => [...r.cells].map((c) => c.innerText))"
+    for expected in ("at_energy", "correlations"):
+        rows = opened.js(read)
+        assert len(rows) == len(explored.dimensions) == 4
+        for row, one in zip(rows, explored.dimensions, strict=True):
+            told = dict(zip(head, row, strict=True))
+            assert told[""] == one.name
+            assert told["active"] == ("yes" if one.active else "no")
+            for name, value in getattr(one, expected).items():
+                assert told[name] == ("–" if value is None else f"{value:.2f}")
+        opened.js("document.querySelector('#fixed').click()")
 
 
 @pytest.mark.parametrize("width", [380, 1300])

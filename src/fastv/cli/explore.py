@@ -69,9 +69,9 @@ def run(options: argparse.Namespace) -> None:
     if not found.walked:
         print(f"the family {found.family!r} has no decoder: no reconstructions and no walks")
     shown = found.dimensions[:16]
-    print(f"{'dimension':<14} {'KL [nats]':>9} {'variance':>9} {'effect':>8}  strongest correlation")
+    print(f"{'dimension':<14} {'KL [nats]':>9} {'variance':>9} {'effect':>8}  strongest correlation at fixed energy")
     for one in shown:
-        name_and_value = strongest(one.correlations)
+        name_and_value = strongest(one.at_energy)
         words = "-" if name_and_value is None else f"{name_and_value[1]:+.2f} with {name_and_value[0]}"
         kl, effect = ("-" if value is None else f"{value:.3g}" for value in (one.kl, one.effect))
         print(f"{one.name:<14} {kl:>9} {one.variance:>9.3g} {effect:>8}  {words}")

@@ -64,7 +64,7 @@ class Dimension:
         effect: how much the decoded shower changes with it, see :func:`fastv.representation.walks.effects`; None
             without a decoder.
         correlations: Spearman's correlation with quantities of the shower; None where one of both is constant.
-        at_energy: the same at fixed incident energy.
+        at_energy: the same at fixed incident energy; with the energy itself as it is.
     """
 
     name: str
@@ -288,7 +288,7 @@ def _explored(
                 "effect": each.effect,
                 "correlations": list(each.correlations.values()),
                 "atEnergy": list(each.at_energy.values()),
-                "strongest": strongest(each.correlations),
+                "strongest": strongest(each.at_energy),
             }
             for each in dimensions
         ],
@@ -367,6 +367,7 @@ def _dimensions(
     names, values = [each.name for each in numbers], np.stack([each.values for each in numbers], axis=1)
     whole = rank_correlations(codes[:, places], values)
     at_energy = whole if np.ptp(energies) == 0 else rank_correlations(codes[:, places], values, energies)
+    at_energy[:, names.index("incident energy")] = whole[:, names.index("incident energy")]
     active = told.active
     return tuple(
         Dimension(

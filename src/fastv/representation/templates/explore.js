@@ -565,20 +565,19 @@
     // ---------------------------------------------------------------------------------------------------- dimensions
 
     table() {
-      const { dimensions, correlated, walks } = this.data, fixed = byId("fixed").checked;
+      const { dimensions, correlated } = this.data, fixed = byId("fixed").checked;
       const posterior = dimensions.some((one) => one.kl !== null), effect = dimensions.some((one) => one.effect !== null);
-      const names = fixed ? correlated.filter((name) => name !== "incident energy") : correlated;
-      const head = ["", ...(posterior ? ["KL", "active"] : []), "variance", ...(effect ? ["effect"] : []), ...names];
+      const head = ["", ...(posterior ? ["KL", "active"] : []), "variance", ...(effect ? ["effect"] : []), ...correlated];
       const shown = this.all ? dimensions : dimensions.slice(0, 16);
       const rows = shown.map((one) => {
         const cell = (words) => element("td", { textContent: words });
-        const values = fixed ? one.atEnergy : one.correlations;
+        const values = fixed ? one.atEnergy : one.correlations;  // with the energy itself they are the same
         const number = (value) => value === null ? "–" : short(value);
         return element("tr", {}, element("th", { textContent: one.name, scope: "row" }),
           ...(posterior ? [cell(number(one.kl)), cell(one.active === null ? "–" : one.active ? "yes" : "no")] : []),
           cell(number(one.variance)), ...(effect ? [cell(number(one.effect))] : []),
-          ...names.map((name) => {
-            const value = values[correlated.indexOf(name)], made = cell(value === null ? "–" : value.toFixed(2));
+          ...values.map((value) => {
+            const made = cell(value === null ? "–" : value.toFixed(2));
             if (value !== null) made.style.background = tint(value);
             if (value !== null && Math.abs(value) > 0.5) made.style.fontWeight = 600;
             return made;
