@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fastv.detector.detector import Detector
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.display import Event
 from fastv.display.scene import colour_range
 from fastv.evaluation.observables.observe import observe
 from fastv.model import Model
 from fastv.representation.explore import Explored, explore
+from fastv.representation.explore_page import packed_hits
 from fastv.showers import Showers
 from helpers import model_of
 
@@ -88,6 +93,25 @@ def test_profiles_are_those_of_the_shower(opened: Any, showers: Showers) -> None
     seen = observe(showers[:1])
     np.testing.assert_allclose(profile[0], seen.layer_energies[0], rtol=0.03, atol=1e-3)
     np.testing.assert_allclose(profile[1], seen.ring_energies[0], rtol=0.03, atol=1e-3)
+
+
+def test_hits_are_unpacked(opened: Any) -> None:
+    """Those with more than 255 empty voxels before them too."""
+    energies = np.zeros((4, 3000), np.float32)
+    energies[0, [0, 255, 256, 900, 2999]] = [1.0, 30.0, 2.0, 4.0, 1000.0]
+    energies[2, 2999] = 5.0
+    energies[3, [254, 510, 1021]] = 1.0
+    arrays = {name: values.tolist() for name, values in packed_hits(energies).items()}
+    found = opened.js(
+        f"const arrays = {json.dumps(arrays)}, own = [ex.data.arrays, ex.hits];"
+        "ex.data.arrays = arrays; ex.hits = ex.starts(arrays.hits, arrays.gaps);"
+        "const all = arrays.hits.map((_, k) => ex.shower(k)).map((s) => [[...s.voxels], [...s.energies]]);"
+        "[ex.data.arrays, ex.hits] = own; return all"
+    )
+    for row, (voxels, values) in enumerate(found):
+        assert voxels == np.flatnonzero(energies[row]).tolist()
+        np.testing.assert_allclose(values, energies[row, voxels], rtol=0.03)
+        assert sum(values) == pytest.approx(float(energies[row].sum()), rel=1e-5)
 
 
 def test_neighbours_are_shown_and_chosen(opened: Any, showers: Showers, model: Model) -> None:
@@ -179,6 +203,23 @@ def test_fits_a_phone_and_a_desk(browser: Any, explored: Explored, width: int) -
         assert browser.problems() == []
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_layers_of_different_cells(
+    browser: Any, make_showers: Callable[..., Showers], tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """Voxels of the wide rings are shared among the narrow ones."""
+    rings = LayerBlock(layers=1, alpha_cells=1, r_edges=(0.0, 5.0, 10.0, 40.0))
+    fine = LayerBlock(layers=3, alpha_cells=7, r_edges=(0.0, 2.0, 10.0, 20.0), first_id=3)
+    detector = tiny_detector.model_copy(update={"mesh": ReadoutMesh(blocks=(rings, fine))})
+    energies = np.random.default_rng(3).gamma(0.5, 100.0, (12, 66)).astype(np.float32)
+    sample = replace(make_showers(12), detector=detector, energies=energies)
+    sample.write(tmp_path / "showers.h5")
+    explore(model_of("vae", sample), tmp_path / "showers.h5", tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    browser.js(f"{READY} ex.choose(5)")
+    test_profiles_are_those_of_the_shower(browser, sample[5:6])
+    assert browser.problems() == []
 
 
 def test_without_webgl_the_rest_is_there(browser: Any, explored: Explored) -> None:

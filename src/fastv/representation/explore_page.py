@@ -153,6 +153,7 @@ def packed(page: Exploration) -> str:
     if page.reconstructions is not None:
         showers.append(page.reconstructions)
     showers += [walk.energies for walk in page.walks]
+    hits = [packed_hits(part) for part in showers]
     arrays: Arrays = {
         "codes": page.codes,
         "spreads": page.spreads.astype(np.float32),
@@ -161,7 +162,7 @@ def packed(page: Exploration) -> str:
         "variables": np.stack([each.values for each in page.variables]).astype(np.float32),
         "neighbours": page.neighbours[0].astype(np.uint16),
         "distances": page.neighbours[1],
-        **packed_hits(np.concatenate(showers)),
+        **{name: np.concatenate([part[name] for part in hits]) for name in hits[0]},
     }
     told = {
         "names": list(page.names),
