@@ -577,7 +577,7 @@
           ...(posterior ? [cell(number(one.kl)), cell(one.active === null ? "–" : one.active ? "yes" : "no")] : []),
           cell(number(one.variance)), ...(effect ? [cell(number(one.effect))] : []),
           ...values.map((value) => {
-            const made = cell(value === null ? "–" : value.toFixed(2));
+            const made = cell(value === null ? "–" : value.toFixed(2).replace(/^-(0\.00)$/, "$1"));
             if (value !== null) made.style.background = tint(value);
             if (value !== null && Math.abs(value) > 0.5) made.style.fontWeight = 600;
             return made;
