@@ -451,7 +451,8 @@ class _Run:
             self.teacher.generator.cpu().float()
         _seed(self.how.seed, 1)  # whether the training was resumed must not matter
         with degenerate_named(self.recipe.family):
-            generator.calibrate(self.data.subset(generator.calibration_showers, generator.conditions_of, self.how.seed))
+            most, part = generator.calibration_showers, generator.calibration_part
+            generator.calibrate(self.data.subset(most, generator.conditions_of, self.how.seed, part))
         inside = generator.detector.threshold
         description = ModelDescription(
             family=self.recipe.family,
