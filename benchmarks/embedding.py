@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 import fastv
 from fastv.conditions.table import CONDITIONS
 from fastv.model import Model
-from fastv.representation.condition_grid import ConditionGrid
+from fastv.representation.condition_grid import Axis, ConditionGrid
 from fastv.representation.estimation import Estimates, codes_of, estimate
 from fastv.showers import Conditions, ShowersFile
 
@@ -76,7 +76,7 @@ def main() -> None:
         "found": found(model, codes, conditions),
     }
     if options.picture:
-        picture(estimators, result["bins"], conditions.energy, Path(options.picture))
+        picture(model, codes, conditions, estimators, result["bins"], Path(options.picture))
     print(json.dumps(result, indent=1))
 
 
@@ -151,7 +151,7 @@ def recall(model: Model, codes: NDArray[np.float32], conditions: Conditions) -> 
 def found(model: Model, codes: NDArray[np.float32], conditions: Conditions) -> dict[str, Any]:
     """How well the ten best showers for some conditions fit these."""
     everything = ConditionGrid(model.generator)
-    normal = np.concatenate([everything.log_mean(codes[i : i + 50]) for i in range(0, len(codes), 50)])
+    normal = log_means(everything, codes)
     with torch.inference_mode():
         places = model.generator.embed(model.generator.conditions_of(conditions))
         odds = (places[:200] @ torch.from_numpy(codes).T).double().numpy() - normal
@@ -176,13 +176,27 @@ def found(model: Model, codes: NDArray[np.float32], conditions: Conditions) -> d
     return {name: round(float(np.mean(each)), 3) for name, each in told.items() if each}
 
 
-def picture(estimators: dict[str, F64], rows: list[dict[str, Any]], energies: F64, path: Path) -> None:
-    """Estimated against true energy, and the resolution beside that of the sum."""
+def log_means(grid: ConditionGrid, codes: NDArray[np.float32]) -> F64:
+    """Logarithms (N,) of the means over a grid, some showers at a time."""
+    return np.concatenate([grid.log_mean(codes[i : i + 50]) for i in range(0, len(codes), 50)])
+
+
+def picture(
+    model: Model,
+    codes: NDArray[np.float32],
+    conditions: Conditions,
+    estimators: dict[str, F64],
+    rows: list[dict[str, Any]],
+    path: Path,
+) -> None:
+    """Estimated against true energy, the resolution beside that of the sum, and showers found for asked energies."""
     from fastv.display.figure import save
     from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, TARGET_COLOUR, grid, paper_style
 
+    energies, everything = conditions.energy, ConditionGrid(model.generator)
+    normal = log_means(everything, codes)
     with paper_style():
-        figure, cells = grid(1, 2, 6.0, 4.6)
+        figure, cells = grid(1, 3, 5.6, 4.6)
         axes = figure.add_subplot(cells[0, 0])
         axes.loglog(energies / 1e3, estimators["embedding"] / 1e3, ".", color=TARGET_COLOUR, ms=2, alpha=0.5)
         ends = np.array([energies.min(), energies.max()]) / 1e3
@@ -207,6 +221,30 @@ def picture(estimators: dict[str, F64], rows: list[dict[str, Any]], energies: F6
         axes.set_xlabel("true energy [GeV]")
         axes.set_ylabel("half of the central 68 %, relative [%]")
         axes.legend()
+        axes = figure.add_subplot(cells[0, 2])
+        particles = model.domain.choices("particle")
+        photon = particles.index(22) if 22 in particles and "particle" in model.generator.condition_names else None
+        for energy in np.geomspace(1.5 * energies.min(), energies.max() / 1.5, 8):
+            asked = {"energy": Axis("energy", np.array([energy]))}
+            if photon is not None:
+                asked["particle"] = Axis("particle", np.array([float(photon)]))
+            best = np.argsort(normal - log_means(ConditionGrid(model.generator, asked), codes))[:10]
+            right = np.ones(10, dtype=bool) if photon is None else conditions.columns["particle"][best] == 22
+            for chosen, style, label in ((right, "o", "photon"), (~right, "x", "e-, e+")):
+                axes.loglog(
+                    np.full(chosen.sum(), energy) / 1e3,
+                    energies[best[chosen]] / 1e3,
+                    style,
+                    color=TARGET_COLOUR if style == "o" else GENERATED_COLOUR,
+                    ms=5,
+                    alpha=0.7,
+                    label=label if photon is not None and energy < 2 * energies.min() else None,
+                )
+        axes.loglog(ends, ends, "-", color=REFERENCE_COLOUR, lw=1)
+        axes.set_xlabel("asked energy [GeV]")
+        axes.set_ylabel("true energies of the ten best [GeV]")
+        if photon is not None:
+            axes.legend()
     save(figure, path, picture_format="png", dpi=90)
 
 

@@ -163,8 +163,8 @@ class Embedding(Generator):
         seen = ((layers - self.location) / self.spread).clamp(-_REACH, _REACH)
         moments = ((moments - self.moment_location) / self.moment_spread).clamp(-_REACH, _REACH)
         tokens = self.mixer(self.token(seen)).flatten(1)
-        learned: Tensor = self.encoder(torch.cat([tokens, moments], dim=1))
-        return learned + self.linear(moments)
+        found: Tensor = self.encoder(torch.cat([tokens, moments], dim=1)) + self.linear(moments)
+        return found
 
     def _place_of_showers(self, energies: Tensor) -> Tensor:
         """f: places (N, size) of length 1."""

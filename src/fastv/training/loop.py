@@ -453,14 +453,13 @@ class _Run:
         with degenerate_named(self.recipe.family):
             most, part = generator.calibration_showers, generator.calibration_part
             generator.calibrate(self.data.subset(most, generator.conditions_of, self.how.seed, part))
-        inside = generator.detector.threshold
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
             domain=self.domain,
             detector=self.detectors[0],
             other_detectors=self.detectors[1:],
-            threshold_inside=None if inside == self.detectors[0].threshold else inside,
+            threshold_inside=None if (own := generator.detector.threshold) == self.detectors[0].threshold else own,
             training=self._record(),
         )
         return Model(generator, description, self.output.name)
