@@ -324,7 +324,7 @@ def score_names(generator: Generator) -> list[str]:
     if not names:
         others = sorted({family for method, _ in _SCORES.values() for family in families_with(method)})
         msg = (
-            f"the family {generator.family!r} has no encoder, density or anomaly score; families that have one: "
+            f"the family {generator.family!r} has no decoder, density or anomaly score; families that have one: "
             f"{', '.join(others)}"
         )
         raise ModelError(msg)
