@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from fastv.errors import ModelError
+from fastv.fast_simulation.generating import source
+from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
 from fastv.models.embedding import Embedding
@@ -94,6 +96,10 @@ def test_training_finds_the_conditions_and_the_temperature_is_calibrated(coarse_
         generator.calibrate(held)
         products = generator.encode(held)["embedding"].mean @ generator.embed(held.conditions).T
         after = float((products.logsumexp(1) - products.diagonal()).mean())
+    # Few showers say little of the temperature.
+    few = fitted(coarse_showers)
+    few.calibrate(batch_of(few, coarse_showers[:20]))
+    assert float(few.temperature) == 1
     # 120 showers learnt by heart are believed too much.
     assert float(generator.temperature) > 1
     assert after < before
@@ -101,8 +107,10 @@ def test_training_finds_the_conditions_and_the_temperature_is_calibrated(coarse_
 
 def test_it_draws_no_showers_and_says_what_it_is_for(coarse_showers: Showers) -> None:
     generator = fitted(coarse_showers)
+    description = ModelDescription(family="embedding", domain=generator.domain, detector=coarse_showers.detector)
     for ask in (
         generator.check_draws,
+        lambda: source(Model(generator, description, "space")),
         lambda: generator.sample(torch.ones(1, 1), torch.zeros(1, generator.noise.size)),
     ):
         with pytest.raises(ModelError, match=r"'embedding' draws no showers: it finds showers by their conditions \("):

@@ -23,6 +23,8 @@ _REACH = 8.0
 _KNOWN = 4000
 """Conditions of training showers that are kept as those of other showers."""
 _PIECE = 500
+_LEAST = 50
+"""Showers of which a temperature is learnt."""
 _TEMPERATURES = torch.logspace(math.log10(0.5), math.log10(2.0), 41)
 
 
@@ -202,8 +204,13 @@ class Embedding(Generator):
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
-        """Set the temperature to that with which showers find their own conditions best among those of all."""
+        """Set the temperature to that with which showers find their own conditions best among those of all.
+
+        With fewer than 50 showers, which say little of it, it stays that of the training.
+        """
         self.temperature.fill_(1.0)
+        if len(batch.energies) < _LEAST:
+            return
         showers = torch.cat([self._place_of_showers(part) for part in torch.split(batch.energies, _PIECE)])
         products = showers @ self.embed(batch.conditions).T
         own = torch.arange(len(products))
