@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastv.model import Model, ModelDescription
-from fastv.models import build
+from fastv.models import build, families_with
 from fastv.models.contract import Batch, Domain, Generator
 from fastv.showers import Showers
 
@@ -52,6 +52,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "summary": 8,
     },
     "diffusion": {**FLOW, "solver": "heun", "steps": 3},
+    "embedding": {"size": 12, "coordinates": 3, "width": 4, "mixing": 1, "hidden": [24], "head": [24], "others": 50},
     "fastv": {"width": 12, "hidden": 24, "encoder_width": 16, "profile_latent": 4, "lateral_latent": 3},
     "flow-matching": {**FLOW, "steps": 2},
     "gan": GAME,
@@ -63,6 +64,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "wgan": GAME,
 }
 """Settings that keep the tests quick; a family that is not named here is tested with its defaults."""
+
+
+GENERATIVE = families_with("draw")
+"""The families that draw showers."""
 
 
 def assert_same(first: Showers, second: Showers) -> None:

@@ -158,10 +158,12 @@ def resolve(
         The conditions, seed and origin of the showers.
 
     Raises:
+        ModelError: the family draws no showers.
         SettingsError: conditions are missing, unknown, or contradict each other.
         DomainError: a condition is outside the domain and ``extrapolate`` is false.
         FileFormatError: the file given as ``like`` is missing or damaged.
     """
+    generator.check_draws()
     if n is not None and n < 1:
         msg = f"the number of showers must be at least 1, got {n}"
         raise SettingsError(msg)

@@ -117,6 +117,16 @@ def check_has(generator: Generator, method: str, what: str) -> None:
         raise ModelError(msg)
 
 
+def check_reconstructs(generator: Generator) -> None:
+    """Check that a family has an encoder and its inverse.
+
+    Raises:
+        ModelError: it has not; the message names those that have.
+    """
+    check_has(generator, "encode", "encoder")
+    check_has(generator, "decode", "decoder")
+
+
 def check_showers(
     generator: Generator, detector: Detector, conditions: Conditions, where: str, *, extrapolate: bool
 ) -> None:
@@ -233,10 +243,10 @@ def decode(generator: Generator, means: Mapping[str, F32], conditions: Condition
         detector: of the showers.
 
     Raises:
-        ModelError: the family has no encoder.
+        ModelError: the family has no encoder or decoder.
         SettingsError: the groups or their shapes are not those of the generator.
     """
-    check_has(generator, "encode", "encoder")
+    check_reconstructs(generator)
     inputs = generator.conditions_of(conditions)
     codes = {name: torch.from_numpy(np.array(mean, dtype=np.float32)) for name, mean in means.items()}
     energies = np.zeros((len(inputs), detector.mesh.n_voxels), dtype=np.float32)
@@ -260,9 +270,9 @@ def reconstruct(generator: Generator, showers: Showers) -> F32:
     """Voxel energies (N, V) in MeV of the mean codes of showers; showers without energy remain so.
 
     Raises:
-        ModelError: the family has no encoder.
+        ModelError: the family has no encoder or decoder.
     """
-    check_has(generator, "encode", "encoder")
+    check_reconstructs(generator)
     energies = np.zeros_like(showers.energies)
     with torch.inference_mode():
         for rows, batch in _batches(generator, showers):
@@ -296,7 +306,7 @@ def reconstruction_error(true: Tensor, made: Tensor) -> Tensor:
 
 
 _SCORES: dict[str, tuple[str, Callable[[Generator, Batch], Tensor]]] = {
-    "reconstruction_error": ("encode", lambda one, batch: reconstruction_error(batch.energies, one.reconstruct(batch))),
+    "reconstruction_error": ("decode", lambda one, batch: reconstruction_error(batch.energies, one.reconstruct(batch))),
     "negative_log_evidence": ("log_likelihood", lambda one, batch: -one.log_likelihood(batch, DRAWS)),
     "negative_log_density": ("log_prob", lambda one, batch: -one.log_prob(batch)),
     "anomaly": ("anomaly", lambda one, batch: one.anomaly(batch)),
@@ -314,7 +324,7 @@ def score_names(generator: Generator) -> list[str]:
     if not names:
         others = sorted({family for method, _ in _SCORES.values() for family in families_with(method)})
         msg = (
-            f"the family {generator.family!r} has no encoder, density or anomaly score; families that have one: "
+            f"the family {generator.family!r} has no decoder, density or anomaly score; families that have one: "
             f"{', '.join(others)}"
         )
         raise ModelError(msg)
@@ -324,7 +334,7 @@ def score_names(generator: Generator) -> list[str]:
 def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F32]:
     """Scores (N,) of showers by name, each large for unusual showers, NaN for showers without energy.
 
-    * ``reconstruction_error``: :func:`reconstruction_error`, of families with an encoder.
+    * ``reconstruction_error``: :func:`reconstruction_error`, of families with a decoder.
     * ``negative_log_evidence``: minus a bound of the log-likelihood in nats, from four draws of latent variables.
     * ``negative_log_density``: minus the exact log-density in nats.
     * ``anomaly``: the score of the family itself, see its ``anomaly``.

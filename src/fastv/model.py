@@ -267,7 +267,7 @@ class Model:
         Raises:
             ModelError, GeometryError, DomainError: as for :meth:`encode`.
         """
-        inference.check_has(self.generator, "encode", "encoder")
+        inference.check_reconstructs(self.generator)
         self._check(showers, extrapolate)
         energies = inference.reconstruct(self.generator, showers)
         return Showers.of(showers.conditions, energies, showers.detector, provenance=self.made_by())

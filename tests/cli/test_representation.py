@@ -85,7 +85,7 @@ def test_score(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
         assert word in out
     code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--force", "--json")
     assert json.loads(out)["showers"] == 200
-    refused(run("score", models / "library", data, "-o", tmp_path / "n"), "has no encoder, density or anomaly score")
+    refused(run("score", models / "library", data, "-o", tmp_path / "n"), "has no decoder, density or anomaly score")
     refused(run("score", models / "pca", data, "-o", data), "exists already")
 
 

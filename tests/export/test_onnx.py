@@ -22,11 +22,12 @@ from fastv.export import OnnxGenerator, export
 from fastv.export import onnx as module
 from fastv.export.runtime import SLICE_ROWS
 from fastv.model import Model, ModelDescription
-from fastv.models import FAMILIES, build
+from fastv.models import build
 from fastv.models.contract import Batch, Domain
 from fastv.noise import noise_stream
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
+from helpers import GENERATIVE
 
 FLOW: dict[str, object] = {
     "network": {"kind": "transformer", "width": 8, "blocks": 1, "heads": 2},
@@ -74,7 +75,7 @@ def untrained(family: str) -> Model:
     return Model(generator, ModelDescription(family=family, domain=domain, detector=showers.detector), family)
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@pytest.fixture(scope="module", params=GENERATIVE)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     model = untrained(request.param)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"

@@ -45,7 +45,7 @@ def test_a_code_depends_on_its_shower_alone(family: str, coarse_showers: Showers
             assert bool((deviations > 0).all())
 
 
-@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("family", families_with("decode"))
 def test_a_reconstruction_is_a_physical_shower(family: str, coarse_showers: Showers) -> None:
     generator = fitted(family, coarse_showers)
     batch = batch_of(generator, coarse_showers[:20])

@@ -13,12 +13,11 @@ import torch
 import fastv
 from fastv.export.onnx import export
 from fastv.export.runtime import OnnxGenerator
-from fastv.models import FAMILIES
 from fastv.models.empty_showers import EmptyShowers
 from fastv.showers import Showers
 from fastv.training.loop import train
 from fastv.training.recipe import recipe_of
-from helpers import SMALL
+from helpers import GENERATIVE, SMALL
 
 Make = Callable[..., Showers]
 
@@ -31,7 +30,7 @@ def planted(showers: Showers, n: int = 1200) -> Showers:
     return replace(repeated, energies=np.where(empty[:, None], 0, repeated.energies).astype(np.float32))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", GENERATIVE)
 def test_every_family_learns_how_many_are_empty(family: str, coarse_showers: Showers, tmp_path: Path) -> None:
     showers = planted(coarse_showers)
     showers.write(tmp_path / "showers.h5")

@@ -24,10 +24,10 @@ from fastv.models.contract import Batch, Domain, Generator
 from fastv.models.layer_grid import LayerGrid
 from fastv.models.shower_view import ShowerView
 from fastv.showers import Showers
-from helpers import SMALL, batch_of, drawn
+from helpers import GENERATIVE, SMALL, batch_of, drawn
 
 REFUSE = ("copula",)
-TAKE = [family for family in FAMILIES if family not in REFUSE]
+TAKE = [family for family in GENERATIVE if family not in REFUSE]
 FINISHED = ("library", "pca")
 EXPORTED: dict[str, dict[str, Any]] = {"caloflow": {"direction": "sampling", "passes": None}, "fastv": {}}
 """Families that have between them all parts that know of layers with different cells."""

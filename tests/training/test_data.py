@@ -154,6 +154,13 @@ def test_subset_has_training_showers_only(files: list[Path]) -> None:
     assert set(everything.conditions[:, 0].long().tolist()) == training
 
 
+@pytest.mark.parametrize("memory", [10 * BLOCK_BYTES, 2**30])
+def test_a_subset_of_the_validation_part(files: list[Path], memory: int) -> None:
+    with opened(files, memory=memory) as data:
+        found = data.subset(10_000, numbered, seed=1, part="validation").conditions[:, 0].long().tolist()
+        assert sorted(found) == sorted(numbers(data, "validation", 1))
+
+
 def test_domain_spans_all_files(files: list[Path], tmp_path: Path, make_showers: Make) -> None:
     path = tmp_path / "photons.h5"
     make_showers(5, incident_energies=np.full(5, 2000.0), provenance={"particle": "gamma"}).write(path)

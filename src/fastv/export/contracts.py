@@ -252,7 +252,9 @@ def planned(
     Raises:
         SettingsError: there is no such contract, the contract does not have what is asked for, it does not carry a
             condition of the model that is not fixed, or the mesh is not one that the program has.
+        ModelError: the family of the model draws no showers.
     """
+    model.generator.check_draws()
     if contract not in CONTRACTS:
         raise SettingsError(unknown("contract", contract, CONTRACTS))
     chosen, generator = CONTRACTS[contract], model.generator

@@ -55,12 +55,13 @@ def source(model: Model | str | Path) -> Source:
     """What generates the showers of a model, of its directory, or of a graph that was exported from it (``.onnx``).
 
     Raises:
-        ModelError: there is no such model, or the graph is damaged or not of contract ``fastv``.
+        ModelError: there is no such model, it draws no showers, or the graph is damaged or not of contract ``fastv``.
     """
     if isinstance(model, str | Path) and Path(model).suffix == ".onnx":
         return _of_graph(Path(model))
     one = model if isinstance(model, Model) else load(model)
     generator = one.generator
+    generator.check_draws()
 
     def run(conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

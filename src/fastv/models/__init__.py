@@ -26,6 +26,7 @@ FAMILIES: dict[str, str] = {
     "cascade": "fastv.models.cascade:Cascade",
     "copula": "fastv.models.copula:Copula",
     "diffusion": "fastv.models.diffusion:Diffusion",
+    "embedding": "fastv.models.embedding:Embedding",
     "fastv": "fastv.models.fastv:FastV",
     "flow-matching": "fastv.models.flow_matching:FlowMatching",
     "gan": "fastv.models.gan:GAN",
@@ -57,7 +58,7 @@ def families_with(method: str) -> list[str]:
 
     Example:
         >>> families_with("encode")
-        ['autoencoder', 'fastv', 'hashing', 'pca', 'vae']
+        ['autoencoder', 'embedding', 'fastv', 'hashing', 'pca', 'vae']
     """
     return [family for family in FAMILIES if has(family_class(family), method)]
 

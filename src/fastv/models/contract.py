@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -103,15 +103,17 @@ class GeneratorSettings(BaseModel):
 
 
 class Generator(nn.Module, ABC):
-    """A generative model of showers, p(x | c).
+    """A generative model of showers, p(x | c), or of what showers and conditions have in common.
 
     A subclass defines ``family`` and ``Settings``, is constructed from settings, detector and domain alone (so that
     weights can be loaded into it), sets ``shower_noise``, and implements :meth:`fit`, :meth:`loss` and :meth:`draw`. A
     family without trained parameters is complete after :meth:`fit`. All layers of the mesh must have the same cells,
     unless the family sets ``any_mesh``. A family sets ``chain_of_choices`` if a discrete choice, such as which part of
     a shower is empty, changes everything that is drawn after it: then rounding may give a few other voxels, and rarely
-    another shower, of the same total energy. ``calibration_showers`` is the largest number that :meth:`calibrate` gets.
-    With ``binary_code`` the code of :meth:`encode` is one group ``bits`` of numbers 0 and 1.
+    another shower, of the same total energy. ``calibration_showers`` is the largest number that :meth:`calibrate` gets,
+    and ``calibration_part`` is which of the two parts they are from.
+    With ``binary_code`` the code of :meth:`encode` is one group ``bits`` of numbers 0 and 1. A family that draws no
+    showers leaves out :meth:`draw` and says in ``instead`` what is done with it.
 
     Families deal with showers that have energy only. If the domain has empty showers too, this class learns their
     probability (:class:`~fastv.models.empty_showers.EmptyShowers`) and draws which showers are empty.
@@ -125,9 +127,11 @@ class Generator(nn.Module, ABC):
     any_mesh: ClassVar[bool] = False
     chain_of_choices: ClassVar[bool] = False
     calibration_showers: ClassVar[int] = 20_000
+    calibration_part: ClassVar[Literal["training", "validation"]] = "training"
     binary_code: ClassVar[bool] = False
+    instead: ClassVar[str] = ""
     settings: GeneratorSettings
-    shower_noise: NoiseSpec
+    shower_noise: NoiseSpec = NoiseSpec(normal=0)
 
     def __init__(self, settings: GeneratorSettings, detector: Detector, domain: Domain) -> None:
         super().__init__()
@@ -195,7 +199,8 @@ class Generator(nn.Module, ABC):
             self.response_coding.fit(fraction, incident)
 
     def calibrate(self, batch: Batch) -> None:
-        """Adjust generated means to training showers. Called once, after training; by default does nothing."""
+        """Adjust generated means, or what else is left, to showers. Called once, after training; by default does
+        nothing."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -210,10 +215,25 @@ class Generator(nn.Module, ABC):
         """The terms of the loss on validation showers; the weights with the lowest ``loss`` are kept."""
         return self.loss(batch)
 
-    @abstractmethod
     def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
         """Generate showers with energy, (N, V) in MeV on the scale of ``detector``, from conditions (N, C) in physical
-        units and their noise."""
+        units and their noise.
+
+        Raises:
+            ModelError: the family draws no showers; the message tells what is done with it.
+        """
+        del conditions, noise
+        msg = f"the family {self.family!r} draws no showers: {self.instead}"
+        raise ModelError(msg)
+
+    def check_draws(self) -> None:
+        """Check that the family draws showers.
+
+        Raises:
+            ModelError: it does not; the message tells what is done with it.
+        """
+        if type(self).draw is Generator.draw:
+            self.draw(torch.empty(0), torch.empty(0))
 
     @property
     def noise(self) -> NoiseSpec:
@@ -280,10 +300,11 @@ class Generator(nn.Module, ABC):
             conditions: conditions (N, C) in physical units.
 
         Raises:
-            ModelError: the family has no encoder.
+            ModelError: the family has no encoder, or one without inverse.
         """
         del codes, conditions
-        msg = f"the family {self.family!r} has no encoder"
+        what = "encoder" if type(self).encode is Generator.encode else "decoder"
+        msg = f"the family {self.family!r} has no {what}"
         raise ModelError(msg)
 
     def reconstruct(self, batch: Batch) -> Tensor:
@@ -293,6 +314,19 @@ class Generator(nn.Module, ABC):
             ModelError: the family has no encoder.
         """
         return self.decode({name: code.mean for name, code in self.encode(batch).items()}, batch.conditions)
+
+    def embed(self, conditions: Tensor) -> Tensor:
+        """The places (M, K) of conditions (M, C) in the space of the codes, for families with a joint embedding.
+
+        The product of the code x of :meth:`encode` and the place of a condition c is log p(x | c) / p(x), except for
+        a constant.
+
+        Raises:
+            ModelError: the family has no joint embedding.
+        """
+        del conditions
+        msg = f"the family {self.family!r} has no joint embedding of showers and conditions"
+        raise ModelError(msg)
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Logarithm (N,) of the density of each shower, for families with a tractable density.

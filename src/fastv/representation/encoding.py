@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastv.errors import SettingsError
-from fastv.inference import check_has, check_showers, encode, reconstruct
+from fastv.inference import check_has, check_reconstructs, check_showers, encode, reconstruct
 from fastv.model import Model, load
 from fastv.progress import Bar
 from fastv.representation.codes_file import CodesDescription, attribute_of, columns_of
@@ -141,7 +141,7 @@ def reconstruct_file(
     ShowersWriter.check_free(output, force=force, resume=resume)
     if not isinstance(model, Model):
         model = load(model)
-    check_has(model.generator, "encode", "encoder")
+    check_reconstructs(model.generator)
     with opened(model, source, extrapolate=extrapolate) as file:
         made_by = {**model.made_by(), "reconstruction_of": file.path.name}
         request = {**made_by, "conditions_sha256": file.conditions.digest(), "bytes": file.path.stat().st_size}

@@ -21,7 +21,18 @@ MARKER = ".fastv-output"
 """A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
 
 Kind = Literal[
-    "model", "report", "demonstration", "showers", "tracks", "hits", "codes", "ONNX graph", "view", "analysis", "index"
+    "model",
+    "report",
+    "demonstration",
+    "showers",
+    "tracks",
+    "hits",
+    "codes",
+    "estimates",
+    "ONNX graph",
+    "view",
+    "analysis",
+    "index",
 ]
 """The kinds of output; one is replaced by another of its kind only."""
 
@@ -29,7 +40,7 @@ _NAMED_BY = {"model.json": "model", "report.json": "report", "index.json": "inde
 """Files that tell the kind of a folder whose marker does not."""
 
 _FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
-    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits", "codes")),
+    "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits", "codes", "estimates")),
     "a ROOT file": (b"root", ("showers", "hits")),
     "a PNG picture": (b"\x89PNG", ("view",)),
     "a PDF document": (b"%PDF", ("view",)),
@@ -129,7 +140,7 @@ def _check_kind(path: Path, kind: Kind) -> None:
 
 
 def _with_article(kind: str) -> str:
-    if kind in ("showers", "tracks", "hits", "codes"):
+    if kind in ("showers", "tracks", "hits", "codes", "estimates"):
         return f"a file of {kind}"
     return f"{'an' if kind[0] in 'aeiouO' else 'a'} {kind}"
 
@@ -142,12 +153,13 @@ def _folder_kind(folder: Path) -> str | None:
 
 
 def _held(path: Path) -> str | None:
-    """What an HDF5 file holds if that is not showers: tracks of Geant4, hits of a fast simulation, or codes."""
+    """What an HDF5 file holds if not showers: tracks of Geant4, hits of a fast simulation, codes or estimates."""
     import h5py
 
     with suppress(OSError, RuntimeError, ValueError), h5py.File(path, "r") as file:
-        if "fastv_codes" in file.attrs:
-            return "codes"
+        for kind in ("codes", "estimates"):
+            if f"fastv_{kind}" in file.attrs:
+                return kind
         if "showers" not in file:
             return "tracks" if "first" in file else "hits" if "hits" in file else None
     return None

@@ -225,23 +225,23 @@ class TrainingData:
         """SHA-256 of the digests of all files, in order."""
         return hashlib.sha256(b"".join(map(bytes.fromhex, self.file_digests))).hexdigest()
 
-    def subset(self, n: int, conditions: Inputs, seed: int) -> Batch:
-        """Up to ``n`` training showers from random blocks, within the memory limit, to fit the preprocessing.
+    def subset(self, n: int, conditions: Inputs, seed: int, part: Part = "training") -> Batch:
+        """Up to ``n`` showers of a part from random blocks, within the memory limit, to fit the preprocessing.
 
         If all data fit into memory, the showers held for the epochs are used, without reading the files again.
         """
         n = min(n, self._blocks_in_memory * BLOCK_ROWS)
         order = np.random.default_rng((seed, 1)).permutation(len(self._blocks))
         if len(self._blocks) <= self._blocks_in_memory:
-            energies, columns = self._pool("training", np.arange(len(self._blocks)), conditions)
-            counts = [int(self._in(block, self._chosen["training"]).sum()) for block in range(len(self._blocks))]
+            energies, columns = self._pool(part, np.arange(len(self._blocks)), conditions)
+            counts = [int(self._in(block, self._chosen[part]).sum()) for block in range(len(self._blocks))]
             ends = np.cumsum(counts)
             chosen = np.concatenate([np.arange(ends[block] - counts[block], ends[block]) for block in order])
             pick = torch.from_numpy(chosen[:n])
             return Batch(energies[pick], columns[pick])
         parts: list[tuple[Tensor, Tensor]] = []
         for block in order:
-            parts.append(self._read(block, "training", conditions))
+            parts.append(self._read(block, part, conditions))
             if sum(len(part[0]) for part in parts) >= n:
                 break
         energies, columns = (torch.cat(tensors)[:n] for tensors in zip(*parts, strict=True))

@@ -451,15 +451,15 @@ class _Run:
             self.teacher.generator.cpu().float()
         _seed(self.how.seed, 1)  # whether the training was resumed must not matter
         with degenerate_named(self.recipe.family):
-            generator.calibrate(self.data.subset(generator.calibration_showers, generator.conditions_of, self.how.seed))
-        inside = generator.detector.threshold
+            most, part = generator.calibration_showers, generator.calibration_part
+            generator.calibrate(self.data.subset(most, generator.conditions_of, self.how.seed, part))
         description = ModelDescription(
             family=self.recipe.family,
             settings=self.settings,
             domain=self.domain,
             detector=self.detectors[0],
             other_detectors=self.detectors[1:],
-            threshold_inside=None if inside == self.detectors[0].threshold else inside,
+            threshold_inside=None if (own := generator.detector.threshold) == self.detectors[0].threshold else own,
             training=self._record(),
         )
         return Model(generator, description, self.output.name)
