@@ -3,12 +3,12 @@
     python benchmarks/bottleneck.py -o DIR [--data FILE ...] [--judge FILE] [--relevant energy ...]
         [--weights 1 0.5 ...] [--showers N] [--epochs N] [--mesh M]
 
-Trains ``bottleneck`` on ``--data`` (the shipped training sample) with each ``--weights``, unless ``DIR`` has the model, and
-measures both terms in nats on the first ``--showers`` of ``--judge`` (the shipped test sample), which no model was trained
-on, with 16 draws of the code: ``rate``, a bound of I(X; Z) from above, and ``relevance``, a bound of I(Z; Y) from below,
-each with the error of its mean over showers. ``active`` are the numbers of the code with more than 0.1 nats. ``told`` is the
-share of the showers whose choice is the most probable one, or the central 68 % of what is told of a number less the
-truth, in natural logarithms of the energy and in radians.
+Trains ``bottleneck`` on ``--data`` (the shipped training sample) with each ``--weights``, unless ``DIR`` has the model,
+and measures both terms in nats on the first ``--showers`` of ``--judge`` (the shipped test sample), which no model was
+trained on, with 16 draws of the code: ``rate``, a bound of I(X; Z) from above, and ``relevance``, a bound of I(Z; Y)
+from below, each with the error of its mean over showers. ``active`` are the numbers of the code with more than 0.1
+nats. ``told`` is, of the mean code, the share of showers whose choice is the most probable one, or half of the central
+68 % of what is told of a number less the truth, in natural logarithms of the energy and in radians.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fastv.conditions.table import CONDITIONS
 from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, TARGET_COLOUR, grid, paper_style
 from fastv.model import load
 from fastv.models.bottleneck import Bottleneck, IntervalDensity
-from fastv.models.contract import Batch
 from fastv.representation.pictures import write_picture
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
@@ -115,7 +113,7 @@ def log_prob(generator: Bottleneck, name: str, code: Tensor, values: Tensor) -> 
     if isinstance(decoder, IntervalDensity):
         found: Tensor = decoder(code, values)
         return found
-    return (values * F.log_softmax(decoder(code), dim=1)).sum(1)
+    return (values * torch.log_softmax(decoder(code), dim=1)).sum(1)
 
 
 def told_of(generator: Bottleneck, name: str, code: Tensor, values: Tensor) -> float:

@@ -15,10 +15,17 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "manifold", help="the intrinsic dimension of showers against energy, of full simulation and of generators"
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="showers files; the others are compared with the first")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="showers files; the others are compared with the first"
+    )
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for dimensions and picture")
     parser.add_argument("--bins", type=whole, metavar="N", default=5, help="bins of the incident energy (default 5)")
-    parser.add_argument("--on", metavar="FEATURES", default="voxels", help="voxels (default) or observables")
+    parser.add_argument(
+        "--on",
+        metavar="FEATURES",
+        default="observables",
+        help="observables (default), or voxels: roots of their energies",
+    )
     parser.add_argument(
         "--showers",
         type=whole,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
@@ -116,8 +115,8 @@ class Bottleneck(CodedGenerator):
         if CONDITIONS[name].choices:
             choices = domain.choices(name)
             if len(choices) < 2:
-                known = CONDITIONS[name].named(choices[0])
-                msg = f"the code cannot tell the {name}: all training showers have {known!r}; take it out of `relevant`"
+                one = f"all training showers have {CONDITIONS[name].named(choices[0])!r}"
+                msg = f"the code cannot tell the {name}: {one}; take it out of model.relevant"
                 raise SettingsError(msg)
             return MLP(size, hidden, len((domain.told_as or domain).choices(name)))
         return IntervalDensity(size, hidden, parts)
@@ -143,7 +142,7 @@ class Bottleneck(CodedGenerator):
 
     def _posterior(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviations of the code, each (N, K)."""
-        mean, scale = self.posterior(F.silu(self.encoder(seen)))
+        mean, scale = self.posterior(nn.functional.silu(self.encoder(seen)))
         return mean + self.direct(seen[:, : len(MOMENTS)]), scale
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -157,7 +156,7 @@ class Bottleneck(CodedGenerator):
             if isinstance(decoder, IntervalDensity):
                 log_prob = decoder(code, values)
             else:
-                log_prob = (values * F.log_softmax(decoder(code), dim=1)).sum(1)
+                log_prob = (values * torch.log_softmax(decoder(code), dim=1)).sum(1)
             told[f"relevance_{name}"] = self.entropy[place] + log_prob.mean()
         relevance = torch.stack([*told.values()]).sum()
         loss = self.settings.rate_weight * rate - relevance
@@ -206,7 +205,7 @@ class IntervalDensity(nn.Module):
         scale = torch.exp(log_scale)
         inside = torch.special.ndtr((1 - middle) / scale) - torch.special.ndtr((-1 - middle) / scale)
         log_gauss = -0.5 * ((values - middle) / scale).square() - 0.5 * math.log(2 * math.pi) - log_scale
-        return torch.logsumexp(F.log_softmax(weight, dim=1) + log_gauss - torch.log(inside), dim=1)
+        return torch.logsumexp(torch.log_softmax(weight, dim=1) + log_gauss - torch.log(inside), dim=1)
 
 
 def entropy_of(values: Tensor) -> float:

@@ -80,7 +80,7 @@ def manifold(
     output: str | Path,
     *,
     bins: int = 5,
-    on: On = "voxels",
+    on: On = "observables",
     showers: int = 10_000,
     mesh: str | Detector | None = None,
     force: bool = False,
@@ -88,15 +88,16 @@ def manifold(
     """Estimate the intrinsic dimension of showers in bins of energy, and write it with a picture into a folder.
 
     The two-NN estimate (:func:`~fastv.representation.neighbours.two_nearest`) is that of as many showers of each file,
-    because it depends on how many there are. The bins have as many showers of the first file each. Give a second file of
-    the same full simulation to see what chance does. Showers without energy and repeated ones are left out and counted.
+    because it depends on how many there are. The bins have as many showers of the first file each. Give a second file
+    of the same full simulation to see what chance does. Showers without energy and repeated ones are left out and
+    counted.
 
     Args:
         files: showers files; the others are compared with the first.
         output: the folder to make.
         bins: number of bins of the incident energy.
-        on: ``voxels``, the roots of E_v / E_inc, or ``observables``, those of distances between samples but for the
-            incident energy, in units of their spread over the first file's showers of the bin.
+        on: ``observables``, those of distances between samples but for the incident energy, in units of their spread
+            over the first file's showers of the bin, or ``voxels``, the roots of E_v / E_inc.
         showers: use the first so many of each file.
         mesh: detector or its name, for plain CaloChallenge files.
         force: replace an existing analysis.
@@ -113,7 +114,7 @@ def manifold(
         >>> import tempfile
         >>> from fastv.sample import sample_path
         >>> folder = Path(tempfile.mkdtemp()) / "manifold"
-        >>> found = manifold(sample_path("test"), folder, bins=2, on="observables", showers=300)
+        >>> found = manifold(sample_path("test"), folder, bins=2, showers=300)
         >>> [round(bins[0].value) > 5 for bins in found.scales[0]]
         [True, True]
     """

@@ -11,6 +11,10 @@ F64 = NDArray[np.float64]
 
 CENSORED = 0.1
 """Share of the points with the largest ratios, of which only that they are large is used, as in the source."""
+GROUPS = 20
+"""Groups of points of which the jackknife leaves out one at a time."""
+NEAR = 10
+"""Neighbours that are found, so that each point keeps two if a group is left out."""
 SUBSETS = 4
 """Disjoint subsets of a size, at most, of which the mean is taken."""
 
@@ -53,18 +57,17 @@ def two_nearest(points: NDArray[np.float32]) -> Dimension:
 
         d = m / sum_i min(ln mu_i, ln mu_m)
 
-    The ratios of neighbours are not independent. With s_i = [i <= m] - d min(ln mu_i, ln mu_m), the error is
-
-        d / m (sum_i s_i^2 + 2 sum_{i j} s_i s_j)^(1/2)
-
-    where the second sum is over the pairs of which one is the other's nearest neighbour. In many dimensions points are
-    too few for a constant density, and the estimate is too low, the more so the fewer: compare samples of as many.
+    The ratios are not independent: pairs are each other's neighbours, and in many dimensions a few points are those of
+    many. So the error is that of a jackknife in which one of 20 random groups of points is left out at a time; it is
+    rather too large, for normal points 1.4 to 1.9 times their spread. In many dimensions points are too few for a
+    constant density, and the estimate is too low, the more so the fewer: compare samples of as many points.
 
     Args:
         points: coordinates (N, D) of at least three points that all differ.
 
     Source: Facco et al., Sci. Rep. 7 (2017) 12140 (the ratio, and leaving out a tenth); Epstein and Sobel, J. Amer.
-    Statist. Assoc. 48 (1953) 486 (the exponential censored).
+    Statist. Assoc. 48 (1953) 486 (the exponential censored);
+    Efron and Stein, Ann. Statist. 9 (1981) 586 (the jackknife).
 
     Example:
         >>> plane = np.random.default_rng(1).normal(size=(2000, 2)).astype(np.float32)
@@ -77,18 +80,28 @@ def two_nearest(points: NDArray[np.float32]) -> Dimension:
     # Differences of close points keep their digits if the coordinates are those from the middle.
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     method = "brute" if points.shape[1] > 15 else "auto"
-    distances, nearest = NearestNeighbors(n_neighbors=2, algorithm=method).fit(centred).kneighbors()
-    logs = np.log(distances[:, 1] / distances[:, 0])
-    n = len(logs)
-    limit = np.sort(logs)[n - int(CENSORED * n) - 1]
-    kept, used = logs <= limit, np.minimum(logs, limit)
-    value = kept.sum() / used.sum()
-    scores = kept - value * used
-    # Each pair of neighbours once: in some the second is the first one's nearest, and the first the second's.
-    pairs = np.unique(np.sort(np.stack([np.arange(n), nearest[:, 0]], axis=1), axis=1), axis=0)
-    together = 2 * (scores[pairs[:, 0]] * scores[pairs[:, 1]]).sum()
-    error = value / kept.sum() * np.sqrt((scores**2).sum() + max(together, 0.0))
-    return Dimension(n, float(value), float(error), float(np.median(distances[:, 0])))
+    n = len(centred)
+    near = NearestNeighbors(n_neighbors=min(NEAR, n - 1), algorithm=method).fit(centred)
+    distances, rows = near.kneighbors()
+    group = np.random.default_rng(0).permutation(n) % GROUPS
+    others = [_dimension(distances[group != out], group[rows[group != out]] != out) for out in range(GROUPS)]
+    error = np.sqrt((GROUPS - 1) * np.var(others))
+    value = _dimension(distances, np.ones_like(rows, dtype=bool))
+    return Dimension(n, value, float(error), float(np.median(distances[:, 0])))
+
+
+def _dimension(distances: F64, there: NDArray[np.bool_]) -> float:
+    """The estimate from distances (N, K) of points to their nearest others, of which not all are there."""
+    first, second = (np.take_along_axis(distances, place, 1) for place in _first_two(there))
+    logs = np.sort(np.log(second / first)[:, 0])
+    kept = len(logs) - int(CENSORED * len(logs))
+    return float(kept / np.minimum(logs, logs[kept - 1]).sum())
+
+
+def _first_two(there: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The columns (N, 1) of the first and second True of each row; there are at least two, but for one case in 1e8."""
+    order = np.argsort(~there, axis=1, kind="stable")
+    return [order[:, :1], order[:, 1:2]]
 
 
 def at_scales(points: NDArray[np.float32], least: int) -> list[Dimension]:
@@ -110,7 +123,9 @@ def at_scales(points: NDArray[np.float32], least: int) -> list[Dimension]:
     parts = 2
     while (size := len(points) // parts) >= least:
         some = [two_nearest(points[order[i * size : (i + 1) * size]]) for i in range(min(parts, SUBSETS))]
-        value, error, distance = (float(np.mean([getattr(each, name) for each in some])) for name in Dimension._fields[1:])
+        value, error, distance = (
+            float(np.mean([getattr(each, name) for each in some])) for name in Dimension._fields[1:]
+        )
         found.append(Dimension(size, value, error / len(some) ** 0.5, distance))
         parts *= 2
     return found

@@ -220,7 +220,12 @@ def dimension_picture(names: Sequence[str], edges: Array, scales: Sequence[Seque
         against_energy, against_number = (figure.add_subplot(cells[0, column]) for column in range(2))
         middle = (len(edges) - 1) // 2
         for place, name in enumerate(names):
-            style = {"color": COLOURS[place % len(COLOURS)], "fmt": "os^vDP"[place % 6] + "-", "ms": 4, "capsize": 2}
+            style: dict[str, Any] = {
+                "color": COLOURS[place % len(COLOURS)],
+                "fmt": "os^vDP"[place % 6] + "-",
+                "ms": 4,
+                "capsize": 2,
+            }
             # Side by side, so that equal ones are seen.
             shift = 1 + 0.02 * (place - (len(names) - 1) / 2)
             first = [bins[0] for bins in scales[place]]
