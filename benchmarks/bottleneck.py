@@ -8,7 +8,8 @@ and measures both terms in nats on the first ``--showers`` of ``--judge`` (the s
 trained on, with 16 draws of the code: ``rate``, a bound of I(X; Z) from above, and ``relevance``, a bound of I(Z; Y)
 from below, each with the error of its mean over showers. ``active`` are the numbers of the code with more than 0.1
 nats. ``told`` is, of the mean code, the share of showers whose choice is the most probable one, or half of the central
-68 % of what is told of a number less the truth, in natural logarithms of the energy and in radians.
+68 % of what is told of a number less the truth, in natural logarithms of the energy and in radians. For the energy alone
+there is also what the visible energy tells, without a network.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ import torch
 from torch import Tensor
 
 from fastv.conditions.table import CONDITIONS
-from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, TARGET_COLOUR, grid, paper_style
+from fastv.evaluation.report.style import (
+    GENERATED_COLOUR,
+    REFERENCE_COLOUR,
+    TARGET_COLOUR,
+    grid,
+    paper_style,
+)
 from fastv.model import load
 from fastv.models.bottleneck import Bottleneck, IntervalDensity
 from fastv.representation.pictures import write_picture
@@ -31,7 +38,7 @@ from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.training.loop import train
 
-WEIGHTS = (2.0, 1.0, 0.7, 0.4, 0.2, 0.1, 0.03, 0.01)
+WEIGHTS = (1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1)
 DRAWS = 16
 
 
@@ -65,6 +72,7 @@ def main() -> None:
         "showers": len(judge),
         "relevant": options.relevant,
         "entropy": dict(zip(options.relevant, generator.entropy.tolist(), strict=True)),
+        **({"of_visible_energy": of_visible_energy(generator, judge)} if options.relevant == ["energy"] else {}),
         "models": results,
     }
     text = json.dumps(told, indent=1)
@@ -121,16 +129,33 @@ def told_of(generator: Bottleneck, name: str, code: Tensor, values: Tensor) -> f
     decoder = generator.decoders[name]
     if not isinstance(decoder, IntervalDensity):
         return round(float((decoder(code).argmax(1) == values.argmax(1)).float().mean()), 4)
-    points = torch.linspace(-1, 1, 2001)
+    points = torch.linspace(-1, 1, 1001)
     medians = []
-    for row in code:
-        density = decoder(row.expand(len(points), -1), points[:, None]).double().exp()
-        share = torch.cumsum(density, 0) / density.sum()
-        medians.append(float(points[int(torch.searchsorted(share, torch.tensor(0.5)))]))
+    for part in code.split(50):
+        of_each = part.repeat_interleave(len(points), 0), points.repeat(len(part))[:, None]
+        share = decoder(*of_each).exp().view(len(part), -1).cumsum(1)
+        medians.append(points[(share < 0.5 * share[:, -1:]).sum(1)])
     low, high = generator.domain.bounds(name) or (0.0, 0.0)
     half = (np.log(high / low) if CONDITIONS[name].scaling == "logarithm" else high - low) / 2
-    rest = (np.array(medians) - values[:, 0].numpy()) * half
+    rest = (torch.cat(medians) - values[:, 0]).numpy() * half
     return round(float(np.diff(np.quantile(rest, (0.1587, 0.8413)))[0] / 2), 5)
+
+
+def of_visible_energy(generator: Bottleneck, showers: Showers) -> float:
+    """What the visible energy alone tells, by a Gaussian around a polynomial of its logarithm.
+
+    Polynomials, of degree 5 for the mean and 2 for the logarithm of the spread, are those of every second shower, the
+    nats those of the others.
+    """
+    visible = np.log(showers.energies.sum(axis=1, dtype=np.float64))
+    x = (visible - visible.mean()) / visible.std()
+    y = generator._relevant(generator.conditions_of(showers.conditions))["energy"][:, 0].double().numpy()
+    fitted = slice(0, None, 2)
+    rest = y - np.polyval(np.polyfit(x[fitted], y[fitted], 5), x)
+    spread = np.exp(np.polyval(np.polyfit(x[fitted], np.log(np.abs(rest[fitted]) + 1e-6), 2), x))
+    spread *= np.sqrt(np.mean((rest[fitted] / spread[fitted]) ** 2))
+    logs = -0.5 * (rest / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
+    return round(float(generator.entropy[0]) + float(logs[1::2].mean()), 4)
 
 
 def draw(path: Path, told: dict[str, Any]) -> None:
@@ -139,22 +164,25 @@ def draw(path: Path, told: dict[str, Any]) -> None:
     rates, relevances = ([each[name] for each in models] for name in ("rate", "relevance"))
     choices = all(CONDITIONS[name].choices for name in told["relevant"])
     with paper_style():
-        figure, cells = grid(1, 1, 6.4, 4.8)
+        figure, cells = grid(1, 1, 6.4, 4.6, top=0.9)
         axes = figure.add_subplot(cells[0, 0])
-        reach = 1.15 * max(rates)
-        line = np.linspace(0, reach, 100)
+        high = 1.1 * max(*rates, *relevances)
+        line = np.array([0.0, high])
         axes.plot(line, line, "--", color=REFERENCE_COLOUR, label="relevance = rate")
         if choices:
             axes.axhline(sum(told["entropy"].values()), ls=":", color=GENERATED_COLOUR, label="H(Y)")
+        if "of_visible_energy" in told:
+            axes.axhline(told["of_visible_energy"], ls=":", color=GENERATED_COLOUR, label="visible energy alone")
         axes.plot(rates, relevances, "o-", color=TARGET_COLOUR, ms=4, label="codes, at weights of the rate as written")
         for model in models:
             place = (model["rate"], model["relevance"])
             axes.annotate(f"{model['rate_weight']:g}", place, (4, -12), textcoords="offset points", fontsize=9)
-        axes.set_xlim(0, reach)
-        axes.set_ylim(0, 1.25 * max(*relevances, sum(told["entropy"].values()) if choices else 0))
+        axes.set_xlim(0, high)
+        top = sum(told["entropy"].values()) if choices else told.get("of_visible_energy", 0.0)
+        axes.set_ylim(0, 1.2 * max(*relevances, top))
         axes.set_xlabel("rate, bound of I(X; Z) [nats]")
         axes.set_ylabel("relevance, bound of I(Z; Y) [nats]")
-        axes.legend(loc="lower right", fontsize=10)
+        axes.legend(fontsize=10, loc="lower left", bbox_to_anchor=(0, 1.02))
     write_picture(path, figure)
 
 
