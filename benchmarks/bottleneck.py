@@ -8,8 +8,8 @@ and measures both terms in nats on the first ``--showers`` of ``--judge`` (the s
 trained on, with 16 draws of the code: ``rate``, a bound of I(X; Z) from above, and ``relevance``, a bound of I(Z; Y)
 from below, each with the error of its mean over showers. ``active`` are the numbers of the code with more than 0.1
 nats. ``told`` is, of the mean code, the share of showers whose choice is the most probable one, or half of the central
-68 % of what is told of a number less the truth, in natural logarithms of the energy and in radians. For the energy alone
-there is also what the visible energy tells, without a network.
+68 % of what is told of a number less the truth, in natural logarithms of the energy and in radians. For the energy
+alone there is also what the visible energy tells, without a network.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def draw(path: Path, told: dict[str, Any]) -> None:
         axes.plot(rates, relevances, "o-", color=TARGET_COLOUR, ms=4, label="codes, at weights of the rate as written")
         for model in models:
             place = (model["rate"], model["relevance"])
-            axes.annotate(f"{model['rate_weight']:g}", place, (4, -12), textcoords="offset points", fontsize=9)
+            aside = (4, -12) if model["relevance"] > 0.1 * max(relevances) else (-2, 8)
+            axes.annotate(f"{model['rate_weight']:g}", place, aside, textcoords="offset points", fontsize=9)
         axes.set_xlim(0, high)
         top = sum(told["entropy"].values()) if choices else told.get("of_visible_energy", 0.0)
         axes.set_ylim(0, 1.2 * max(*relevances, top))

@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 
 from fastv.detector.mesh import ReadoutMesh
 from fastv.evaluation.observables.streaming import FirstOfFile
-from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, TARGET_COLOUR, grid, paper_style
+from fastv.evaluation.report.style import (
+    GENERATED_COLOUR,
+    REFERENCE_COLOUR,
+    TARGET_COLOUR,
+    grid,
+    paper_style,
+    plain_logarithms,
+)
 from fastv.model import load
 from fastv.representation.components import principal_components, roots
 from fastv.representation.pictures import write_picture
@@ -105,7 +112,7 @@ def draw(path: Path, results: dict[str, dict[int, Any]]) -> None:
     """What is lost against the size of the code, a panel for voxels, rings and layers."""
     colours = {"principal components": TARGET_COLOUR, "autoencoder": GENERATED_COLOUR}
     with paper_style():
-        figure, cells = grid(1, 3, 4.6, 4.2)
+        figure, cells = grid(1, 3, 5.2, 4.2)
         for place, what in enumerate(("voxels", "rings", "layers")):
             axes = figure.add_subplot(cells[0, place])
             for name, of_sizes in results.items():
@@ -115,8 +122,9 @@ def draw(path: Path, results: dict[str, dict[int, Any]]) -> None:
             if 0 in results["principal components"]:
                 mean = results["principal components"][0][what]
                 axes.axhline(mean, ls="--", color=REFERENCE_COLOUR, label="mean shower")
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
+            axes.set_xscale("log")
+            plain_logarithms(axes.xaxis)
+            axes.set_ylim(bottom=0)
             axes.set_title(what)
             axes.set_xlabel("numbers of the code")
             axes.set_ylabel("lost, relative")

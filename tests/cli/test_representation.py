@@ -92,7 +92,7 @@ def test_manifold(run: Run, data: Path, tmp_path: Path) -> None:
     assert "+0.0  showers (2)" in lines[2]
     assert {path.name for path in (tmp_path / "dimension").glob("m*")} == {"manifold.json", "manifold.png"}
     refused(run("manifold", data, "-o", tmp_path / "dimension"), "exists already", "--force")
-    refused(run("manifold", data, "-o", tmp_path / "n"), "take fewer bins, see --bins N")
+    refused(run("manifold", data, "-o", tmp_path / "n"), "take fewer bins, see --bins N, or")
     refused(run("manifold", data, "-o", tmp_path / "n", "--showers", 5), "--showers must be at least 50")
     refused(run("manifold", data, "par04-siw", "-o", tmp_path / "n"), "par04-siw")
     assert not (tmp_path / "n").exists()

@@ -104,6 +104,16 @@ def test_empty_and_repeated_showers_are_left_out_and_counted(real: Showers, tmp_
     assert sum(bins[0].points for bins in again.scales[0]) == 300
 
 
+def test_showers_of_other_energies_are_not_used(real: Showers, tmp_path: Path) -> None:
+    order = np.argsort(real.incident_energies)
+    real[order[100:200]].write(tmp_path / "middle.h5")
+    real.write(tmp_path / "real.h5")
+    found = manifold([tmp_path / "middle.h5", tmp_path / "real.h5"], tmp_path / "out", bins=1)
+    (middle, *_), (all_of_it, *_) = (scales[0] for scales in found.scales)
+    assert middle.points == all_of_it.points == 100
+    assert all_of_it.value == pytest.approx(middle.value)
+
+
 def test_dimensions_that_cannot_be_had(real: Showers, make_showers: Make, tmp_path: Path) -> None:
     real.write(tmp_path / "real.h5")
     real[:20].write(tmp_path / "few.h5")

@@ -88,9 +88,9 @@ def manifold(
     """Estimate the intrinsic dimension of showers in bins of energy, and write it with a picture into a folder.
 
     The two-NN estimate (:func:`~fastv.representation.neighbours.two_nearest`) is that of as many showers of each file,
-    because it depends on how many there are. The bins have as many showers of the first file each. Give a second file
-    of the same full simulation to see what chance does. Showers without energy and repeated ones are left out and
-    counted.
+    because it depends on how many there are. The bins have as many showers of the first file each; showers of other
+    energies than its are not used. Give a second file of the same full simulation to see what chance does. Showers
+    without energy and repeated ones are left out and counted.
 
     Args:
         files: showers files; the others are compared with the first.
@@ -151,8 +151,9 @@ def _edges(file: FirstOfFile, bins: int) -> F64:
 
 
 def _bin_of(energies: F64, edges: F64) -> NDArray[np.int64]:
-    """The bin of each shower (N,); those outside are in the first or the last one."""
-    return np.searchsorted(edges[1:-1], energies, side="right")
+    """The bin of each shower (N,); -1 outside of all."""
+    found = np.searchsorted(edges[1:-1], energies, side="right")
+    return np.where((energies >= edges[0]) & (energies <= edges[-1]), found, -1)
 
 
 class _Features:
@@ -201,5 +202,6 @@ def _check_enough(file: FirstOfFile, number: int, repeated: int, ends: tuple[flo
     if number < LEAST:
         where = f"from {ends[0] / 1000:.3g} to {ends[1] / 1000:.3g} GeV"
         what = f"{number} showers with energy {where}" + (f" besides {repeated} repeated ones" if repeated else "")
-        msg = f"{file.path}: there are {what}; at least {LEAST} are needed: take fewer bins, see `bins=...`"
+        how = "take fewer bins, see `bins=...`, or showers of these energies"
+        msg = f"{file.path}: there are {what}; at least {LEAST} are needed: {how}"
         raise SettingsError(msg)
