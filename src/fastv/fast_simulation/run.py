@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastv._version import __version__
 from fastv.conditions.spectra import Spectrum
+from fastv.conditions.table import NORMAL_INCIDENCE
 from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
@@ -30,13 +31,14 @@ from fastv.fast_simulation.primaries import Gun, Primaries, check_primaries
 from fastv.fast_simulation.process import Geant4
 from fastv.fast_simulation.request import Plate, TransportRequest
 from fastv.fast_simulation.seeds import chosen, geant4_seed, random_indices
-from fastv.model import Model
-from fastv.models.domain import NORMAL_INCIDENCE
 from fastv.progress import Bar, say
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.output import check_ending, check_free
+
+if TYPE_CHECKING:
+    from fastv.model import Model
 
 _MOST_TOGETHER = 1000
 """Showers that are generated at a time, unless an event has more: their voxels must fit into memory."""
