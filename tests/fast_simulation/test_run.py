@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import fastv
 from fastv import cli
 from fastv.detector.detector import Detector
+from fastv.domain import Domain
 from fastv.errors import FileFormatError, GeometryError, ModelError, OutputError, SettingsError, SimulationError
 from fastv.export import export
 from fastv.fast_simulation import run
@@ -29,7 +30,11 @@ from fastv.fast_simulation.process import Geant4, _Process
 from fastv.fast_simulation.request import TransportRequest
 from fastv.fast_simulation.run import FastSimulation, fastsim
 from fastv.fast_simulation.seeds import event_seed
-from fastv.model import Model, load
+from fastv.model import Model, ModelDescription, load
+from fastv.models import build
+from fastv.models.contract import Batch
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
 from fastv.simulation.process import ShowerError
 from fastv.simulation.transport import Transport
 
@@ -67,14 +72,26 @@ def test_single_particles_equal_generate_bit_for_bit(model: Model, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def graph(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small() -> Model:
+    """A model of few operations, which is exported quickly."""
+    torch.manual_seed(3)
+    with ShowersFile(sample_path("train")) as file:
+        showers = file[:100]
+    domain = Domain.of(showers.conditions, ("e-",))
+    generator = build("vae", {"hidden": (16, 8), "latent": 4}, showers.detector, domain)
+    generator.fit(Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions)))
+    return Model(generator, ModelDescription(family="vae", domain=domain, detector=showers.detector), "small")
+
+
+@pytest.fixture(scope="module")
+def graph(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export(model, path)
+    export(small, path)
     return path
 
 
-def test_an_exported_graph_generates_the_showers_of_its_model(model: Model, graph: Path, tmp_path: Path) -> None:
-    hits = [simulated(each, tmp_path, energy="2-100GeV", n=6)[1] for each in (model, graph)]
+def test_an_exported_graph_generates_the_showers_of_its_model(small: Model, graph: Path, tmp_path: Path) -> None:
+    hits = [simulated(each, tmp_path, energy="2-100GeV", n=6)[1] for each in (small, graph)]
     one, other = (each.showers().energies for each in hits)
     np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-3)
 
