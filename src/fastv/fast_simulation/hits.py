@@ -165,7 +165,7 @@ class HitsWriter:
         self._append("particles", "first_hit", np.array([self._rows["hits"]]))
 
     def _append(self, group: str, name: str, rows: NDArray[Any]) -> None:
-        self._file.append(f"{group}/{name}", rows.astype(_COLUMNS[group][name]), _CHUNK_ROWS)
+        self._file.append(f"{group}/{name}", rows.astype(_COLUMNS[group][name], copy=False), _CHUNK_ROWS)
 
 
 @contextmanager
