@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastv.models.contract import Batch, Generator
+from fastv.model import Model, ModelDescription
+from fastv.models import build
+from fastv.models.contract import Batch, Domain, Generator
 from fastv.showers import Showers
 
 FLOW: dict[str, Any] = {
@@ -88,6 +90,22 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 def batch_of(generator: Generator, showers: Showers, **fields: Any) -> Batch:
     """The showers as a batch for a generator; ``fields`` are further ones of the batch."""
     return Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions), **fields)
+
+
+def model_of(family: str, showers: Showers, **settings: object) -> Model:
+    """A model with fitted preprocessing and random weights."""
+    domain = Domain.of(showers.conditions, particles=("e-",))
+    settings = {**SMALL.get(family, {}), **settings}
+    generator = build(family, settings, showers.detector, domain)
+    generator.fit(batch_of(generator, showers))
+    description = ModelDescription(
+        family=family,
+        settings=settings,
+        domain=domain,
+        detector=showers.detector,
+        weights_sha256="0" * 64,
+    )
+    return Model(generator, description, "small")
 
 
 def drawn(generator: Generator, showers: Showers, seed: int = 1) -> Tensor:

@@ -56,6 +56,28 @@ def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back.h5", "codes.h5"]
 
 
+def test_explore(run: Run, models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("explore", models / "pca", data, "--showers", 40)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("codes of 40 showers by pca in pca-explore.html (0.")
+    assert [line.split()[:3] for line in lines[2:]] == [["components", line.split()[1], "-"] for line in lines[2:]]
+    assert len(lines) == 6
+    code, out, _ = run("explore", models / "pca", data, "-o", "page.html", "--showers", 20, "--json")
+    told = json.loads(out)
+    assert (told["showers"], told["groups"], told["walked"]) == (20, {"components": 4}, 4)
+    assert told["bytes"] == (tmp_path / "page.html").stat().st_size
+    assert set(told["dimensions"][0]["spearman"]) >= {"incident energy", "layer of maximum", "lateral width"}
+    refused(run("explore", models / "pca", data), "exists already", "--force")
+    refused(run("explore", models / "library", data, "-o", "n.html"), "'library' has no encoder", "fastv, hashing")
+    refused(run("explore", models / "pca", "-o", "n.html"), "shipped showers are none that", "give others, FILE")
+    refused(run("explore", models / "pca", data, "-o", "n.html", "--showers", 5), "10 to 5000", "--showers N")
+    refused(run("explore", models / "pca", data, "-o", "no/n.html"), "the folder no does not exist")
+    refused(run("explore", "par04-siw-vae", data, "-o", "n.html"), "differ in the cells")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "pca-explore.html"]
+
+
 def test_score(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
     code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--planted")
     assert code == 0

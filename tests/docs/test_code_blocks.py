@@ -40,6 +40,7 @@ SMALLER = {
     "convert": "--force",
     "evaluate": "--quick",
     "compare": "--quick",
+    "explore": "--showers 20",
     "bench": "--batch 1,10 --seconds 0.1",
 }
 """Options appended to each command of a verb; the last one counts."""

@@ -12,31 +12,13 @@ import pytest
 
 from fastv.errors import DomainError, FastVError, FileFormatError, GeometryError, ModelError, OutputError, SettingsError
 from fastv.inference import CodeGroup, Codes
-from fastv.model import Model, ModelDescription
-from fastv.models import build
-from fastv.models.contract import Domain
+from fastv.model import Model
 from fastv.representation.codes_file import CodesFile
 from fastv.representation.encoding import encode_file, reconstruct_file
 from fastv.showers import Showers, ShowersFile
-from helpers import SMALL, batch_of
+from helpers import model_of
 
 Make = Callable[..., Showers]
-
-
-def model_of(family: str, showers: Showers, **settings: object) -> Model:
-    """A model with fitted preprocessing and random weights."""
-    domain = Domain.of(showers.conditions, particles=("e-",))
-    settings = {**SMALL.get(family, {}), **settings}
-    generator = build(family, settings, showers.detector, domain)
-    generator.fit(batch_of(generator, showers))
-    description = ModelDescription(
-        family=family,
-        settings=settings,
-        domain=domain,
-        detector=showers.detector,
-        weights_sha256="0" * 64,
-    )
-    return Model(generator, description, "small")
 
 
 @pytest.fixture(scope="module")

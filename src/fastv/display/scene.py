@@ -103,25 +103,37 @@ def shower_panel(showers: Showers, title: str = "", *, names: Sequence[str] | No
         >>> panel.events[1].facts
         'visible 29.8 GeV, scaled 902 GeV; 4299 of 6480 voxels hit'
     """
-    mesh = showers.mesh
     events = []
     for i, energies in enumerate(showers.energies.astype(np.float64)):
         voxels = np.flatnonzero(energies > 0)
         theta = None if showers.theta is None else float(showers.theta[i])
-        energy = format_energy(float(showers.incident_energies[i]), 3, space=" ")
-        direction = _provenance_text(showers, "direction") if theta is None else f"theta {math.degrees(theta):.3g}°"
-        heading = [_particle(showers, i), energy, direction]
         events.append(
             Event(
                 name=names[i] if names else f"shower {i}",
-                heading=", ".join(part for part in heading if part),
-                facts=f"{_sums(float(energies.sum()), showers.detector)}; {_hits(len(voxels), mesh.n_voxels)}",
+                heading=heading(showers, i),
+                facts=facts(energies, showers.detector),
                 voxels=voxels,
                 energies=energies[voxels],
                 lines=_slabs(showers.detector, theta),
             )
         )
     return Panel(title, showers.detector, tuple(events))
+
+
+def heading(showers: Showers, row: int) -> str:
+    """Particle, incident energy and direction of a shower."""
+    energy = format_energy(float(showers.incident_energies[row]), 3, space=" ")
+    theta = showers.theta
+    direction = (
+        _provenance_text(showers, "direction") if theta is None else f"theta {math.degrees(float(theta[row])):.3g}°"
+    )
+    return ", ".join(part for part in (_particle(showers, row), energy, direction) if part)
+
+
+def facts(energies: Floats, detector: Detector) -> str:
+    """The sums of the voxel energies (V,) of a shower, and its number of hits."""
+    hits = int(np.count_nonzero(energies > 0))
+    return f"{_sums(float(energies.sum(dtype=np.float64)), detector)}; {_hits(hits, detector.mesh.n_voxels)}"
 
 
 def mean_panel(

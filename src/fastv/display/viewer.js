@@ -125,16 +125,17 @@
       this.facts = element("div", { className: "fastv-facts" });
       this.shown = element("div", { className: "fastv-shown" });
       this.legend = element("div", { className: "fastv-legend" });
-      this.root = element("figure", { className: "fastv-panel" },
-        element("div", { className: "fastv-title", textContent: data.title }), this.heading, this.facts,
+      this.title = element("div", { className: "fastv-title", textContent: data.title });
+      this.root = element("figure", { className: "fastv-panel" }, this.title, this.heading, this.facts,
         element("div", { className: "fastv-detector", textContent: data.detector }), this.legend,
         this.stage, this.shown);
     }
 
     // The hits of an event, cut into pieces of at most 30 degrees that can be sorted by distance, and what the shader
-    // needs of each piece.
+    // needs of each piece. Numbers may be packed as text or arrays already.
     unpacked(event) {
-      const voxels = new Uint32Array(bytes(event.voxels)), energies = new Float32Array(bytes(event.energies));
+      const { voxels, energies } = typeof event.voxels !== "string" ? event
+        : { voxels: new Uint32Array(bytes(event.voxels)), energies: new Float32Array(bytes(event.energies)) };
       const hits = [], texels = [], layers = [];
       voxels.forEach((voxel, hit) => {
         const { r, alpha, z, alphas, layer } = this.cell(voxel), count = Math.ceil(12 / alphas);
@@ -148,8 +149,14 @@
       });
       const rows = Math.max(1, Math.ceil(hits.length / 512)), padded = new Float32Array(4096 * rows);
       padded.set(texels);
-      return { ...event, voxels, energies, hits, layers, texels: padded, rows,
-        lines: this.segments(event.lines) };
+      const lines = event.lines instanceof Float32Array ? event.lines : this.segments(event.lines);
+      return { ...event, voxels, energies, hits, layers, texels: padded, rows, lines };
+    }
+
+    // Another shower in place of an event: its heading, facts, voxels and energies.
+    put(index, shower, title) {
+      this.title.textContent = this.data.title = title;
+      this.events[index] = this.unpacked({ ...this.events[index], ...shower });
     }
 
     // Where a voxel is: voxels are numbered (layer, alpha, r), r fastest.
@@ -679,6 +686,14 @@
       for (const scene of this.scenes) scene.show(index);
       this.drawTicks();
       this.setThreshold(this.threshold);
+    }
+
+    // Other showers in place of the chosen event, one a scene, with their titles and common ends of the colour scale.
+    put(showers, titles, range) {
+      if (!this.scenes.every((scene) => scene.gl)) return;
+      this.data.ranges[this.event] = range;
+      this.scenes.forEach((scene, number) => scene.put(this.event, showers[number], titles[number]));
+      this.showEvent(this.event);
     }
 
     step(by) {

@@ -1,1 +1,1 @@
-"""What models and showers know: codes in files, anomaly scores, principal components, discriminants."""
+"""What models and showers know: codes in files and in a page, anomaly scores, principal components, discriminants."""
