@@ -12,10 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from fastv.domain import Domain
 from fastv.evaluation.report.words import number
 from fastv.evaluation.statistics.measured import Measured
 from fastv.model import load, shipped_models
-from fastv.models.domain import Domain
 
 CARDS = Path(__file__).with_name("cards")
 BEGIN, END = "<!-- model.json: begin -->", "<!-- model.json: end -->"
