@@ -8,22 +8,27 @@ to take seconds. Other commands are listed in ``NOT_RUN``. A block that must not
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import runpy
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import matplotlib.pyplot as plt
+import onnx
 import pytest
+import torch
 
 import fastv
 from fastv.cli import main
+from fastv.export import onnx as exporter
+from fastv.export import parts
 from fastv.model import model_path
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +165,27 @@ def geant4() -> bool:
     except fastv.FastVError:
         return False
     return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Pages export the same models for several programs: the graph that all contracts wrap is made once."""
+    made: dict[str, onnx.ModelProto] = {}
+
+    def export_in_parts(module: torch.nn.Module, *args: Any, **how: Any) -> onnx.ModelProto:
+        digest = hashlib.sha256(repr((module, module.generator.settings, sorted(how.items()))).encode())
+        for name, tensor in module.state_dict().items():
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in made:
+            made[key] = parts.export_in_parts(module, *args, **how)
+        copy = onnx.ModelProto()
+        copy.CopyFrom(made[key])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "export_in_parts", export_in_parts)
+        yield
 
 
 @pytest.fixture
