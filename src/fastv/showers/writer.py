@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,23 @@ class ShowersWriter:
                 self._folder.empty()
         self._continued = False
         self._folder.close()
+
+
+@contextmanager
+def written_in_blocks(path: Path, total: int, *, force: bool) -> Iterator[ShowersWriter]:
+    """A writer of work that is repeated rather than resumed: its blocks are removed however it ends.
+
+    Raises:
+        OutputError: the output exists, a value is not physical, or the disk is full.
+    """
+    with written_whole(path, force=force, kind="showers") as whole:
+        try:
+            with closing(ShowersWriter(whole, total, {})) as writer:
+                yield writer
+                writer.finish()
+        except OutputError as error:
+            # FastV's temporary names would not help the user.
+            raise OutputError(str(error).replace(str(whole), str(path))) from error
 
 
 def _digest(content: bytes) -> str:
