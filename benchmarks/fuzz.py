@@ -51,8 +51,9 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.display.tracks import load_tracks, track_lines
 from fastv.errors import FastVError
 from fastv.export import export
+from fastv.fast_simulation import hits as hit_files
 from fastv.fast_simulation.hepmc import HepMCFile
-from fastv.fast_simulation.hits import ACCOUNTS, hits_written, read_hits, read_in_spans
+from fastv.fast_simulation.hits import ACCOUNTS, columns_of, read_hits, read_in_spans
 from fastv.fast_simulation.particles import Particles
 from fastv.formats.conversion import convert
 from fastv.model import DESCRIPTION, WEIGHTS, Model, ModelDescription, load
@@ -741,9 +742,10 @@ def hits_file(path: Path, showers: Showers) -> Path:
     row, cell = np.nonzero(showers.energies[:3])
     hits = {"particle": row, "cell": cell, "energy": showers.energies[row, cell], "fast": row < 2}
     hits |= {"position": rng.normal(size=(len(row), 3)), "time": rng.random(len(row))}
-    accounts = {**dict.fromkeys(ACCOUNTS, np.array([1.0, 2.0])), "particles": np.array([2, 1])}
-    with hits_written(path, showers.detector, showers.provenance) as writer:
-        writer.append(accounts, particles[np.array([0, 2])], particles, np.array([0, 0, 1], dtype=np.uint8), hits)
+    accounts, fate = dict.fromkeys(ACCOUNTS, np.array([1.0, 2.0])), np.array([0, 0, 1], dtype=np.uint8)
+    columns = columns_of(range(2), accounts, particles[np.array([0, 2])], particles, fate, hits)
+    with hit_files.hits_file(path, showers.detector, showers.provenance) as writer:
+        writer.append(columns)
     return path
 
 

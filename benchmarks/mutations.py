@@ -299,6 +299,10 @@ MUTATIONS = [
         "models/domain.py",
         f"{MODELS}/test_domain.py",
         ("np.log(low * high) / 2, np.log(high / low) / 2", "np.log(low * high) / 2, np.log(high / low)"),
+    ),
+    *_of(
+        "domain.py",
+        "tests/test_domain.py",
         ("self.empty_showers or other.empty_showers", "self.empty_showers and other.empty_showers"),
         ("high > bounds[1] + 1e-6 * abs(bounds[1])", "high > 2 * bounds[1]"),
         ("low * (high / low) ** u if logarithm", "low + (high - low) * u if logarithm"),

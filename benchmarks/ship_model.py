@@ -76,6 +76,7 @@ def at_scale(model: Model, reference: Path, floor: Path, n: int, folder: Path) -
     return {
         "showers": [metrics.boosted.showers_reference, metrics.boosted.showers_generated],
         "showers of the floor": of_floor.boosted.showers_generated,
+        "detector": found.reference.detector,
         "energy": [found.reference.lowest_energy, found.reference.highest_energy],
         "seed of the reference": provenance.get("seed"),
         "targets": _targets(found),

@@ -12,10 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from fastv.domain import Domain
 from fastv.evaluation.report.words import number
 from fastv.evaluation.statistics.measured import Measured
 from fastv.model import load, shipped_models
-from fastv.models.domain import Domain
 
 CARDS = Path(__file__).with_name("cards")
 BEGIN, END = "<!-- model.json: begin -->", "<!-- model.json: end -->"
@@ -57,7 +57,7 @@ def _measured(measured: dict[str, Any]) -> str:
     where = speed.pop("processor")
     timings = ", ".join(f"{key}: {value:g} {unit}" for key, row in speed.items() for unit, value in row.items())
     parts = []
-    if measured["quality"]:
+    if measured.get("quality"):
         parts += [
             "Against the 1400 showers of the shipped test part, ten generated for each:",
             _targets(measured["quality"]),
@@ -84,8 +84,9 @@ def _sizes(scale: dict[str, Any]) -> str:
     """For which samples the figures hold."""
     reference = scale["showers"][0]
     low, high = (f"{energy / 1000:.3g}" if energy < 1e5 else f"{energy / 1000:.0f}" for energy in scale["energy"])
+    where = f" in `{scale['detector']}`" if "detector" in scale else ""
     return (
-        f"Against {reference:,} Geant4 showers of {low} to {high} GeV that it never saw (seed "
+        f"Against {reference:,} Geant4 showers of {low} to {high} GeV{where} that it never saw (seed "
         f"{scale['seed of the reference']}), one generated for each; Geant4 against itself with "
         f"{scale['showers of the floor']:,} others:"
     )

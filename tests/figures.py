@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from matplotlib.axes import Axes
@@ -40,9 +41,14 @@ def _tick_labels(axis: Axis) -> list[Text]:
     return [label for tick in seen for label in (tick.label1, tick.label2)]
 
 
-def overlaps(figure: Figure, allowed: float = 1.0) -> list[tuple[str, str]]:
-    """Pairs of texts that are written over each other by more than some pixels, and texts that leave the figure."""
-    found = written(figure)
+def overlaps(
+    figure: Figure, allowed: float = 1.0, found: Sequence[tuple[str, Bbox]] | None = None
+) -> list[tuple[str, str]]:
+    """Pairs of texts that are written over each other by more than some pixels, and texts that leave the figure.
+
+    What is :func:`written` may be given, if it was found already: a figure takes long to draw.
+    """
+    found = written(figure) if found is None else found
     over = []
     for (one, a), (other, b) in combinations(found, 2):
         shared = Bbox.intersection(a, b)

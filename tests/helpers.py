@@ -28,6 +28,7 @@ GAME: dict[str, Any] = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
+    "bottleneck": {"code": 4, "hidden": [24], "decoder_hidden": [16], "parts": 3, "density_parts": 3},
     "caloflow": {
         "hidden": [24],
         "features": 4,

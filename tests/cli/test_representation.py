@@ -49,7 +49,7 @@ def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Pa
     refused(
         run("encode", models / "library", data, "-o", tmp_path / "n.h5"),
         "'library' has no encoder",
-        "fastv, hashing, pca, vae",
+        "bottleneck, embedding, fastv, hashing, pca, vae",
     )
     refused(run("encode", "par04-siw-vae", data, "-o", tmp_path / "n.h5"), "differ in the cells")
     refused(run("encode", models / "pca", codes, "-o", tmp_path / "n.h5"), "'showers' is missing")
@@ -103,3 +103,32 @@ def test_components_and_discriminants(run: Run, data: Path, tmp_path: Path) -> N
         run("discriminate", data, data, "--on", "pixels", "-o", tmp_path / "n"), "unknown kind of features 'pixels'"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lda", "pca"]
+
+
+def test_manifold(run: Run, data: Path, tmp_path: Path) -> None:
+    code, out, _ = run("manifold", data, data, "-o", tmp_path / "dimension", "--bins", 2, "--on", "voxels")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 5
+    assert lines[1].endswith("showers (1)")
+    assert "+0.0  showers (2)" in lines[2]
+    assert {path.name for path in (tmp_path / "dimension").glob("m*")} == {"manifold.json", "manifold.png"}
+    refused(run("manifold", data, "-o", tmp_path / "dimension"), "exists already", "--force")
+    refused(run("manifold", data, "-o", tmp_path / "n"), "take fewer bins, see --bins N, or")
+    refused(run("manifold", data, "-o", tmp_path / "n", "--showers", 5), "--showers must be at least 50")
+    refused(run("manifold", data, "par04-siw", "-o", tmp_path / "n"), "par04-siw")
+    assert not (tmp_path / "n").exists()
+
+
+def test_bottleneck(run: Run, data: Path, tmp_path: Path) -> None:
+    model, codes = tmp_path / "model", tmp_path / "codes.h5"
+    small = ("--set", "training.epochs=1", "--set", "model.hidden=[8]", "--set", "model.code=3")
+    assert run("train", "bottleneck", "--data", data, "-o", model, *small)[0] == 0
+    assert "relevance_energy" in (model / "training.jsonl").read_text()
+    code, out, _ = run("encode", model, data, "-o", codes, "--json")
+    assert (code, json.loads(out)["groups"]) == (0, {"code": 3})
+    refused(
+        run("train", "bottleneck", "--data", data, "-o", tmp_path / "n", "--set", "model.relevant=[particle]"),
+        "cannot tell the particle: all training showers have 'e-'",
+    )
+    assert not (tmp_path / "n").exists()

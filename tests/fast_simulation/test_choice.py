@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastv.detector.detector import Detector
+from fastv.domain import Domain
 from fastv.fast_simulation.choice import Fate, conditions, fates
 from fastv.fast_simulation.particles import Particles
-from fastv.models.domain import Domain
 from fastv.simulation.request import directions
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 import fastv
+from fastv import cli
 from fastv.detector.detector import Detector
+from fastv.domain import Domain
 from fastv.errors import FileFormatError, GeometryError, ModelError, OutputError, SettingsError, SimulationError
 from fastv.export import export
 from fastv.fast_simulation import run
@@ -23,7 +30,11 @@ from fastv.fast_simulation.process import Geant4, _Process
 from fastv.fast_simulation.request import TransportRequest
 from fastv.fast_simulation.run import FastSimulation, fastsim
 from fastv.fast_simulation.seeds import event_seed
-from fastv.model import Model, load
+from fastv.model import Model, ModelDescription, load
+from fastv.models import build
+from fastv.models.contract import Batch
+from fastv.sample import sample_path
+from fastv.showers import ShowersFile
 from fastv.simulation.process import ShowerError
 from fastv.simulation.transport import Transport
 
@@ -61,16 +72,114 @@ def test_single_particles_equal_generate_bit_for_bit(model: Model, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def graph(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small() -> Model:
+    """A model of few operations, which is exported quickly."""
+    torch.manual_seed(3)
+    with ShowersFile(sample_path("train")) as file:
+        showers = file[:100]
+    domain = Domain.of(showers.conditions, ("e-",))
+    generator = build("vae", {"hidden": (16, 8), "latent": 4}, showers.detector, domain)
+    generator.fit(Batch(torch.from_numpy(showers.energies), generator.conditions_of(showers.conditions)))
+    return Model(generator, ModelDescription(family="vae", domain=domain, detector=showers.detector), "small")
+
+
+@pytest.fixture(scope="module")
+def graph(small: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export(model, path)
+    export(small, path)
     return path
 
 
-def test_an_exported_graph_generates_the_showers_of_its_model(model: Model, graph: Path, tmp_path: Path) -> None:
-    hits = [simulated(each, tmp_path, energy="2-100GeV", n=6)[1] for each in (model, graph)]
+def test_an_exported_graph_generates_the_showers_of_its_model(small: Model, graph: Path, tmp_path: Path) -> None:
+    hits = [simulated(each, tmp_path, energy="2-100GeV", n=6)[1] for each in (small, graph)]
     one, other = (each.showers().energies for each in hits)
     np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-3)
+
+
+def test_a_graph_needs_no_pytorch(graph: Path, tmp_path: Path) -> None:
+    code = (
+        f"import sys, fastv; fastv.fastsim({str(graph)!r}, {str(tmp_path / 'hits.h5')!r}, energy=5e4, n=2)\n"
+        "print(*{'torch', 'onnx', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+KILLED = """
+import os, signal, sys
+from fastv import cli
+from fastv.fast_simulation import run
+
+left, write = int(sys.argv[1]), run.write_hits
+
+def killed(path, *arguments):
+    global left
+    write(path, *arguments)
+    left -= 1
+    if not left:
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run.write_hits = killed
+cli.main(sys.argv[2:])
+"""
+
+
+def killed_while_writing(block: int, command: Sequence[str]) -> int:
+    """The exit code of a command that is killed while it writes its n-th block."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(block), *command], stderr=subprocess.DEVNULL, check=False)
+    return done.returncode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+class TestResume:
+    """Whenever a run is killed, the next one goes on and writes the same bytes."""
+
+    @staticmethod
+    def command(graph: Path, output: Path, *more: str) -> list[str]:
+        words = ["fastsim", str(graph), "--energy", "1-100GeV", "-n", "7", "--batch-events", "2", "-o", str(output)]
+        return [*words, *more]
+
+    def test_finished_batches_are_kept(
+        self, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole, output = tmp_path / "whole.h5", tmp_path / "hits.h5"
+        assert cli.main(self.command(graph, whole, "--json")) == 0
+        told = json.loads(capsys.readouterr().out)
+        command = self.command(graph, output)
+        assert killed_while_writing(3, command) == -signal.SIGKILL
+        assert not output.exists()
+        assert cli.main(command) == 2
+        assert "left finished hits; --resume continues, --force starts over" in capsys.readouterr().err
+        assert cli.main([*command, "--resume", "--seed", "1"]) == 2
+        assert "the interrupted run had other settings" in capsys.readouterr().err
+        simulate, done = run._Run.simulate, []
+        monkeypatch.setattr(run._Run, "simulate", lambda one, events, *rest: (
+            done.append(events), simulate(one, events, *rest))[1])  # fmt: skip
+        assert cli.main([*command, "--resume", "--json"]) == 0
+        assert done == [range(4, 6), range(6, 7)]
+        assert output.read_bytes() == whole.read_bytes()
+        again = json.loads(capsys.readouterr().out)
+        assert {name: again[name] for name in ("events", "entered", "fates", "accounts")} == {
+            name: told[name] for name in ("events", "entered", "fates", "accounts")
+        }
+        assert {path.name for path in tmp_path.iterdir()} == {"whole.h5", "hits.h5"}
+        assert cli.main([*command, "--resume"]) == 2  # nothing is left to continue
+        assert "exists already" in capsys.readouterr().err
+
+    def test_killed_between_the_hits_and_their_edm4hep(
+        self, graph: Path, tmp_path: Path, kill_after_rename: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("uproot")
+        output, root = tmp_path / "hits.h5", tmp_path / "hits.root"
+        command = self.command(graph, output, "--edm4hep", str(root))
+        assert kill_after_rename(command, output) == -signal.SIGKILL
+        before = output.read_bytes()
+        assert not root.exists()
+        monkeypatch.setattr(run._Run, "simulate", lambda *_: pytest.fail("all events are simulated already"))
+        assert cli.main([*command, "--resume"]) == 0
+        assert output.read_bytes() == before
+        assert {path.name for path in tmp_path.iterdir()} == {"hits.h5", "hits.root"}
 
 
 def test_damaged_graphs_are_refused(graph: Path, tmp_path: Path) -> None:
@@ -314,6 +423,18 @@ class TestGeant4:
         assert np.median(late) == pytest.approx(0, abs=0.05)
         # A hit is in the middle of a slab, at most half a layer of the mesh away.
         assert late.min() > -0.012
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+    def test_a_killed_run_of_both_kinds_goes_on(self, graph: Path, tmp_path: Path) -> None:
+        command = ["fastsim", str(graph), "--energy", "0.2,2GeV", "-n", "6", "--batch-events", "2", "--seed", "3"]
+        whole, output = tmp_path / "whole.h5", tmp_path / "hits.h5"
+        assert killed_while_writing(2, [*command, "-o", str(output)]) == -signal.SIGKILL
+        for path, more in ((output, ["--resume"]), (whole, [])):
+            assert cli.main([*command, "-o", str(path), *more]) == 0
+        assert output.read_bytes() == whole.read_bytes()
+        hits = read_hits(output)
+        assert hits.particles["fate"].tolist() == [Fate.energy, Fate.fast] * 3
+        assert hits.particles["event"].tolist() == list(range(6))
 
     def test_planes_and_decays_in_front(self) -> None:
         planes = Detector.preset("cld-endcap")

@@ -186,7 +186,7 @@ def test_calibration_in_parts_fits_all_showers(part: int, monkeypatch: pytest.Mo
     random = torch.Generator().manual_seed(1)
     energies, conditions = 10 * torch.rand(150, 32, generator=random), torch.full((150, 1), 80.0)
     generator.calibrate(Batch(energies, conditions))
-    assert [(low.shape, number) for low, _, number in seen] == [((300, 1 + 2), 0), ((300, (1 + 2) * 4), 0)]
+    assert [(low.shape, number) for low, _, number in seen] == [((300, 1), 0), ((300, 2), 0), ((300, (1 + 2) * 4), 0)]
     turned = energies.view(150, 2, 8, 2).roll(2, dims=2).flatten(1)
     for one, whose in ((17, energies), (140, turned)):
         with torch.no_grad():
@@ -253,10 +253,9 @@ def test_every_shower_has_the_correlations_of_one_bin_of_energy(
     assert (bins.sum(0) - len(bins) / 4).abs().max() <= 1
     order = batch.conditions[:, 0].argsort()
     assert (bins[order].argmax(1).diff() >= 0).all()
-    # Divisions between layers are correlated too, and bins were fitted to different showers.
-    assert bool(generator.cells.ring_factors.loadings[:, :, : generator.layers - 1].any())
-    loadings = generator.cells.ring_factors.loadings
-    assert all(not torch.equal(loadings[0], other) for other in loadings[1:])
+    # Bins were fitted to different showers.
+    for factors in (generator.cells.layer_factors, generator.cells.ring_factors, generator.cells.alpha_factors):
+        assert all(not torch.equal(factors.loadings[0], other) for other in factors.loadings[1:])
 
 
 def test_correlations_of_a_few_showers_are_not_fitted(coarse_showers: Showers) -> None:

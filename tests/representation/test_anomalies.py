@@ -107,7 +107,7 @@ def test_refusals_write_nothing(model: Model, showers: Showers, tmp_path: Path) 
         score_file(model, tmp_path / "one.h5", tmp_path / "out")
     library = model_of("library", showers, size=40)
     with pytest.raises(
-        ModelError, match=r"'library' has no decoder, density or anomaly score; .*: autoencoder, caloflow"
+        ModelError, match=r"'library' has no decoder, density or anomaly score; .*: autoencoder, bottleneck, caloflow"
     ):
         score_file(library, tmp_path / "one.h5", tmp_path / "out")
     high = showers[showers.incident_energies > 3e5]

@@ -126,7 +126,8 @@ def refused(error: type[FastVError], words: str, model: Model, file: Path, **opt
 def test_a_family_without_encoder_names_those_with_one(showers: Showers, file: Path) -> None:
     one = model_of("library", showers[showers.energies.any(axis=1)])
     words = (
-        "the family 'library' has no encoder; families that have one: autoencoder, embedding, fastv, hashing, pca, vae"
+        "the family 'library' has no encoder; families that have one: autoencoder, bottleneck, embedding, fastv, "
+        "hashing, pca, vae"
     )
     refused(ModelError, words, one, file)
     with pytest.raises(ModelError, match=words):

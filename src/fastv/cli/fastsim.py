@@ -67,7 +67,8 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="file of hits to write (HDF5)")
     parser.add_argument("--edm4hep", metavar="FILE", help="write the hits as columns of EDM4hep too (ROOT)")
-    parser.add_argument("--force", action="store_true", help="replace existing files")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same arguments")
+    parser.add_argument("--force", action="store_true", help="replace existing files, or discard an interrupted run")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
     parser.set_defaults(run=run)
 
@@ -97,6 +98,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         batch_events=options.batch_events,
         edm4hep=options.edm4hep,
+        resume=options.resume,
         force=options.force,
     )
     if options.json:

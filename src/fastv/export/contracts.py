@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastv.conditions.table import CONDITIONS
 from fastv.detector.detector import Detector
+from fastv.domain import Domain
 from fastv.errors import SettingsError
 from fastv.export.hashing import hashed_noise
 from fastv.export.nodes import FLOAT, Nodes
 from fastv.model import Model
-from fastv.models.domain import Domain
 from fastv.noise import NoiseSpec
 from fastv.suggestions import unknown
 from fastv.wording import shortened

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fastv.conditions.record import Conditions
 from fastv.detector.stack import Stack
+from fastv.domain import Domain
 from fastv.fast_simulation.particles import Particles
-from fastv.models.domain import Domain
 
 
 class Conditional(Protocol):

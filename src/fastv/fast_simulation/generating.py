@@ -6,23 +6,24 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fastv.conditions.record import Conditions
 from fastv.detector.detector import Detector
+from fastv.domain import Domain
 from fastv.errors import ModelError
 from fastv.fast_simulation.seeds import event_seed
-from fastv.model import Model, load
-from fastv.models.domain import Domain
 from fastv.noise import NoiseSpec, noise_stream
 from fastv.records import first_problem
 from fastv.runtime.session import MOST_BYTES, described_session, named, open_session
 from fastv.storage.documents import DocumentError, parse_json, read_bytes
+
+if TYPE_CHECKING:
+    from fastv.model import Model
 
 _BATCH_ROWS = 100
 """Showers per call of the generator, as in :mod:`fastv.blocks`."""
@@ -59,6 +60,11 @@ def source(model: Model | str | Path) -> Source:
     """
     if isinstance(model, str | Path) and Path(model).suffix == ".onnx":
         return _of_graph(Path(model))
+    # Imported here: a graph needs no PyTorch, which takes longer to import than hundreds of showers.
+    import torch
+
+    from fastv.model import Model, load
+
     one = model if isinstance(model, Model) else load(model)
     generator = one.generator
     generator.check_draws()

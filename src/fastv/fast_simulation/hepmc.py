@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,9 @@ class HepMCFile:
         )
 
     def describe(self) -> dict[str, object]:
-        """The name of the file."""
-        return {"events": self.path.name}
+        """The name and the digest of the file."""
+        with self.path.open("rb") as file:
+            return {"events": self.path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _check_whole(path: Path) -> int:

@@ -18,6 +18,7 @@ The attribute ``fastv`` is a JSON text with format version, detector and provena
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ from fastv.records import first_problem
 from fastv.showers import Showers
 from fastv.storage.documents import DocumentError, parse_json
 from fastv.storage.guard import check_stored
-from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
-from fastv.storage.output import written_whole
+from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5, write_text
+from fastv.storage.output import hdf5_written
 
 FORMAT_VERSION = 1
 
@@ -77,81 +78,117 @@ _LINKS = (
     ("hits", "particle", "particles"),
 )
 """Columns that hold rows of other groups."""
+_COUNTED = {
+    **{(group, name): of for group, name, of in _LINKS},
+    **{(group, "event"): "events" for group in ("primaries", "particles")},
+}
+"""The same, and those that hold numbers of events."""
 _CHUNK_ROWS = 20_000
 
 
+Columns = Mapping[str, Mapping[str, NDArray[Any]]]
+"""The columns of a file of hits by group and name; rows, and numbers of events, are counted from 0."""
+
+
+def columns_of(
+    events: range,
+    accounts: Mapping[str, NDArray[Any]],
+    primaries: Particles,
+    entered: Particles,
+    fate: NDArray[np.uint8],
+    hits: Mapping[str, NDArray[Any]],
+) -> Columns:
+    """The columns of a file of some events.
+
+    Args:
+        events: their numbers.
+        accounts: the columns (n,) of :data:`ACCOUNTS`.
+        primaries: primary particles of the events.
+        entered: particles that enter the calorimeter, in the order of the events.
+        fate: their :class:`~fastv.fast_simulation.choice.Fate`.
+        hits: the columns of ``hits`` in the order of the particles, whose rows are those of ``entered``.
+    """
+
+    def counted(particles: Particles) -> Mapping[str, NDArray[Any]]:
+        return {**particles.columns, "event": particles.event - events.start}
+
+    first_particle = np.searchsorted(entered.event, np.arange(events.start, events.stop + 1))
+    first_hit = np.searchsorted(hits["particle"], np.arange(len(entered) + 1))
+    return {
+        "events": {**{name: accounts[name] for name in ACCOUNTS}, "first_particle": first_particle},
+        "primaries": counted(primaries),
+        "particles": {**counted(entered), "fate": fate, "first_hit": first_hit},
+        "hits": hits,
+    }
+
+
+def write_hits(path: Path, detector: Detector, provenance: Mapping[str, Any], columns: Columns) -> None:
+    """Write a complete file at once, without compression.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    with hdf5_written(path) as file:
+        write_text(file, "fastv", _note(detector, provenance))
+        for group, types in _COLUMNS.items():
+            for name, dtype in types.items():
+                file.create_dataset(f"{group}/{name}", data=columns[group][name].astype(dtype, copy=False))
+
+
 class HitsWriter:
-    """Appends events to a file; see :func:`hits_written`."""
+    """Appends events to a file; see :func:`hits_file`."""
 
     def __init__(self, file: GrowingFile) -> None:
         self._file = file
-        self._particles = self._hits = 0
+        self._rows = dict.fromkeys(("events", "particles", "hits"), 0)
         for group, columns in _COLUMNS.items():
             for name, dtype in columns.items():
                 self._append(group, name, np.empty((0, 3) if name in _VECTORS else 0, dtype))
 
-    def append(
-        self,
-        accounts: Mapping[str, NDArray[Any]],
-        primaries: Particles,
-        entered: Particles,
-        fate: NDArray[np.uint8],
-        hits: Mapping[str, NDArray[Any]],
-    ) -> None:
-        """Append events.
-
-        Args:
-            accounts: the columns (n,) of :data:`ACCOUNTS`, and ``particles``, how many enter in each event.
-            primaries: primary particles of the events.
-            entered: particles that enter the calorimeter, in the order of the events.
-            fate: their :class:`~fastv.fast_simulation.choice.Fate`.
-            hits: the columns of ``hits`` in the order of the particles, whose rows are counted from the first of
-                ``entered``.
-        """
-        for name in ACCOUNTS:
-            self._append("events", name, accounts[name])
-        counts = accounts["particles"]
-        self._append("events", "first_particle", self._particles + np.cumsum(counts) - counts)
-        for group, particles in (("primaries", primaries), ("particles", entered)):
-            for name, column in particles.columns.items():
-                self._append(group, name, column)
-        self._append("particles", "fate", fate)
-        self._append("particles", "first_hit", self._hits + np.searchsorted(hits["particle"], np.arange(len(entered))))
-        for name in _COLUMNS["hits"]:
-            self._append("hits", name, hits[name] + self._particles if name == "particle" else hits[name])
-        self._particles += len(entered)
-        self._hits += len(hits["cell"])
+    def append(self, columns: Columns) -> None:
+        """Append the events of :func:`columns_of`."""
+        before = dict(self._rows)
+        for group, types in _COLUMNS.items():
+            for name in types:
+                rows = columns[group][name]
+                if name.startswith("first_"):
+                    rows = rows[:-1]
+                if (counted := _COUNTED.get((group, name))) is not None:
+                    rows = rows + before[counted]
+                self._append(group, name, rows)
+            if group in before:
+                self._rows[group] += len(rows)
 
     def finish(self) -> None:
         """Write what ends the columns of first rows."""
-        self._append("events", "first_particle", np.array([self._particles]))
-        self._append("particles", "first_hit", np.array([self._hits]))
+        self._append("events", "first_particle", np.array([self._rows["particles"]]))
+        self._append("particles", "first_hit", np.array([self._rows["hits"]]))
 
     def _append(self, group: str, name: str, rows: NDArray[Any]) -> None:
-        self._file.append(f"{group}/{name}", rows.astype(_COLUMNS[group][name]), _CHUNK_ROWS)
+        self._file.append(f"{group}/{name}", rows.astype(_COLUMNS[group][name], copy=False), _CHUNK_ROWS)
 
 
 @contextmanager
-def hits_written(
-    path: str | Path, detector: Detector, provenance: Mapping[str, Any], *, force: bool = False
-) -> Iterator[HitsWriter]:
-    """Yield a writer of a file that appears under its name when the block ends without an error.
+def hits_file(path: Path, detector: Detector, provenance: Mapping[str, Any]) -> Iterator[HitsWriter]:
+    """Yield a writer of a file under a temporary name.
 
     Raises:
-        OutputError: the file exists and ``force`` is false, or the disk is full.
+        OSError: the disk is full or cannot be written.
     """
-    note = {
+    with growing(path, {"fastv": _note(detector, provenance)}) as file:
+        writer = HitsWriter(file)
+        yield writer
+        writer.finish()
+
+
+def _note(detector: Detector, provenance: Mapping[str, Any]) -> str:
+    """The attribute ``fastv``."""
+    content = {
         "format_version": FORMAT_VERSION,
         "detector": detector.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
-    with (
-        written_whole(path, force=force, kind="hits") as temporary,
-        growing(temporary, {"fastv": json.dumps(note)}) as file,
-    ):
-        writer = HitsWriter(file)
-        yield writer
-        writer.finish()
+    return json.dumps(content)
 
 
 @dataclass(frozen=True)
@@ -170,6 +207,11 @@ class Hits:
     primaries: Mapping[str, NDArray[Any]]
     particles: Mapping[str, NDArray[Any]]
     hits: Mapping[str, NDArray[Any]]
+
+    @property
+    def columns(self) -> Columns:
+        """All columns by group."""
+        return {group: getattr(self, group) for group in _COLUMNS}
 
     def showers(self, *, fast: bool | None = None) -> Showers:
         """The particles that enter the calorimeter as showers, each in its own mesh, to be evaluated or viewed.
@@ -190,6 +232,20 @@ class Hits:
         )
         extra = {"event": found.event}
         return Showers.of(conditions, energies, self.detector, extra=extra, provenance=dict(self.provenance))
+
+
+def totals(path: str | Path) -> tuple[Counter[int], dict[str, float]]:
+    """How many particles of a file have which fate, and the sums of :data:`ACCOUNTS` in MeV.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds no hits.
+    """
+    path = Path(path)
+    with open_hdf5(path) as file, damage_named(path):
+        _described(path, file)
+        fate = _data(path, file, "particles", "fate")[...]
+        sums = {name: float(_data(path, file, "events", name)[...].sum()) for name in ACCOUNTS}
+    return Counter(dict(enumerate(np.bincount(fate).tolist()))), sums
 
 
 def read_hits(path: str | Path) -> Hits:

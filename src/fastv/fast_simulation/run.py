@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastv._version import __version__
 from fastv.conditions.spectra import Spectrum
+from fastv.conditions.table import NORMAL_INCIDENCE
 from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
@@ -23,20 +24,23 @@ from fastv.fast_simulation.edm4hep import check_edm4hep, write_edm4hep
 from fastv.fast_simulation.entering import STRAIGHT, Front
 from fastv.fast_simulation.generating import Source, generated, source
 from fastv.fast_simulation.hepmc import HepMCFile
-from fastv.fast_simulation.hits import HitsWriter, hits_written
+from fastv.fast_simulation.hits import Columns, columns_of, hits_file, read_hits, totals, write_hits
 from fastv.fast_simulation.particles import LIGHT, Particles
 from fastv.fast_simulation.placement import places
 from fastv.fast_simulation.primaries import Gun, Primaries, check_primaries
 from fastv.fast_simulation.process import Geant4
 from fastv.fast_simulation.request import Plate, TransportRequest
 from fastv.fast_simulation.seeds import chosen, geant4_seed, random_indices
-from fastv.model import Model
-from fastv.models.domain import NORMAL_INCIDENCE
 from fastv.progress import Bar, say
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.simulation.data_sets import DataSets, geant4_version
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
+from fastv.storage.blocks import Blocks
 from fastv.storage.output import check_ending, check_free
+from fastv.storage.unfinished import is_left
+
+if TYPE_CHECKING:
+    from fastv.model import Model
 
 _MOST_TOGETHER = 1000
 """Showers that are generated at a time, unless an event has more: their voxels must fit into memory."""
@@ -53,8 +57,8 @@ class FastSimulation:
         entered: number of particles that entered the calorimeter.
         fates: how many of them had which :class:`~fastv.fast_simulation.choice.Fate`, by its name.
         accounts: sums of :data:`fastv.fast_simulation.hits.ACCOUNTS` over all events, MeV.
-        seconds: duration.
-        seconds_of: duration of the ``front``, the ``model`` and ``geant4`` in the calorimeter.
+        seconds: duration of this run.
+        seconds_of: duration in this run of the ``front``, the ``model`` and ``geant4`` in the calorimeter.
     """
 
     output: str
@@ -89,6 +93,7 @@ def fastsim(
     seed: int = 0,
     batch_events: int = 100,
     edm4hep: str | Path | None = None,
+    resume: bool = False,
     force: bool = False,
 ) -> FastSimulation:
     """Simulate events in which a model generates the showers that it knows, and Geant4 simulates all others.
@@ -113,7 +118,8 @@ def fastsim(
         seed: the same seed and ``batch_events`` give the same file.
         batch_events: events whose particles are generated together.
         edm4hep: another file for the same hits as columns of EDM4hep, see :mod:`fastv.fast_simulation.edm4hep`.
-        force: replace existing files.
+        resume: continue an interrupted run with the same arguments; finished batches of events are kept.
+        force: replace existing files, and discard an interrupted run.
 
     Returns:
         A summary.
@@ -124,7 +130,7 @@ def fastsim(
         FileFormatError: the file of events is missing or damaged.
         ModelError: there is no such model.
         SimulationError: Geant4 is needed and lacks data sets, or fails.
-        OutputError: a file exists, or the disk is full.
+        OutputError: a file exists, the interrupted run had other arguments, or the disk is full.
         MissingExtraError: calzone, pyhepmc or uproot is needed and not installed.
 
     Example:
@@ -136,10 +142,12 @@ def fastsim(
     """
     started = time.perf_counter()
     check_ending(output, SHOWERS_ENDINGS, "hits")
-    check_free(output, force=force, kind="hits")
+    Blocks.check_free(output, kind="hits", force=force, resume=resume)
+    # A run that was killed at its very end has left both files.
+    replaced = force or (resume and is_left(output))
     if edm4hep is not None:
         check_edm4hep(edm4hep)
-        check_free(edm4hep, force=force, kind="hits")
+        check_free(edm4hep, force=replaced, kind="hits")
     _check_arguments(n, control, seed, batch_events)
     tolerance = _tolerance(angle_tolerance)
     chosen_plate = Plate.parsed(plate) if isinstance(plate, str) else plate
@@ -176,24 +184,37 @@ def fastsim(
         "batch_events": batch_events,
         "code_version": __version__,
     }
-    with (
-        closing(run),
-        hits_written(output, calorimeter, provenance, force=force) as writer,
-        Bar(total=len(primaries), unit="event", desc="simulating") as bar,
-    ):
-        for numbers, particles in primaries.blocks(batch_events):
-            run.simulate(numbers, particles, writer)
-            bar.update(len(numbers))
-    if failed := run.counts[Fate.failed]:
-        say(f"the model gave {failed} particles an energy that is negative or not finite; they were simulated instead")
-    if edm4hep is not None:
-        write_edm4hep(output, edm4hep, force=force)
+    known = {**provenance, "detector": calorimeter.model_dump(mode="json"), "events": len(primaries)}
+    request = json.dumps({**known, "edm4hep": None if edm4hep is None else str(edm4hep)}, sort_keys=True)
+    count = -(-len(primaries) // batch_events)
+    with closing(run), closing(Blocks(output, count, request, kind="hits", resume=resume, force=force)) as blocks:
+        missing = set(blocks.missing())
+        done = len(primaries) - sum(min(batch_events, len(primaries) - each * batch_events) for each in missing)
+        with Bar(total=len(primaries), initial=done, unit="event", desc="simulating") as bar:
+            for block, (numbers, particles) in enumerate(primaries.blocks(batch_events)):
+                if block in missing:
+                    with blocks.written(block) as temporary:
+                        write_hits(temporary, calorimeter, provenance, run.simulate(numbers, particles))
+                    bar.update(len(numbers))
+        if not blocks.complete:
+            with blocks.joined() as (parts, temporary), hits_file(temporary, calorimeter, provenance) as writer:
+                for part in parts:
+                    writer.append(read_hits(part).columns)
+        counts, sums = totals(output)
+        if failed := counts[Fate.failed]:
+            say(
+                f"the model gave {failed} particles an energy that is negative or not finite; "
+                "they were simulated instead"
+            )
+        if edm4hep is not None:
+            write_edm4hep(output, edm4hep, force=replaced)
+        blocks.remove()
     return FastSimulation(
         output=str(output),
         events=len(primaries),
-        entered=run.counts.total(),
-        fates={fate.name: run.counts[fate] for fate in Fate if run.counts[fate]},
-        accounts=dict(run.sums),
+        entered=counts.total(),
+        fates={fate.name: counts[fate] for fate in Fate if counts[fate]},
+        accounts=sums,
         seconds=time.perf_counter() - started,
         seconds_of={**run.seconds, "front": run.front.seconds},
     )
@@ -277,7 +298,7 @@ def _detector_of(model: Source, asked: Detector | str | None) -> Detector:
 
 
 class _Run:
-    """One fast simulation: the model, Geant4, and what is counted."""
+    """One fast simulation: the model, Geant4, and how long each takes."""
 
     def __init__(
         self,
@@ -293,8 +314,6 @@ class _Run:
         self._stack = calorimeter.stack
         self._geant4 = Geant4(calorimeter)
         self.front = Front(front, seed)
-        self.counts: Counter[Fate] = Counter()
-        self.sums: Counter[str] = Counter()
         self.seconds = {"model": 0.0, "geant4": 0.0}
 
     def close(self) -> None:
@@ -302,8 +321,8 @@ class _Run:
         self._geant4.close()
         self.front.close()
 
-    def simulate(self, events: range, primaries: Particles, writer: HitsWriter) -> None:
-        """Generate or simulate all that enters in a batch of events, and write it."""
+    def simulate(self, events: range, primaries: Particles) -> Columns:
+        """Generate or simulate all that enters in a batch of events."""
         came = self.front.entered(primaries, events)
         entered = came.particles
         of_event = entered.event - events.start
@@ -335,10 +354,7 @@ class _Run:
             "outside": sums(self._visible, of_event) - full,
             "leaked": sums(self._leaked, of_event),
         }
-        self.counts.update(map(Fate, fate.tolist()))
-        self.sums.update({name: float(column.sum()) for name, column in accounts.items()})
-        counts = np.bincount(of_event, minlength=len(events))
-        writer.append({**accounts, "particles": counts}, primaries, entered, fate, hits)
+        return columns_of(events, accounts, primaries, entered, fate, hits)
 
     def _generate(self, entered: Particles, fate: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[Any]]]:
         """The hits of generated particles; the fate of those without a valid shower becomes ``failed``."""

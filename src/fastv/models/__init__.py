@@ -21,6 +21,7 @@ _S = TypeVar("_S", bound=BaseModel)
 
 FAMILIES: dict[str, str] = {
     "autoencoder": "fastv.models.autoencoder:Autoencoder",
+    "bottleneck": "fastv.models.bottleneck:Bottleneck",
     "caloflow": "fastv.models.caloflow:CaloFlow",
     "calogan": "fastv.models.calogan:CaloGAN",
     "cascade": "fastv.models.cascade:Cascade",
@@ -58,7 +59,7 @@ def families_with(method: str) -> list[str]:
 
     Example:
         >>> families_with("encode")
-        ['autoencoder', 'embedding', 'fastv', 'hashing', 'pca', 'vae']
+        ['autoencoder', 'bottleneck', 'embedding', 'fastv', 'hashing', 'pca', 'vae']
     """
     return [family for family in FAMILIES if has(family_class(family), method)]
 

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from fastv.conditions.table import CONDITIONS
+from fastv.conditions.table import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.detector.detector import Detector
+from fastv.domain import Domain as Domain
 from fastv.errors import ModelError, SettingsError
 from fastv.models.codes import Code
 from fastv.models.codings.response import ResponseCoding
-from fastv.models.domain import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.models.domain import ConditionScaler as ConditionScaler
-from fastv.models.domain import Domain as Domain
 from fastv.models.empty_showers import EmptyShowers
 from fastv.models.readouts import Readouts
 from fastv.noise import NoiseSpec as NoiseSpec

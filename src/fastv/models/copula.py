@@ -47,7 +47,7 @@ class CopulaSettings(GeneratorSettings):
         ring_hidden: width of the networks that divide a layer between its rings.
         alpha_context: width of the network that sees the rings of a layer and its neighbours.
         alpha_hidden: width of the networks that divide a ring between its arcs.
-        factors: common factors of the noise of all layers; 0 for independent divisions.
+        factors: common factors of the noise of layers, of rings, and in alpha; 0 for independent divisions.
         correlation_bins: bins of incident energy, each with correlations of its own.
     """
 
@@ -86,14 +86,14 @@ class Copula(Generator):
     * Each division is a small distribution with a likelihood (:mod:`~fastv.models.plain_division`, of layers
       :mod:`~fastv.models.stepped_division`), a function of normal noise, and training maximises the likelihood of all
       divisions at once.
-    * After training, the noise that would give the training showers is computed, and its correlations between layers
-      and rings are fitted (:class:`~fastv.models.noise_factors.NoiseFactors`): the axes and widths of all layers of a
-      shower are correlated. A division alone keeps its distribution.
+    * After training, the noise that would give the training showers is computed, and its correlations are fitted
+      (:class:`~fastv.models.noise_factors.NoiseFactors`), for the divisions of layers, of rings, and in alpha: the axes
+      and widths of all layers of a shower are correlated. A division alone keeps its distribution.
 
     All operations are dense and there are few of them, so that generation of single showers is fast. Energies add up
     exactly, no voxel is below the threshold, and there is no energy that the shower does not have.
 
-    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 2 + D + 2 factors + 2 L normal columns, with a
+    Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 2 + D + 3 factors + 2 L normal columns, with a
     single peak also a uniform one), D the number of divisions.
 
     Raises:
@@ -254,11 +254,12 @@ class Cells(nn.Module):
         blocks = [level for level, size in enumerate(sizes[:_JOINT_LEVELS]) for _ in range(size)]
         local = [layers * level + layer for level in blocks for _ in range(rings) for layer in range(layers)]
         bins = settings.correlation_bins
-        # Divisions between layers have the common factors of those of rings.
-        self.of_layers = layers - 1
-        self.ring_factors = NoiseFactors(self.of_layers + layers * (rings - 1), factors, bins=bins)
+        # What divisions between layers have in common with those of rings is known from the layer energies.
+        self.layer_factors = NoiseFactors(layers - 1, factors, bins=bins)
+        self.ring_factors = NoiseFactors(layers * (rings - 1), factors, bins=bins)
         self.alpha_factors = NoiseFactors(self.joint * cells, factors, local if factors else (), bins=bins)
         self.noise = [
+            *self.layer_factors.noise,
             *self.ring_factors.noise,
             *self.alpha_factors.noise,
             *(size * cells for size in sizes[_JOINT_LEVELS:]),
@@ -321,15 +322,14 @@ class Cells(nn.Module):
         cells, sizes = self.rings * self.layers, self.of_alpha.sizes
         of_rings: tuple[Tensor, ...] = ()
         of_alpha: tuple[Tensor, ...] = ()
-        of_layers, each = torch.split(
-            self.ring_factors(*noise[:3], bins), [self.of_layers, (self.rings - 1) * self.layers], dim=1
-        )
+        of_layers = self.layer_factors(*noise[:3], bins)
         if self.of_rings.levels:
+            each = self.ring_factors(*noise[3:6], bins)
             of_rings = torch.split(each.view(-1, self.rings - 1, self.layers), self.of_rings.sizes, dim=1)
         if self.of_alpha.levels:
-            each = self.alpha_factors(*noise[3:6], bins).view(-1, self.joint, 1, cells)
+            each = self.alpha_factors(*noise[6:9], bins).view(-1, self.joint, 1, cells)
             of_alpha = torch.split(each, sizes[:_JOINT_LEVELS], dim=1)
-        later = zip(noise[6:], sizes[_JOINT_LEVELS:], strict=True)
+        later = zip(noise[9:], sizes[_JOINT_LEVELS:], strict=True)
         return of_layers, of_rings, (*of_alpha, *(each.view(-1, size, 1, cells) for each, size in later))
 
     def sample(
@@ -403,17 +403,19 @@ class Cells(nn.Module):
         A part has voxels (N, L, A, R), the context, and the least and the largest noise of divisions between layers.
         """
         tables = [self._limits(*each) for each in showers]
-        for parts, factors in zip(zip(*tables, strict=True), (self.ring_factors, self.alpha_factors), strict=True):
+        each = self.layer_factors, self.ring_factors, self.alpha_factors
+        for parts, factors in zip(zip(*tables, strict=True), each, strict=True):
             low, high = torch.cat(parts, dim=1)
             factors.fit(low, high, number)
 
-    def _limits(self, voxels: Tensor, context: Tensor, layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Least and largest noise (2, N, P) of the divisions of layers and rings, and of those in alpha."""
-        of_rings, of_alpha = [torch.stack(layers)], [voxels.new_empty(2, len(voxels), 0)]
+    def _limits(self, voxels: Tensor, context: Tensor, layers: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """Least and largest noise (2, N, P) of the divisions of layers, of those of rings, and of those in alpha."""
+        none = voxels.new_empty(2, len(voxels), 0)
+        of_rings, of_alpha = [none], [none]
         for each in self.outcomes(voxels, context):
             rings = each.name == "rings"
             if rings or each.number < _JOINT_LEVELS:
                 size = (self.of_rings if rings else self.of_alpha).sizes[each.number]
                 found = each.limits((len(voxels), size, self.layers if rings else self.rings * self.layers))
                 (of_rings if rings else of_alpha).append(torch.stack(found).flatten(2))
-        return torch.cat(of_rings, dim=2), torch.cat(of_alpha, dim=2)
+        return torch.stack(layers), torch.cat(of_rings, dim=2), torch.cat(of_alpha, dim=2)

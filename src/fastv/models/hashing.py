@@ -10,21 +10,14 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from fastv.detector.detector import Detector
+from fastv.models.coded import CodedGenerator
 from fastv.models.codes import Code
-from fastv.models.contract import Batch, Domain, GeneratorSettings, NoiseSpec
-from fastv.models.linear import least_squares, log_spread, powers
-from fastv.models.mixture import ConditionalMixture
-from fastv.models.moments import MOMENTS, ShowerMoments
+from fastv.models.contract import Batch, Domain, GeneratorSettings
+from fastv.models.moments import MOMENTS
 from fastv.models.networks import MLP
-from fastv.models.numbers import NumbersGenerator
 
 _NEAR = 10.0
 """How much more a pair of equal showers counts than a pair of very different ones, of which there are many more."""
-_REACH = 8.0
-"""Standard deviations beyond which all showers are alike."""
-_PIECE = 500
-_FIRST = 2000
-"""Showers from which the dependence on conditions is learned before the code is."""
 
 
 class HashingSettings(GeneratorSettings):
@@ -53,15 +46,15 @@ class HashingSettings(GeneratorSettings):
     density_parts: PositiveInt = 16
 
 
-class Hashing(NumbersGenerator):
+class Hashing(CodedGenerator):
     r"""Autoencoder of showers with a binary code for look-up; neither encoder nor decoder is told the conditions.
 
     What two similar showers have in common are their moments y, of
     :class:`~fastv.models.moments.ShowerMoments`: total energy, number of hits, longitudinal and lateral means and
     widths, and the position of the axis, each in units of its spread over the training showers. As the encoder is not
-    told the incident energy, the code keeps the total energy. The encoder f sees y and the profile p, log(1 + E /
-    threshold) of the energy E in each ring of each layer. With W and a random at first (W normal with standard
-    deviation ``bandwidth``), the bits are the signs of waves, through which the gradient passes as through the waves:
+    told the incident energy, the code keeps the total energy. The encoder f sees y and the profile p
+    (:class:`~fastv.models.coded.CodedGenerator`). With W and a random at first (W normal with standard deviation
+    ``bandwidth``), the bits are the signs of waves, through which the gradient passes as through the waves:
 
         b = sign(sin(W [y, f(y, p)] + a)) in {-1, 1}
 
@@ -77,9 +70,7 @@ class Hashing(NumbersGenerator):
     each times its weight. Also logged are ``entropy`` and ``least_entropy``, mean and smallest entropy of a bit in
     bits, and ``largest_correlation`` of two bits, all in a batch.
 
-    It generates, though not as well as other families: :meth:`calibrate` fits the density of [y, f] given the
-    conditions, a mixture of Gaussians, and to the standard normal numbers of showers, of layers and voxels, a linear
-    function of code and conditions with independent residuals.
+    It generates, though not as well as other families, from the density of [y, f].
 
     Shapes: showers (N, V) MeV, conditions (N, C); noise (N, 8 + features + numbers) normal and one uniform column.
 
@@ -95,19 +86,12 @@ class Hashing(NumbersGenerator):
     binary_code: ClassVar[bool] = True
     calibration_showers: ClassVar[int] = 5000
     settings: HashingSettings
-    location: Tensor
-    spread: Tensor
-    shower: Tensor
-    log_residual: Tensor
     entropy: Tensor
 
     def __init__(self, settings: HashingSettings, detector: Detector, domain: Domain) -> None:
-        super().__init__(settings, detector, domain)
+        parts, features = settings.density_parts, len(MOMENTS) + settings.features
+        super().__init__(settings, detector, domain, features=features, code=settings.bits, parts=parts)
         self.settings = settings
-        self.moments = ShowerMoments(detector)
-        self.unit = detector.threshold or 1e-3
-        self.seen = len(MOMENTS) + self.grid.shape[0] * self.grid.shape[2]
-        self.size = len(MOMENTS) + settings.features
         self.encoder = MLP(self.seen, settings.hidden, settings.features)
         self.waves = nn.Linear(self.size, settings.bits)
         self.decoder = MLP(settings.bits, settings.hidden[::-1], self.seen)
@@ -118,40 +102,13 @@ class Hashing(NumbersGenerator):
             bias.zero_()
             self.waves.weight.normal_(std=settings.bandwidth)
             self.waves.bias.uniform_(0.0, 2 * math.pi)
-        self.register_buffer("location", torch.zeros(self.seen))
-        self.register_buffer("spread", torch.ones(self.seen))
-        conditions = self.scaler.size
-        self.mixture = ConditionalMixture(self.size, conditions, settings.density_parts)
-        self.register_buffer("shower", torch.zeros(1 + 3 * conditions + settings.bits, self.numbers))
-        self.register_buffer("log_residual", torch.zeros(1 + conditions, self.numbers))
         self.register_buffer("entropy", torch.zeros(settings.bits))
-        self.shower_noise = NoiseSpec(normal=self.size + self.numbers, uniform=1)
-
-    @torch.no_grad()
-    def fit(self, batch: Batch) -> None:
-        """Fit the codings, location and spread of moments and profile, and how showers depend on conditions alone."""
-        super().fit(batch)
-        raw = self._raw(batch.energies)
-        self.location.copy_(raw.mean(0))
-        self.spread.copy_(raw.std(0).clamp(min=1e-2))
-        some = slice(0, _FIRST)
-        mean = powers(self.scaler(batch.conditions[some]), 3)
-        numbers = self._numbers(Batch(batch.energies[some], batch.conditions[some]))
-        self.shower[: mean.shape[1]] = least_squares(mean, numbers)
-
-    def _raw(self, energies: Tensor) -> Tensor:
-        rings = self.grid(energies).sum(2).flatten(1)
-        return torch.cat([self.moments(energies), torch.log1p(rings / self.unit)], dim=1)
-
-    def _seen(self, energies: Tensor) -> Tensor:
-        """Standardised moments and profile, (N, 8 + L R)."""
-        return ((self._raw(energies) - self.location) / self.spread).clamp(-_REACH, _REACH)
 
     def _features(self, seen: Tensor) -> Tensor:
         """What the bits depend on, (N, 8 + features)."""
         return torch.cat([seen[:, : len(MOMENTS)], self.encoder(seen)], dim=1)
 
-    def _bits(self, features: Tensor) -> Tensor:
+    def _code(self, features: Tensor) -> Tensor:
         """Bits (N, K), -1 or 1, with the gradient of the waves."""
         waves = torch.sin(self.waves(features))
         return waves + (torch.where(waves > 0, 1.0, -1.0).to(waves) - waves).detach()
@@ -159,7 +116,7 @@ class Hashing(NumbersGenerator):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, and entropies and the largest correlation of bits; see the class."""
         how, seen = self.settings, self._seen(batch.energies)
-        bits = self._bits(self._features(seen))
+        bits = self._code(self._features(seen))
         error = (self.decoder(bits) - seen).square()
         moments, profile = error[:, : len(MOMENTS)], error[:, len(MOMENTS) :]
         mean = bits.mean(0)
@@ -190,28 +147,9 @@ class Hashing(NumbersGenerator):
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
-        """Fit the density of the features and the linear function for generation, and note the entropy of each bit."""
-        scaled = self.scaler(batch.conditions)
-        features = torch.cat([self._features(self._seen(part)) for part in torch.split(batch.energies, _PIECE)])
-        bits = self._bits(features)
-        self.entropy.copy_(_entropy(bits.mean(0)))
-        self.mixture.fit(features, scaled)
-        parts = zip(torch.split(batch.energies, _PIECE), torch.split(batch.conditions, _PIECE), strict=True)
-        numbers = torch.cat([self._numbers(Batch(*part)) for part in parts])
-        inputs = torch.cat([powers(scaled, 3), bits], dim=1)
-        self.shower.copy_(least_squares(inputs, numbers))
-        self.log_residual.copy_(log_spread(numbers - inputs @ self.shower, scaled))
-
-    def draw(self, conditions: Tensor, noise: Tensor) -> Tensor:
-        """Voxel energies (N, V) in MeV."""
-        scaled = self.scaler(conditions)
-        features = self.mixture.sample(scaled, noise[:, : self.size], noise[:, -1:])
-        residual = noise[:, self.size : -1] * torch.exp(powers(scaled, 1) @ self.log_residual)
-        return self._shower(self._bits(features), scaled, conditions, residual)
-
-    def _shower(self, bits: Tensor, scaled: Tensor, conditions: Tensor, residual: Tensor | float) -> Tensor:
-        numbers = torch.cat([powers(scaled, 3), bits], dim=1) @ self.shower + residual
-        return self._showers(numbers, conditions)
+        """Fit what generation needs, and note the entropy of each bit."""
+        super().calibrate(batch)
+        self.entropy.copy_(_entropy(self._code(self._features_of(batch.energies)).mean(0)))
 
     def encode(self, batch: Batch) -> dict[str, Code]:
         """``bits``: the code (N, bits), 0 or 1."""

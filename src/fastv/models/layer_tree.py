@@ -13,13 +13,11 @@ from fastv.models.codings.preprocessing import LayerScale, zero_suppressed
 from fastv.models.codings.straightening import Straightening
 from fastv.models.division_tree import Outcomes, Tree, sums
 from fastv.models.plain_division import level_of
-from fastv.models.stepped_division import PARAMETERS, PLAIN, STEPS, divide, log_prob, log_undivided
+from fastv.models.stepped_division import PARAMETERS, STEPS, divide, log_prob, log_undivided
 from fastv.models.undivided import Undivided
 
 _SUMMARY = 32
 """Width of the network of the context."""
-_SPARSE = 8
-"""Blocks of fewer layers may hold few particles, and the law of their divisions has steps."""
 _SMALL_STEP = -2.5
 """Logarithm of the heights of steps, in units of the spread, to start training from."""
 
@@ -58,9 +56,7 @@ class LayerTree(nn.Module):
         self.scale = LayerScale(sum(blocks) + 1)
         self.undivided = Undivided(sum(self.tree.sizes))
         self.blocks = [*blocks, 1]
-        sparse = [min(end - start for start, end in level.blocks) < _SPARSE for level in self.tree.levels]
-        self.laws = [PARAMETERS if few else PLAIN for few in sparse]
-        self.outputs = [law * size for law, size in zip(self.laws, self.tree.sizes, strict=True)]
+        self.outputs = [PARAMETERS * size for size in self.tree.sizes]
         self.register_buffer("steps", torch.tensor(STEPS)[:, None], persistent=False)
         self.summary = nn.Linear(context, _SUMMARY)
         self.units = [hidden for _ in blocks]
@@ -83,7 +79,7 @@ class LayerTree(nn.Module):
             if number:
                 seen.append((0.5 * blocks).clamp(min=1 + 2.0**-23) * (blocks > 0))
             whole = self.tree.of_divided(number, blocks)
-            start.append(_start(whole, first)[: self.laws[number]].flatten())
+            start.append(_start(whole, first).flatten())
             divisions.append((whole, (first < 0.5) | (whole - first < 0.5)))
         seen.append(straight.sum(1, keepdim=True) / layers.sum(1, keepdim=True).clamp(min=1e-9))
         self.scale.fit(torch.cat(seen, dim=1), torch.ones_like(u), u)
@@ -120,7 +116,7 @@ class LayerTree(nn.Module):
         for number, level in enumerate(self.tree.levels):
             whole, first = sums(straight, level.blocks), sums(straight, level.firsts)
             x = level_of(0.5 * whole)
-            parameters = self._law(number, x, given).view(len(x), self.laws[number], self.tree.sizes[number])
+            parameters = self._law(number, x, given).view(len(x), PARAMETERS, self.tree.sizes[number])
             whole, x = self.tree.of_divided(number, whole), self.tree.of_divided(number, x)
             at = (whole > 0).nonzero(as_tuple=True)
             yield Divisions(at, whole[at], first[at], x[at], parameters[at[0], :, at[1]])

@@ -11,10 +11,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from fastv.detector.detector import Detector
+from fastv.domain import not_rotated
 from fastv.errors import SettingsError, TrainingDataWarning
 from fastv.models.codings.preprocessing import above_threshold
 from fastv.models.contract import Batch, ConditionScaler, Domain, Generator, GeneratorSettings, NoiseSpec
-from fastv.models.domain import not_rotated
 
 
 class LibrarySettings(GeneratorSettings):

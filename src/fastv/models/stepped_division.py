@@ -13,10 +13,8 @@ from fastv.models.plain_division import LEAST_EXCESS, outcome
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 STEPS = (-3.2, -1.6, 0.0, 1.6, 3.2)
 """Places of the steps in units of half a standard deviation of the noise."""
-PLAIN = 4
-"""Parameters of a division without steps: middle, location, logarithms of the gap and of the slope."""
-PARAMETERS = PLAIN + len(STEPS)
-"""Parameters of a division: these, and the logarithms of the heights of the steps."""
+PARAMETERS = 4 + len(STEPS)
+"""Parameters of a division: middle, location, logarithms of the gap and of the slope, and of the heights of steps."""
 LOGS = (-7.0, 5.0)
 """Least and largest logarithm of a gap, slope or height."""
 _SWEEPS = 20
@@ -37,8 +35,6 @@ def divide(half: Tensor, level: Tensor, parameters: Tensor, twice: Tensor, steps
     with fixed places c_k, :data:`STEPS`. Where a step is high, few energies are in between: the law can have humps. E_1
     increases with zeta, and the law has a density for any m, l, g, s and a_k (:func:`log_prob`).
 
-    Without the parameters of the steps there are none.
-
     Shapes: (N, n), parameters (N, P n) -> (N, 2 n), first parts, then second parts.
 
     Args:
@@ -56,18 +52,13 @@ def divide(half: Tensor, level: Tensor, parameters: Tensor, twice: Tensor, steps
     """
     # As few operations as possible: at batch 1 their number is the time that they take.
     n = level.shape[1]
-    kinds = parameters.shape[1] // n - 3
-    middle, location, logs = torch.split(parameters, [n, n, n * (1 + kinds)], dim=1)
-    gap, heights = torch.split(torch.exp(logs.clamp(*LOGS)), [n, n * kinds], dim=1)
+    middle, location, logs = torch.split(parameters, [n, n, n * (PARAMETERS - 2)], dim=1)
+    gap, heights = torch.split(torch.exp(logs.clamp(*LOGS)), [n, n * (PARAMETERS - 3)], dim=1)
     gap = gap * level
     q = ((twice - middle) / gap).clamp(-1.0, 1.0)
-    w = gap * torch.atanh(q)
-    if kinds == 1:
-        share = torch.tanh(location + heights * w)
-    else:
-        w = w[:, None]
-        terms = heights.view(-1, kinds, n) * torch.cat([w, torch.tanh(w - steps)], dim=1)
-        share = torch.tanh(location + terms.sum(1))
+    w = (gap * torch.atanh(q))[:, None]
+    terms = heights.view(-1, PARAMETERS - 3, n) * torch.cat([w, torch.tanh(w - steps)], dim=1)
+    share = torch.tanh(location + terms.sum(1))
     # One where all energy is in one part, whose share is then 1 or -1 exactly.
     alone = torch.floor(torch.abs(q))
     difference = (half - 1 + alone) * share
@@ -118,8 +109,6 @@ def log_undivided(level: Tensor, parameters: Tensor) -> Tensor:
 
 def _inverse(y: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
     """w with y = s w + sum_k a_k tanh(w - c_k), and dy/dw; ``heights`` (M, 1 + K) are s and a_k."""
-    if heights.shape[1] == 1:
-        return y / heights[:, 0], heights[:, 0]
     places = torch.tensor(STEPS, device=y.device, dtype=y.dtype)
 
     def value(w: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,13 +139,31 @@ def discriminate(
     return found
 
 
+def names_of(files: Sequence[FirstOfFile]) -> tuple[str, ...]:
+    """What files are called in tables and pictures: their names without ending, with a number if several share one."""
+    stems = [file.path.stem for file in files]
+    return tuple(stem if stems.count(stem) == 1 else f"{stem} ({n + 1})" for n, stem in enumerate(stems))
+
+
+def check_same_cells(files: Sequence[FirstOfFile]) -> None:
+    """Check that the showers of all files have the same features.
+
+    Raises:
+        GeometryError: two differ in their cells.
+    """
+    first = files[0]
+    for file in files[1:]:
+        if feature_names(file.mesh) != feature_names(first.mesh) or file.mesh.n_voxels != first.mesh.n_voxels:
+            what = "their showers do not have the same features"
+            msg = f"{file.path} and {first.path} differ in the cells of their meshes: {what}"
+            raise GeometryError(msg)
+
+
 def _classes(files: Sequence[FirstOfFile], by: By) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The class (N,) of each shower, and the names of the classes."""
     values: list[NDArray[Any]] = []
-    stems = [file.path.stem for file in files]
-    for number, file in enumerate(files):
+    for name, file in zip(names_of(files), files, strict=True):
         if by == "file":
-            name = stems[number] if stems.count(stems[number]) == 1 else f"{stems[number]} ({number + 1})"
             values.append(np.full(len(file), name, dtype=object))
         elif by == "detector":
             values.append(np.full(len(file), file.detector.name, dtype=object))
@@ -185,12 +203,8 @@ def _classes(files: Sequence[FirstOfFile], by: By) -> tuple[NDArray[np.int64], t
 
 def _features(files: Sequence[FirstOfFile], on: On, *, with_energy: bool) -> tuple[tuple[str, ...], F64]:
     """Names of the features and their values (N, F)."""
+    check_same_cells(files)
     first = files[0]
-    for file in files[1:]:
-        if feature_names(file.mesh) != feature_names(first.mesh) or file.mesh.n_voxels != first.mesh.n_voxels:
-            what = "their showers do not have the same features"
-            msg = f"{file.path} and {first.path} differ in the cells of their meshes: {what}"
-            raise GeometryError(msg)
     if on == "observables":
         names = feature_names(first.mesh)
         parts = []

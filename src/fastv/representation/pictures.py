@@ -22,6 +22,7 @@ from fastv.evaluation.report.style import (
     paper_style,
     plain_logarithms,
 )
+from fastv.representation.neighbours import Dimension
 
 Array = NDArray[Any]
 
@@ -130,7 +131,6 @@ def component_picture(mesh: ReadoutMesh, mean: Array, components: Array, deviati
             axes.set_title(f"component {row + 1}, {100 * shares[row]:.2g} % of the variance")
             axes.set_xlabel("layer")
             axes.set_ylabel(r"$E_\mathrm{layer}/E_\mathrm{inc}$")
-            axes.set_ylim(bottom=0)
             if row == 0:
                 axes.legend(fontsize=10)
             if mesh.is_regular:
@@ -204,4 +204,45 @@ def loading_picture(loadings: Mapping[str, float]) -> Figure:
         axes.axvline(0, color=REFERENCE_COLOUR, linewidth=0.9)
         axes.set_xlim(-1, 1)
         axes.set_xlabel("correlation with the discriminant")
+    return figure
+
+
+def dimension_picture(names: Sequence[str], edges: Array, scales: Sequence[Sequence[Sequence[Dimension]]]) -> Figure:
+    """Intrinsic dimensions of files against energy, and those in the middle bin against the number of showers.
+
+    Args:
+        names: of the files (F).
+        edges: of the bins of energy (B + 1,) in MeV.
+        scales: dimensions of each file and bin, of all showers first.
+    """
+    with paper_style():
+        figure, cells = grid(1, 2, 5.6, 4.6, top=0.2 + 0.22 * len(names))
+        against_energy, against_number = (figure.add_subplot(cells[0, column]) for column in range(2))
+        middle = (len(edges) - 1) // 2
+        for place, name in enumerate(names):
+            style: dict[str, Any] = {
+                "color": COLOURS[place % len(COLOURS)],
+                "fmt": "os^vDP"[place % 6] + "-",
+                "ms": 4,
+                "capsize": 2,
+            }
+            # Side by side, so that equal ones are seen.
+            shift = 1 + 0.02 * (place - (len(names) - 1) / 2)
+            first = [bins[0] for bins in scales[place]]
+            middles = np.sqrt(edges[:-1] * edges[1:]) / 1000
+            values, errors = [each.value for each in first], [each.error for each in first]
+            against_energy.errorbar(middles * shift, values, errors, label=name[:40], **style)
+            some = scales[place][middle]
+            numbers = np.array([each.points for each in some])
+            values, errors = [each.value for each in some], [each.error for each in some]
+            against_number.errorbar(numbers * shift, values, errors, **style)
+        for axes, label in ((against_energy, "incident energy [GeV]"), (against_number, "showers")):
+            axes.set_xscale("log")
+            axes.set_xlabel(label)
+            axes.set_ylabel("two-NN dimension")
+        _energies(against_energy, edges)
+        low, high = edges[middle : middle + 2] / 1000
+        against_number.set_title(f"{low:.3g} to {high:.3g} GeV")
+        plain_logarithms(against_number.xaxis)
+        against_energy.legend(fontsize=10, loc="lower left", bbox_to_anchor=(0, 1.02))
     return figure

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastv import interruption
 from fastv.errors import OutputError, SettingsError
-from fastv.progress import say
 from fastv.showers.layout import BLOCK_ROWS, as_json, join_blocks
 from fastv.showers.record import Showers, write_showers
-from fastv.storage.output import check_free, readable_os_errors, written_whole
-from fastv.storage.unfinished import UnfinishedFolder, is_left, is_ours, resumable
-
-_NOTE, _DONE = "request.json", "done.json"
-"""Notes in the folder of blocks: what was asked for, and which file holds the result."""
+from fastv.storage.blocks import Blocks
+from fastv.storage.output import written_whole
 
 
 class ShowersWriter:
@@ -74,75 +67,9 @@ class ShowersWriter:
             if number < 1:
                 msg = f"the number of {what} must be at least 1, got {number}"
                 raise SettingsError(msg)
-        self._text = as_json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
-        self._force = force
-        self._continued = False
-        self._complete = False
-        self._blocks: dict[int, Path] = {}
-        self.path, self._folder = self._opened(Path(path), force=force, resume=resume)
-        try:
-            with readable_os_errors(self.path):
-                self._continue(force=force, resume=resume)
-        except BaseException:
-            self.close()
-            raise
-
-    @staticmethod
-    def _opened(path: Path, *, force: bool, resume: bool) -> tuple[Path, UnfinishedFolder]:
-        # A run that was killed after its file was complete has both its file and its folder.
-        finished = resume and is_ours(resumable(path, "parts"))
-        path = check_free(path, force=force or finished, kind="showers")
-        with readable_os_errors(path):
-            return path, UnfinishedFolder(resumable(path, "parts"), path)
-
-    def _continue(self, *, force: bool, resume: bool) -> None:
-        """Start over, or find what an interrupted run has finished."""
-        note, left = self._folder.path / _NOTE, self._folder.files()
-        finished = any(path.suffix == ".h5" for path in left)
-        told = _noted(note)
-        if left and not resume:
-            if not force and (finished or note.exists()):
-                msg = (
-                    f"{self.path}: an interrupted run left finished showers; "
-                    "`resume=True` continues, `force=True` starts over"
-                )
-                raise OutputError(msg)
-            self._folder.empty()
-            told = None
-        elif told is not None and told != self._text:
-            msg = f"{self.path}: {self._difference()}; repeat them with `resume=True`, or start over with `force=True`"
-            raise OutputError(msg)
-        elif finished:
-            self._find_blocks()
-            if told is None and not self._blocks:
-                msg = (
-                    f"{self.path}: {note} of the interrupted run is damaged, and none of its showers are those of this "
-                    "one; `force=True` starts over"
-                )
-                raise OutputError(msg)
-        self._complete = resume and not force and told is not None and self._is_complete()
-        check_free(self.path, force=force or self._complete, kind="showers")
-        if told is None:
-            _write_whole(note, f"{self._text}\n{_digest(self._text.encode())}\n")
-        for path in left:
-            if path.exists() and path.name not in (_NOTE, _DONE) and path not in self._blocks.values():
-                path.unlink()
-        self._continued = True
-
-    def _find_blocks(self) -> None:
-        """Find the finished blocks whose checksum is right."""
-        for path in self._folder.path.glob("*.h5"):
-            number, _, digest = path.stem.partition("-")
-            if not number.isdecimal() or not 0 <= int(number) < self.n_blocks:
-                continue
-            if self._checksum(int(number), path) == digest:
-                self._blocks[int(number)] = path
-            else:
-                say(f"{self.path}: block {int(number)} of the interrupted run is damaged and is made again")
-
-    def _is_complete(self) -> bool:
-        """Whether the interrupted run was killed after its file got its name and before its blocks were removed."""
-        return self.path.is_file() and _noted(self._folder.path / _DONE) == _identity(self.path)
+        text = as_json({"total": total, "block_rows": self.block_rows, **request}, sort_keys=True)
+        self._blocks = Blocks(path, self.n_blocks, text, kind="showers", resume=resume, force=force)
+        self.path = self._blocks.path
 
     @staticmethod
     def left_behind(path: str | Path) -> dict[str, Any] | None:
@@ -152,10 +79,7 @@ class ShowersWriter:
             >>> ShowersWriter.left_behind("never-written.h5") is None
             True
         """
-        folder = resumable(path, "parts")
-        text = _noted(folder / _NOTE) if is_ours(folder) else None
-        left = None if text is None else json.loads(text)
-        return left if isinstance(left, dict) else None
+        return Blocks.left_behind(path)
 
     @classmethod
     def check_free(cls, path: str | Path, *, force: bool, resume: bool) -> Path:
@@ -167,14 +91,7 @@ class ShowersWriter:
         Raises:
             OutputError: the output exists or cannot be written; see :func:`fastv.storage.output.check_free`.
         """
-        return check_free(path, force=force or (resume and is_left(path)), kind="showers")
-
-    def _difference(self) -> str:
-        left = self.left_behind(self.path) or {}
-        mine = json.loads(self._text)
-        if {**left, "block_rows": self.block_rows} == mine:
-            return f"the interrupted run had blocks of {left['block_rows']} showers, not of {self.block_rows}"
-        return "the interrupted run had other settings"
+        return Blocks.check_free(path, kind="showers", force=force, resume=resume)
 
     @property
     def n_blocks(self) -> int:
@@ -187,15 +104,7 @@ class ShowersWriter:
 
     def missing(self) -> list[int]:
         """Numbers of the blocks that are not written yet."""
-        if self._complete:
-            return []
-        return [block for block in range(self.n_blocks) if block not in self._blocks]
-
-    def _checksum(self, block: int, path: Path) -> str:
-        """Checksum of a file that holds this block of this request; it is part of the name of the file."""
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return _digest(f"{block} {content.hexdigest()} {self._text}".encode())
+        return self._blocks.missing()
 
     def write_block(self, block: int, showers: Showers) -> None:
         """Write one block.
@@ -209,18 +118,8 @@ class ShowersWriter:
             wanted = f"has {rows.stop - rows.start} showers" if 0 <= block < self.n_blocks else "does not exist"
             msg = f"block {block} {wanted}, got {len(showers)} showers"
             raise ValueError(msg)
-        temporary = self._folder.path / f"{block:06d}.part"
-        try:
-            with readable_os_errors(self.path):
-                write_showers(temporary, showers, block_rows=self.block_rows)
-                self._blocks[block] = temporary.replace(
-                    temporary.with_name(f"{block:06d}-{self._checksum(block, temporary)}.h5")
-                )
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        interruption.check()
+        with self._blocks.written(block) as temporary:
+            write_showers(temporary, showers, block_rows=self.block_rows)
 
     def finish(self) -> None:
         """Join the blocks into the final file and remove them.
@@ -228,29 +127,14 @@ class ShowersWriter:
         Raises:
             OutputError: blocks are missing or do not fit together, or the disk is full; the blocks are kept.
         """
-        if missing := self.missing():
-            msg = f"{self.path}: {len(missing)} blocks are missing, the first is {missing[0]}"
-            raise OutputError(msg)
-        interruption.check()
-        if not self._complete:
-            joined = self._folder.path / "joined.part"
-            with written_whole(self.path, force=self._force, kind="showers", temporary=joined):
-                blocks = [self._blocks[block] for block in range(self.n_blocks)]
-                join_blocks(blocks, joined, self.total, self.block_rows)
-                text = _identity(joined)
-                _write_whole(self._folder.path / _DONE, f"{text}\n{_digest(text.encode())}\n")
-        with suppress(OSError):
-            # The notes are removed last: until then they tell the next run that everything is done.
-            self._folder.remove(last=(_NOTE, _DONE))
-        self.close()
+        if not self._blocks.complete:
+            with self._blocks.joined() as (blocks, temporary):
+                join_blocks(blocks, temporary, self.total, self.block_rows)
+        self._blocks.remove()
 
     def close(self) -> None:
         """Release the output; finished blocks are kept for a later ``resume``."""
-        with suppress(OSError):
-            if self._continued and not self._blocks and not self._complete:
-                self._folder.empty()
-        self._continued = False
-        self._folder.close()
+        self._blocks.close()
 
 
 @contextmanager
@@ -268,28 +152,3 @@ def written_in_blocks(path: Path, total: int, *, force: bool) -> Iterator[Shower
         except OutputError as error:
             # FastV's temporary names would not help the user.
             raise OutputError(str(error).replace(str(whole), str(path))) from error
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _noted(path: Path) -> str | None:
-    """The text of a note, which is followed by its checksum; None if it is missing or damaged."""
-    try:
-        text, checksum = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return None
-    return text if _digest(text.encode()) == checksum else None
-
-
-def _identity(path: Path) -> str:
-    """What tells a file from an older one of the same name, and stays when it is renamed."""
-    status = path.stat()
-    return json.dumps({"bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -17,11 +17,11 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from fastv._version import __version__
+from fastv.domain import not_rotated
 from fastv.errors import FastVError, SettingsError, TrainingDataWarning, TrainingError
 from fastv.model import Model, ModelDescription, load
 from fastv.models import family_class
 from fastv.models.contract import Batch, Generator, Objective
-from fastv.models.domain import not_rotated
 from fastv.progress import Bar, detail
 from fastv.storage.output import check_free
 from fastv.training.augmentation import AlphaSymmetry
