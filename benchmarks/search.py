@@ -7,6 +7,9 @@ showers compared) that are found among the hundredth of the index with the neare
 codes of the showers by drawing them again with four random bits flipped: that has the size and the time of as many
 showers, and says nothing of recall. Speeds are in showers per second of processor time, on one thread, as other work
 on the machine does not count there.
+
+Copies of indexed showers, changed in several ways, are planted among the queries, and searched by codes and, of as many
+showers as fit into 512 MiB, exactly.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +29,19 @@ import torch
 from numpy.typing import NDArray
 
 import fastv
+from fastv.evaluation.integrity.neighbours import ShapeSpace, nearest, read_shapes
 from fastv.evaluation.observables.observe import observe
+from fastv.retrieval import duplicates
 from fastv.retrieval.building import binary_codes
 from fastv.retrieval.hamming import HammingSearch
 from fastv.retrieval.index_folder import Index
 from fastv.retrieval.likeness import moments_of
 from fastv.retrieval.looking import spread_of
 from fastv.showers import ShowersFile
+
+F32 = NDArray[np.float32]
+PLANTED = 200
+"""Copies of each kind that are planted."""
 
 
 def main() -> None:
@@ -58,6 +68,8 @@ def main() -> None:
             **recall(index, options.index, options.queries, options.showers),
             **bits(index),
             "large": large(np.asarray(index.codes), options.codes),
+            "copies": copies(index, options.index, options.queries, Path(folder) / "copies.h5"),
+            "nearest_by_voxels": nearest_by_voxels(index, options.index, options.queries),
         }
         if options.picture:
             picture(index, options.queries, Path(options.picture))
@@ -144,6 +156,87 @@ def by_numpy(words: NDArray[np.uint64], word: np.uint64, count: int) -> NDArray[
     reach = int(np.searchsorted(np.cumsum(np.bincount(distance, minlength=65)), count))
     near = np.flatnonzero(distance <= reach)
     return near[np.argsort(distance[near], kind="stable")[:count]]
+
+
+def copies(index: Index, indexed: str, queries: str, path: Path) -> dict[str, Any]:
+    """Copies of indexed showers, planted among the queries, that are found, and how many others are."""
+    rng = np.random.default_rng(1)
+    with ShowersFile(queries) as file, ShowersFile(indexed) as known:
+        showers, originals = file[:], known[: 7 * PLANTED]
+    energies, incident, mesh = showers.energies.copy(), showers.incident_energies.copy(), showers.mesh
+    cells = mesh.layers[0].alpha_cells
+
+    def one_voxel(shower: F32) -> F32:
+        shower[rng.choice(np.flatnonzero(shower))] *= 2
+        return shower
+
+    def rotated(shower: F32) -> F32:
+        turned = np.roll(shower.reshape(len(mesh.layers), cells, -1), rng.integers(1, cells), axis=1)
+        return np.ascontiguousarray(turned).reshape(-1)
+
+    kinds: dict[str, Callable[[F32], F32]] = {
+        "exact": lambda shower: shower,
+        "one voxel doubled": one_voxel,
+        "scaled by 1.001": lambda shower: 1.001 * shower,
+        "scaled by 1.1": lambda shower: 1.1 * shower,
+        "5 % noise": lambda shower: shower * np.exp(0.05 * rng.normal(size=shower.shape)),
+        "20 % noise": lambda shower: shower * np.exp(0.2 * rng.normal(size=shower.shape)),
+        "rotated": rotated,
+    }
+    places = rng.choice(len(energies), len(originals), replace=False).reshape(len(kinds), -1)
+    for number, (change, rows) in enumerate(zip(kinds.values(), places, strict=True)):
+        for row, of in zip(rows, range(number * PLANTED, (number + 1) * PLANTED), strict=True):
+            changed = change(originals.energies[of].copy()).astype(np.float32)
+            energies[row] = np.where(changed < showers.detector.threshold, 0, changed)
+            incident[row] = originals.incident_energies[of]
+    replace(showers, energies=energies, incident_energies=incident).write(path)
+    result: dict[str, Any] = {"searched": len(energies)}
+    for radius in (2, 4, 8):
+        started = time.process_time()
+        found = duplicates(index, path, radius=radius)
+        seconds = time.process_time() - started
+        pairs = {(pair.row, pair.of_row) for pair in found.pairs}
+        planted = [
+            list(zip(rows.tolist(), range(n * PLANTED, (n + 1) * PLANTED), strict=True))
+            for n, rows in enumerate(places)
+        ]
+        result[f"radius {radius}"] = {
+            "cpu_seconds": round(seconds, 1),
+            "pairs_compared": found.candidates,
+            "found": {
+                kind: round(sum(each in pairs for each in own) / PLANTED, 3)
+                for kind, own in zip(kinds, planted, strict=True)
+            },
+            "told_exact": found.repeats(exact=True),
+            "others": len(pairs - {each for own in planted for each in own}),
+        }
+    with ShowersFile(path) as file, ShowersFile(indexed) as known:
+        space, started = ShapeSpace(mesh), time.process_time()
+        [exact] = nearest([read_shapes(file, space)], known)
+        result["exact_search"] = {
+            "cpu_seconds": round(time.process_time() - started, 1),
+            "nearest_of_others": round(float(exact.distance[~np.isin(exact.rows, places)].min()), 3),
+        }
+    return result
+
+
+def nearest_by_voxels(index: Index, indexed: str, queries: str) -> dict[str, float]:
+    """How often the shower that the integrity checks find nearest is among a share of the index by code."""
+    with ShowersFile(queries) as file, ShowersFile(indexed) as known:
+        showers = file[:2000]
+        [found] = nearest([read_shapes(showers, ShapeSpace(known.mesh))], known)
+    codes, filled = binary_codes(index.model.generator, showers)
+    search, number = HammingSearch(index.codes), {int(row): n for n, row in enumerate(index.rows)}
+    code = dict(zip(filled.tolist(), codes, strict=True))
+    shares: dict[str, float] = {}
+    for share in (0.01, 0.1, 0.5):
+        count = math.ceil(share * len(index))
+        hits = [
+            number[of] in search.nearest(code[row], count)[0]
+            for row, of in zip(found.rows.tolist(), found.index.tolist(), strict=True)
+        ]
+        shares[f"{share:g}"] = round(float(np.mean(hits)), 3)
+    return shares
 
 
 def median(work: Callable[[], object], times: int = 50) -> float:

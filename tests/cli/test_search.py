@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastv.showers import Showers, ShowersFile
@@ -39,16 +40,44 @@ def test_train_index_search(run: Run, data: Path, tmp_path: Path) -> None:
     assert {"file": str(data), "row": 5, "bits": 0} in told["same_code"]
 
 
-def test_mistakes_are_one_line(run: Run, data: Path, tmp_path: Path) -> None:
-    model, index = tmp_path / "model", tmp_path / "index"
+def test_duplicates_drawing_and_mistakes(run: Run, data: Path, tmp_path: Path) -> None:
+    model, index, copies = (tmp_path / name for name in ("model", "index", "copies.h5"))
     assert run("train", "hashing", "--data", data, "-o", model, *SMALL)[0] == 0
     assert run("index", model, data, "-o", index)[0] == 0
-    for arguments, told in (
+    with ShowersFile(data) as file:
+        some = file[:120]
+    some = some[np.count_nonzero(some.energies, axis=1) >= 10][:30]
+    some.energies[10:] *= 1.001
+    some.write(copies)
+    code, out, _ = run("duplicates", index, copies, "--distance", 0.01)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith(f"of 30 showers 10 repeat one of the 120 in {index} exactly, and 20 nearly")
+    assert sum(line.split()[0] == "exact" for line in lines) == 10
+    assert lines[-1] == "and 10 pairs more; --json prints all"
+    told = json.loads(run("duplicates", index, copies, "--distance", 0.01, "--json")[1])
+    assert (told["exact"], told["near"], len(told["pairs"])) == (10, 20, 30)
+    code, out, _ = run("duplicates", index, "--distance", 0)
+    assert out.splitlines()[0].startswith("of 120 showers 0 repeat an earlier one exactly, and 0 nearly")
+    drawn = ("search", index, data, "--event", 5, "--radius", 64, "--sample", 12, "-o", tmp_path / "drawn.h5")
+    code, out, _ = run(*drawn, "--seed", 2)
+    assert code == 0
+    assert out.splitlines()[-2:] == [
+        "and 2 more; --json prints all",
+        f"these 12 showers, drawn with seed 2, are in {tmp_path / 'drawn.h5'}",
+    ]
+    assert len(json.loads(run(*drawn, "--force", "--json")[1])["matches"]) == 12
+    # Mistakes are one line.
+    for arguments, message in (
         (("search", index, data), "choose one with --event I, 0 to 119"),
         (("search", tmp_path, data), "an index is a folder that fastv index writes"),
         (("index", "par04-siw", data, "-o", tmp_path / "new"), "families whose code is: hashing"),
         (("index", model, data, "-o", index), "--force"),
+        (("search", index, data, "--event", 5, "--sample", 5), "say where with --output"),
+        (("duplicates", index, data), "leave out FILE to find copies within the index"),
+        (("duplicates", index, "--distance", 3), "--distance must be from 0 to below 1.414"),
+        (("duplicates", tmp_path), "an index is a folder that fastv index writes"),
     ):
         code, out, err = run(*arguments)
         assert (code, out, err.count("\n")) == (2, "", 1), err
-        assert told in err
+        assert message in err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastv.errors import MissingExtraError
+from fastv.retrieval import hamming
 from fastv.retrieval.hamming import HammingSearch
 
 
@@ -38,3 +39,24 @@ def test_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r"search needs faiss, which is not installed; .*(install|extra)"):
         HammingSearch(np.zeros((2, 1), np.uint8))
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5])
+def test_all_pairs_within_a_radius(radius: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hamming, "_PAIRS", 5000)  # blocks of 16 codes
+    rng = np.random.default_rng(radius)
+    codes = rng.integers(0, 256, (300, 8), dtype=np.uint8)
+    codes[150:] = codes[:150]
+    for number in range(150, 300):
+        for bit in rng.choice(64, number % 7, replace=False):
+            codes[number, bit // 8] ^= 1 << (bit % 8)
+    bits = np.unpackbits(codes[:, None] ^ codes, axis=2).sum(axis=2)
+    found = hamming.pairs_within(codes, codes, radius, same=True)
+    assert found is not None
+    expected = np.argwhere(np.tril(bits <= radius, -1))
+    np.testing.assert_array_equal(np.stack(found[:2], axis=1), expected)
+    np.testing.assert_array_equal(found[2], bits[found[0], found[1]])
+    found = hamming.pairs_within(codes[:40], codes[100:], radius)
+    assert found is not None
+    np.testing.assert_array_equal(np.stack(found[:2], axis=1), np.argwhere(bits[:40, 100:] <= radius))
+    assert hamming.pairs_within(codes, codes, radius, most=len(expected) - 1, same=True) is None

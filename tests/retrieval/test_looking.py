@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from fastv.evaluation.observables.observe import observe
 from fastv.retrieval.hamming import HammingSearch
 from fastv.retrieval.index_folder import Index
 from fastv.retrieval.likeness import distances, moments_of
-from fastv.retrieval.looking import SearchWarning, spread_of
+from fastv.retrieval.looking import spread_of
+from fastv.retrieval.reading import SearchWarning
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -111,6 +113,62 @@ def test_real_showers_are_found_again(save_model: Save, tmp_path: Path) -> None:
         near, _ = search.nearest(opened.codes[event], 60)
         shares.append(np.isin(np.argsort(exact)[:10], near).mean())
     assert np.mean(shares) > 0.8
+
+
+class TestDrawing:
+    """Showers drawn at random from those with near codes."""
+
+    def drawn(self, index: Path, query: Path, output: Path, n: int, seed: int | None) -> list[tuple[str, int]]:
+        found = fastv.search(index, query, event=20, radius=28, sample=n, seed=seed, output=output, force=True)
+        assert (found.compared, found.showers, found.seed) == (n, None, seed or 0)
+        return [(match.file, match.row) for match in found.matches]
+
+    def test_real_showers_within_the_radius(
+        self, index: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastv.showers.writer.BLOCK_ROWS", 8)
+        bucket = fastv.search(index, files[0], event=20, radius=28).within
+        assert len(bucket) > 40
+        places = self.drawn(index, files[0], tmp_path / "d.h5", 30, 1)
+        assert len(set(places)) == 30
+        assert set(places) < {(match.file, match.row) for match in bucket}
+        written = read(tmp_path / "d.h5")
+        own = {str(path): read(path).energies for path in files}
+        np.testing.assert_array_equal(written.energies, [own[file][row] for file, row in places])
+        assert (written.provenance["radius"], written.provenance["seed"]) == (28, 1)
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["a.h5", "b.h5", "d.h5", "i"]
+
+    def test_by_its_seed(self, index: Path, files: list[Path], tmp_path: Path) -> None:
+        first, again, other, default = (
+            self.drawn(index, files[0], tmp_path / "d.h5", 20, seed) for seed in (0, 0, 5, None)
+        )
+        assert first == again == default != other
+
+    def test_fewer_than_asked(self, index: Path, files: list[Path], tmp_path: Path) -> None:
+        with pytest.raises(
+            SettingsError, match="^1 showers of the index are within `radius=0`, fewer than 3; .*"
+        ) as told:
+            fastv.search(index, files[0], event=20, radius=0, sample=3, output=tmp_path / "d.h5")
+        enough = int(str(told.value).split("`radius=")[-1].strip("`"))
+        assert len(fastv.search(index, files[0], event=20, radius=enough).within) >= 3
+        assert len(fastv.search(index, files[0], event=20, radius=enough - 1).within) < 3
+        with pytest.raises(SettingsError, match="fewer than 200; .* none reaches that many"):
+            fastv.search(index, files[0], event=20, radius=64, sample=200, output=tmp_path / "d.h5")
+        assert not (tmp_path / "d.h5").exists()
+
+    def test_what_does_not_belong_together(self, index: Path, files: list[Path], tmp_path: Path) -> None:
+        output = tmp_path / "d.h5"
+        mistakes: list[tuple[dict[str, Any], str]] = [
+            ({"sample": 3}, "say where with `output`"),
+            ({"seed": 3}, "`seed` belongs to `sample`"),
+            ({"sample": 3, "k": 10, "output": output}, "and `k` takes the most similar ones"),
+            ({"sample": 3, "candidates": 10, "output": output}, "and `candidates` takes the most"),
+            ({"sample": 0, "output": output}, "`sample` must be at least 1, got 0"),
+            ({"sample": 1, "seed": -1, "output": output}, "`seed` must be at least 0, got -1"),
+        ]
+        for given, told in mistakes:
+            with pytest.raises(SettingsError, match=told):
+                fastv.search(index, files[0], event=0, **given)
 
 
 class TestFilesThatHaveChanged:

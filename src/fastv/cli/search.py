@@ -8,6 +8,7 @@ from typing import Any
 from fastv.cli.parser import whole
 
 FUNCTION = "fastv.search"
+_SHOWN = 10
 
 
 def add_parser(verbs: Any) -> None:
@@ -22,7 +23,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("index", metavar="INDEX", help="index, written by 'fastv index'")
     parser.add_argument("query", metavar="QUERY", help="showers file")
     parser.add_argument("--event", type=whole, metavar="I", help="shower of QUERY, counted from 0, if it has several")
-    parser.add_argument("-k", type=whole, metavar="K", default=10, help="number of similar showers (default 10)")
+    parser.add_argument("-k", type=whole, metavar="K", help="number of similar showers (default 10)")
     parser.add_argument(
         "--radius", type=whole, metavar="BITS", default=2, help="largest number of bits that differ (default 2)"
     )
@@ -33,6 +34,13 @@ def add_parser(verbs: Any) -> None:
         help="showers with the nearest codes that are read and compared (default: 1 in 100 of the index, at most 1000, "
         "but 10 K at least)",
     )
+    parser.add_argument(
+        "--sample",
+        type=whole,
+        metavar="N",
+        help="in place of the most similar showers, draw N at random of those that differ in BITS at most, into FILE",
+    )
+    parser.add_argument("--seed", type=whole, metavar="S", help="the same seed draws the same showers (default 0)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the showers found to a showers file")
     parser.add_argument(
         "--extrapolate",
@@ -58,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
         k=options.k,
         radius=options.radius,
         candidates=options.candidates,
+        sample=options.sample,
+        seed=options.seed,
         output=options.output,
         extrapolate=options.extrapolate,
         force=options.force,
@@ -77,8 +87,11 @@ def run(options: argparse.Namespace) -> None:
         f"{found.compared} were compared"
     )
     print(f"{'distance':>8}  {'bits':>4}  {'E_inc [MeV]':>11}  {'E_tot [MeV]':>11}  {'row':>9}  file")
-    for match in found.matches:
+    for match in found.matches if found.seed is None else found.matches[:_SHOWN]:
         energies = f"{match.energy:>11.5g}  {match.total:>11.5g}"
         print(f"{match.distance:>8.3f}  {match.bits:>4}  {energies}  {match.row:>9}  {printable(match.file)}")
+    if found.seed is not None and len(found.matches) > _SHOWN:
+        print(f"and {len(found.matches) - _SHOWN} more; --json prints all")
     if options.output is not None:
-        print(f"these {len(found.matches)} showers are in {options.output}")
+        drawn = "" if found.seed is None else f", drawn with seed {found.seed},"
+        print(f"these {len(found.matches)} showers{drawn} are in {options.output}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from fastv.errors import OutputError, SettingsError
+from fastv.errors import SettingsError
 from fastv.formats.contract import Asked, Layout, Plan, Reader, Writer
 from fastv.showers import Showers, ShowersFile, ShowersWriter, joined
-from fastv.storage.output import written_whole
+from fastv.showers.writer import written_in_blocks
 
 
 def recognises(layout: Layout) -> bool:
@@ -83,12 +83,5 @@ def written(path: Path, plan: Plan) -> Iterator[Writer]:
     Raises:
         OutputError: the output exists, a value is not physical, or the disk is full.
     """
-    # A conversion is repeated rather than resumed, so its blocks are removed however it ends.
-    with written_whole(path, force=plan.force, kind="showers") as whole:
-        try:
-            with closing(ShowersWriter(whole, plan.total, {})) as writer:
-                yield _BlockWriter(writer)
-                writer.finish()
-        except OutputError as error:
-            # FastV's temporary names would not help the user.
-            raise OutputError(str(error).replace(str(whole), str(path))) from error
+    with written_in_blocks(path, plan.total, force=plan.force) as writer:
+        yield _BlockWriter(writer)

@@ -11,6 +11,9 @@ from fastv.errors import MissingExtraError
 from fastv.installation import how_to_install
 
 I64 = NDArray[np.int64]
+_FEW_BITS = 2
+"""Up to so many bits that differ, hash tables are faster than a comparison of all codes."""
+_PAIRS = 20_000_000
 
 
 class HammingSearch:
@@ -53,6 +56,59 @@ class HammingSearch:
         _, distances, numbers = self._index.range_search(code[None], radius + 1)
         order = np.argsort(numbers, kind="stable")
         return numbers[order].astype(np.int64), np.rint(distances[order]).astype(np.int64)
+
+
+def pairs_within(
+    codes: NDArray[np.uint8], others: NDArray[np.uint8], radius: int, *, most: int | None = None, same: bool = False
+) -> tuple[I64, I64, NDArray[np.uint8]] | None:
+    """All pairs of a code and another one that differ in ``radius`` bits at most.
+
+    Up to two bits, codes are found in hash tables of faiss: of codes cut into ``radius + 1`` pieces, two that differ
+    in so few bits have one piece in common. With more bits the pieces are so short that to compare all is faster.
+
+    Args:
+        codes, others: packed codes (n, bits / 8) and (N, bits / 8).
+        radius: largest number of bits that differ.
+        most: give up if there are more pairs.
+        same: both are the same showers, of which each pair is wanted once: the second number is the smaller one.
+
+    Returns:
+        The numbers of both, in the order of the first and then of the second, and the numbers of bits that differ (255
+        if they are more); None if there are more than ``most`` pairs.
+
+    Raises:
+        MissingExtraError: faiss is not installed.
+
+    Example:
+        >>> codes = np.array([[0b0000], [0b0001], [0b1111]], dtype=np.uint8)
+        >>> pairs_within(codes, codes, 1, same=True)
+        (array([1]), array([0]), array([1], dtype=uint8))
+    """
+    faiss = _faiss()
+    bits = 8 * others.shape[1]
+    if radius <= _FEW_BITS:
+        index = faiss.IndexBinaryMultiHash(bits, radius + 1, min(bits // (radius + 1), 32))
+    else:
+        index = faiss.IndexBinaryFlat(bits)
+    index.add(np.ascontiguousarray(others))
+    # So many that even if all showers had the same code, their pairs would fit into memory.
+    block = int(np.clip(_PAIRS // max(1, len(others)), 1, 1000))
+    found: list[tuple[I64, I64, NDArray[np.uint8]]] = []
+    total = 0
+    for start in range(0, len(codes), block):
+        ends, distances, numbers = index.range_search(np.ascontiguousarray(codes[start : start + block]), radius + 1)
+        first = start + np.repeat(np.arange(len(ends) - 1), np.diff(ends.astype(np.int64)))
+        wanted = numbers < first if same else np.ones(len(first), dtype=bool)
+        order = np.lexsort((numbers[wanted], first[wanted]))
+        told = np.rint(distances[wanted][order]).clip(0, 255).astype(np.uint8)
+        found.append((first[wanted][order], numbers[wanted][order].astype(np.int64), told))
+        total += len(order)
+        if most is not None and total > most:
+            return None
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    a, b, c = zip(*found, strict=True)
+    return np.concatenate(a), np.concatenate(b), np.concatenate(c)
 
 
 def _faiss() -> Any:

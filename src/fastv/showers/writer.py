@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastv.errors import SettingsError
+from fastv.errors import OutputError, SettingsError
 from fastv.showers.layout import BLOCK_ROWS, as_json, join_blocks
 from fastv.showers.record import Showers, write_showers
 from fastv.storage.blocks import Blocks
+from fastv.storage.output import written_whole
 
 
 class ShowersWriter:
@@ -133,3 +135,20 @@ class ShowersWriter:
     def close(self) -> None:
         """Release the output; finished blocks are kept for a later ``resume``."""
         self._blocks.close()
+
+
+@contextmanager
+def written_in_blocks(path: Path, total: int, *, force: bool) -> Iterator[ShowersWriter]:
+    """A writer of work that is repeated rather than resumed: its blocks are removed however it ends.
+
+    Raises:
+        OutputError: the output exists, a value is not physical, or the disk is full.
+    """
+    with written_whole(path, force=force, kind="showers") as whole:
+        try:
+            with closing(ShowersWriter(whole, total, {})) as writer:
+                yield writer
+                writer.finish()
+        except OutputError as error:
+            # FastV's temporary names would not help the user.
+            raise OutputError(str(error).replace(str(whole), str(path))) from error
