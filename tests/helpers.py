@@ -102,6 +102,7 @@ def model_of(family: str, showers: Showers, **settings: object) -> Model:
     """A model with fitted preprocessing and random weights."""
     domain = Domain.of(showers.conditions, particles=("e-",))
     settings = {**SMALL.get(family, {}), **settings}
+    torch.manual_seed(1)
     generator = build(family, settings, showers.detector, domain)
     generator.fit(batch_of(generator, showers))
     description = ModelDescription(

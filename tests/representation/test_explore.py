@@ -132,7 +132,7 @@ def test_the_page_holds_what_the_model_says(model: Model, showers: Showers, file
     assert len(there) == first + len(walks) * len(STEPS)
     effects = {one.name: one.effect for one in explored.dimensions}
     assert all(value is not None and value >= 0 for value in effects.values())
-    assert effects["response 1"] == max(effects.values())  # the weights of all others are random
+    assert effects["response 1"] > 0.1  # it moves the energies of all voxels
 
 
 def test_the_same_seed_gives_the_same_page(exact: Model, file: Path, tmp_path: Path) -> None:
