@@ -64,6 +64,7 @@ def test_every_page_is_in_the_index() -> None:
         listed |= {(index.parent / name).relative_to(docs).as_posix() for name in names}
     pages = {path.relative_to(docs).with_suffix("").as_posix() for path in PAGES if path.is_relative_to(docs)}
     assert listed == pages - {"index"}
+    assert not pages & {"search", "genindex"}  # which the site has itself
 
 
 def test_pictures_are_used_and_small() -> None:
