@@ -6,8 +6,8 @@ Each model is exported for each contract. Its graph is fed as the program feeds 
 order of columns, one thread, no optimisation; the output is read in the program's order of cells. Profiles in layer,
 alpha and r are compared with as many generated showers by their differences in standard errors. ``theta`` is for models
 that take the angle: only an inclined shower tells one side in alpha from the other. For these, the same differences
-with alpha mirrored and turned by half are told too: they must be large. Particle and detector are the first of those that
-a model was told.
+with alpha mirrored and turned by half are told too: they must be large. Particle and detector are the first of those
+that a model was told.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def compared(model: Any, contract: str, n: int, energy: float, theta: float) -> 
             showers.append(cells_of(session.run(None, {"input": row})[0][0], contract, energy))
     consumed = np.stack(showers)
     told = {"phi": fixed["phi"]} if "phi" in fixed else {"phi": 0.0} if "phi" in model.generator.condition_names else {}
-    generated = plan.scale * model.generate(n=n, energy=energy, seed=7, **asked, **told, **choice).grid.astype(np.float64)
+    of_model = model.generate(n=n, energy=energy, seed=7, **asked, **told, **choice)
+    generated = plan.scale * of_model.grid.astype(np.float64)
     found: dict[str, Any] = {"outliers_of_parity": report.outliers}
     for axis, name in enumerate(("layer", "alpha", "r"), 1):
         rest = tuple({1, 2, 3} - {axis})
