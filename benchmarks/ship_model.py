@@ -8,7 +8,8 @@ each ``--scale``, the complete evaluation of as many showers, one generated for 
 sample of Geant4 for the floor of the same size; several files of a sample are joined by commas. The model must not have
 seen the reference; the floor may be training showers, for the model is not compared with it. Speed: onnxruntime, one
 thread at batch 1 and two threads at batch 1000.
-``--again quality scale speed`` measures only these and keeps the other figures of a model that is shipped already.
+``--again quality scale speed`` measures only these and keeps the other figures of the model, if the output is the same
+one and has them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fastv.bench import bench
 from fastv.evaluation import evaluate
 from fastv.evaluation.result import Evaluation
 from fastv.export import export
-from fastv.model import Model, load
+from fastv.model import DESCRIPTION, Model, load, read_description
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile, joined
 from fastv.training.working_folder import LOG
@@ -138,6 +139,10 @@ def main() -> None:
     options = parser.parse_args()
     model = load(options.model)
     measured = dict(model.description.measured)
+    if (options.output / DESCRIPTION).exists():
+        shipped = read_description(options.output)
+        if shipped.weights_sha256 == model.description.weights_sha256:
+            measured |= shipped.measured
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "quality" in options.again:

@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
 
     preset: str
     samples: tuple[Sample, ...] = NORMAL
-    settings: dict[str, Any] = {}  # noqa: RUF012
+    settings: dict[str, Any] | None = None
 
 
 RECIPES = {
