@@ -176,6 +176,8 @@ class Copula(Generator):
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:
         """Fit the correlations of the divisions to training showers."""
+        if not self.settings.factors:
+            return
         self.bins.fit(batch.conditions[:, 0])
         for number, rows in enumerate(self.bins(batch.conditions[:, :1]).bool().T):
             # Showers of few energies leave bins empty, and correlations of a few showers are chance.
