@@ -296,8 +296,8 @@ MUTATIONS = [
         ("* (energies > 0).to(energies.dtype)", ""),
     ),
     *_of(
-        "models/domain.py",
-        f"{MODELS}/test_domain.py",
+        "models/condition_scaler.py",
+        f"{MODELS}/test_condition_scaler.py",
         ("np.log(low * high) / 2, np.log(high / low) / 2", "np.log(low * high) / 2, np.log(high / low)"),
     ),
     *_of(

@@ -1,4 +1,4 @@
-"""Domain: what a model knows is told to networks as numbers of order one, and refused beyond it."""
+"""Conditions are told to networks as numbers of order one, and refused outside the domain."""
 
 from __future__ import annotations
 

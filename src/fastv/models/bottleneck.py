@@ -15,8 +15,8 @@ from fastv.detector.detector import Detector
 from fastv.errors import SettingsError
 from fastv.models.coded import CodedGenerator
 from fastv.models.codes import Code
+from fastv.models.condition_scaler import ConditionScaler
 from fastv.models.contract import Batch, Domain, GeneratorSettings
-from fastv.models.domain import ConditionScaler
 from fastv.models.moments import MOMENTS
 from fastv.models.networks import MLP
 from fastv.models.posterior import GaussianPosterior

@@ -22,7 +22,7 @@ from fastv.domain import Domain as Domain
 from fastv.errors import ModelError, SettingsError
 from fastv.models.codes import Code
 from fastv.models.codings.response import ResponseCoding
-from fastv.models.domain import ConditionScaler as ConditionScaler
+from fastv.models.condition_scaler import ConditionScaler as ConditionScaler
 from fastv.models.empty_showers import EmptyShowers
 from fastv.models.readouts import Readouts
 from fastv.noise import NoiseSpec as NoiseSpec
