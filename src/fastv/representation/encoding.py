@@ -13,6 +13,7 @@ from fastv.inference import check_has, check_reconstructs, check_showers, encode
 from fastv.model import Model, load
 from fastv.progress import Bar
 from fastv.representation.codes_file import CodesDescription, attribute_of, columns_of
+from fastv.representation.condition_grid import completed
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.hdf5 import growing
@@ -36,16 +37,24 @@ class Encoded:
     model: str
 
 
-def opened(model: Model, source: str | Path, *, extrapolate: bool) -> ShowersFile:
+def opened(model: Model, source: str | Path, *, extrapolate: bool, labelled: bool = True) -> ShowersFile:
     """A showers file that a model can read; a plain CaloChallenge file is taken to be of the model's detector.
 
+    Args:
+        model, source, extrapolate: as for :func:`encode_file`.
+        labelled: whether the showers must have the conditions of the model, those that they have being in its domain.
+
     Raises:
-        FileFormatError, GeometryError, DomainError, SettingsError: the showers are not of the kind that it knows.
+        FileFormatError, GeometryError, DomainError: the showers are not of the kind that the model knows.
+        SettingsError: they lack a condition, or there are none.
     """
     file = ShowersFile(source, default=model.detector)
     try:
-        conditions = file.conditions
+        conditions = file.conditions if labelled else completed(model.generator, file.conditions)
         check_showers(model.generator, file.detector, conditions, str(file.path), extrapolate=extrapolate)
+        if not len(file):
+            msg = f"{file.path}: the file has no showers"
+            raise SettingsError(msg)
     except BaseException:
         file.close()
         raise
@@ -83,9 +92,6 @@ def encode_file(
         model = load(model)
     check_has(model.generator, "encode", "encoder")
     with opened(model, source, extrapolate=extrapolate) as file:
-        if not len(file):
-            msg = f"{file.path}: the file has no showers"
-            raise SettingsError(msg)
         first = encode(model.generator, file[:1])
         description = CodesDescription(
             groups={name: group.mean.shape[1] for name, group in first.groups.items()},

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 
 from fastv.conditions.record import Conditions
 from fastv.conditions.table import CONDITIONS
-from fastv.errors import SettingsError
 from fastv.inference import check_showers, encode
 from fastv.model import Model, load
 from fastv.progress import Bar
 from fastv.representation.condition_grid import ConditionGrid, check_embeds, completed
-from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
+from fastv.representation.encoding import opened
+from fastv.showers import BLOCK_ROWS, Showers
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.hdf5 import growing
 from fastv.storage.output import check_ending, check_free, written_whole
@@ -123,23 +122,6 @@ class Estimated:
         }
 
 
-@contextmanager
-def unlabelled(model: Model, source: str | Path, *, extrapolate: bool) -> Iterator[ShowersFile]:
-    """A showers file for a model with a joint embedding, which need not tell the conditions of its showers.
-
-    Raises:
-        FileFormatError, GeometryError, DomainError: the showers are not of the kind that the model knows.
-        SettingsError: there are none.
-    """
-    with ShowersFile(source, default=model.detector) as file:
-        conditions = completed(model.generator, file.conditions)
-        check_showers(model.generator, file.detector, conditions, str(file.path), extrapolate=extrapolate)
-        if not len(file):
-            msg = f"{file.path}: the file has no showers"
-            raise SettingsError(msg)
-        yield file
-
-
 def codes_of(model: Model, showers: Showers) -> NDArray[np.float32]:
     """The places (N, K) of showers in the space of the codes; NaN without energy."""
     conditions = completed(model.generator, showers.conditions)
@@ -228,7 +210,7 @@ def estimate_file(
     if not isinstance(model, Model):
         model = load(model)
     check_embeds(model)
-    with unlabelled(model, source, extrapolate=extrapolate) as file:
+    with opened(model, source, extrapolate=extrapolate, labelled=False) as file:
         grid = ConditionGrid(model.generator)
         told = {**model.made_by(), "source": file.path.name, "prior": PRIOR, "interval": INTERVAL}
         parts: list[Estimates] = []

@@ -17,7 +17,8 @@ from fastv.model import Model, load
 from fastv.models.contract import Generator
 from fastv.progress import Bar
 from fastv.representation.condition_grid import Axis, ConditionGrid, check_embeds
-from fastv.representation.estimation import codes_of, unlabelled
+from fastv.representation.encoding import opened
+from fastv.representation.estimation import codes_of
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.output import check_ending, check_free
@@ -113,7 +114,7 @@ def retrieve(
     given = {name: asked for name, asked in conditions.items() if asked is not None}
     asked = _axes(model.generator, given, extrapolate=extrapolate)
     grid, everything = ConditionGrid(model.generator, asked), ConditionGrid(model.generator)
-    with unlabelled(model, source, extrapolate=extrapolate) as file:
+    with opened(model, source, extrapolate=extrapolate, labelled=False) as file:
         rows, codes, scores = np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0)
         start = size = 0
         with Bar(total=len(file), unit="shower", desc="searching") as bar:
