@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastv.errors import GeometryError, OutputError, SettingsError
+from fastv.representation.intrinsic_dimension import at_scales, distinct, two_nearest
 from fastv.representation.manifold import manifold
-from fastv.representation.neighbours import at_scales, distinct, two_nearest
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 

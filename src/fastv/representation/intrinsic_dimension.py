@@ -19,7 +19,7 @@ SUBSETS = 4
 """Disjoint subsets of a size, at most, of which the mean is taken."""
 
 
-class Dimension(NamedTuple):
+class IntrinsicDimension(NamedTuple):
     """An estimate of an intrinsic dimension.
 
     Attributes:
@@ -47,7 +47,7 @@ def distinct(points: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.array([*first.values()], dtype=np.int64)
 
 
-def two_nearest(points: NDArray[np.float32]) -> Dimension:
+def two_nearest(points: NDArray[np.float32]) -> IntrinsicDimension:
     r"""The two-NN estimate of the intrinsic dimension of distinct points.
 
     Where the density is constant over the distances r1 and r2 of a point to its two nearest neighbours, the ratio mu =
@@ -87,7 +87,7 @@ def two_nearest(points: NDArray[np.float32]) -> Dimension:
     others = [_dimension(distances[group != out], group[rows[group != out]] != out) for out in range(GROUPS)]
     error = np.sqrt((GROUPS - 1) * np.var(others))
     value = _dimension(distances, np.ones_like(rows, dtype=bool))
-    return Dimension(n, value, float(error), float(np.median(distances[:, 0])))
+    return IntrinsicDimension(n, value, float(error), float(np.median(distances[:, 0])))
 
 
 def _dimension(distances: F64, there: NDArray[np.bool_]) -> float:
@@ -104,7 +104,7 @@ def _first_two(there: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     return [order[:, :1], order[:, 1:2]]
 
 
-def at_scales(points: NDArray[np.float32], least: int) -> list[Dimension]:
+def at_scales(points: NDArray[np.float32], least: int) -> list[IntrinsicDimension]:
     """Dimensions of all points, and means over disjoint random subsets of a half, a quarter, ... of them.
 
     Fewer points are further apart, so smaller subsets see the shape on a larger scale.
@@ -124,8 +124,8 @@ def at_scales(points: NDArray[np.float32], least: int) -> list[Dimension]:
     while (size := len(points) // parts) >= least:
         some = [two_nearest(points[order[i * size : (i + 1) * size]]) for i in range(min(parts, SUBSETS))]
         value, error, distance = (
-            float(np.mean([getattr(each, name) for each in some])) for name in Dimension._fields[1:]
+            float(np.mean([getattr(each, name) for each in some])) for name in IntrinsicDimension._fields[1:]
         )
-        found.append(Dimension(size, value, error / len(some) ** 0.5, distance))
+        found.append(IntrinsicDimension(size, value, error / len(some) ** 0.5, distance))
         parts *= 2
     return found

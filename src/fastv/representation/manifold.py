@@ -20,7 +20,7 @@ from fastv.evaluation.observables.streaming import FirstOfFile
 from fastv.progress import Bar
 from fastv.representation.components import observed, roots
 from fastv.representation.discriminants import On, check_same_cells, names_of
-from fastv.representation.neighbours import Dimension, at_scales, distinct
+from fastv.representation.intrinsic_dimension import IntrinsicDimension, at_scales, distinct
 from fastv.representation.pictures import dimension_picture, write_picture
 from fastv.storage.output import check_free, written_whole
 from fastv.suggestions import unknown
@@ -47,7 +47,7 @@ class Manifold:
 
     names: tuple[str, ...]
     edges: F64
-    scales: list[list[list[Dimension]]]
+    scales: list[list[list[IntrinsicDimension]]]
     empty: tuple[int, ...]
     repeated: tuple[int, ...]
 
@@ -87,10 +87,10 @@ def manifold(
 ) -> Manifold:
     """Estimate the intrinsic dimension of showers in bins of energy, and write it with a picture into a folder.
 
-    The two-NN estimate (:func:`~fastv.representation.neighbours.two_nearest`) is that of as many showers of each file,
-    because it depends on how many there are. The bins have as many showers of the first file each; showers of other
-    energies than its are not used. Give a second file of the same full simulation to see what chance does. Showers
-    without energy and repeated ones are left out and counted.
+    The two-NN estimate (:func:`~fastv.representation.intrinsic_dimension.two_nearest`) is that of as many showers of
+    each file, because it depends on how many there are. The bins have as many showers of the first file each; showers
+    of other energies than its are not used. Give a second file of the same full simulation to see what chance does.
+    Showers without energy and repeated ones are left out and counted.
 
     Args:
         files: showers files; the others are compared with the first.
@@ -172,7 +172,7 @@ class _Features:
 
 def _measured(files: Sequence[FirstOfFile], features: Sequence[_Features], edges: F64) -> Manifold:
     labels = [_bin_of(file.incident_energies, edges) for file in files]
-    scales: list[list[list[Dimension]]] = [[] for _ in files]
+    scales: list[list[list[IntrinsicDimension]]] = [[] for _ in files]
     repeated = [0] * len(files)
     with Bar(total=len(files) * (len(edges) - 1), unit="bin", desc="dimensions") as bar:
         for number, ends in enumerate(pairwise(edges.tolist())):

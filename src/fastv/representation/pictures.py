@@ -22,7 +22,7 @@ from fastv.evaluation.report.style import (
     paper_style,
     plain_logarithms,
 )
-from fastv.representation.neighbours import Dimension
+from fastv.representation.intrinsic_dimension import IntrinsicDimension
 
 Array = NDArray[Any]
 
@@ -207,7 +207,9 @@ def loading_picture(loadings: Mapping[str, float]) -> Figure:
     return figure
 
 
-def dimension_picture(names: Sequence[str], edges: Array, scales: Sequence[Sequence[Sequence[Dimension]]]) -> Figure:
+def dimension_picture(
+    names: Sequence[str], edges: Array, scales: Sequence[Sequence[Sequence[IntrinsicDimension]]]
+) -> Figure:
     """Intrinsic dimensions of files against energy, and those in the middle bin against the number of showers.
 
     Args:
