@@ -189,12 +189,15 @@ def _batches(generator: Generator, showers: Showers) -> Iterator[tuple[NDArray[n
     factor = np.float32(factor_between(showers.detector, generator.readouts.inside))
     for start in range(0, len(showers), ROWS):
         energies = showers.energies[start : start + ROWS]
-        rows = start + np.flatnonzero(energies.any(axis=1))
+        # Energies are not negative, and their maximum takes half the time of whether there is any.
+        rows = start + np.flatnonzero(energies.max(axis=1) != 0)
         if not len(rows):
             continue
         chosen = energies if len(rows) == len(energies) else showers.energies[rows]
-        # A copy: torch must not share memory that may be read-only.
-        yield rows, Batch(torch.from_numpy(chosen * factor), inputs[rows])
+        if factor != 1 or not chosen.flags.writeable:
+            # A copy: torch must not share memory that may be read-only.
+            chosen = chosen * factor
+        yield rows, Batch(torch.from_numpy(chosen), inputs[rows])
 
 
 def _gathered(n: int, parts: Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]) -> dict[str, F32]:

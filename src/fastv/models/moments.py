@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fastv.detector.detector import Detector
 
@@ -51,7 +52,8 @@ class ShowerMoments(nn.Module):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.threshold = float(np.float32(detector.threshold))
+        threshold = np.float32(detector.threshold)
+        self.below = float(np.nextafter(threshold, np.float32(0)))
         mesh = detector.mesh
         centres, r = mesh.voxel_centres, mesh.voxel_r
         # From the middle of the detector, so that the difference of squares keeps its precision.
@@ -63,12 +65,13 @@ class ShowerMoments(nn.Module):
 
     def forward(self, energies: Tensor) -> Tensor:
         """The moments of showers."""
-        hit = energies >= self.threshold if self.threshold else energies > 0
-        sums = (energies * hit) @ self.weights
+        # Above the number next below the threshold, rather than at or above it: a mask takes three times as long.
+        hit = functional.threshold(energies, self.below, 0.0)
+        sums = hit @ self.weights
         total = sums[:, :1]
         filled = total > 0
         z, z2, r, r2, x, y = torch.split(sums[:, 1:] / torch.where(filled, total, 1.0), 1, dim=1)
         z_width, r_width = ((q2 - q.square()).clamp(min=0.0).sqrt() for q, q2 in ((z, z2), (r, r2)))
-        hits = hit.sum(1, keepdim=True).to(energies.dtype)
+        hits = hit.sign().sum(1, keepdim=True)
         counted = [torch.log(torch.where(filled, each, 1.0)) for each in (total, hits)]
         return torch.cat([*counted, z + self.middle, z_width, r, r_width, x, y], dim=1) * filled

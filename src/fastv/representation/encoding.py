@@ -113,7 +113,7 @@ def encode_file(
                 codes = encode(model.generator, showers)
                 for name, values in columns_of(codes, showers.conditions, rows).items():
                     out.append(name, values)
-                empty += int((~showers.energies.any(axis=1)).sum())
+                empty += int((showers.energies.max(axis=1) == 0).sum())
                 start += len(showers)
                 bar.update(len(showers))
         return Encoded(len(file), empty, description.groups, model.name)

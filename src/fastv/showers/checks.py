@@ -12,19 +12,26 @@ from fastv.errors import FileFormatError
 _MOST_VISIBLE = 10.0
 """Visible energy over incident energy that no calorimeter gives: annihilation and fission add far less."""
 _MOST_TOTAL = 100.0
+_LARGEST = np.finfo(np.float32).max.view(np.uint32)
 HOW_TO_CONVERT = "if so, convert the file with the energy unit GeV"
 """What to do about it, where no option can."""
 
 
 def first_bad_voxel(energies: NDArray[np.float32]) -> tuple[int, int] | None:
     """Row and voxel of the first energy in (n, V) that is NaN, infinite or negative; None if there is none."""
-    # One pass over the data decides the usual case: the sum is finite only if every voxel is.
-    with np.errstate(invalid="ignore"):
-        fine = not energies.size or (np.isfinite(energies.sum(dtype=np.float64)) and energies.min() >= 0)
-    if fine:
+    # One pass over the data decides the usual case: the bits of numbers from 0 to the largest finite one, as integers,
+    # are in their order, and those of all others are above.
+    if not energies.size or _bits(energies).max() <= _LARGEST:
         return None
-    row, voxel = np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0]
+    good = np.isfinite(energies) & (energies >= 0)
+    if good.all():  # a zero with a sign
+        return None
+    row, voxel = np.argwhere(~good)[0]
     return int(row), int(voxel)
+
+
+def _bits(energies: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(energies, np.float32).view(np.uint32)
 
 
 def check_voxels(energies: NDArray[np.float32], where: str, showers: Sequence[int] | NDArray[np.int64]) -> None:

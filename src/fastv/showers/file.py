@@ -21,8 +21,10 @@ from fastv.errors import FileFormatError
 from fastv.showers.checks import check_voxels, energies_in_doubt
 from fastv.showers.layout import BLOCK_ROWS, REQUIRED_COLUMNS, read_attribute
 from fastv.showers.record import Showers
+from fastv.storage.ahead import read_ahead
+from fastv.storage.chunks import read_rows
 from fastv.storage.guard import check_stored
-from fastv.storage.hdf5 import SPAN_BYTES, damage_named, is_column, open_hdf5, spans
+from fastv.storage.hdf5 import damage_named, is_column, open_hdf5, spans
 
 _OTHERS = "files of other projects are read by `fastv.convert`"
 _OF_HITS = "it holds hits of `fastv.fastsim`: fastv.fast_simulation.hits.read_hits(...).showers() gives its showers"
@@ -101,7 +103,6 @@ class ShowersFile:
         self._columns = [name for name, item in items.items() if name != "showers" and is_column(item, rows)]
         for name in ("showers", *self._columns):
             check_stored(self.path, items[name])
-        self._chunk_rows = int(showers.chunks[0]) if showers.chunks else 1
 
     @property
     def columns(self) -> list[str]:
@@ -126,29 +127,10 @@ class ShowersFile:
         """Rows of one data set; a column with one value per shower has the shape (N,)."""
         dataset = self._dataset(name)
         with damage_named(self.path):
-            data: NDArray[Any]
-            if isinstance(rows, slice):
-                data = dataset[rows]
-            else:
-                data = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
-                for run, wanted in self._runs(rows, dataset):
-                    data[wanted] = dataset[run][rows[wanted] - run.start]
+            data = read_rows(dataset, rows)
             if name != "showers" and data.ndim == 2 and data.shape[1] == 1:
                 data = data[:, 0]
             return data
-
-    def _runs(self, rows: NDArray[np.int64], dataset: h5py.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Ranges of a data set that together contain all given rows, each with the indices of its rows in ``rows``.
-
-        HDF5 reads scattered rows one by one and decompresses a chunk for each; a range is decompressed once.
-        """
-        step = max(self._chunk_rows, 64)
-        if step * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])) > SPAN_BYTES:
-            step = 64
-        order = np.argsort(rows, kind="stable")
-        pieces = rows[order] // step
-        for wanted in np.split(order, np.flatnonzero(np.diff(pieces)) + 1) if rows.size else []:
-            yield slice(int(rows[wanted[0]]), int(rows[wanted[-1]]) + 1), wanted
 
     @cached_property
     def incident_energies(self) -> NDArray[np.float64]:
@@ -223,34 +205,36 @@ class ShowersFile:
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
         """All showers in order, in batches of ``size``; the last one may be smaller.
 
-        If the chunks of the file are longer than ``size``, several batches are read at once, within a memory limit.
+        If the chunks of the file are longer than ``size``, several batches are read at once, within a memory limit. The
+        next ones are read while the present ones are used.
 
         Raises:
             FileFormatError: as for a slice.
         """
-        for span in spans(self._dataset("showers"), size, whole_batches=True):
-            read = self[span]
+        for read in read_ahead(self[span] for span in spans(self._dataset("showers"), size, whole_batches=True)):
             yield from (read[first : first + size] for first in range(0, len(read), size))
 
     def energies_in_doubt(self) -> str | None:
         """A sentence if the first showers have far more energy than came in; see :mod:`fastv.showers.checks`."""
-        for incident, energies in self.unchecked(_FIRST_ROWS):
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                ratios = energies.sum(axis=1, dtype=np.float64) / incident
-            return energies_in_doubt(ratios, self.detector.energy_scale)
-        return None
+        incident, energies = self._unchecked(slice(0, _FIRST_ROWS))
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            ratios = energies.sum(axis=1, dtype=np.float64) / incident
+        return energies_in_doubt(ratios, self.detector.energy_scale)
 
     def unchecked(self, size: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
         """Incident energies (n,) and voxel energies (n, V) in MeV as stored, unphysical ones included, in batches.
 
         For checks that count the values which :meth:`batches` refuses.
         """
-        for span in spans(self._dataset("showers"), size, whole_batches=True):
-            incident = self._read("incident_energies", span).reshape(-1).astype(np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                energies = self._read("showers", span).astype(np.float32, copy=False)
+        blocks = map(self._unchecked, spans(self._dataset("showers"), size, whole_batches=True))
+        for incident, energies in read_ahead(blocks):
             for first in range(0, len(energies), size):
                 yield incident[first : first + size], energies[first : first + size]
+
+    def _unchecked(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        incident = self._read("incident_energies", rows).reshape(-1).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return incident, self._read("showers", rows).astype(np.float32, copy=False)
 
     def close(self) -> None:
         """Close the file."""

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.errors import FastVError, FileFormatError
+from fastv.storage.chunks import SPAN_BYTES
 from fastv.storage.guard import check_contents, check_regular
 from fastv.storage.output import hdf5_written, reserve
 
-SPAN_BYTES = 2**28
-"""Memory limit of a read that is enlarged so that a chunk is decompressed only once."""
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1000
 _MOST_ATTRIBUTE = 60_000
@@ -123,7 +122,8 @@ def is_column(item: object, rows: int) -> bool:
 def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> Iterator[slice]:
     """Consecutive rows of a data set that are read at once, for batches of ``size`` rows.
 
-    A span is as long as a chunk, within :data:`SPAN_BYTES`, so that a chunk is not decompressed for every batch.
+    A span is as long as a chunk, within :data:`~fastv.storage.chunks.SPAN_BYTES`, so that a chunk is not decompressed
+    for every batch.
 
     Args:
         dataset: numeric data set, (N, ...).
