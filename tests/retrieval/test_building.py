@@ -14,7 +14,7 @@ import torch
 import fastv
 from fastv.errors import DomainError, FastVError, FileFormatError, ModelError, OutputError
 from fastv.models.contract import Batch
-from fastv.retrieval import building
+from fastv.representation import encoding
 from fastv.retrieval.index_folder import CODES, INDEX, ROWS, Index
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.unfinished import resumable
@@ -78,8 +78,8 @@ def test_an_interrupted_index_goes_on(
         encoded.append(len(showers))
         return own(generator, showers)  # type: ignore[arg-type]
 
-    own = building.binary_codes
-    monkeypatch.setattr(building, "binary_codes", counting)
+    own = encoding.encode
+    monkeypatch.setattr(encoding, "encode", counting)
     with pytest.raises(KeyboardInterrupt):
         fastv.index(model, files, tmp_path / "i")
     assert not (tmp_path / "i").exists()

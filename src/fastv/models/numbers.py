@@ -52,9 +52,9 @@ class NumbersGenerator(Generator):
         random, or with ``middle`` the median of what they could be."""
         grid = self.grid(batch.energies)
         layers = grid.sum((2, 3))
-        of_layers, of_voxels = (torch.full_like(x, 0.5) if middle else None for x in (layers, grid))
+        of_layers = torch.full_like(layers, 0.5) if middle else None
         codes = self.layer_coding.encode(layers, batch.conditions[:, :1], uniform=of_layers)
-        return codes, self.voxel_coding.encode(grid, uniform=of_voxels)
+        return codes, self.voxel_coding.encode(grid, uniform=0.5 if middle else None)
 
     def _numbers(self, batch: Batch, *, middle: bool = False) -> Tensor:
         """The numbers (N, 1 + L + V) of showers; ``middle`` makes them a function of the shower."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fastv.errors import SettingsError
-from fastv.inference import check_has, check_reconstructs, check_showers, encode, reconstruct
+from fastv.evaluation.threads import each_in_threads
+from fastv.inference import Codes, check_has, check_reconstructs, check_showers, encode, reconstruct
 from fastv.model import Model, load
+from fastv.models.contract import Generator
 from fastv.progress import Bar
 from fastv.representation.codes_file import CodesDescription, attribute_of, columns_of
 from fastv.representation.condition_grid import completed
@@ -61,6 +65,40 @@ def opened(model: Model, source: str | Path, *, extrapolate: bool, labelled: boo
     return file
 
 
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let PyTorch use one thread in each thread that is started inside: its own wait for each other at every step."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def each_encoded(generator: Generator, blocks: Iterable[Showers], keep: Callable[[Showers, Codes], None]) -> None:
+    """Encode blocks of showers in several threads, and call ``keep`` with each block and its codes, in their order.
+
+    Blocks are taken, and codes are kept, in the calling thread; only a few are in memory at a time.
+
+    Args:
+        generator: one whose family has an encoder.
+        blocks: the showers.
+        keep: what is done with each block and its codes.
+
+    Example:
+        >>> import fastv
+        >>> from fastv.sample import sample_path
+        >>> generator = fastv.load("par04-siw-vae").generator
+        >>> with ShowersFile(sample_path("test")) as file:
+        ...     each_encoded(generator, file.batches(1000), lambda _, codes: print(len(codes)))
+        1000
+        400
+    """
+    with _one_torch_thread():
+        each_in_threads(lambda part: (part, encode(generator, part)), blocks, lambda found: keep(*found))
+
+
 def encode_file(
     model: Model | str | Path,
     source: str | Path,
@@ -108,14 +146,17 @@ def encode_file(
             growing(temporary, attribute_of(description)) as out,
             Bar(total=len(file), unit="shower", desc="encoding") as bar,
         ):
-            for showers in file.batches(BLOCK_ROWS):
+
+            def keep(showers: Showers, codes: Codes) -> None:
+                nonlocal empty, start
                 rows = np.arange(start, start + len(showers), dtype=np.int64)
-                codes = encode(model.generator, showers)
                 for name, values in columns_of(codes, showers.conditions, rows).items():
                     out.append(name, values)
                 empty += int((showers.energies.max(axis=1) == 0).sum())
                 start += len(showers)
                 bar.update(len(showers))
+
+            each_encoded(model.generator, file.batches(BLOCK_ROWS), keep)
         return Encoded(len(file), empty, description.groups, model.name)
 
 

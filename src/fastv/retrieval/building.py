@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, ModelError, OutputError, SettingsError
-from fastv.evaluation.threads import each_in_threads
-from fastv.inference import check_showers, encode
+from fastv.inference import Codes, check_showers, encode
 from fastv.model import Model, load, model_path
 from fastv.models import FAMILIES, family_class
 from fastv.models.contract import Generator
 from fastv.progress import Bar
+from fastv.representation.encoding import each_encoded
 from fastv.retrieval.index_folder import (
     MOST_SHOWERS,
     ROW_TYPE,
@@ -29,6 +29,7 @@ from fastv.retrieval.index_folder import (
     write_index,
 )
 from fastv.showers import Showers, ShowersFile
+from fastv.storage.ahead import read_ahead
 from fastv.storage.output import check_free, readable_os_errors, written_whole
 from fastv.storage.unfinished import UnfinishedFolder, is_ours, resumable
 
@@ -147,7 +148,11 @@ def check_binary(generator: Generator, where: str) -> None:
 
 def binary_codes(generator: Generator, showers: Showers) -> Part:
     """Packed codes (n, bits / 8) of the showers with energy, and which those are (n,)."""
-    bits = encode(generator, showers).groups["bits"].mean
+    return _packed(encode(generator, showers))
+
+
+def _packed(codes: Codes) -> Part:
+    bits = codes.groups["bits"].mean
     filled = ~np.isnan(bits[:, 0])
     return np.packbits(bits[filled] > 0, axis=1), np.flatnonzero(filled).astype(ROW_TYPE)
 
@@ -235,22 +240,18 @@ class _Work:
         codes: list[NDArray[np.uint8]] = []
         rows: list[NDArray[np.uint32]] = []
 
-        def read() -> Iterator[tuple[int, Showers]]:
-            for first in range(start, stop, _READ):
-                yield first, file[first : min(first + _READ, stop)]
+        first = start
 
-        def encoded(task: tuple[int, Showers]) -> tuple[int, Part]:
-            first, showers = task
-            packed, filled = binary_codes(self._model.generator, showers)
-            return len(showers), (packed, filled + np.uint32(first))
+        def keep(showers: Showers, found: Codes) -> None:
+            nonlocal first
+            packed, filled = _packed(found)
+            codes.append(packed)
+            rows.append(filled + np.uint32(first))
+            first += len(showers)
+            bar.update(len(showers))
 
-        def keep(found: tuple[int, Part]) -> None:
-            codes.append(found[1][0])
-            rows.append(found[1][1])
-            bar.update(found[0])
-
-        # This thread reads while another one encodes.
-        each_in_threads(encoded, read(), keep, threads=1)
+        blocks = (file[begin : min(begin + _READ, stop)] for begin in range(start, stop, _READ))
+        each_encoded(self._model.generator, read_ahead(blocks), keep)
         return np.concatenate(codes), np.concatenate(rows)
 
     def parts(self) -> Iterator[Part]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastv.errors import FastVWarning, FileFormatError
 from fastv.retrieval.index_folder import Index
 from fastv.showers import Showers, ShowersFile
+from fastv.storage.ahead import read_ahead
 
 I64 = NDArray[np.int64]
 _READ = 500
@@ -60,9 +61,9 @@ class IndexedShowers:
         for number in np.unique(files).tolist():
             own = np.flatnonzero(files == number)
             with closing(ShowersFile(self._paths[number], default=self._index.description.detector)) as file:
-                for first in range(0, len(own), size):
-                    some = own[first : first + size]
-                    yield numbers[some], file[rows[some]]
+                parts = [own[first : first + size] for first in range(0, len(own), size)]
+                for some, showers in zip(parts, read_ahead(file[rows[part]] for part in parts), strict=True):
+                    yield numbers[some], showers
 
 
 def plain(showers: Showers) -> Showers:

@@ -23,6 +23,7 @@ from fastv.models.readouts import factor_between, on_threshold, same_readout
 from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT
+from fastv.storage.ahead import read_ahead
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
@@ -120,8 +121,8 @@ class TrainingData:
         """
         keep = len(self._blocks) <= self._blocks_in_memory
         parts = []
-        for number, (index, rows) in enumerate(self._blocks):
-            showers = self._scaled(index, self.files[index][rows])
+        blocks = read_ahead(self._scaled(index, self.files[index][rows]) for index, rows in self._blocks)
+        for number, showers in enumerate(blocks):
             parts.append(showers.energies.sum(axis=1, dtype=np.float64) / showers.incident_energies)
             if keep:
                 self._read_before[number] = showers[parts[-1] > 0]

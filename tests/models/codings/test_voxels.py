@@ -13,7 +13,15 @@ from torch import Tensor
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
-from fastv.models.codings.voxels import _LOGIT_CUBIC, _LOGIT_LINEAR, VoxelCoding, _score_of_logit
+from fastv.models.codings.voxels import (
+    _LOGIT_CUBIC,
+    _LOGIT_LINEAR,
+    _N_PIECES,
+    _TAIL_REACH,
+    VoxelCoding,
+    _asinh,
+    _score_of_logit,
+)
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 
@@ -51,6 +59,56 @@ def test_decoding_inverts_encoding(coding: VoxelCoding, grid: Tensor) -> None:
     doubtful = ((expected > 0) != (decoded > 0)) & (expected < 1.05 * coding.threshold)
     assert int(doubtful.sum()) < 1e-5 * expected.numel()
     torch.testing.assert_close(decoded[~doubtful], expected[~doubtful], rtol=1e-3, atol=1e-3)
+
+
+def encoded_voxel_by_voxel(coding: VoxelCoding, grid: Tensor, uniform: Tensor) -> Tensor:
+    """The formulas of the coding for every voxel, with energy or not."""
+    edge, quantiles = coding._at(coding.levels(grid.sum((2, 3))))
+    score = coding.score(torch.where(grid > 0, grid, 1.0))
+    piece = (quantiles[:, :, :, None] < score[:, :, None]).sum(2).sub(1).clamp(0, _N_PIECES - 1)
+    low, high = quantiles.gather(2, piece), quantiles.gather(2, piece + 1)
+    tail = ((piece + (score - low) / (high - low)).clamp(min=0) * (_TAIL_REACH / _N_PIECES)).pow(3).clamp(max=20)
+    # 1 - p exp(-tail) with energy, u (1 - p) without; 1 - p = sigmoid(edge).
+    above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - torch.nn.functional.logsigmoid(-edge)
+    below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
+    root = math.sqrt(_LOGIT_LINEAR / (3 * _LOGIT_CUBIC))
+    logit = torch.where(grid > 0, above, below)
+    codes = 2 * root * torch.sinh(torch.asinh(logit * (1.5 / (_LOGIT_LINEAR * root))) / 3)
+    return coding.grid.masked(codes.clamp(-6.0, 6.0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_codes_are_those_of_every_voxel_alone(coding: VoxelCoding, grid: Tensor, scale: float) -> None:
+    some = scale * grid[:100]  # scaled showers reach beyond the last quantile
+    uniform = torch.rand(some.shape, generator=torch.Generator().manual_seed(1))
+    for given_uniform, full in ((uniform, uniform), (0.5, torch.full_like(some, 0.5))):
+        expected = encoded_voxel_by_voxel(coding, some, full)
+        torch.testing.assert_close(coding.encode(some, uniform=given_uniform), expected, rtol=0, atol=5e-6)
+    assert bool((coding.encode(torch.zeros_like(some), uniform=0.5) < 0.1).all())
+
+
+def test_derivatives_are_those_of_every_voxel_alone(coding: VoxelCoding, grid: Tensor) -> None:
+    some, layers = grid[:5].clone().requires_grad_(), grid[:5].sum((2, 3))
+    uniform = torch.rand(some.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    own = torch.autograd.grad(coding.encode(some, layers, uniform).sum(), (some, uniform))
+    step = 1e-3
+    with torch.no_grad():
+        change = coding.encode(some * (1 + step), layers, uniform) - coding.encode(some * (1 - step), layers, uniform)
+    smooth = (some > 2 * coding.threshold) & (change.abs() > 1e-4)
+    ratio = (own[0] * some.detach())[smooth] * 2 * step / change[smooth]
+    assert float(ratio.median()) == pytest.approx(1, abs=0.02)
+    assert not bool(own[0][some == 0].any())
+    assert not bool(own[1][some > 0].any())
+    assert bool((own[1][some == 0] > 0).float().mean() > 0.95)
+
+
+@given(st.floats(-1e3, 1e3))
+def test_the_fast_inverse_of_sinh_is_that_of_numpy(x: float) -> None:
+    at = torch.tensor(x, requires_grad=True)
+    found = _asinh(at)
+    assert float(found.detach()) == pytest.approx(np.arcsinh(x), rel=1e-6, abs=2e-7)
+    [slope] = torch.autograd.grad(found, at)
+    assert float(slope) == pytest.approx(1 / math.hypot(x, 1), rel=1e-5)
 
 
 def test_codes_of_real_showers_are_standard_normal(coding: VoxelCoding, grid: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from fastv.models.layer_grid import LayerGrid
 
 _TAIL_REACH = 2.0
 _N_PIECES = 16
+_HALVES = (8, 4, 2, 1)
 _EDGE_TOLERANCE = 1e-5
 """Logits less than this below the edge count as filled, because float32 rounding cannot separate them from it."""
 _LOGIT_LINEAR, _LOGIT_CUBIC = 1.5976, 0.070566
@@ -130,41 +132,70 @@ class VoxelCoding(nn.Module):
         numbers = torch.arange(self.n_levels, device=levels.device, dtype=levels.dtype)
         return (1 - (self._place(levels)[:, :, None] - numbers).abs()).clamp(min=0.0)
 
+    def _mixed(self, levels: Tensor) -> Tensor:
+        """The logit of 1 - p, and behind it the quantiles, at the levels: (L, N, (1 + K) r)."""
+        tables = torch.cat([self.edge[:, :, None], self.quantiles], dim=2).flatten(2)
+        return self._weights(levels).transpose(0, 1) @ tables
+
     def _at(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """The logit of 1 - p (N, L, 1, r) and the quantiles (N, L, K, r) at the levels."""
         layers, _, rings = self.shape
-        tables = torch.cat([self.edge[:, :, None], self.quantiles], dim=2).flatten(2)
-        mixed = (self._weights(levels).transpose(0, 1) @ tables).transpose(0, 1)
-        mixed = mixed.reshape(-1, layers, _N_PIECES + 2, rings)
+        mixed = self._mixed(levels).transpose(0, 1).reshape(-1, layers, _N_PIECES + 2, rings)
         return mixed[:, :, :1], mixed[:, :, 1:]
 
     def edges(self, layers: Tensor) -> Tensor:
         """The codes (N, L, 1, r) below which a voxel is empty, at layer energies (N, L) in MeV."""
         return _score_of_logit(self._at(self.levels(layers))[0])
 
-    def encode(self, grid: Tensor, layers: Tensor | None = None, uniform: Tensor | None = None) -> Tensor:
+    def encode(self, grid: Tensor, layers: Tensor | None = None, uniform: Tensor | float | None = None) -> Tensor:
         """Codes of voxel energies; empty voxels get random codes below their edge.
 
         Args:
             grid: voxel energies (N, L, alpha, r), MeV.
             layers: layer energies (N, L) in MeV at which voxels are coded; by default the sums of the voxels.
-            uniform: random numbers on [0, 1) of the shape of ``grid``; by default from PyTorch's generator.
+            uniform: random numbers on [0, 1) of the shape of ``grid``, by default from PyTorch's generator; or one
+                number for all voxels, so that the codes are a function of the shower.
         """
-        edge, quantiles = self._at(self.levels(grid.sum((2, 3)) if layers is None else layers))
-        uniform = torch.rand_like(grid) if uniform is None else uniform
-        filled = grid > 0
-        score = self.score(torch.where(filled, grid, 1.0))
-        by_ring = quantiles.transpose(2, 3).contiguous()
-        piece = torch.searchsorted(by_ring, score.transpose(2, 3).contiguous()).transpose(2, 3) - 1
-        piece = piece.clamp(0, _N_PIECES - 1)
-        low, high = quantiles.gather(2, piece), quantiles.gather(2, piece + 1)
-        place = (piece + (score - low) / (high - low)).clamp(min=0.0)
-        tail = (place * (_TAIL_REACH / _N_PIECES)).pow(3).clamp(max=20.0)
-        # Logits of the cumulative probabilities: 1 - p exp(-tail) for voxels with energy, u (1 - p) for empty ones.
-        above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
+        _, _, rings = self.shape
+        mixed = self._mixed(self.levels(grid.sum((2, 3)) if layers is None else layers))
+        edge = mixed[:, :, :rings].transpose(0, 1)[:, :, None]
+        if uniform is None:
+            uniform = torch.rand_like(grid)
+        elif not isinstance(uniform, Tensor):
+            uniform = torch.full_like(edge, uniform)
+        # Logits of the cumulative probabilities: u (1 - p) for empty voxels, 1 - p exp(-tail) for those with energy.
         below = torch.logit(torch.sigmoid(edge) * uniform.clamp(1e-6, 1 - 1e-4))
-        codes: Tensor = _score_of_logit(torch.where(filled, above, below))
-        return self.grid.masked(codes.clamp(-6.0, 6.0))
+        empty = _score_of_logit(below).clamp(-6.0, 6.0).expand_as(grid)
+        # Most voxels are empty: what takes the time is done for those with energy alone.
+        places = _places(grid > 0)
+        codes = empty.flatten().index_copy(0, places, self._filled(grid, mixed, places))
+        return self.grid.masked(codes.view_as(grid))
+
+    def _filled(self, grid: Tensor, mixed: Tensor, places: Tensor) -> Tensor:
+        """Codes (n,) of n voxels with energy, at their places in the flat grid, with the tables of :meth:`_mixed`."""
+        layers, _, rings = self.shape
+        table, width = mixed.flatten(), mixed.shape[2]
+        # Where the numbers of a voxel begin in the tables; the next one of the same ring is ``rings`` further. Indices
+        # of 32 bits take a third of the time.
+        kind = torch.int32 if table.numel() < 2**31 else torch.int64
+        of_shower, of_layer, of_ring = (
+            torch.arange(number, device=grid.device, dtype=kind) for number in (len(grid), layers, rings)
+        )
+        starts = (of_shower * width)[:, None, None, None] + (of_layer * (len(grid) * width))[:, None, None] + of_ring
+        start = starts.expand_as(grid).flatten().index_select(0, places)
+        score = self.score(grid.flatten().index_select(0, places))
+        # The last quantile below the score, or the first one of all, by bisection.
+        first = start + rings
+        here = first
+        for pieces in _HALVES:
+            lower = table.index_select(0, here + pieces * rings) < score
+            here = torch.add(here, lower.to(kind), alpha=pieces * rings)
+        low, high = table.index_select(0, here), table.index_select(0, here + rings)
+        place = (here - first).to(score.dtype) / rings + (score - low) / (high - low)
+        tail = (place.clamp(min=0.0) * (_TAIL_REACH / _N_PIECES)).pow(3).clamp(max=20.0)
+        edge = table.index_select(0, start)
+        above = torch.log(torch.expm1(tail) + torch.sigmoid(edge)) - F.logsigmoid(-edge)
+        return _score_of_logit(above).clamp(-6.0, 6.0)
 
     def energies(self, codes: Tensor, layers: Tensor) -> Tensor:
         """Voxel energies (N, L, alpha r) in MeV from codes at layer energies (N, L), not yet scaled to these."""
@@ -208,10 +239,25 @@ def _normal_quantiles() -> Tensor:
     return quantiles.float()
 
 
+def _places(filled: Tensor) -> Tensor:
+    """Where a flat array is true, (n,)."""
+    if filled.device.type == "cpu":
+        # Four times as fast as that of PyTorch.
+        return torch.from_numpy(np.flatnonzero(filled.numpy()))
+    return filled.flatten().nonzero()[:, 0]
+
+
 def _score_of_logit(logit: Tensor) -> Tensor:
     """The solution z of _LOGIT_LINEAR z + _LOGIT_CUBIC z^3 = logit."""
     root = math.sqrt(_LOGIT_LINEAR / (3 * _LOGIT_CUBIC))
-    return 2 * root * torch.sinh(torch.asinh(logit * (1.5 / (_LOGIT_LINEAR * root))) / 3)
+    return 2 * root * torch.sinh(_asinh(logit * (1.5 / (_LOGIT_LINEAR * root))) / 3)
+
+
+def _asinh(x: Tensor) -> Tensor:
+    """Inverse hyperbolic sine, ten times as fast as that of PyTorch on a CPU, with a derivative everywhere."""
+    sign = 1 - 2 * (x < 0).to(x.dtype)
+    size = x * sign
+    return sign * torch.log(size + torch.sqrt(size * size + 1))
 
 
 def _quantiles(scores: Tensor) -> tuple[Tensor, Tensor]:
