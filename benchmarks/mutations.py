@@ -251,7 +251,18 @@ MUTATIONS = [
         f"{MODELS}/codings/test_voxels.py",
         ("self.edge[alike] = -torch.logit(", "self.edge[alike] = torch.logit("),
         ("levels / self.highest * (self.n_levels - 1)", "0 * levels"),
-        ("piece + (score - low) / (high - low)", "piece + (score - low)"),
+        ("/ rings + (score - low) / (high - low)", "/ rings + (score - low)"),
+        (
+            "table.index_select(0, here + pieces * rings) < score",
+            "table.index_select(0, here + pieces * rings) > score",
+        ),
+    ),
+    *_of(
+        "storage/chunks.py",
+        "tests/storage/test_chunks.py",
+        ("for plane in reversed(planes[:-1]):", "for plane in planes[:-1]:"),
+        ("if mask >> bit & 1}", "if mask & 1}"),
+        ("slice(low - start, high - start)", "slice(low - first, high - first)"),
     ),
     *_of(
         "models/pca.py",
@@ -261,7 +272,7 @@ MUTATIONS = [
     *_of(
         "models/numbers.py",
         f"{MODELS}/test_codes.py",
-        ("self.voxel_coding.encode(grid, uniform=of_voxels)", "self.voxel_coding.encode(grid)"),
+        ("self.voxel_coding.encode(grid, uniform=0.5 if middle else None)", "self.voxel_coding.encode(grid)"),
     ),
     *_of(
         "models/undivided.py",

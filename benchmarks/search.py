@@ -5,8 +5,12 @@
 Recall@10 is the share of the ten showers of the index nearest to a query (distance of standardised moments, all
 showers compared) that are found among the hundredth of the index with the nearest codes. A large index is made of the
 codes of the showers by drawing them again with four random bits flipped: that has the size and the time of as many
-showers, and says nothing of recall. Speeds are in showers per second of processor time, on one thread, as other work
-on the machine does not count there.
+showers, and says nothing of recall.
+
+Rates of reading, ``fastv index`` and ``fastv encode``, without the start of the program, are in showers per second
+of wall-clock time on all processors, or as many as ``OMP_NUM_THREADS`` says, and per second of processor time, in which
+other work on the machine counts less. Each is the best of several runs, and is measured once more with HDF5's own
+decompression, in turn: the ratios tell what decompression in threads gains.
 
 Copies of indexed showers, changed in several ways, are planted among the queries, and searched by codes and, of as many
 showers as fit into 512 MiB, exactly.
@@ -23,7 +27,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +37,7 @@ from numpy.typing import NDArray
 import fastv
 from fastv.evaluation.integrity.neighbours import ShapeSpace, nearest, read_shapes
 from fastv.evaluation.observables.observe import observe
+from fastv.representation.encoding import encode_file
 from fastv.retrieval import duplicates
 from fastv.retrieval.building import binary_codes
 from fastv.retrieval.hamming import HammingSearch
@@ -38,6 +45,8 @@ from fastv.retrieval.index_folder import Index
 from fastv.retrieval.likeness import moments_of
 from fastv.retrieval.looking import spread_of
 from fastv.showers import ShowersFile
+from fastv.storage import chunks
+from fastv.storage.chunks import read_rows
 
 F32 = NDArray[np.float32]
 PLANTED = 200
@@ -49,21 +58,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("model")
     parser.add_argument("--index", required=True, help="showers file to index")
-    parser.add_argument("--queries", required=True, help="showers file of other showers")
+    parser.add_argument("--queries", help="showers file of other showers; not needed for the rates")
     parser.add_argument("--codes", type=int, default=1_000_000, help="codes of the large index")
     parser.add_argument("--showers", type=int, default=500, help="number of queries")
+    parser.add_argument("--rates", action="store_true", help="measure the rates alone")
+    parser.add_argument("--runs", type=int, default=5, help="runs of which the best rates are told")
     parser.add_argument("--picture", help="write a picture of a query and the showers found")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    if not (options.rates or options.queries):
+        parser.error("--queries is needed")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "showers.index"
-        started = time.process_time()
+        speeds = rates(options.model, options.index, Path(folder), options.runs)
+        if options.rates:
+            print(json.dumps(speeds, indent=1))
+            return
+        torch.set_num_threads(1)
         fastv.index(options.model, options.index, path)
-        indexing = time.process_time() - started
         index = Index(path)
         result = {
             "showers": len(index),
-            "indexed_per_cpu_second": round(len(index) / indexing),
+            "rates": speeds,
             "encoded_per_cpu_second": round(encoding(index, options.index)),
             **recall(index, options.index, options.queries, options.showers),
             **bits(index),
@@ -74,6 +89,46 @@ def main() -> None:
         if options.picture:
             picture(index, options.queries, Path(options.picture))
     print(json.dumps(result, indent=1))
+
+
+def rates(model: str, path: str, folder: Path, runs: int) -> dict[str, Any]:
+    """Showers per second that are read, indexed and encoded from a file, also with HDF5's own decompression."""
+    with ShowersFile(path) as file:
+        total = len(file)
+
+    def read() -> None:
+        with h5py.File(path) as file:
+            for start in range(0, total, 1000):
+                read_rows(file["showers"], slice(start, start + 1000))
+
+    works: dict[str, Callable[[], object]] = {
+        "reading": read,
+        "index": lambda: fastv.index(model, path, folder / "rates.index", force=True),
+        "encode": lambda: encode_file(model, path, folder / "rates.h5", force=True),
+    }
+    result: dict[str, Any] = {"showers": total, "threads": chunks._threads(), "isal": chunks._igzip is not None}
+    for name, work in works.items():
+        taken: dict[str, list[tuple[float, float]]] = {"ours": [], "by_hdf5": []}
+        for _ in range(runs):
+            taken["ours"].append(timed(work))
+            with patch.object(chunks._Packed, "of", return_value=None):
+                taken["by_hdf5"].append(timed(work))
+        best = {how: np.min(times, axis=0) for how, times in taken.items()}
+        result[name] = {
+            how: {"per_second": round(total / wall), "per_cpu_second": round(total / cpu)}
+            for how, (wall, cpu) in best.items()
+        }
+        ratios = [np.divide(slow, fast) for slow, fast in zip(taken["by_hdf5"], taken["ours"], strict=True)]
+        for what, ratio in zip(("wall_ratio", "cpu_ratio"), np.median(ratios, axis=0), strict=True):
+            result[name][what] = round(float(ratio), 2)
+    return result
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock and processor time in s."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def encoding(index: Index, path: str) -> float:
