@@ -1,9 +1,10 @@
 // Showers of a model that was exported with `fastv export MODEL --contract fastv -o MODEL.onnx`, one at a time.
 //
-//   shower MODEL.onnx ENERGY_MEV EVENTS SEED
+//   shower MODEL.onnx ENERGY_MEV EVENTS SEED [VOXELS]
 //
-// prints the visible energy of each event, or that it is handed back to full simulation. A shower is a function of the
-// seed and of the number of its event. (Its noise comes from C++ engines: it is not the shower of Python.)
+// prints the sum of the voxels of each event, or that it is handed back to full simulation, and writes the voxels of
+// all others to the file VOXELS (float32). A shower is a function of the seed and of the number of its event. (Its noise
+// comes from C++ engines: it is not the shower of Python.)
 
 #include <onnxruntime_cxx_api.h>
 
@@ -14,6 +15,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -25,8 +28,8 @@ class ShowerModel {
     if (metadata("fastv_contract") != "fastv") throw std::runtime_error("the graph is not of contract fastv");
     if (metadata("conditions").find("},") != std::string::npos)
       throw std::runtime_error("this example knows models of the energy alone");
-    normal_ = std::stoi(metadata("noise_normal"));
-    uniform_ = std::stoi(metadata("noise_uniform"));
+    normal_ = std::stoul(metadata("noise_normal"));
+    uniform_ = std::stoul(metadata("noise_uniform"));
     // A real program has a JSON parser: {"energy": [1000.0, 1000000.0], ...}
     const std::string domain = metadata("domain");
     const std::size_t place = domain.find("\"energy\"");
@@ -48,10 +51,10 @@ class ShowerModel {
     std::mt19937_64 engine(sequence);  // in Geant4: G4RandGauss::shoot() and G4UniformRand() of the event
     std::normal_distribution<float> gauss;
     std::uniform_real_distribution<float> flat(0.0f, 1.0f);
-    for (int i = 0; i < normal_; ++i) noise_[i] = gauss(engine);
-    for (int i = normal_; i < normal_ + uniform_; ++i) noise_[i] = flat(engine);
+    for (std::size_t i = 0; i < normal_; ++i) noise_[i] = gauss(engine);
+    for (std::size_t i = normal_; i < noise_.size(); ++i) noise_[i] = flat(engine);
 
-    const std::array<std::int64_t, 2> noiseShape{1, normal_ + uniform_};
+    const std::array<std::int64_t, 2> noiseShape{1, static_cast<std::int64_t>(noise_.size())};
     const std::array<std::int64_t, 2> conditionShape{1, 1};
     const std::array<std::int64_t, 2> energyShape{1, static_cast<std::int64_t>(energies_.size())};
     // The tensors are our own memory: nothing is copied.
@@ -86,34 +89,52 @@ class ShowerModel {
   Ort::Env env_{ORT_LOGGING_LEVEL_ERROR, "fastv"};
   Ort::Session session_;
   Ort::MemoryInfo memory_ = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-  int normal_ = 0;
-  int uniform_ = 0;
+  std::size_t normal_ = 0;
+  std::size_t uniform_ = 0;
   float lowest_ = 0.0f;   // MeV
   float highest_ = 0.0f;  // MeV
   std::vector<float> noise_;
   std::vector<float> energies_;
 };
 
+// A whole number from 0 on.
+static std::uint32_t whole(const char* text, const char* what) {
+  char* end = nullptr;
+  const unsigned long long value = std::strtoull(text, &end, 10);
+  if (*text < '0' || *text > '9' || *end != '\0' || value > UINT32_MAX)
+    throw std::runtime_error(std::string(what) + " must be a whole number from 0 to 4294967295, got " + text);
+  return static_cast<std::uint32_t>(value);
+}
+
 int main(int count, char** arguments) {
-  if (count != 5) {
-    std::fprintf(stderr, "usage: shower MODEL.onnx ENERGY_MEV EVENTS SEED\n");
+  if (count != 5 && count != 6) {
+    std::fprintf(stderr, "usage: shower MODEL.onnx ENERGY_MEV EVENTS SEED [VOXELS]\n");
     return 2;
   }
   try {
+    char* end = nullptr;
+    const float energy = std::strtof(arguments[2], &end);
+    if (end == arguments[2] || *end != '\0')
+      throw std::runtime_error(std::string("ENERGY_MEV must be a number, got ") + arguments[2]);
+    const std::uint32_t events = whole(arguments[3], "EVENTS"), seed = whole(arguments[4], "SEED");
     ShowerModel model(arguments[1]);
-    const float energy = std::strtof(arguments[2], nullptr);
-    const auto events = static_cast<std::uint32_t>(std::strtoul(arguments[3], nullptr, 10));
-    const auto seed = static_cast<std::uint32_t>(std::strtoul(arguments[4], nullptr, 10));
+    std::ofstream voxels;
+    if (count == 6) voxels.open(arguments[5], std::ios::binary);
+    const std::string unwritten = count == 6 ? std::string("cannot write ") + arguments[5] : "";
+    if (!voxels) throw std::runtime_error(unwritten);
     for (std::uint32_t event = 0; event < events; ++event) {
       const std::vector<float>* shower = model.generate(energy, seed, event);
       if (!shower) {
         std::printf("%u handed back\n", event);
         continue;
       }
-      double sum = 0.0;
-      for (const float voxel : *shower) sum += voxel;
-      std::printf("%u %.6g MeV\n", event, sum);
+      std::printf("%u %.6g MeV\n", event, std::accumulate(shower->begin(), shower->end(), 0.0));
+      if (count == 6)
+        voxels.write(reinterpret_cast<const char*>(shower->data()),
+                     static_cast<std::streamsize>(shower->size() * sizeof(float)));
     }
+    if (count == 6) voxels.flush();
+    if (!voxels) throw std::runtime_error(unwritten);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "shower: %s\n", error.what());
     return 2;

@@ -80,21 +80,66 @@ def test_slices_are_single_runs_with_seeds_from_the_stream(runner: OnnxGenerator
         np.testing.assert_allclose(showers[start : start + SLICE_ROWS], runner.run(part, noise), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.skipif(
-    not os.environ.get("ONNXRUNTIME_ROOT") or shutil.which("cmake") is None,
-    reason="no cmake, or no release of onnxruntime with headers in ONNXRUNTIME_ROOT",
+HEADERS = (
+    *(Path(root) / "include" for root in [os.environ.get("ONNXRUNTIME_ROOT")] if root),
+    *(Path(prefix) / "include" / "onnxruntime" for prefix in ("/usr", "/usr/local", "/opt/homebrew")),
 )
-def test_the_example_in_cpp(exported: tuple[Model, Path], tmp_path: Path) -> None:
+
+
+@pytest.fixture(scope="module")
+def shower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of the example in C++."""
+    if shutil.which("cmake") is None or not any(any(each.rglob("onnxruntime_cxx_api.h")) for each in HEADERS):
+        pytest.skip("no cmake, or no headers of onnxruntime: set ONNXRUNTIME_ROOT, or install libonnxruntime-dev")
+    build = tmp_path_factory.mktemp("build")
+    warnings = "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
     source = Path(__file__).parents[2] / "examples" / "cpp"
-    subprocess.run(["cmake", "-S", source, "-B", tmp_path], check=True)
-    subprocess.run(["cmake", "--build", tmp_path], check=True)
+    subprocess.run(["cmake", "-S", source, "-B", build, warnings], check=True)
+    subprocess.run(["cmake", "--build", build], check=True)
+    return build / "shower"
 
-    def shower(energy: float) -> list[str]:
-        command = [tmp_path / "shower", exported[1], str(energy), "3", "1"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    lines = shower(5e4)
-    assert [line.split()[0] for line in lines] == ["0", "1", "2"]
-    assert len({line.split()[1] for line in lines}) == 3
-    assert shower(5e4) == lines
-    assert shower(5.0) == ["0 handed back", "1 handed back", "2 handed back"]
+def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *map(str, arguments)], check=False, capture_output=True, text=True)
+
+
+def test_the_example_in_cpp(exported: tuple[Model, Path], shower: Path) -> None:
+    def lines(energy: float) -> list[str]:
+        return run(shower, exported[1], energy, 3, 1).stdout.splitlines()
+
+    assert [line.split()[0] for line in lines(5e4)] == ["0", "1", "2"]
+    assert len({line.split()[1] for line in lines(5e4)}) == 3
+    assert lines(5e4) == lines(5e4)
+    for outside in (5.0, 1e9, float("nan"), float("inf")):
+        assert lines(outside) == ["0 handed back", "1 handed back", "2 handed back"]
+
+
+def test_the_example_in_cpp_has_the_profiles_of_the_model(
+    exported: tuple[Model, Path], tiny_detector: Detector, shower: Path, tmp_path: Path
+) -> None:
+    model, path = exported
+    assert run(shower, path, 5e4, N, 1, tmp_path / "voxels").returncode == 0
+    shape = tiny_detector.mesh.shape
+    one = np.fromfile(tmp_path / "voxels", np.float32).reshape(N, *shape)
+    two = model.generate(energy=5e4, n=N, seed=1).energies.reshape(N, *shape)
+    for axes in ((2, 3), (1, 3), (1, 2)):  # profiles in layer, alpha, r
+        first, second = one.sum(axis=axes), two.sum(axis=axes)
+        error = np.hypot(first.std(axis=0), second.std(axis=0)) / np.sqrt(N)
+        assert np.abs(first.mean(axis=0) - second.mean(axis=0)).max() < (5 * error).max()
+        assert np.ptp(second.mean(axis=0)) > 0
+
+
+def test_the_example_in_cpp_says_what_is_wrong(exported: tuple[Model, Path], shower: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no graph")
+    for arguments, message in [
+        ([tmp_path / "none.onnx", 5e4, 1, 1], "File doesn't exist"),
+        ([tmp_path / "text.onnx", 5e4, 1, 1], "Protobuf parsing failed"),
+        ([exported[1], "50GeV", 1, 1], "ENERGY_MEV must be a number, got 50GeV"),
+        ([exported[1], 5e4, -1, 1], "EVENTS must be a whole number from 0 to 4294967295, got -1"),
+        ([exported[1], 5e4, 1, "x"], "SEED must be a whole number"),
+        ([exported[1], 5e4, 1, 1, tmp_path / "none" / "voxels"], "cannot write"),
+    ]:
+        done = run(shower, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert message in done.stderr
