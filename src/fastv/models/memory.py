@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
@@ -30,6 +30,7 @@ def limited(elements: int, tensors: int | None = None) -> Iterator[None]:
         SettingsError: a limit is exceeded.
 
     Example:
+        >>> import torch
         >>> with limited(elements=1000):
         ...     torch.nn.Linear(10**6, 10**6)
         Traceback (most recent call last):
@@ -104,7 +105,10 @@ def _given(name: str, args: Sequence[Any]) -> int:
     tensors = [each for each in args if isinstance(each, Tensor)]
     if name in _JOINS and args and isinstance(args[0], list | tuple):
         return sum(each.numel() for each in args[0] if isinstance(each, Tensor))
-    try:
-        return math.prod(torch.broadcast_shapes(*(each.shape for each in tensors)))  # type: ignore[no-untyped-call]
-    except RuntimeError:  # not an operation element by element
-        return 0
+    # Not torch.broadcast_shapes, which imports a package of symbolic mathematics: as long as all of the rest.
+    elements = 1
+    for sizes in zip_longest(*(each.shape[::-1] for each in tensors), fillvalue=1):
+        if set(sizes) - {1, max(sizes)}:  # not an operation element by element
+            return 0
+        elements *= max(sizes)
+    return elements
