@@ -47,7 +47,7 @@ def inputs(contract: str, graph: Any, n: int) -> dict[str, NDArray[np.float32]]:
         if contract == "fastv" and each.name == "conditions":
             numbers[:] = ENERGY
         elif contract == "par04-calodit2":
-            numbers[:] = [ENERGY / 1000, 0, np.pi / 2, 0, 0, 0, 1, 0]
+            numbers[:] = [ENERGY / 1000, 0, np.pi / 2, 1, 0, 0, 0, 0]
         elif contract != "fastv":
             numbers[:, -4:] = [ENERGY / 1_024_000, 1, 0, 1]
         given[each.name] = numbers
