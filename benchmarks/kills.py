@@ -2,12 +2,13 @@
 
     python benchmarks/kills.py [--kills 100] [--families all] [--mutations 500]
 
-* **kills**: ``simulate`` (if Geant4 runs here), ``generate``, ``train``, ``distill``, ``convert`` and ``evaluate`` are
-  ended by SIGKILL to the process group, SIGKILL to the parent only, SIGTERM or SIGINT, at a random time or before a
-  random file-system event. The command is repeated, with ``--resume`` where it has that option.
+* **kills**: ``simulate`` (if Geant4 runs here), ``generate``, ``fastsim`` (in vacuum, which needs no Geant4),
+  ``train``, ``distill``, ``convert`` and ``evaluate`` are ended by SIGKILL to the process group, SIGKILL to the parent
+  only, SIGTERM or SIGINT, at a random time or before a random file-system event. The command is repeated, with
+  ``--resume`` where it has that option.
 * **events**: a tiny training of each family is killed before each of its file-system events, and resumed.
 * **mutations**: bits are flipped, bytes zeroed, files truncated, swapped or replaced by other JSON in what
-  interrupted runs of ``generate``, ``train`` and ``distill`` left, and the runs are resumed.
+  interrupted runs of ``generate``, ``fastsim``, ``train`` and ``distill`` left, and the runs are resumed.
 
 A case is right if the output has the bytes of an uninterrupted run and nothing else is left beside it; a mutation also
 if it is refused in one line with exit code 2. After SIGTERM and SIGINT the exit code must be 143 and 130, and no child
@@ -65,6 +66,9 @@ FAMILY_SETTINGS = {
     "vae": ["model.hidden=[16]"],
 }
 """Settings that make a family tiny; the others are trained with their defaults."""
+
+RESUMES = ("generate", "train", "distill", "fastsim")
+"""Verbs with the option ``--resume``."""
 
 WAYS = {
     "SIGKILL to the group": -signal.SIGKILL,
@@ -143,6 +147,7 @@ def command(verb: str, made: Path, output: Path) -> list[str]:
     words = {
         "simulate": ["par04-siw", "-n", 8, "--energy", "0.5GeV", "--block", 2, "--workers", 2, "-o", output],
         "generate": [made / "vae", "-n", 3500, "--energy", "50GeV", "-o", output],
+        "fastsim": ["par04-siw-vae", "-n", 120, "--energy", "5GeV", "--batch-events", 10, "-o", output],
         "train": ["vae", "--data", made / "data.h5", "-o", output, *SMALL, *TINY],
         "distill": [made / "flow-matching", "-n", 300, "-o", output, *SMALL],
         "convert": [made / "data.h5", output, "--to", "fastv"],
@@ -188,7 +193,8 @@ def killed_commands(made: Path, kills: int, verbs: list[str] | None, seed: int) 
             capture_output=True,
             check=False,
         )
-        verbs = [*([] if can.returncode else ["simulate"]), "generate", "train", "distill", "convert", "evaluate"]
+        verbs = [*([] if can.returncode else ["simulate"]), "generate", "fastsim", "train", "distill"]
+        verbs += ["convert", "evaluate"]
     whole, seconds, events = {}, {}, {}
     for verb in verbs if kills else ():
         with folder_for(verb) as output:
@@ -272,7 +278,7 @@ def group_lives(group: int) -> bool:
 def resumed(verb: str, made: Path, output: Path, whole: dict[str, Any]) -> str:
     """Repeat a command that was killed; empty if all is right, otherwise what is wrong."""
     words = command(verb, made, output)
-    if verb in ("generate", "train", "distill"):
+    if verb in RESUMES:
         words = [*words, "--resume"]
     finished = output.exists()
     code, said = in_process(words)
@@ -344,10 +350,9 @@ def mutated(made: Path, mutations: int, seed: int) -> dict[str, Any]:
     """Damage what interrupted runs left, and resume them."""
     rng = random.Random(seed)
     wrong, counts, refused = [], Counter[str](), 0
-    verbs = ("generate", "train", "distill")
     with contextlib.ExitStack() as stack:
         left, whole = {}, {}
-        for verb in verbs if mutations else ():
+        for verb in RESUMES if mutations else ():
             output = stack.enter_context(folder_for(verb))
             words = command(verb, made, output)
             code, said = in_process(words)
@@ -360,7 +365,7 @@ def mutated(made: Path, mutations: int, seed: int) -> dict[str, Any]:
             assert dies(words, int(0.7 * count), output)
             left[verb] = output
         for i in range(mutations):
-            verb = verbs[i % 3]
+            verb = RESUMES[i % len(RESUMES)]
             with folder_for(verb) as output:
                 shutil.copytree(left[verb].parent, output.parent, dirs_exist_ok=True)
                 what = damage(output.parent, rng)
