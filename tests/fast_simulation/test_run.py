@@ -110,7 +110,7 @@ import os, signal, sys
 from fastv import cli
 from fastv.fast_simulation import run
 
-left, write = int(sys.argv[1]), run.write_hits
+left, write = int(sys.argv[1]), run.write_block
 
 def killed(path, *arguments):
     global left
@@ -120,7 +120,7 @@ def killed(path, *arguments):
         os.truncate(path, 1000)
         os.kill(os.getpid(), signal.SIGKILL)
 
-run.write_hits = killed
+run.write_block = killed
 cli.main(sys.argv[2:])
 """
 

@@ -24,7 +24,7 @@ from fastv.fast_simulation.edm4hep import check_edm4hep, write_edm4hep
 from fastv.fast_simulation.entering import STRAIGHT, Front
 from fastv.fast_simulation.generating import Source, generated, source
 from fastv.fast_simulation.hepmc import HepMCFile
-from fastv.fast_simulation.hits import Columns, columns_of, hits_file, read_hits, totals, write_hits
+from fastv.fast_simulation.hits import Columns, columns_of, hits_file, read_block, totals, write_block
 from fastv.fast_simulation.particles import LIGHT, Particles
 from fastv.fast_simulation.placement import places
 from fastv.fast_simulation.primaries import Gun, Primaries, check_primaries
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _MOST_TOGETHER = 1000
 """Showers that are generated at a time, unless an event has more: their voxels must fit into memory."""
 _MOST_EVENTS = 10**8
+_BLOCK = ".columns"
+"""Ending of the files of finished events."""
 
 
 @dataclass(frozen=True)
@@ -187,19 +189,20 @@ def fastsim(
     known = {**provenance, "detector": calorimeter.model_dump(mode="json"), "events": len(primaries)}
     request = json.dumps({**known, "edm4hep": None if edm4hep is None else str(edm4hep)}, sort_keys=True)
     count = -(-len(primaries) // batch_events)
-    with closing(run), closing(Blocks(output, count, request, kind="hits", resume=resume, force=force)) as blocks:
+    opened = Blocks(output, count, request, kind="hits", resume=resume, force=force, ending=_BLOCK)
+    with closing(run), closing(opened) as blocks:
         missing = set(blocks.missing())
         done = len(primaries) - sum(min(batch_events, len(primaries) - each * batch_events) for each in missing)
         with Bar(total=len(primaries), initial=done, unit="event", desc="simulating") as bar:
             for block, (numbers, particles) in enumerate(primaries.blocks(batch_events)):
                 if block in missing:
                     with blocks.written(block) as temporary:
-                        write_hits(temporary, calorimeter, provenance, run.simulate(numbers, particles))
+                        write_block(temporary, run.simulate(numbers, particles))
                     bar.update(len(numbers))
         if not blocks.complete:
             with blocks.joined() as (parts, temporary), hits_file(temporary, calorimeter, provenance) as writer:
                 for part in parts:
-                    writer.append(read_hits(part).columns)
+                    writer.append(read_block(part))
         counts, sums = totals(output)
         if failed := counts[Fate.failed]:
             say(

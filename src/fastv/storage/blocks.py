@@ -32,6 +32,7 @@ class Blocks:
         kind: kind of output.
         resume: continue an interrupted run. If it was killed after its file was complete, no block is missing.
         force: replace an existing output and, unless ``resume``, discard the blocks of an interrupted run.
+        ending: of the files of finished blocks.
 
     Raises:
         OutputError: the output exists; or an interrupted run left blocks, and neither ``resume`` nor ``force`` is given
@@ -55,11 +56,19 @@ class Blocks:
     """
 
     def __init__(
-        self, path: str | Path, count: int, request: str, *, kind: Kind, resume: bool = False, force: bool = False
+        self,
+        path: str | Path,
+        count: int,
+        request: str,
+        *,
+        kind: Kind,
+        resume: bool = False,
+        force: bool = False,
+        ending: str = ".h5",
     ) -> None:
         self.count = count
         self.complete = False
-        self._text, self._kind, self._force = request, kind, force
+        self._text, self._kind, self._force, self._ending = request, kind, force, ending
         self._continued = False
         self._files: dict[int, Path] = {}
         self.path, self._folder = self._opened(Path(path), kind, force=force, resume=resume)
@@ -81,7 +90,7 @@ class Blocks:
     def _continue(self, *, force: bool, resume: bool) -> None:
         """Start over, or find what an interrupted run has finished."""
         note, left = self._folder.path / _NOTE, self._folder.files()
-        finished = any(path.suffix == ".h5" for path in left)
+        finished = any(path.suffix == self._ending for path in left)
         told = _noted(note)
         if left and not resume:
             if not force and (finished or note.exists()):
@@ -114,7 +123,7 @@ class Blocks:
 
     def _find_blocks(self) -> None:
         """Find the finished blocks whose checksum is right."""
-        for path in self._folder.path.glob("*.h5"):
+        for path in self._folder.path.glob(f"*{self._ending}"):
             number, _, digest = path.stem.partition("-")
             if not number.isdecimal() or not 0 <= int(number) < self.count:
                 continue
@@ -178,7 +187,7 @@ class Blocks:
             with readable_os_errors(self.path):
                 yield temporary
                 self._files[block] = temporary.replace(
-                    temporary.with_name(f"{block:06d}-{self._checksum(block, temporary)}.h5")
+                    temporary.with_name(f"{block:06d}-{self._checksum(block, temporary)}{self._ending}")
                 )
         except BaseException:
             with suppress(OSError):

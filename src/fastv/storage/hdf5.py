@@ -190,6 +190,8 @@ class GrowingFile:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
         self.file = file
+        self._sets: dict[str, h5py.Dataset] = {}
+        self._chunk_rows: dict[str, int] = {}
         self._held: dict[str, list[NDArray[Any]]] = {}
 
     def append(self, name: str, rows: NDArray[Any], most_chunk_rows: int = _CHUNK_ROWS) -> None:
@@ -198,16 +200,17 @@ class GrowingFile:
         Raises:
             OSError: there is no space on the disk; the file remains valid.
         """
-        if name not in self.file:
+        if name not in self._sets:
             row_bytes = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:])))
             take_space(self.path, self.file, _MARGIN)
             chunk_rows = max(1, min(most_chunk_rows, _CHUNK_BYTES // row_bytes))
-            create_packed(self.file, name, (0, *rows.shape[1:]), rows.dtype, chunk_rows)
+            self._sets[name] = create_packed(self.file, name, (0, *rows.shape[1:]), rows.dtype, chunk_rows)
+            self._chunk_rows[name] = chunk_rows
             self.file.flush()
         held = self._held.setdefault(name, [])
         held.append(rows)
         count = sum(map(len, held))
-        whole = count - count % self.file[name].chunks[0]
+        whole = count - count % self._chunk_rows[name]
         if whole:
             joined = np.concatenate(held)
             self._write(name, joined[:whole])
@@ -215,7 +218,7 @@ class GrowingFile:
             self._held[name] = [joined[whole:].copy()] if count > whole else []
 
     def _write(self, name: str, rows: NDArray[Any]) -> None:
-        dataset = self.file[name]
+        dataset = self._sets[name]
         chunk_bytes = rows.dtype.itemsize * int(np.prod(dataset.chunks))
         take_space(self.path, self.file, max(rows.nbytes, chunk_bytes))
         first = len(dataset)
