@@ -25,8 +25,8 @@ from fastv.storage.documents import DocumentError, parse_json, read_bytes
 if TYPE_CHECKING:
     from fastv.model import Model
 
-_BATCH_ROWS = 100
-"""Showers per call of the generator, as in :mod:`fastv.blocks`."""
+_BATCH_ROWS = 25
+"""Showers per call of the generator: with more, what they need on the way no longer fits into a processor's cache."""
 
 
 @dataclass(frozen=True)
