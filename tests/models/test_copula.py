@@ -169,7 +169,7 @@ def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     theta: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, seen = tiny(2, 8, 1, theta, correlation_bins=1), []
-    monkeypatch.setattr(generator.cells, "calibrate", lambda parts, _: seen.extend(part[0] for part in parts))
+    monkeypatch.setattr(generator.cells, "calibrate", lambda parts, _, **__: seen.extend(part[0] for part in parts))
     random = torch.Generator().manual_seed(1)
     showers = Batch(10 * torch.rand(200, 16, generator=random), torch.full((200, 1), 80.0))
     generator.calibrate(showers)
@@ -177,12 +177,29 @@ def test_few_showers_are_calibrated_with_a_symmetry_of_theirs(
     torch.testing.assert_close(second, first.flip(2) if theta == INCLINED else first.roll(2, dims=2))
 
 
+@pytest.mark.parametrize("showers", [150, 300])
+def test_an_adapted_model_keeps_the_correlations_of_its_start(showers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less than a hundred showers a bin nothing is fitted; with more, the correlations that are there count."""
+    generator = tiny(2, 8, 2, correlation_bins=2)
+    domain = generator.domain.model_copy(update={"told_as": generator.domain})
+    adapted = build("copula", generator.settings.model_dump(), generator.detector, domain)
+    assert isinstance(adapted, Copula)
+    seen: list[int] = []
+    monkeypatch.setattr(NoiseFactors, "fit", lambda _, low, high, number, start: seen.append(start))  # noqa: ARG005
+    random = torch.Generator().manual_seed(1)
+    edges = adapted.bins.edges.clone()
+    energies = 10 + 90 * torch.rand(showers, 1, generator=random)
+    adapted.calibrate(Batch(energies * torch.rand(showers, 32, generator=random) / 20, energies))
+    assert seen == ([copula._START_ROWS] * 6 if showers == 300 else [])
+    assert torch.equal(adapted.bins.edges, edges) == (showers == 150)
+
+
 @pytest.mark.parametrize("part", [1, 70, 1000])
 def test_calibration_in_parts_fits_all_showers(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of the divisions of all showers at once is not needed; their noise is what is fitted."""
     generator, seen = tiny(2, 8, 2, correlation_bins=1), []
     monkeypatch.setattr(copula, "_PART", part)
-    monkeypatch.setattr(NoiseFactors, "fit", lambda _, low, high, number: seen.append((low, high, number)))
+    monkeypatch.setattr(NoiseFactors, "fit", lambda _, low, high, number, **__: seen.append((low, high, number)))
     random = torch.Generator().manual_seed(1)
     energies, conditions = 10 * torch.rand(150, 32, generator=random), torch.full((150, 1), 80.0)
     generator.calibrate(Batch(energies, conditions))

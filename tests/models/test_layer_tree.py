@@ -125,3 +125,20 @@ def test_straightened_energies_are_mapped_back_and_scaled() -> None:
     tree.straight.after.copy_(tree.straight.before**2 / 3)
     expected = zero_suppressed(tree.straight.inverse(larger), torch.tensor(30.0), 1.0)
     torch.testing.assert_close(sample(30.0), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_trained_tree_keeps_its_laws_and_what_they_see() -> None:
+    """Fitted to other showers, with a line in their spectra: straightening and total are new, blocks are not."""
+    tree = tree_of(4)
+    before = {name: value.clone() for name, value in tree.state_dict().items()}
+    random = torch.Generator().manual_seed(3)
+    line = 8 * torch.exp(0.1 * torch.randn(3000, 4, generator=random))
+    layers = torch.where(torch.rand(3000, 4, generator=random) < 0.5, line, 100 * torch.rand(3000, 4) + 1)
+    tree.fit(layers, torch.rand(3000, 1, generator=random), line, adapted=True)
+    after = tree.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed >= {"straight.after", "scale.mean", "scale.log_width"}
+    assert not changed & {name for name, _ in tree.named_parameters()}
+    for name in ("scale.mean", "scale.log_width"):
+        assert torch.equal(before[name][:, :-1], after[name][:, :-1])
+        assert not torch.equal(before[name][:, -1], after[name][:, -1])

@@ -69,8 +69,12 @@ class LayerTree(nn.Module):
             self.given.weight[sum(self.units) :] *= 0.01
 
     @torch.no_grad()
-    def fit(self, layers: Tensor, u: Tensor, voxels: Tensor) -> None:
-        """Fit what networks see of energies, and what they start from, to energies of training showers."""
+    def fit(self, layers: Tensor, u: Tensor, voxels: Tensor, *, adapted: bool = False) -> None:
+        """Fit what networks see of energies, and what they start from, to energies of training showers.
+
+        With ``adapted`` the networks are trained already: they see energies of blocks as before, and keep their laws.
+        """
+        before = self.scale.mean.clone(), self.scale.log_width.clone(), self.given.bias.clone()
         self.straight.fit(layers, voxels)
         straight = self.straight(layers)
         seen, start, divisions = [], [], []
@@ -86,6 +90,10 @@ class LayerTree(nn.Module):
         if start:
             self.given.bias[-sum(self.outputs) :] = torch.cat(start)
             self.undivided.fit(*(torch.cat(each, dim=1) for each in zip(*divisions, strict=True)))
+        if adapted:
+            mean, log_width, bias = before
+            self.scale.mean[:, :-1], self.scale.log_width[:, :-1] = mean[:, :-1], log_width[:, :-1]
+            self.given.bias.copy_(bias)
 
     def _given(self, context: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         """What the context gives: hidden units and parameters of levels, means and widths of blocks and of E'_tot."""

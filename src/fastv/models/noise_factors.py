@@ -64,17 +64,27 @@ class NoiseFactors(nn.Module):
             z = z + (bins[:, :, None] * factors[:, None]).flatten(1) @ self.loadings.flatten(0, 1)
         return z + local.index_select(1, self.place) * (bins @ self.of_local) if self.n_local else z
 
+    def _drawn(self, n: int, number: int) -> Tensor:
+        """Rows (n, P) of z of a bin."""
+        random = torch.Generator().manual_seed(2)
+        bins = F.one_hot(torch.full((n,), number), len(self.own)).to(self.own)
+        z: Tensor = self(*(torch.randn(n, size, generator=random).to(self.own) for size in self.noise), bins)
+        return z
+
     @torch.no_grad()
-    def fit(self, low: Tensor, high: Tensor, number: int = 0, fidelity: float = 1.0) -> None:
+    def fit(self, low: Tensor, high: Tensor, number: int = 0, fidelity: float = 1.0, start: int = 0) -> None:
         """Fit a bin to rows of z that lie between ``low`` and ``high``, (M, P); equal if z is known, NaN if nothing is.
 
         If z has a correlation ``fidelity`` with the noise that made it, correlations of the noise are larger than those
-        of z by 1 / fidelity^2.
+        of z by 1 / fidelity^2. To the given rows, ``start`` rows are added that have the present correlations.
 
         Stochastic expectation maximisation: draw the factors given z, then z between its limits given the factors, then
         regress z on the factors.
         """
         low, high = low.cpu().float(), high.cpu().float()
+        if start:
+            z = self._drawn(start, number).to(low)
+            low, high = torch.cat([low, z]), torch.cat([high, z])
         seen = ~torch.isnan(low)
         enough = seen.sum(1) >= 2
         _, factors, columns = self.loadings.shape

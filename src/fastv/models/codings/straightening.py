@@ -17,7 +17,7 @@ _SMOOTHING = 0.2 * math.log(10)
 """Width in log E of the smooth spectra: structure of half a decade and more stays."""
 _FADING = 0.8 * math.log(10)
 """Width in log E below the end over which the map fades to the identity."""
-_PRIOR = 20.0
+_PRIOR = 5.0
 """Showers in a bin of a layer's spectrum for which the structure of all layers counts."""
 _LEAST = 1e-9
 _ROWS = 2000
