@@ -117,7 +117,10 @@ def whole(estimates: Estimates, conditions: Conditions, rows: NDArray[np.bool_] 
             continue
         true = truth[chosen]
         inside = (own.low[chosen] <= true) & (true <= own.high[chosen])
-        told[name] = {"covered": round(float(inside.mean()), 3)}
+        told[name] = {
+            "covered": round(float(inside.mean()), 3),
+            "covered_error": round(float(inside.std() / len(inside) ** 0.5), 3),
+        }
         if name != "energy":
             deviation = np.degrees(own.mean[chosen] - true)
             told[name] |= {"rms_deg": round(float(np.sqrt((deviation**2).mean())), 2)}

@@ -5,7 +5,8 @@
 Each preset is trained on the shipped training sample, and on ``--data`` if given; students are distilled from the
 trained models. Results are stored in ``DIR`` and reused, so an interrupted command can be repeated. Every model
 generates one shower for each shower of the test sample, with its incident energy. For the floor, Geant4 showers of
-``--data`` take the place of generated ones; without it there is no floor.
+``--data`` take the place of generated ones; without it there is no floor. With ``--only``, the rows of other models
+stay in the tables of the page as they are.
 
 Training time is the sum over epochs in the log, including time lost to other programs on the machine. Speed is that of
 the exported graph in onnxruntime on one thread, or of PyTorch if a model cannot be exported; ``--time-again`` measures
@@ -241,21 +242,30 @@ def milliseconds(row: dict[str, Any], batch: int) -> str:
 
 
 def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the tables between the markers of a page."""
-    parts = []
+    """Write the tables between the markers of a page; rows of models that were not measured stay as they are there."""
+    kept = tables_of(page)
     floors = [row for row in rows if row["name"] == "Geant4"]
     trained = [row for row in rows if row["name"] != "Geant4"]
     for label in dict.fromkeys(row["data"] for row in trained):
         of_data = [row for row in trained if row["data"] == label]
-        parts += [
-            f"Trained on {of_data[0]['training_showers']} showers:",
-            "",
-            "| " + " | ".join(COLUMNS) + " |",
-            "|---" * len(COLUMNS) + "|",
-            *("| " + " | ".join(make(row) for make in COLUMNS.values()) + " |" for row in [*floors, *of_data]),
-            "",
-        ]
+        table = kept.setdefault(f"Trained on {of_data[0]['training_showers']} showers:", {})
+        for row in [*floors, *of_data]:
+            table[row["name"]] = "| " + " | ".join(make(row) for make in COLUMNS.values()) + " |"
+    parts = []
+    for heading, table in kept.items():
+        parts += [heading, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|", *table.values(), ""]
     write_between(page, "families", parts[:-1])
+
+
+def tables_of(page: Path) -> dict[str, dict[str, str]]:
+    """The rows of the tables of a page, by heading and model."""
+    tables: dict[str, dict[str, str]] = {}
+    for line in page.read_text().split("<!-- families: begin -->")[1].split("<!-- families: end -->")[0].splitlines():
+        if line.startswith("Trained on "):
+            table = tables[line] = {}
+        elif line.startswith("| ") and not line.startswith("| model |"):
+            table[line.split(" | ")[0].removeprefix("| ")] = line
+    return tables
 
 
 if __name__ == "__main__":

@@ -308,6 +308,39 @@ def reconstruction_error(true: Tensor, made: Tensor) -> Tensor:
     return (true.sqrt() - made.sqrt()).square().sum(1) / true.sum(1)
 
 
+def _log_likelihood(generator: Generator, batch: Batch) -> Tensor:
+    """The exact log-density (N,) of showers, or a bound of it for a family that has no exact one; in nats."""
+    found: Tensor
+    exact = has(type(generator), "log_prob")
+    found = generator.log_prob(batch) if exact else generator.log_likelihood(batch, DRAWS)
+    return found
+
+
+def particle_log_ratio(generator: Generator, batch: Batch) -> Tensor:
+    r"""How much better another particle explains a shower, max_{q != p} log p(x | q) - log p(x | p), in nats, (N,).
+
+    p is the particle that the generator is told, q any other one that it knows. What all particles have in common, such
+    as the fluctuations of single voxels, cancels, and all terms are computed with the same draws.
+    """
+    column = generator.condition_names.index("particle")
+    state = torch.get_rng_state()
+    found = []
+    for place in range(len(generator.domain.choices("particle"))):
+        torch.set_rng_state(state)
+        conditions = batch.conditions.clone()
+        conditions[:, column] = place
+        found.append(_log_likelihood(generator, Batch(batch.energies, conditions)))
+    each = torch.stack(found, dim=1)
+    told = batch.conditions[:, column].long()[:, None]
+    return each.scatter(1, told, -torch.inf).amax(1) - each.gather(1, told)[:, 0]
+
+
+def _tells_particles(generator: Generator) -> bool:
+    """Whether :func:`particle_log_ratio` can be computed."""
+    dense = any(has(type(generator), method) for method in ("log_prob", "log_likelihood"))
+    return dense and "particle" in generator.condition_names and len(generator.domain.choices("particle")) > 1
+
+
 _SCORES: dict[str, tuple[str, Callable[[Generator, Batch], Tensor]]] = {
     "reconstruction_error": ("decode", lambda one, batch: reconstruction_error(batch.energies, one.reconstruct(batch))),
     "negative_log_evidence": ("log_likelihood", lambda one, batch: -one.log_likelihood(batch, DRAWS)),
@@ -315,6 +348,7 @@ _SCORES: dict[str, tuple[str, Callable[[Generator, Batch], Tensor]]] = {
     "anomaly": ("anomaly", lambda one, batch: one.anomaly(batch)),
 }
 """Scores that are large for unusual showers: the method of a family that each needs, and how it is computed."""
+_RATIO = "particle_log_ratio"
 
 
 def score_names(generator: Generator) -> list[str]:
@@ -331,7 +365,7 @@ def score_names(generator: Generator) -> list[str]:
             f"{', '.join(others)}"
         )
         raise ModelError(msg)
-    return names
+    return [*names, _RATIO] if _tells_particles(generator) else names
 
 
 def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F32]:
@@ -341,6 +375,8 @@ def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F
     * ``negative_log_evidence``: minus a bound of the log-likelihood in nats, from four draws of latent variables.
     * ``negative_log_density``: minus the exact log-density in nats.
     * ``anomaly``: the score of the family itself, see its ``anomaly``.
+    * ``particle_log_ratio``: :func:`particle_log_ratio`, of families with a density or its bound that are told which of
+      several particles a shower is of.
 
     Args:
         generator: the generator.
@@ -355,7 +391,10 @@ def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F
     def parts() -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         for rows, batch in _batches(generator, showers):
             torch.manual_seed(first + int(rows[0]) // ROWS * ROWS)
-            yield rows, {name: _SCORES[name][1](generator, batch).detach() for name in names}
+            found = {name: _SCORES[name][1](generator, batch).detach() for name in names if name != _RATIO}
+            if _RATIO in names:
+                found[_RATIO] = particle_log_ratio(generator, batch)
+            yield rows, found
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         found = _gathered(len(showers), parts())

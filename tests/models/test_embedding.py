@@ -15,7 +15,7 @@ from fastv.fast_simulation.generating import source
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
-from fastv.models.embedding import Embedding
+from fastv.models.embedding import Embedding, _best_power, _powers_of, _quantile
 from fastv.showers import Showers
 from helpers import SMALL, batch_of
 
@@ -119,3 +119,29 @@ def test_it_draws_no_showers_and_says_what_it_is_for(coarse_showers: Showers) ->
         generator.decode({}, torch.ones(1, 1))
     with pytest.raises(ModelError, match="the family 'pca' has no joint embedding"):
         build("pca", {}, coarse_showers.detector, generator.domain).embed(torch.ones(1, 1))
+
+
+def test_the_power_of_the_energy_gives_intervals_that_hold_what_they_promise() -> None:
+    # Posteriors of the right width below the middle of the domain, and of twice the width at its end.
+    torch.manual_seed(1)
+    n, cells = 3000, 400
+    v = torch.rand(n) * 1.8 - 0.9
+    told = v + 0.05 * torch.randn(n)
+    too_wide = 0.05 * (1 + v.clamp(min=0.0))
+    middles = (2 * torch.arange(cells) + 1) / cells - 1
+    logs = -0.5 * ((middles - told[:, None]) / too_wide[:, None]).square()
+    terms = _powers_of(told)
+    found = torch.exp(terms @ _best_power(logs, terms, v))
+    assert float(found[v < -0.3].mean()) == pytest.approx(1.0, abs=0.12)
+    assert 1.9 < float(found[v > 0.6].mean()) < 3.1
+    for chosen in (v < 0, (v > 0) & (v < 0.5), v > 0.5):
+        sharper = torch.softmax(found[:, None] * logs, dim=1)[chosen]
+        low, high = (_quantile(sharper, q) for q in (0.16, 0.84))
+        inside = (low <= v[chosen]) & (v[chosen] <= high)
+        assert float(inside.float().mean()) == pytest.approx(0.68, abs=0.06)
+
+
+def test_a_quantile_is_inside_its_cell() -> None:
+    posterior = torch.tensor([[0.0, 0.5, 0.5, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(_quantile(posterior, 0.5), torch.tensor([0.0, -0.75]))
+    torch.testing.assert_close(_quantile(posterior, 0.25), torch.tensor([-0.25, -0.875]))

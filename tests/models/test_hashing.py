@@ -96,9 +96,9 @@ def test_what_is_logged_is_true_of_the_bits(real_showers: Showers) -> None:
     assert float(terms["balance"]) == pytest.approx(float((2 * share - 1).square().mean()), abs=1e-4)
 
 
-@pytest.mark.parametrize("term", ["similarity", "reconstruction", "balance", "correlation"])
+@pytest.mark.parametrize("term", ["similarity", "reconstruction", "balance", "correlation", "excess"])
 def test_a_term_counts_by_its_weight_and_training_lowers_it(term: str, real_showers: Showers) -> None:
-    weights = dict.fromkeys(("similarity", "reconstruction", "balance", "correlation"), 0.0)
+    weights = dict.fromkeys(("similarity", "reconstruction", "balance", "correlation", "excess"), 0.0)
     generator = fitted(real_showers, **{**weights, term: 2.0}, hidden=(32,)).train()
     batch = batch_of(generator, real_showers[:150])
     before = {name: float(value.detach()) for name, value in generator.loss(batch).items()}

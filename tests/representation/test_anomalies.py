@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastv.errors import DomainError, ModelError, SettingsError
+from fastv.inference import score
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Domain
@@ -116,3 +117,27 @@ def test_refusals_write_nothing(model: Model, showers: Showers, tmp_path: Path) 
     with pytest.raises(SettingsError, match="not of the energies of"):
         score_file(model, tmp_path / "low.h5", tmp_path / "out", against=tmp_path / "high.h5")
     assert not (tmp_path / "out").exists()
+
+
+def test_particles_that_are_said_to_be_others(showers: Showers, tmp_path: Path) -> None:
+    few = replace(showers[:90], pdg=np.where(np.arange(90) % 3, 11, 22).astype(np.int32))
+    settings = {"conditions": ["energy", "particle"], "width": 12, "hidden": 24, "encoder_width": 16}
+    generator = build("fastv", settings, few.detector, Domain.of(few.conditions))
+    generator.fit(batch_of(generator, few))
+    # A network that is not trained is told the particle all the same: what it says of both is opposite.
+    told, swapped = (score(generator, each)["particle_log_ratio"] for each in (few, wrong_particle(few, generator)))
+    np.testing.assert_allclose(told, -swapped, rtol=1e-5, atol=1e-2)
+    assert np.abs(told).max() > 0.1
+    described = ModelDescription(
+        family="fastv", settings=settings, domain=Domain.of(few.conditions), detector=few.detector
+    )
+    few.write(tmp_path / "showers.h5")
+    scored = score_file(Model(generator, described, "small"), tmp_path / "showers.h5", tmp_path / "out", planted=True)
+    sizes = {each.kind: each.showers for each in scored.separations if each.score == "particle_log_ratio"}
+    assert list(sizes)[-3:] == ["wrong particle", "e- as gamma", "gamma as e-"]
+    assert (sizes["e- as gamma"], sizes["gamma as e-"], sizes["wrong particle"]) == (60, 30, 90)
+    # Photons that are said to be electrons are compared with the electrons.
+    rows = np.flatnonzero(few.pdg == 22)
+    [found] = [one for one in scored.separations if (one.kind, one.score) == ("gamma as e-", "particle_log_ratio")]
+    assert len(np.unique(found.false_positive)) <= 61
+    assert np.isfinite(scored.scores["particle_log_ratio"][rows]).all()

@@ -328,6 +328,10 @@ class Generator(nn.Module, ABC):
         msg = f"the family {self.family!r} has no joint embedding of showers and conditions"
         raise ModelError(msg)
 
+    def exponent(self, energies: Tensor) -> Tensor:
+        """The power (N,) to which a posterior of the energy is raised, for estimates (N,) in MeV."""
+        return torch.ones_like(energies)
+
     def log_prob(self, batch: Batch) -> Tensor:
         """Logarithm (N,) of the density of each shower, for families with a tractable density.
 

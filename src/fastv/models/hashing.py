@@ -19,6 +19,9 @@ from fastv.models.networks import MLP
 _NEAR = 10.0
 """How much more a pair of equal showers counts than a pair of very different ones, of which there are many more."""
 
+_USUAL = 0.3
+"""Covariance of two bits up to which it has no further penalty."""
+
 
 class HashingSettings(GeneratorSettings):
     """Settings of :class:`Hashing`.
@@ -32,6 +35,7 @@ class HashingSettings(GeneratorSettings):
         reconstruction: weight of the reconstruction of moments and profile from the code.
         balance: weight of the penalty on bits that are not 1 for half of the showers.
         correlation: weight of the penalty on covariances of bits.
+        excess: weight of the penalty on covariances that are far from 0.
         density_parts: number of Gaussians in the density of the features, for generation.
     """
 
@@ -43,6 +47,7 @@ class HashingSettings(GeneratorSettings):
     reconstruction: NonNegativeFloat = 0.3
     balance: NonNegativeFloat = 5.0
     correlation: NonNegativeFloat = 3.0
+    excess: NonNegativeFloat = 300.0
     density_parts: PositiveInt = 16
 
 
@@ -65,7 +70,8 @@ class Hashing(CodedGenerator):
       1 + 10 k_ij. The Hamming distance of codes is (K - b_i . b_j) / 2 of K bits: for alike showers it is near 0, for
       others K / 2.
     * ``balance``: mean over bits of their squared mean; ``correlation``: mean over pairs of bits of their squared
-      covariance.
+      covariance; ``excess``: the same of by how much it exceeds 0.3 on either side. Showers are similar in few ways, so
+      bits must be somewhat correlated, but no two need to be nearly the same.
 
     each times its weight. Also logged are ``entropy`` and ``least_entropy``, mean and smallest entropy of a bit in
     bits, and ``largest_correlation`` of two bits, all in a batch.
@@ -126,8 +132,9 @@ class Hashing(CodedGenerator):
             "similarity": self._similarity(seen[:, : len(MOMENTS)], bits),
             "balance": mean.square().mean(),
             "correlation": _off_diagonal(covariance.square()).mean(),
+            "excess": (_off_diagonal(covariance).abs() - _USUAL).clamp(min=0.0).square().mean(),
         }
-        weights = (how.reconstruction, how.similarity, how.balance, how.correlation)
+        weights = (how.reconstruction, how.similarity, how.balance, how.correlation, how.excess)
         total = torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
         with torch.no_grad():
             entropy, deviation = _entropy(mean), covariance.diagonal().clamp(min=1e-6).sqrt()

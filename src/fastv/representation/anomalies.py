@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastv.conditions.table import CONDITIONS
 from fastv.errors import DomainError, SettingsError
 from fastv.evaluation.statistics.auc import area_under_curve
 from fastv.inference import F32, check_showers, score_names
@@ -38,7 +40,7 @@ class Separation:
 
     Attributes:
         score: name of the score.
-        kind: kind of anomaly.
+        kind: kind of anomaly; for showers of a particle that are said to be of another one, as ``gamma as e-``.
         auc, auc_error: probability that an anomaly scores higher than a usual shower, and its standard deviation.
         found: share of the anomalies that score higher than 99 % of the usual showers.
         false_positive, true_positive: the ROC curve, (K,) each.
@@ -189,6 +191,21 @@ def wrong_particle(showers: Showers, generator: Generator) -> Showers:
     return replace(showers, pdg=np.array(known, dtype=np.int32)[(places + 1) % len(known)])
 
 
+def swapped_particles(showers: Showers, generator: Generator) -> Iterator[tuple[str, int, Showers]]:
+    """Showers of each particle that are said to be of each other one: name of the kind, code of the latter, showers.
+
+    Raises:
+        DomainError: as :func:`wrong_particle`.
+    """
+    wrong_particle(showers[:1], generator)
+    codes = generator.domain.choices("particle")
+    for true, said in itertools.permutations(codes, 2):
+        chosen = showers[np.flatnonzero(showers.pdg == true)]
+        if len(chosen) > 1:
+            kind = " as ".join(CONDITIONS["particle"].named(code) for code in (true, said))
+            yield kind, said, replace(chosen, pdg=np.full(len(chosen), said, dtype=np.int32))
+
+
 PLANTED: dict[str, Callable[[Showers, Generator], Showers]] = {
     "dead layer": dead_layer,
     "doubled energy": doubled_energy,
@@ -243,11 +260,11 @@ def score_file(
             raise SettingsError(msg)
         usual = {name: Usual(values[good], energies[good]) for name, values in scores.items()}
         relative = {name: usual[name](values, energies) for name, values in scores.items()}
-        for kind, showers in _anomalies(model, file, planted, against, left_out):
+        for kind, showers, like in _anomalies(model, file, planted, against, left_out):
             found = score_showers(model.generator, showers)
             for name in names:
                 own = usual[name](found[name], showers.incident_energies)
-                separations.append(_separation(name, kind, own, relative[name][good]))
+                separations.append(_separation(name, kind, own, relative[name][good if like is None else good & like]))
     scored = Scored(model.name, scores, relative, energies, tuple(separations), left_out)
     with written_whole(output, force=force, kind="analysis") as folder:
         folder.mkdir()
@@ -269,15 +286,25 @@ def _scores_of(generator: Generator, file: ShowersFile, names: Sequence[str]) ->
 
 def _anomalies(
     model: Model, file: ShowersFile, planted: bool, against: str | Path | None, left_out: dict[str, str]
-) -> Iterator[tuple[str, Showers]]:
-    """Kinds of anomalies and their showers; those that cannot be made are noted with the reason."""
+) -> Iterator[tuple[str, Showers, NDArray[np.bool_] | None]]:
+    """Kinds of anomalies, their showers, and with which of the file they are compared, None for all.
+
+    Those that cannot be made are noted with the reason. Showers of a particle that are said to be of another one are
+    compared with those that are of this one.
+    """
     if planted:
         first = file[:BLOCK_ROWS]
         for kind, make in PLANTED.items():
             try:
-                yield kind, make(first, model.generator)
+                yield kind, make(first, model.generator), None
             except DomainError as error:
                 left_out[kind] = str(error)
+        if "wrong particle" not in left_out:
+            particles = file.conditions.columns["particle"]
+            for kind, said, showers in swapped_particles(first, model.generator):
+                like = np.isin(particles, said)
+                if like.sum() > 1:
+                    yield kind, showers, like
     if against is not None:
         with ShowersFile(against, default=model.detector) as other:
             check_showers(model.generator, other.detector, other.conditions, str(other.path), extrapolate=True)
@@ -287,7 +314,7 @@ def _anomalies(
             if inside.sum() < 2:
                 msg = f"{against}: its first showers are not of the energies of {file.path}: nothing to compare with"
                 raise SettingsError(msg)
-            yield other.path.stem, showers[inside]
+            yield other.path.stem, showers[inside], None
 
 
 def _separation(name: str, kind: str, anomalies: F32, usual: F32) -> Separation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastv.conditions.table import CONDITIONS
 from fastv.inference import check_has
@@ -17,9 +18,9 @@ from fastv.showers import Conditions
 
 F64 = NDArray[np.float64]
 
-_FIRST = {1: 2000, 2: 600, 3: 300}
+_FIRST = {1: 2000, 2: 1200, 3: 400}
 """Cells of the first condition with a range, the energy, by the number of such conditions."""
-_FURTHER = {1: 0, 2: 48, 3: 16}
+_FURTHER = {1: 0, 2: 24, 3: 14}
 _LEAST = 8
 _PLACES = 10_000
 
@@ -98,6 +99,7 @@ class ConditionGrid:
             if low < high:
                 cells, first = (_FIRST if first else _FURTHER)[number], False
             axes[name] = Axis.over(name, low, high, max(_LEAST, cells))
+        self._generator = generator
         self.axes = tuple(axes[name] for name in generator.condition_names)
         columns = np.meshgrid(*(axis.values for axis in self.axes), indexing="ij")
         points = torch.from_numpy(np.stack([each.ravel() for each in columns], axis=1).astype(np.float32))
@@ -117,15 +119,31 @@ class ConditionGrid:
         return found
 
     def marginals(self, codes: NDArray[np.float32]) -> dict[str, F64]:
-        """Posterior probabilities (N, K) of the values of each condition, for codes (N, K)."""
+        """Posterior probabilities (N, K) of the values of each condition, for codes (N, K).
+
+        That of the energy is raised to the power that the model has found for it (``exponent`` of its generator).
+        """
         with torch.inference_mode():
             posterior = torch.softmax(torch.from_numpy(codes) @ self.places.T, dim=1).reshape(len(codes), *self.shape)
+            posterior = self._sharpened(posterior)
             everything = range(1, len(self.shape) + 1)
             found = {}
             for place, axis in zip(everything, self.axes, strict=True):
                 others = [each for each in everything if each != place]
                 found[axis.name] = (posterior.sum(others) if others else posterior).double().numpy()
         return found
+
+    def _sharpened(self, posterior: Tensor) -> Tensor:
+        """Posterior (N, ...) with a sharper one of the energy, and the same of all else at given energy."""
+        place = next(number for number, axis in enumerate(self.axes) if axis.name == "energy") + 1
+        others = [each for each in range(1, posterior.ndim) if each != place]
+        energy = posterior.sum(others) if others else posterior
+        logs = torch.log(torch.from_numpy(self.axes[place - 1].values)).to(energy.dtype)
+        power = self._generator.exponent(torch.exp(energy @ logs))
+        wanted = torch.softmax(power[:, None] * torch.log(energy.clamp(min=1e-30)), dim=1)
+        shape = [1] * posterior.ndim
+        shape[0], shape[place] = energy.shape
+        return posterior * (wanted / energy.clamp(min=1e-30)).reshape(shape)
 
 
 def check_embeds(model: Model) -> None:

@@ -73,7 +73,8 @@ def roc_picture(curves: Sequence[tuple[str, str, float, Array, Array]]) -> Figur
             of_score = [curve for curve in curves if curve[0] == name]
             for number, (_, kind, auc, false, true) in enumerate(of_score):
                 colour = COLOURS[number % len(COLOURS)]
-                axes.plot(np.maximum(false, 1e-4), true, color=colour, label=f"{kind[:24]}: AUC {auc:.3f}")
+                line = ("-", "--", ":")[number // len(COLOURS) % 3]
+                axes.plot(np.maximum(false, 1e-4), true, line, color=colour, label=f"{kind[:24]}: AUC {auc:.3f}")
             chance = np.geomspace(1e-4, 1, 50)
             axes.plot(chance, chance, ":", color=REFERENCE_COLOUR)
             axes.set_xscale("log")
