@@ -194,7 +194,8 @@ class TestResult:
         train(family, [data], tmp_path / "single", settings=settings)
         other = train(family, [data], tmp_path / "other", settings={**settings, "training.precision": precision})
         assert losses(tmp_path / "other") != losses(tmp_path / "single")
-        assert losses(tmp_path / "other") == pytest.approx(losses(tmp_path / "single"), rel=0.05)
+        # Random numbers of double precision are others, so the losses of one short epoch agree to some percent only.
+        assert losses(tmp_path / "other") == pytest.approx(losses(tmp_path / "single"), rel=0.15)
         assert {p.dtype for p in other.generator.parameters()} == {torch.float32}
         made = [model.generate(energy=5e4, n=3).energies for model in (other, load(tmp_path / "other"))]
         np.testing.assert_array_equal(made[0], made[1])

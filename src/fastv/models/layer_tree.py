@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812  (the name everyone knows)
 from torch import Tensor, nn
 
 from fastv.models.codings.preprocessing import LayerScale, zero_suppressed
-from fastv.models.codings.straightening import Straightening
+from fastv.models.codings.straightening import PRIOR, Straightening
 from fastv.models.division_tree import Outcomes, Tree, sums
 from fastv.models.plain_division import level_of
 from fastv.models.stepped_division import PARAMETERS, STEPS, divide, log_prob, log_undivided
@@ -18,6 +18,8 @@ from fastv.models.undivided import Undivided
 
 _SUMMARY = 32
 """Width of the network of the context."""
+_ADAPTED_PRIOR = 5.0
+"""As for :data:`~fastv.models.codings.straightening.PRIOR`: a layer's structure is learnt from few showers."""
 _SMALL_STEP = -2.5
 """Logarithm of the heights of steps, in units of the spread, to start training from."""
 
@@ -75,7 +77,7 @@ class LayerTree(nn.Module):
         With ``adapted`` the networks are trained already: they see energies of blocks as before, and keep their laws.
         """
         before = self.scale.mean.clone(), self.scale.log_width.clone(), self.given.bias.clone()
-        self.straight.fit(layers, voxels)
+        self.straight.fit(layers, voxels, _ADAPTED_PRIOR if adapted else PRIOR)
         straight = self.straight(layers)
         seen, start, divisions = [], [], []
         for number, level in enumerate(self.tree.levels):

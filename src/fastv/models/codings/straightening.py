@@ -17,7 +17,7 @@ _SMOOTHING = 0.2 * math.log(10)
 """Width in log E of the smooth spectra: structure of half a decade and more stays."""
 _FADING = 0.8 * math.log(10)
 """Width in log E below the end over which the map fades to the identity."""
-_PRIOR = 5.0
+PRIOR = 20.0
 """Showers in a bin of a layer's spectrum for which the structure of all layers counts."""
 _LEAST = 1e-9
 _ROWS = 2000
@@ -68,8 +68,11 @@ class Straightening(nn.Module):
         self.register_buffer("after", knots.clone())
 
     @torch.no_grad()
-    def fit(self, layers: Tensor, voxels: Tensor) -> None:
-        """Fit the map to layer energies (N, L) and voxel energies (any shape) of training showers."""
+    def fit(self, layers: Tensor, voxels: Tensor, prior: float = PRIOR) -> None:
+        """Fit the map to layer energies (N, L) and voxel energies (any shape) of training showers.
+
+        The structure of all layers counts as ``prior`` showers in a bin of a layer's spectrum.
+        """
         hit = voxels[voxels > 0]
         if not hit.numel():
             return
@@ -86,7 +89,7 @@ class Straightening(nn.Module):
         counts = counts.view(-1, _PIECES).double()
         smooth = _smoothed(counts, _SMOOTHING / step)
         of_all = (counts.sum(0) + 0.5) / (smooth.sum(0) + 0.5)
-        ratio = (counts + _PRIOR * of_all) / (smooth + _PRIOR)
+        ratio = (counts + prior * of_all) / (smooth + prior)
         middles = low + step * (torch.arange(_PIECES, device=x.device) + 0.5)
         slopes = ratio ** ((end - middles) / _FADING).clamp(0.0, 1.0)
         rise = torch.cumsum(slopes / slopes.sum(1, keepdim=True), dim=1).T * (end - low)
