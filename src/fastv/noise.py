@@ -67,28 +67,14 @@ class NoiseSpec:
         """Noise for ``n`` showers, shape (n, size), float32, from a stream that continues from call to call."""
         exact = min(EXACT, self.normal)
         rest = self.normal - exact
-        if n == 1:
-            return self._draw_one(stream, exact)
+        noise = np.empty((n, self.size), dtype=np.float32)
         # The exact numbers last, so that nothing of them is the same in a run of another length.
-        uniform = stream.random((n, self.uniform), dtype=np.float32) if self.uniform else None
-        bits = stream.bit_generator.random_raw((n * rest + 3) // 4).view(np.uint16) if rest else None
-        parts = [stream.standard_normal((n, exact), dtype=np.float32)]
-        if bits is not None:
-            parts.append(_quantiles().take(bits[: n * rest]).reshape(n, rest))
-        if uniform is not None:
-            parts.append(uniform)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-    def _draw_one(self, stream: np.random.Generator, exact: int) -> NDArray[np.float32]:
-        """The same numbers of one shower, straight into their place: what an event loop waits for."""
-        noise = np.empty((1, self.size), dtype=np.float32)
-        row, rest = noise[0], self.normal - exact
-        stream.random(dtype=np.float32, out=row[self.normal :])
+        noise[:, self.normal :] = stream.random((n, self.uniform), dtype=np.float32)
         if rest:
-            bits = stream.bit_generator.random_raw((rest + 3) // 4).view(np.uint16)
+            bits = stream.bit_generator.random_raw((n * rest + 3) // 4).view(np.uint16)
             # All bits are in the table: `clip` only says that none need be checked.
-            _quantiles().take(bits[:rest], out=row[exact : self.normal], mode="clip")
-        stream.standard_normal(dtype=np.float32, out=row[:exact])
+            _quantiles().take(bits[: n * rest].reshape(n, rest), out=noise[:, exact : self.normal], mode="clip")
+        noise[:, :exact] = stream.standard_normal((n, exact), dtype=np.float32)
         return noise
 
 
