@@ -348,7 +348,12 @@ _SCORES: dict[str, tuple[str, Callable[[Generator, Batch], Tensor]]] = {
     "anomaly": ("anomaly", lambda one, batch: one.anomaly(batch)),
 }
 """Scores that are large for unusual showers: the method of a family that each needs, and how it is computed."""
-_RATIO = "particle_log_ratio"
+
+
+def _scores_of(generator: Generator) -> dict[str, Callable[[Generator, Batch], Tensor]]:
+    """How the scores of a generator are computed, by name."""
+    found = {name: compute for name, (method, compute) in _SCORES.items() if has(type(generator), method)}
+    return {**found, "particle_log_ratio": particle_log_ratio} if _tells_particles(generator) else found
 
 
 def score_names(generator: Generator) -> list[str]:
@@ -357,7 +362,7 @@ def score_names(generator: Generator) -> list[str]:
     Raises:
         ModelError: it has none; the message names the families that have one.
     """
-    names = [name for name, (method, _) in _SCORES.items() if has(type(generator), method)]
+    names = list(_scores_of(generator))
     if not names:
         others = sorted({family for method, _ in _SCORES.values() for family in families_with(method)})
         msg = (
@@ -365,7 +370,7 @@ def score_names(generator: Generator) -> list[str]:
             f"{', '.join(others)}"
         )
         raise ModelError(msg)
-    return [*names, _RATIO] if _tells_particles(generator) else names
+    return names
 
 
 def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F32]:
@@ -386,15 +391,12 @@ def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F
     Raises:
         ModelError: the family has no score.
     """
-    names = score_names(generator)
+    names, computed = score_names(generator), _scores_of(generator)
 
     def parts() -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         for rows, batch in _batches(generator, showers):
             torch.manual_seed(first + int(rows[0]) // ROWS * ROWS)
-            found = {name: _SCORES[name][1](generator, batch).detach() for name in names if name != _RATIO}
-            if _RATIO in names:
-                found[_RATIO] = particle_log_ratio(generator, batch)
-            yield rows, found
+            yield rows, {name: compute(generator, batch).detach() for name, compute in computed.items()}
 
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         found = _gathered(len(showers), parts())
