@@ -328,7 +328,7 @@ class Generator(nn.Module, ABC):
         msg = f"the family {self.family!r} has no joint embedding of showers and conditions"
         raise ModelError(msg)
 
-    def exponent(self, energies: Tensor) -> Tensor:
+    def energy_exponent(self, energies: Tensor) -> Tensor:
         """The power (N,) to which a posterior of the energy is raised, for estimates (N,) in MeV."""
         return torch.ones_like(energies)
 

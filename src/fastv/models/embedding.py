@@ -83,7 +83,7 @@ class Embedding(Generator):
 
     One t does not fit all of that: at high energies, which are told to a percent, networks learn the energy less
     sharply than particle and angles, and a smaller t would make them too sure of these. So the posterior of the energy
-    alone is raised to a power (:meth:`exponent`), which is a smooth function of the estimated energy,
+    alone is raised to a power (:meth:`energy_exponent`), which is a smooth function of the estimated energy,
 
         p(E | x)^k / sum,   k = exp(a + b v + d v^2 + e v^3),   v from -1 to 1 over the domain in ln E,
 
@@ -261,7 +261,7 @@ class Embedding(Generator):
         low, high = self.domain.energy
         return 2 * torch.log(energies / low) / math.log(high / low) - 1
 
-    def exponent(self, energies: Tensor) -> Tensor:
+    def energy_exponent(self, energies: Tensor) -> Tensor:
         """The power (N,) to which the posterior of the energy is raised where estimates are ``energies`` (N,) MeV."""
         low, high = self.domain.energy
         if not low < high:

@@ -121,7 +121,7 @@ class ConditionGrid:
     def marginals(self, codes: NDArray[np.float32]) -> dict[str, F64]:
         """Posterior probabilities (N, K) of the values of each condition, for codes (N, K).
 
-        That of the energy is raised to the power that the model has found for it (``exponent`` of its generator).
+        That of the energy is raised to the power that the model has found for it, ``energy_exponent`` of its generator.
         """
         with torch.inference_mode():
             posterior = torch.softmax(torch.from_numpy(codes) @ self.places.T, dim=1).reshape(len(codes), *self.shape)
@@ -139,7 +139,7 @@ class ConditionGrid:
         others = [each for each in range(1, posterior.ndim) if each != place]
         energy = posterior.sum(others) if others else posterior
         logs = torch.log(torch.from_numpy(self.axes[place - 1].values)).to(energy.dtype)
-        power = self._generator.exponent(torch.exp(energy @ logs))
+        power = self._generator.energy_exponent(torch.exp(energy @ logs))
         wanted = torch.softmax(power[:, None] * torch.log(energy.clamp(min=1e-30)), dim=1)
         shape = [1] * posterior.ndim
         shape[0], shape[place] = energy.shape
