@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from fastv import bench as module
-from fastv.bench import _energy_bins, bench, processors
+from fastv.bench import _energy_bins, bench
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, OutputError, SettingsError
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Domain
+from fastv.processors import usable_processors
 from graphs import write_graph_by_hand
 
 
@@ -58,7 +59,7 @@ def test_all_engines_and_threads_against_geant4(
     assert [(row["engine"], row["threads"], row["batch"]) for row in result["timings"]] == [
         (engine, threads, size)
         for engine in ("onnxruntime", "pytorch")
-        for threads in (1, processors())
+        for threads in (1, usable_processors())
         for size in (1, 3)
     ]
     for row in result["timings"]:

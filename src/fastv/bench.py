@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from fastv.evaluation.report.labels import literal
 from fastv.evaluation.report.style import GENERATED_COLOUR, REFERENCE_COLOUR, grid, paper_style
 from fastv.export import OnnxGenerator, export
 from fastv.models.contract import Domain, noise_stream
+from fastv.processors import usable_processors
 from fastv.records import first_problem, one_line
 from fastv.runtime.guard import Guard
 from fastv.showers import Conditions, ShowersFile
@@ -103,7 +103,7 @@ def bench(
         OutputError: the picture exists and ``force`` is false.
     """
     asked = [threads] if isinstance(threads, int | str) else threads
-    counts = [processors() if each == "all" else each for each in asked]
+    counts = [usable_processors() if each == "all" else each for each in asked]
     engines = [engine] if isinstance(engine, str) else list(engine)
     if not counts or not all(isinstance(each, int) and each > 0 for each in counts) or not batch or min(batch) < 1:
         msg = f"batch sizes and `threads` (or 'all') must be at least 1, got threads {counts}, batch {list(batch)}"
@@ -240,7 +240,7 @@ def _measured(
         "included": "noise, scaling, graph; not the export, not writing",
         "voxels": voxels,
         "processor": processor(),
-        "processors": processors(),
+        "processors": usable_processors(),
         "fastv": __version__,
         "timings": rows,
         "quiet": all(row["quiet"] for row in trusted),
@@ -419,11 +419,6 @@ def _plain_labels(axis: Axis) -> None:
 def _decades(values: Sequence[float]) -> tuple[float, float]:
     """Powers of ten around values, with room for a legend."""
     return 10.0 ** np.floor(np.log10(min(values) / 1.5)), 10.0 ** np.ceil(np.log10(3.0 * max(values)))
-
-
-def processors() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from fastv._version import __version__
 from fastv.errors import FastVError, MissingExtraError
 from fastv.installation import packages_of_extras
+from fastv.processors import usable_processors
 from fastv.simulation.data_sets import (
     CONTENTS,
     EM_MODELS,
@@ -23,7 +24,6 @@ from fastv.simulation.data_sets import (
     DataSets,
     geant4_version,
 )
-from fastv.simulation.pools import usable_processors
 
 ELECTROMAGNETIC = "e-, e+, gamma, mu-, mu+, pi0"
 HADRONIC = f"{ELECTROMAGNETIC}, hadrons, ions"

@@ -6,7 +6,6 @@ Here each thread works on problems of its own, and the matrix library uses one t
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from fastv.processors import usable_processors
 from fastv.progress import Bar
 
 Task = TypeVar("Task")
@@ -64,9 +64,7 @@ ONE_MATRIX_THREAD = _OneMatrixThread()
 
 def matrix_threads() -> int:
     """Number of threads to use: that of the matrix library (see ``OMP_NUM_THREADS``), at most the usable cores."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, ONE_MATRIX_THREAD.threads()))
+    return max(1, min(usable_processors(), ONE_MATRIX_THREAD.threads()))
 
 
 def in_background(work: Callable[[], Result], name: str) -> Future[Result]:

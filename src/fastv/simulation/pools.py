@@ -7,7 +7,6 @@ processes that die, and simulate failed events again.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -44,13 +43,6 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End all processes and cancel unfinished tasks."""
-
-
-def usable_processors() -> int:
-    """Number of processors that this process may use; batch systems often grant only some of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class LocalPool:

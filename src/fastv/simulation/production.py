@@ -24,11 +24,12 @@ from fastv.conditions.spectra import Spectrum
 from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.detector.detector import Detector
 from fastv.errors import OutputError, SettingsError, SimulationError
+from fastv.processors import usable_processors
 from fastv.progress import say
 from fastv.showers import BLOCK_ROWS, Showers, ShowersWriter
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.simulation.data_sets import DataSets, geant4_version
-from fastv.simulation.pools import ClusterPool, LocalPool, usable_processors
+from fastv.simulation.pools import ClusterPool, LocalPool
 from fastv.simulation.process import ShowerError
 from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest

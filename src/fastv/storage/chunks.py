@@ -23,6 +23,8 @@ import numpy as np
 from h5py._objects import phil
 from numpy.typing import NDArray
 
+from fastv.processors import usable_processors
+
 SPAN_BYTES = 2**28
 """Memory limit of a read that is enlarged so that a chunk is decompressed only once."""
 _CACHED_BYTES = 2**20
@@ -272,8 +274,7 @@ def _inflated(stored: bytes, size: int) -> bytes:
 
 def _threads() -> int:
     """Number of threads: the usable processors, or fewer if ``OMP_NUM_THREADS`` says so."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = usable_processors()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdecimal() else cores
 
