@@ -14,7 +14,7 @@ from fastv.errors import DomainError, FastVError, FileFormatError, GeometryError
 from fastv.inference import CodeGroup, Codes
 from fastv.model import Model
 from fastv.representation.codes_file import CodesFile
-from fastv.representation.encoding import encode_file, reconstruct_file
+from fastv.representation.encoding import each_encoded, encode_file, reconstruct_file
 from fastv.showers import Showers, ShowersFile
 from helpers import model_of
 
@@ -62,6 +62,22 @@ def test_codes_of_a_file_are_those_of_memory(model: Model, showers: Showers, fil
     without = np.isnan(there.matrix).all(axis=1)
     assert np.flatnonzero(without).tolist() == [0, 7, 1100]
     assert np.isfinite(there.matrix[~without]).all()
+
+
+@pytest.mark.parametrize("chunk_rows", [50, 400])
+def test_parts_are_encoded_in_their_order_however_they_are_stored(
+    model: Model, showers: Showers, tmp_path: Path, chunk_rows: int
+) -> None:
+    with h5py.File(tmp_path / "others.h5", "w") as others:
+        for name, data in (("incident_energies", showers.conditions.energy), ("showers", showers.energies)):
+            others.create_dataset(name, data=data, chunks=(chunk_rows, *data.shape[1:]), compression="gzip")
+    parts: list[tuple[Showers, Codes]] = []
+    with ShowersFile(tmp_path / "others.h5", showers.detector) as stored:
+        each_encoded(model.generator, stored, lambda *part: parts.append(part), size=100, start=90, stop=1003)
+    assert {len(part) for part, _ in parts[:-1]} == {max(100, chunk_rows)}
+    np.testing.assert_array_equal(np.concatenate([part.energies for part, _ in parts]), showers.energies[90:1003])
+    found = np.concatenate([codes.matrix for _, codes in parts])
+    np.testing.assert_allclose(found, model.encode(showers).matrix[90:1003], rtol=1e-4, atol=1e-5)
 
 
 def test_covariances_of_both_forms() -> None:

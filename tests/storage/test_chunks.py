@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastv.storage import chunks
-from fastv.storage.chunks import read_rows
+from fastv.storage.chunks import by_calling_threads, read_rows
 
 
 @pytest.fixture(params=["zlib", "isal"])
@@ -208,6 +208,40 @@ def test_threads_are_those_that_the_user_grants(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert chunks._threads() == 1
+
+
+def test_threads_that_share_their_work_already_decompress_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(2).random((40, 3))
+    inside: set[str] = set()
+    place = chunks._Packed._place
+
+    def watched(*arguments: Any) -> None:
+        inside.add(threading.current_thread().name)
+        place(*arguments)
+
+    monkeypatch.setattr(chunks, "_CACHED_BYTES", 0)
+    monkeypatch.setattr(chunks, "usable_processors", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(chunks._Packed, "_place", watched)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("a", data=values, chunks=(5, 3), compression="gzip")
+        here = threading.current_thread().name
+        with by_calling_threads():
+            with by_calling_threads():
+                read_rows(dataset, slice(0, 20))
+            assert same_bits(read_rows(dataset, slice(0, 40)), values)
+            assert inside == {here}
+            # Another thread has not asked for it.
+            other = threading.Thread(target=read_rows, args=(dataset, slice(0, 40)), name="other")
+            other.start()
+            other.join()
+            assert not inside & {"other"}
+            assert len(inside) > 1
+        inside.clear()
+        read_rows(dataset, slice(0, 40))
+        assert here not in inside
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")

@@ -67,6 +67,8 @@ def test_rows_are_read_in_spans_that_hold_a_chunk(
         found = list(spans(data, size, whole_batches=whole_batches))
         assert found[0] == slice(0, rows)
         assert [row for span in found for row in range(50)[span]] == list(range(50))
+        part = list(spans(data, size, whole_batches=whole_batches, start=7, stop=41))
+        assert [row for span in part for row in range(50)[span]] == list(range(7, 41))
         with pytest.raises(ValueError, match="at least one shower, got 0"):
             next(spans(data, 0))
 

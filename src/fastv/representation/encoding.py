@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from fastv.representation.codes_file import CodesDescription, attribute_of, colu
 from fastv.representation.condition_grid import completed
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile, ShowersWriter
 from fastv.showers.layout import SHOWERS_ENDINGS
+from fastv.storage.chunks import by_calling_threads
 from fastv.storage.hdf5 import growing
 from fastv.storage.output import check_ending, check_free, written_whole
 
@@ -76,27 +77,47 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def each_encoded(generator: Generator, blocks: Iterable[Showers], keep: Callable[[Showers, Codes], None]) -> None:
-    """Encode blocks of showers in several threads, and call ``keep`` with each block and its codes, in their order.
+def each_encoded(
+    generator: Generator,
+    file: ShowersFile,
+    keep: Callable[[Showers, Codes], None],
+    *,
+    size: int = BLOCK_ROWS,
+    start: int = 0,
+    stop: int | None = None,
+) -> None:
+    """Read and encode showers in several threads, and call ``keep`` with some showers and their codes, in their order.
 
-    Blocks are taken, and codes are kept, in the calling thread; only a few are in memory at a time.
+    Each thread reads what it encodes, while it is in the cache of its processor. Codes are kept in the calling thread;
+    only a few batches are in memory at a time.
 
     Args:
         generator: one whose family has an encoder.
-        blocks: the showers.
-        keep: what is done with each block and its codes.
+        file: the showers.
+        keep: what is done with some showers and their codes.
+        size: showers that are read at once, or more if the file's chunks are longer.
+        start, stop: rows of the file, by default all.
+
+    Raises:
+        FileFormatError: the file is damaged, or its showers are not physical.
 
     Example:
         >>> import fastv
         >>> from fastv.sample import sample_path
         >>> generator = fastv.load("par04-siw-vae").generator
         >>> with ShowersFile(sample_path("test")) as file:
-        ...     each_encoded(generator, file.batches(1000), lambda _, codes: print(len(codes)))
+        ...     each_encoded(generator, file, lambda _, codes: print(len(codes)), size=1000)
         1000
         400
     """
+
+    def read_and_encode(rows: slice) -> tuple[Showers, Codes]:
+        with by_calling_threads():
+            showers = file[rows]
+        return showers, encode(generator, showers)
+
     with _one_torch_thread():
-        each_in_threads(lambda part: (part, encode(generator, part)), blocks, lambda found: keep(*found))
+        each_in_threads(read_and_encode, file.spans(size, start=start, stop=stop), lambda found: keep(*found))
 
 
 def encode_file(
@@ -156,7 +177,7 @@ def encode_file(
                 start += len(showers)
                 bar.update(len(showers))
 
-            each_encoded(model.generator, file.batches(BLOCK_ROWS), keep)
+            each_encoded(model.generator, file, keep)
         return Encoded(len(file), empty, description.groups, model.name)
 
 

@@ -29,7 +29,6 @@ from fastv.retrieval.index_folder import (
     write_index,
 )
 from fastv.showers import Showers, ShowersFile
-from fastv.storage.ahead import read_ahead
 from fastv.storage.output import check_free, readable_os_errors, written_whole
 from fastv.storage.unfinished import UnfinishedFolder, is_ours, resumable
 
@@ -250,8 +249,7 @@ class _Work:
             first += len(showers)
             bar.update(len(showers))
 
-        blocks = (file[begin : min(begin + _READ, stop)] for begin in range(start, stop, _READ))
-        each_encoded(self._model.generator, read_ahead(blocks), keep)
+        each_encoded(self._model.generator, file, keep, size=_READ, start=start, stop=stop)
         return np.concatenate(codes), np.concatenate(rows)
 
     def parts(self) -> Iterator[Part]:

@@ -202,6 +202,15 @@ class ShowersFile:
         extra = {name: self._read(name, rows) for name in self._columns if name not in own}
         return Showers.of(conditions, energies, self.detector, extra=extra, provenance=self.provenance)
 
+    def spans(self, size: int = BLOCK_ROWS, *, start: int = 0, stop: int | None = None) -> Iterator[slice]:
+        """Rows that are best read at once: whole batches of ``size``, several of them if the file's chunks are longer.
+
+        Args:
+            size: showers of a batch.
+            start, stop: the showers that are read, by default all.
+        """
+        yield from spans(self._dataset("showers"), size, whole_batches=True, start=start, stop=stop)
+
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Showers]:
         """All showers in order, in batches of ``size``; the last one may be smaller.
 
@@ -211,7 +220,7 @@ class ShowersFile:
         Raises:
             FileFormatError: as for a slice.
         """
-        for read in read_ahead(self[span] for span in spans(self._dataset("showers"), size, whole_batches=True)):
+        for read in read_ahead(self[span] for span in self.spans(size)):
             yield from (read[first : first + size] for first in range(0, len(read), size))
 
     def energies_in_doubt(self) -> str | None:
@@ -226,7 +235,7 @@ class ShowersFile:
 
         For checks that count the values which :meth:`batches` refuses.
         """
-        blocks = map(self._unchecked, spans(self._dataset("showers"), size, whole_batches=True))
+        blocks = map(self._unchecked, self.spans(size))
         for incident, energies in read_ahead(blocks):
             for first in range(0, len(energies), size):
                 yield incident[first : first + size], energies[first : first + size]

@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,9 @@ class _NotUnderstoodError(Exception):
 def read_rows(dataset: h5py.Dataset, rows: Rows) -> NDArray[Any]:
     """Rows of a numeric data set, bit for bit those of ``dataset[rows]``.
 
-    Compressed chunks are decompressed in as many threads as there are processors, or as ``OMP_NUM_THREADS`` says. Each
-    is decompressed once, in whatever order its rows are asked for. In addition to the rows, at most
-    :data:`SPAN_BYTES` are held.
+    Compressed chunks are decompressed in as many threads as there are processors, or as ``OMP_NUM_THREADS`` says, or
+    :func:`by_calling_threads`. Each is decompressed once, in whatever order its rows are asked for. In addition to the
+    rows, at most :data:`SPAN_BYTES` are held.
 
     Args:
         dataset: numeric data set, (N, ...).
@@ -90,6 +91,24 @@ def read_rows(dataset: h5py.Dataset, rows: Rows) -> NDArray[Any]:
     for run, wanted in _runs(rows, dataset):
         data[wanted] = dataset[run][rows[wanted] - run.start]
     return data
+
+
+@contextmanager
+def by_calling_threads() -> Iterator[None]:
+    """Let the present thread decompress what it reads, as do others of its kind: nothing is handed from one to another.
+
+    Example:
+        >>> from fastv.sample import sample_path
+        >>> with h5py.File(sample_path("test")) as file, by_calling_threads():
+        ...     read_rows(file["showers"], slice(0, 100)).shape
+        (100, 6480)
+    """
+    before = getattr(_reading, "alone", False)
+    _reading.alone = True
+    try:
+        yield
+    finally:
+        _reading.alone = before
 
 
 @dataclass(frozen=True)
@@ -273,12 +292,15 @@ def _inflated(stored: bytes, size: int) -> bytes:
 
 
 def _threads() -> int:
-    """Number of threads: the usable processors, or fewer if ``OMP_NUM_THREADS`` says so."""
+    """Number of threads: the usable processors, or fewer if ``OMP_NUM_THREADS`` says so, or the calling one."""
+    if getattr(_reading, "alone", False):
+        return 1
     cores = usable_processors()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdecimal() else cores
 
 
+_reading = threading.local()
 _lock = threading.Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 

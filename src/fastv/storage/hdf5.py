@@ -22,6 +22,8 @@ from fastv.storage.output import hdf5_written, reserve
 
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1000
+_HELD_BYTES = 2**18
+"""Bytes of a column that are collected before they are written: each time HDF5 writes something of its own, too."""
 _MOST_ATTRIBUTE = 60_000
 """Longest text of an attribute of fixed length; HDF5 allows up to 64 KiB."""
 _MARGIN = 2**20
@@ -119,7 +121,9 @@ def is_column(item: object, rows: int) -> bool:
     )
 
 
-def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> Iterator[slice]:
+def spans(
+    dataset: h5py.Dataset, size: int, *, whole_batches: bool = False, start: int = 0, stop: int | None = None
+) -> Iterator[slice]:
     """Consecutive rows of a data set that are read at once, for batches of ``size`` rows.
 
     A span is as long as a chunk, within :data:`~fastv.storage.chunks.SPAN_BYTES`, so that a chunk is not decompressed
@@ -129,6 +133,7 @@ def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> I
         dataset: numeric data set, (N, ...).
         size: rows per batch; a span has at least as many.
         whole_batches: whether the length of a span must be a multiple of ``size``.
+        start, stop: the rows that are read, by default all.
 
     Raises:
         ValueError: ``size`` is below one.
@@ -141,8 +146,9 @@ def spans(dataset: h5py.Dataset, size: int, *, whole_batches: bool = False) -> I
     span = max(size, min(chunk, SPAN_BYTES // row_bytes))
     if whole_batches:
         span = -(-span // size) * size
-    for start in range(0, len(dataset), span):
-        yield slice(start, min(start + span, len(dataset)))
+    stop = len(dataset) if stop is None else min(stop, len(dataset))
+    for first in range(start, stop, span):
+        yield slice(first, min(first + span, stop))
 
 
 def create_packed(
@@ -211,7 +217,7 @@ class GrowingFile:
         held.append(rows)
         count = sum(map(len, held))
         whole = count - count % self._chunk_rows[name]
-        if whole:
+        if whole and sum(part.nbytes for part in held) >= _HELD_BYTES:
             joined = np.concatenate(held)
             self._write(name, joined[:whole])
             # A view would keep the whole batch in memory.
