@@ -5,10 +5,10 @@
 
 Principal components are those of the roots of E_v / E_inc of the first of ``--data`` (the shipped training sample), for
 each of ``--sizes``; the size 0 is the mean shower. ``autoencoder`` is trained on all of ``--data`` with each of
-``--codes`` numbers, unless ``DIR`` has the model. Both are told the incident energy. The first ``--showers`` of
-``--judge`` (the shipped test sample) are reconstructed. Of energies E and reconstructed ones E', relative to the
-visible energy, as means over showers with errors: ``voxels``, the sum over voxels of (sqrt E - sqrt E')^2, ``rings``
-and ``layers``, the same of the energies of all rings of cells, and of all layers.
+``--codes`` numbers, unless ``DIR`` has the model; an interrupted training goes on. Both are told the incident energy.
+The first ``--showers`` of ``--judge`` (the shipped test sample) are reconstructed. Of energies E and reconstructed ones
+E', relative to the visible energy, as means over showers with errors: ``voxels``, the sum over voxels of
+(sqrt E - sqrt E')^2, ``rings`` and ``layers``, the same of the energies of all rings of cells, and of all layers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
             settings: dict[str, Any] = {"model.code": size, "model.density_components": 1}
             if options.epochs is not None:
                 settings["training.epochs"] = options.epochs
-            train("autoencoder", options.data, folder, mesh=options.mesh, settings=settings)
+            train("autoencoder", options.data, folder, mesh=options.mesh, settings=settings, resume=True)
         results["autoencoder"][size] = lost(judge, load(folder).reconstruct(judge).energies)
     told = {"judge": options.judge.name, "showers": len(judge), "lost": results}
     (options.output / "distortion.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
