@@ -13,6 +13,7 @@ import pytest
 from fastv.errors import DomainError, FastVError, FileFormatError, GeometryError, ModelError, OutputError, SettingsError
 from fastv.inference import CodeGroup, Codes
 from fastv.model import Model
+from fastv.representation import encoding
 from fastv.representation.codes_file import CodesFile
 from fastv.representation.encoding import each_encoded, encode_file, reconstruct_file
 from fastv.showers import Showers, ShowersFile
@@ -78,6 +79,17 @@ def test_parts_are_encoded_in_their_order_however_they_are_stored(
     np.testing.assert_array_equal(np.concatenate([part.energies for part, _ in parts]), showers.energies[90:1003])
     found = np.concatenate([codes.matrix for _, codes in parts])
     np.testing.assert_allclose(found, model.encode(showers).matrix[90:1003], rtol=1e-4, atol=1e-5)
+
+
+def test_memory_limits_the_threads(model: Model, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "matrix_threads", lambda: 8)
+    used: list[int] = []
+    monkeypatch.setattr(encoding, "each_in_threads", lambda *_, threads: used.append(threads))
+    with ShowersFile(file) as stored:
+        for parts in (20, 4, 1):
+            monkeypatch.setattr(encoding, "_SHOWERS_BYTES", parts * 100 * 4 * stored.mesh.n_voxels)
+            each_encoded(model.generator, stored, lambda *_: None, size=100)
+    assert used == [8, 3, 1]
 
 
 def test_covariances_of_both_forms() -> None:

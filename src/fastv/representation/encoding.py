@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fastv.errors import SettingsError
-from fastv.evaluation.threads import each_in_threads
+from fastv.evaluation.threads import each_in_threads, matrix_threads
 from fastv.inference import Codes, check_has, check_reconstructs, check_showers, encode, reconstruct
 from fastv.model import Model, load
 from fastv.models.contract import Generator
@@ -23,6 +23,9 @@ from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.chunks import by_calling_threads
 from fastv.storage.hdf5 import growing
 from fastv.storage.output import check_ending, check_free, written_whole
+
+_SHOWERS_BYTES = 2**30
+"""Memory for the showers that are read at a time, one part in each thread and one that is kept."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ def each_encoded(
 ) -> None:
     """Read and encode showers in several threads, and call ``keep`` with some showers and their codes, in their order.
 
-    Each thread reads what it encodes, while it is in the cache of its processor. Codes are kept in the calling thread;
-    only a few batches are in memory at a time.
+    Each thread reads what it encodes, while it is in the cache of its processor. Codes are kept in the calling thread.
+    There are as many threads as :func:`~fastv.evaluation.threads.matrix_threads` allows, or fewer if the showers that
+    are read at a time would take more than 1 GiB.
 
     Args:
         generator: one whose family has an encoder.
@@ -116,8 +120,11 @@ def each_encoded(
             showers = file[rows]
         return showers, encode(generator, showers)
 
+    parts = list(file.spans(size, start=start, stop=stop))
+    most = max((4 * file.mesh.n_voxels * (part.stop - part.start) for part in parts), default=1)
+    threads = max(1, min(matrix_threads(), _SHOWERS_BYTES // most - 1))
     with _one_torch_thread():
-        each_in_threads(read_and_encode, file.spans(size, start=start, stop=stop), lambda found: keep(*found))
+        each_in_threads(read_and_encode, parts, lambda found: keep(*found), threads=threads)
 
 
 def encode_file(
