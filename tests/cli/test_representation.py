@@ -81,7 +81,7 @@ def test_explore(run: Run, models: Path, data: Path, tmp_path: Path, monkeypatch
 def test_score(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
     code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--planted")
     assert code == 0
-    for word in ("reconstruction_error", "doubled energy", "wrong particle: not planted"):
+    for word in ("reconstruction_error", "doubled energy", "wrong particle: not planted", "of them with --against"):
         assert word in out
     code, out, _ = run("score", models / "pca", data, "-o", tmp_path / "scores", "--force", "--json")
     assert json.loads(out)["showers"] == 200
@@ -92,7 +92,9 @@ def test_score(run: Run, models: Path, data: Path, tmp_path: Path) -> None:
 def test_components_and_discriminants(run: Run, data: Path, tmp_path: Path) -> None:
     code, out, _ = run("components", data, "-o", tmp_path / "pca", "-n", 3)
     assert code == 0
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 5
+    names = "components.h5, components.json, components.png, projections.png, variance.png"
+    assert out.splitlines()[-1] == f"in {tmp_path / 'pca'}: {names}"
     refused(run("components", data, "-o", tmp_path / "n", "-n", 300), "300 components of 200 showers", "-n N")
     refused(run("components", data, "-o", tmp_path / "n", "--showers", 1), "--showers must be at least 2")
     code, out, _ = run("discriminate", data, "--by", "energy", "-o", tmp_path / "lda", "--json")
@@ -102,6 +104,7 @@ def test_components_and_discriminants(run: Run, data: Path, tmp_path: Path) -> N
     refused(
         run("discriminate", data, data, "--on", "pixels", "-o", tmp_path / "n"), "unknown kind of features 'pixels'"
     )
+    refused(run("discriminate", data, data, "-o", tmp_path / "n"), "is given twice; give each file once")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lda", "pca"]
 
 
@@ -109,7 +112,7 @@ def test_manifold(run: Run, data: Path, tmp_path: Path) -> None:
     code, out, _ = run("manifold", data, data, "-o", tmp_path / "dimension", "--bins", 2, "--on", "voxels")
     assert code == 0
     lines = out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert lines[1].endswith("showers (1)")
     assert "+0.0  showers (2)" in lines[2]
     assert {path.name for path in (tmp_path / "dimension").glob("m*")} == {"manifold.json", "manifold.png"}

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.cli.written import written
 
 FUNCTION = "fastv.representation.components.components"
 
@@ -49,3 +50,4 @@ def run(options: argparse.Namespace) -> None:
     for number, (share, total) in enumerate(zip(found.shares, np.cumsum(found.shares), strict=True)):
         values = "  ".join(f"{found.correlations[name][number]:>6.2f}" for name in names)
         print(f"{number + 1:>9}  {share:>8.4f}  {total:>8.4f}  {values}")
+    print(written(options.output))

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.cli.written import written
 
 FUNCTION = "fastv.representation.discriminants.discriminate"
 
@@ -68,3 +69,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"Fisher's ratio, held out: {', '.join(f'{ratio:.4g}' for ratio in found.fisher)}")
     for name, value in found.loadings.items():
         print(f"  {value:>6.2f}  {name}")
+    print(written(options.output))

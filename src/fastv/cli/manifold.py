@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.cli.written import written
 
 FUNCTION = "fastv.representation.manifold.manifold"
 
@@ -72,3 +73,4 @@ def run(options: argparse.Namespace) -> None:
     for name, empty, repeated in zip(found.names, found.empty, found.repeated, strict=True):
         if empty or repeated:
             print(f"{name}: left out {empty} showers without energy and {repeated} that repeat an earlier one")
+    print(written(options.output))

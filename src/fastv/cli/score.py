@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.cli.written import written
+
 FUNCTION = "fastv.representation.anomalies.score_file"
 
 
@@ -32,7 +34,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
     parser.add_argument("--json", action="store_true", help="print machine-readable results")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, translated=parser.translated)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -65,4 +67,5 @@ def run(options: argparse.Namespace) -> None:
         auc = f"{each.auc:.3f} +- {each.auc_error:.3f}"
         print(f"{each.kind:<18}  {each.score:<24}  {auc:>15}  {each.found:>12.3f}")
     for kind, reason in scored.left_out.items():
-        print(f"{kind}: not planted, {reason}")
+        print(f"{kind}: not planted, {options.translated(reason, {})}")
+    print(written(options.output))

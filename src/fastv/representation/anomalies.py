@@ -185,7 +185,7 @@ def wrong_particle(showers: Showers, generator: Generator) -> Showers:
     """
     known = generator.domain.choices("particle")
     if "particle" not in generator.condition_names or len(known) < 2 or showers.pdg is None:
-        msg = "the model is not told the particle of showers; a file of others can be scored against"
+        msg = "the model is not told the particle of showers; to score others, give a file of them with `against`"
         raise DomainError(msg)
     places = np.array([known.index(code) for code in showers.pdg])
     return replace(showers, pdg=np.array(known, dtype=np.int32)[(places + 1) % len(known)])
