@@ -124,6 +124,11 @@ def discriminate(
         raise SettingsError(msg)
     check_free(output, force=force, kind="analysis")
     paths = [Path(path) for path in ([files] if isinstance(files, str | Path) else files)]
+    for number, path in enumerate(paths):
+        if path.resolve() in [earlier.resolve() for earlier in paths[:number]]:
+            # A shower whose copy is of another class would be assigned to that one: an accuracy below chance.
+            msg = f"{path} is given twice; give each file once"
+            raise SettingsError(msg)
     with ExitStack() as stack:
         opened = [stack.enter_context(FirstOfFile(path, mesh, showers=showers, parameter="mesh")) for path in paths]
         labels, classes = _classes(opened, by)
