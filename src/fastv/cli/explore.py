@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> None:
     if not found.walked:
         print(f"the family {found.family!r} has no decoder: no reconstructions and no walks")
     shown = found.dimensions[:16]
-    print(f"{'dimension':<14} {'KL [nats]':>9} {'variance':>9} {'effect':>8}  strongest correlation at fixed energy")
+    columns = f"{'dimension':<14} {'KL [nats]':>9} {'variance':>9} {'effect':>8}"
+    print(f"{columns}  strongest correlation, at fixed energy but for that with it")
     for one in shown:
         name_and_value = strongest(one.at_energy)
         words = "-" if name_and_value is None else f"{name_and_value[1]:+.2f} with {name_and_value[0]}"
