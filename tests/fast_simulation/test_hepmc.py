@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ def test_damaged_files(content: str, message: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(FileFormatError, match=message):
         HepMCFile(path)
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    (tmp_path / "events.hepmc.gz").write_bytes(gzip.compress(HEAD.encode()))
+    with pytest.raises(FileFormatError, match="it is compressed: unpack it with gunzip"):
+        HepMCFile(tmp_path / "events.hepmc.gz")
 
 
 def test_more_events_than_there_are(events: Path) -> None:

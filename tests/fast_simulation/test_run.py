@@ -36,6 +36,7 @@ from fastv.models.contract import Batch
 from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from fastv.simulation.process import ShowerError
+from fastv.simulation.request import PhysicsSettings
 from fastv.simulation.transport import Transport
 
 
@@ -349,6 +350,8 @@ def test_whole_events_are_generated_together(
         (SettingsError, {"plate": "G4_A1:2mm"}, "unknown material 'G4_A1'"),
         (SettingsError, {"plate": "G4_Al:0mm"}, "above zero"),
         (SettingsError, {"plate": "G4_Al:79cm"}, "does not fit"),
+        (SettingsError, {"particle": "25"}, "no particle 25 that flies"),
+        (SettingsError, {"physics": PhysicsSettings(em_model="standart")}, "electromagnetic model 'standart'"),
         (GeometryError, {"detector": "par04-siw-fine"}, "mesh differs from its par04-siw"),
         (GeometryError, {"detector": "par04-scipb"}, "mesh, stack differs"),
         (FileFormatError, {"energy": None, "events": "nothing.hepmc"}, "nothing.hepmc"),

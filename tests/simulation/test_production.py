@@ -462,6 +462,7 @@ class TestRefusals:
             ({"energy": "1000TeV"}, SettingsError, "outside the range of Geant4's physics"),
             ({"energy": "no-such.txt"}, FastVError, "no-such.txt: no such file"),
             ({"particle": "quark"}, SettingsError, "unknown particle 'quark'"),
+            ({"particle": "17,e-,9999999"}, SettingsError, "Geant4 knows no particle 17, 9999999 that flies; allowed"),
             (
                 {"particle": "pi-"},
                 SettingsError,

@@ -20,6 +20,8 @@ _STABLE = 1
 _MASSES = {11: ELECTRON_MASS, 22: 0.0}
 """Masses in MeV by the absolute code, where those of a file are rounded too much or absent."""
 _MOST_LINE = 10**6
+_GZIP = b"\x1f\x8b"
+"""How compressed files begin."""
 
 
 class HepMCFile:
@@ -39,7 +41,7 @@ class HepMCFile:
         check_regular(self.path, "a file of events")
         held = _check_whole(self.path)
         if n is not None and n > held:
-            msg = f"{self.path}: has {held} events, not {n}"
+            msg = f"{self.path}: has {held} event{'s' if held != 1 else ''}, not {n}"
             raise FileFormatError(msg)
         self._n = held if n is None else n
         if not self._n:
@@ -117,7 +119,10 @@ def _check_whole(path: Path) -> int:
             if not begun and file.tell() > _MOST_LINE:
                 break
     if not begun:
-        msg = f"{path}: not a file of events in HepMC3's ASCII format: it has no line {_FIRST.decode()}"
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+        hint = "; it is compressed: unpack it with gunzip" if packed else ""
+        msg = f"{path}: not a file of events in HepMC3's ASCII format: it has no line {_FIRST.decode()}{hint}"
         raise FileFormatError(msg)
     if not ended:
         msg = f"{path}: ends in the middle of event {max(0, events - 1)}: it has no line {_LAST.decode()}"

@@ -33,7 +33,7 @@ from fastv.fast_simulation.request import Plate, TransportRequest
 from fastv.fast_simulation.seeds import chosen, geant4_seed, random_indices
 from fastv.progress import Bar, say
 from fastv.showers.layout import SHOWERS_ENDINGS
-from fastv.simulation.data_sets import DataSets, geant4_version
+from fastv.simulation.data_sets import DataSets, check_models, geant4_version
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.blocks import Blocks
 from fastv.storage.output import check_ending, check_free
@@ -156,6 +156,7 @@ def fastsim(
     one = source(model)
     calorimeter = _detector_of(one, detector)
     physics = physics or PhysicsSettings()
+    check_models(physics.em_model, physics.had_model)
     front = _request("front", calorimeter, physics, seed, chosen_plate)
     gun = {"energy": energy, "particle": particle, "theta": theta, "phi": phi}
     asked: dict[str, Any] = {name: value for name, value in gun.items() if value is not None}

@@ -242,8 +242,15 @@ class DataSets:
 
         Raises:
             SimulationError: data sets are missing; the message names them and the command that downloads them.
-            SettingsError: a model is unknown, or a hadron is requested without a hadronic model.
+            SettingsError: a model or a particle is unknown, or a hadron is requested without a hadronic model.
         """
+        particles = tuple(particles)
+        if strange := sorted({code for code in particles if not _is_transported(code)}, key=abs):
+            msg = (
+                f"Geant4 knows no particle {', '.join(map(str, strange))} that flies; allowed are the codes that the "
+                "Particle Data Group gives leptons, photons, hadrons and nuclei"
+            )
+            raise SettingsError(msg)
         hadrons = sorted({code for code in particles if is_hadron(code)}, key=abs)
         if hadrons and had_model is None:
             names = ", ".join(PDG_NAMES.get(code, str(code)) for code in hadrons)
@@ -322,6 +329,31 @@ def geant4_version() -> tuple[str, str]:
         msg = f"full simulation needs calzone{reason}; {how_to_install('geant4')}"
         raise MissingExtraError(msg) from error
     return str(calzone.GEANT4_VERSION), str(calzone.VERSION)
+
+
+def check_models(em_model: str, had_model: str | None = None) -> None:
+    """Refuse names of models that calzone does not know, whatever data sets are here.
+
+    Raises:
+        SettingsError: a model is unknown.
+    """
+    _needs(EM_MODELS, em_model, "electromagnetic model")
+    if had_model is not None:
+        _needs(HADRON_MODELS, had_model, "hadronic model")
+
+
+def _is_transported(pdg: int) -> bool:
+    """Whether a code is that of a lepton, a photon, or a hadron or nucleus by its digits.
+
+    Example:
+        >>> [_is_transported(code) for code in (11, -14, 22, 111, 2212, 1000020040, 9010221, 17, 25, 9999999)]
+        [True, True, True, True, True, True, True, False, False, False]
+    """
+    size = abs(pdg)
+    if size <= 100:
+        return 11 <= size <= 16 or pdg == 22
+    quarks = (size // 10 % 10, size // 100 % 10, size // 1000 % 10)
+    return size >= 10**9 or max(quarks) <= 5
 
 
 def is_hadron(pdg: int) -> bool:
