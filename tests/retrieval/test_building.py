@@ -89,6 +89,9 @@ def test_an_interrupted_index_goes_on(
         OutputError, match="an interrupted run left codes; `resume=True` continues, `force=True` starts"
     ):
         fastv.index(model, files, tmp_path / "i")
+    with pytest.raises(OutputError, match="the interrupted run had other files or another model; repeat them"):
+        fastv.index(model, files[1], tmp_path / "i", resume=True)
+    assert all(block.is_file() for block in blocks)
     # A damaged block is made again.
     blocks[0].write_bytes(blocks[0].read_bytes()[:-3] + b"abc")
     encoded.clear()

@@ -89,7 +89,8 @@ def index(
         ModelError: there is no such model, its code is not binary, or the existing index is of another model.
         FileFormatError, GeometryError, DomainError, SettingsError: showers are not of the kind that the model knows, or
             not all of the same detector.
-        OutputError: the output exists, is not an index to which files can be added, or cannot be written.
+        OutputError: the output exists, is not an index to which files can be added, or cannot be written; or the
+            interrupted run had other files.
 
     Example:
         >>> index("my-hashing", ["a.h5"], "a.index")
@@ -124,6 +125,13 @@ def index(
         # Before any work: a mistake in the last file is told at once.
         for path in paths:
             work.check(path)
+        finished = unfinished.files()
+        if finished and not any(work.began(path, finished) for path in paths):
+            msg = (
+                f"{output}: the interrupted run had other files or another model; repeat them with `resume=True`, or "
+                "start over with `force=True`"
+            )
+            raise OutputError(msg)
         for path in paths:
             work.add(path, output)
         with written_whole(output, force=force or add or resume, kind="index") as temporary:
@@ -189,7 +197,7 @@ class _Work:
             with Bar(total=len(file), unit="shower", desc=f"indexing {path.name}") as bar:
                 for start in numbers:
                     stop = min(start + BLOCK, len(file))
-                    block = self._folder / f"{digest[:24]}-{self._model.digest()[:24]}-{start}-{stop}"
+                    block = self._folder / f"{self._name(digest)}{start}-{stop}"
                     part = _read_part(block, self.bits)
                     if part is None:
                         _write_part(block, *self._encoded(file, start, stop, bar))
@@ -208,6 +216,15 @@ class _Work:
             self.described.append(described_file(path, output, digest, sum(made)))
             self.new += sum(made)
             self.empty += len(file) - sum(made)
+
+    def _name(self, digest: str) -> str:
+        """How the blocks of a file begin."""
+        return f"{digest[:24]}-{self._model.digest()[:24]}-"
+
+    def began(self, path: Path, blocks: list[Path]) -> bool:
+        """Whether some blocks of an interrupted run hold codes of a file, by the same model."""
+        name = self._name(file_digest(path))
+        return any(block.name.startswith(name) for block in blocks)
 
     def check(self, path: Path) -> None:
         """Check that the showers of a file are of the kind that the model knows, and of the detector of the others."""
