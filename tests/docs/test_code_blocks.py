@@ -199,7 +199,8 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
 
     def run(arguments: list[str]) -> None:
         verb, output = arguments[0], None
-        needs_geant4 = verb == "simulate" or (verb == "fastsim" and "--plate" in arguments)
+        simulated = "--plate" in arguments or any("mu-" in word for word in arguments)
+        needs_geant4 = verb == "simulate" or (verb == "fastsim" and simulated)
         if (needs_geant4 and not geant4) or left_out & set(arguments):
             left_out.update(arguments[at + 1] for at, word in enumerate(arguments) if word in ("-o", "--tracks"))
             return
