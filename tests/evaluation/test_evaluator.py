@@ -160,6 +160,8 @@ def test_a_sample_of_another_version_is_told(geant4: Showers, geant4_other: Show
 
     assert len(told(engine="FastV 0.0.1", model="m")) == 1
     assert told(engine=f"FastV {__version__}", model="m") == told(engine="Geant4 11.4.0") == []
+    assert told(engine=f"FastV {__version__}, with Geant4 through calzone", model="m") == []
+    assert len(told(engine=f"FastV {__version__}1, with Geant4 through calzone", model="m")) == 1
 
 
 def test_json_has_no_nan(geant4: Showers) -> None:
