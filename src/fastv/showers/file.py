@@ -28,6 +28,12 @@ from fastv.storage.hdf5 import damage_named, is_column, open_hdf5, spans
 
 _OTHERS = "files of other projects are read by `fastv.convert`"
 _OF_HITS = "it holds hits of `fastv.fastsim`: fastv.fast_simulation.hits.read_hits(...).showers() gives its showers"
+_OWN = {
+    "fastv_codes": "it holds codes of fastv encode; read it with fastv.representation.codes_file.CodesFile",
+    "fastv_scores": "it holds scores of fastv score, a data set each",
+    "fastv_estimates": "it holds estimates of fastv estimate, a data set each",
+}
+"""What other files of ours hold, by their attribute."""
 _FIRST_ROWS = 1000
 
 
@@ -83,6 +89,7 @@ class ShowersFile:
                 what = "is a group, not a data set" if name in items else "is missing"
                 # The hits of a fast simulation are ours, and their showers can be had.
                 others = _OF_HITS if isinstance(items.get("hits"), h5py.Group) else _OTHERS
+                others = next((told for attribute, told in _OWN.items() if attribute in self._file.attrs), others)
                 msg = f"{self.path}: {name!r} {what}; the file contains: {found}; {others}"
                 raise FileFormatError(msg)
         showers = items["showers"]
