@@ -32,7 +32,7 @@ from fastv.evaluation.report import plots, tables, write
 from fastv.evaluation.report.curves import BEYOND, SAMPLE_LABEL, inside
 from fastv.evaluation.report.numbers import NumberedFigure
 from fastv.evaluation.report.plots import COMPARISON_PLOTS, PLOTS, Plot
-from fastv.evaluation.report.style import as_bytes, panels, paper_style
+from fastv.evaluation.report.style import as_bytes, panels, paper_style, plain_logarithms
 from fastv.evaluation.statistics.measured import Measured
 from fastv.showers import Showers
 from figures import overlaps, written
@@ -542,3 +542,17 @@ def test_tables_of_trees_have_a_column_a_sample(with_trees: Evaluation, evaluati
     assert [("extrapolated" in row[1]) for row in sizes.rows] == [False, False, False, True, True]
     assert groups.rows[1] == ["widths in x", "5", "0.600 ± 0.005", "0.500 ± 0.005"]
     assert "mine: 2,000 showers of each" in groups.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [(1, 1e3, ["1", "10", "100", "1000"]), (60, 1100, ["100", "200", "500", "1000"]), (60, 140, ["70", "100"])],
+)
+def test_logarithmic_axes_have_plain_numbers(low: float, high: float, labels: list[str]) -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    plain_logarithms(axes.xaxis)
+    axis = axes.xaxis
+    assert [axis.get_major_formatter()(at) for at in axis.get_majorticklocs() if low <= at <= high] == labels

@@ -154,6 +154,8 @@ def energy_axis(axes: Sequence[Axes], bins: Sequence[tuple[float, float, bool]])
 def plain_logarithms(axis: Axis) -> None:
     """Plain numbers such as 0.02 or 50 on a logarithmic axis, more of them on a short one."""
     low, high = sorted(axis.get_view_interval())
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 50 else (1.0, 2.0, 5.0)))
+    span = high / low
+    subs = (1.0,) if span > 50 else (1.0, 2.0, 5.0) if span > 5 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
