@@ -261,7 +261,7 @@ def check_angle(generator: Generator, conditions: Conditions, name: str) -> None
     right = np.pi / 2 if generator.domain.right_angle is None else generator.domain.right_angle
     low, high = generator.domain.theta or (right, right)
     if theta.min() < low - NORMAL_INCIDENCE or theta.max() > high + NORMAL_INCIDENCE:
-        came = " to ".join(f"{np.degrees(x):.3g}" for x in (theta.min(), theta.max()))
+        came = " to ".join(dict.fromkeys(f"{np.degrees(x):.3g}" for x in (theta.min(), theta.max())))
         knows = "normal incidence" if low == high == right else f"{np.degrees(low):.3g} to {np.degrees(high):.3g} deg"
         msg = (
             f"{name}: showers inclined by theta = {came} deg; the model was trained at {knows} and takes no angle; "
