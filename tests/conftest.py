@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 # Before any numerical library: processes of tests that run side by side share the processors.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -106,6 +108,32 @@ def make_showers(tiny_detector: Detector) -> Callable[..., Showers]:
         return Showers(**{**values, **fields})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def operators_read_once() -> Iterator[None]:
+    """PyTorch's exporter reads all its operators anew for every graph and every part of one, which takes longer than
+    most parts do. Here it reads them once, and every export gets a table of its own."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        read = ONNXRegistry.from_torchlib
+    except (AttributeError, ImportError):  # another version of PyTorch: it takes longer
+        yield
+        return
+    tables: dict[str, Any] = {}
+
+    def once(*arguments: Any, **options: Any) -> Any:
+        key = repr((arguments, options))
+        if key not in tables:
+            tables[key] = read(*arguments, **options)
+        table = copy.copy(tables[key])
+        table.functions = {name: list(found) for name, found in table.functions.items()}
+        return table
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(once))
+        yield
 
 
 KILLED = """

@@ -14,6 +14,8 @@ from fastv import cli
 from fastv.showers import Showers, ShowersFile
 from helpers import refused
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 Run = Callable[..., tuple[int, str, str]]
 
 SMALL = ["--set", "training.epochs=2", "--set", "training.batch_size=32", "--set", "model.hidden=[16]"]

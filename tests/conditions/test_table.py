@@ -25,6 +25,8 @@ from fastv.showers import Showers, ShowersFile
 from fastv.summary import summarise_file
 from fastv.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 Make = Callable[..., Showers]
 
 

@@ -31,6 +31,8 @@ from fastv.export import onnx as exporter
 from fastv.export import parts
 from fastv.model import model_path
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted((ROOT / "docs").rglob("*.ipynb"))
@@ -185,6 +187,7 @@ def traced_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter, "export_in_parts", export_in_parts)
+        patch.setattr(exporter, "PARITY_ROWS", 50)
         yield
 
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import numpy as np
 import pytest
 
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.evaluation import Evaluation, evaluate
+from fastv.evaluation.metrics import measure
+from fastv.evaluation.metrics.boosted import boosted_auc
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
+
+
+@contextmanager
+def few_trees() -> Iterator[None]:
+    """A fifth of the trees, whose fits take most of an evaluation; ``boosted_auc`` has tests of its own, with all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "boosted_auc", partial(boosted_auc, iterations=20))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_trees() -> Iterator[None]:
+    with few_trees():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +49,8 @@ def geant4_other() -> Showers:
 @pytest.fixture(scope="session")
 def whole_evaluation(geant4: Showers, geant4_other: Showers) -> Evaluation:
     """Everything that is measured, of Geant4 against Geant4."""
-    return evaluate(geant4, geant4_other)
+    with few_trees():
+        return evaluate(geant4, geant4_other)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.models.contract import Batch, Domain
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 OTHERS = [name for name, contract in CONTRACTS.items() if not contract.own]
 SETTINGS: dict[str, dict[str, Any]] = {
     "fastv": {"width": 8, "hidden": 16, "encoder_width": 8},

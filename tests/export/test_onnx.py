@@ -29,6 +29,8 @@ from fastv.sample import sample_path
 from fastv.showers import ShowersFile
 from helpers import GENERATIVE
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 FLOW: dict[str, object] = {
     "network": {"kind": "transformer", "width": 8, "blocks": 1, "heads": 2},
     "layer_hidden": (16,),

@@ -16,6 +16,8 @@ from fastv.export.parts import export_in_parts
 from fastv.models.repeated import recorded_parts, repeated
 from fastv.runtime.session import open_session
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 
 class Scatters(nn.Module):
     """Every step adds to some columns of a state what a part inside the part makes of others."""

@@ -21,6 +21,8 @@ from fastv.models.contract import Domain
 from fastv.noise import noise_stream
 from fastv.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 N = 2 * SLICE_ROWS + 7
 
 

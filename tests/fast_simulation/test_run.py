@@ -39,6 +39,8 @@ from fastv.simulation.process import ShowerError
 from fastv.simulation.request import PhysicsSettings
 from fastv.simulation.transport import Transport
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 
 @pytest.fixture(scope="module")
 def model() -> Model:

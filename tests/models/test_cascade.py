@@ -185,7 +185,7 @@ def test_a_short_training_learns_where_real_showers_are_hit(real_showers: Shower
     torch.manual_seed(1)
     settings = {"halvings": 0, "checkerboard": False, "hidden": 32, "width": 16, "layer_hidden": 32}
     generator = build("cascade", settings, real_showers.detector, Domain.of(real_showers.conditions))
-    batch = batch_of(generator, real_showers[:50])
+    batch = batch_of(generator, real_showers[:30])
     generator.fit(batch_of(generator, real_showers))
     optimizer = torch.optim.Adam(generator.parameters(), lr=2e-2)
     for _ in range(15):

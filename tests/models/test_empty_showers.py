@@ -19,6 +19,8 @@ from fastv.training.loop import train
 from fastv.training.recipe import recipe_of
 from helpers import GENERATIVE, SMALL
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 Make = Callable[..., Showers]
 
 

@@ -330,7 +330,7 @@ class TestFastV:
         generator = untrained("fastv", real_showers)
         assert isinstance(generator, FastV)
         generator.profile.scale.mean[0, ::2] += 0.4  # every second layer is off by half
-        repeated = real_showers[np.tile(np.arange(200), 20)]
+        repeated = real_showers[np.tile(np.arange(200), 8)]
         real = torch.from_numpy(repeated.grid).double().sum((0, 2, 3))
         core = real > 0.01 * real.sum()
 
@@ -434,7 +434,7 @@ class TestPCA:
     @pytest.mark.parametrize("density", ["gaussian", "kernel"])
     def test_response_and_profile_are_those_of_the_training(self, density: str, real_showers: Showers) -> None:
         generator = untrained("pca", real_showers, components=40, density=density, kernels=200)
-        repeated = real_showers[np.tile(np.arange(200), 20)]
+        repeated = real_showers[np.tile(np.arange(200), 8)]
         energies = drawn(generator, repeated).numpy()
         fraction = energies.sum(1) / repeated.incident_energies
         expected = real_showers.energies.sum(1) / real_showers.incident_energies

@@ -26,6 +26,8 @@ from fastv.models.shower_view import ShowerView
 from fastv.showers import Showers
 from helpers import GENERATIVE, SMALL, batch_of, drawn
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 REFUSE = ("copula",)
 TAKE = [family for family in GENERATIVE if family not in REFUSE]
 FINISHED = ("library", "pca")

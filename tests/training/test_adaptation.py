@@ -21,6 +21,8 @@ from fastv.training import loop
 from fastv.training.adaptation import adapt, adaptation_recipe
 from fastv.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 Make = Callable[..., Showers]
 SMALL: dict[str, Any] = {
     "model.width": 8,

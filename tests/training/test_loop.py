@@ -269,10 +269,10 @@ class TestSettings:
     def test_inclined_showers_are_not_rotated(self, make_showers: Make, tmp_path: Path, conditions: str) -> None:
         """What the file says decides: the weights are those without rotation, and the user is told."""
         make_showers(50, theta=np.linspace(0.5, 1.5, 50)).write(tmp_path / "angles.h5")
-        asked = f"model.conditions={conditions}"
+        asked = (f"model.conditions={conditions}", "training.epochs=2")
         with pytest.warns(TrainingDataWarning, match="showers are not rotated, because some are inclined$"):
-            rotated = small(tmp_path / "angles.h5", tmp_path / "rotated", "training.rotate=true", asked)
-        assert rotated.digest() == small(tmp_path / "angles.h5", tmp_path / "plain", asked).digest()
+            rotated = small(tmp_path / "angles.h5", tmp_path / "rotated", "training.rotate=true", *asked)
+        assert rotated.digest() == small(tmp_path / "angles.h5", tmp_path / "plain", *asked).digest()
 
     def test_conditional_training_end_to_end(self, make_showers: Make, tmp_path: Path) -> None:
         rng = np.random.default_rng(1)
