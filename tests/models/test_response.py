@@ -84,7 +84,8 @@ def test_training_finds_a_condition_that_the_table_does_not_have(free: FreeRespo
             float(free.sample(normal, normal[:, :0], torch.full_like(incident, p), incident)[0].mean())
             for p in (0.0, 1.0)
         ]
-    assert means[1] / means[0] == pytest.approx(2 / 3, rel=0.05)
+    # So few steps leave 2 to 6 %, whatever the first weights; without the condition the ratio is 1.
+    assert means[1] / means[0] == pytest.approx(2 / 3, rel=0.1)
 
 
 def with_rare_losses() -> PeakedResponse:
