@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from fastv.cluster import Cluster, check_version
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError
+from fastv.mirror import Mirror
 from fastv.models import build
 from fastv.models.contract import Domain, Generator
 from fastv.progress import say
@@ -43,6 +44,11 @@ def block_energies(generator: Generator, conditions: Conditions, seed: int, star
     Raises:
         ModelError: the generator returned a voxel energy that is negative or not finite.
     """
+    theta, mirror = conditions.get("theta"), Mirror.of(generator.domain, generator.detector.mesh)
+    if mirror is None or "theta" not in generator.condition_names:
+        theta = None
+    elif theta is not None:
+        conditions = conditions.changed(theta=mirror.folded(theta))
     inputs = generator.conditions_of(conditions)
     noise = generator.noise.draw(len(inputs), (seed, 1, block))
     with torch.inference_mode():
@@ -52,7 +58,7 @@ def block_energies(generator: Generator, conditions: Conditions, seed: int, star
         shower = start + int(np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0, 0])
         msg = f"the model gave shower {shower} a voxel energy that is negative or not finite; nothing is written"
         raise ModelError(msg)
-    return energies
+    return energies if theta is None or mirror is None else mirror.image(energies, theta)
 
 
 def blocks_on_cluster(

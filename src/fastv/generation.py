@@ -22,6 +22,7 @@ from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
+from fastv.mirror import Mirror
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
@@ -183,6 +184,8 @@ def resolve(
     else:
         conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
+    mirror = Mirror.of(domain, generator.detector.mesh)
+    allowed = domain if mirror is None else mirror.domain
     if like is not None:
         _check_like(generator, conditions, origin["like"], extrapolate=extrapolate)
     # A generator that is not conditional on the particle generates the one it was trained on.
@@ -205,7 +208,7 @@ def resolve(
             raise SettingsError(msg)
         if name in needed and values is not None and not extrapolate:
             # The ends of a range are checked too: whether a request is refused must not depend on the seed.
-            domain.check(name, np.append(values, ends.get(name, ())))
+            allowed.check(name, np.append(values, ends.get(name, ())))
     return Request(conditions, seed, origin)
 
 

@@ -74,6 +74,20 @@ def test_single_particles_equal_generate_bit_for_bit(model: Model, tmp_path: Pat
     assert_closes(hits)
 
 
+def test_particles_beyond_normal_incidence_are_generated_as_mirror_images(tmp_path: Path) -> None:
+    wide = load("par04-siw-wide")
+    done, hits = simulated(wide, tmp_path, energy="2GeV", particle="gamma", theta="120deg", n=2, batch_events=1)
+    assert done.fates == {"fast": 2}
+    showers = hits.showers()
+    for event in range(2):
+        told = {"energy": 2e3, "particle": "gamma", "detector": "par04-siw", "theta": np.radians(120)}
+        alone = wide.generate(n=1, seed=event_seed(5, event), **told)
+        np.testing.assert_allclose(showers.energies[event], alone.energies[0], rtol=1e-3, atol=1e-3)
+    # They fly on to negative z.
+    towards = hits.hits["position"] - hits.particles["position"][hits.hits["particle"]]
+    assert np.average(towards[:, 2], weights=hits.hits["energy"]) < -10
+
+
 @pytest.fixture(scope="module")
 def small() -> Model:
     """A model of few operations, which is exported quickly."""

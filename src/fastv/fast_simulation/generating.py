@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fastv.detector.detector import Detector
 from fastv.domain import Domain
 from fastv.errors import ModelError
 from fastv.fast_simulation.seeds import event_seed
+from fastv.mirror import Mirror
 from fastv.noise import NoiseSpec, noise_stream
 from fastv.records import first_problem
 from fastv.runtime.session import MOST_BYTES, described_session, named, open_session
@@ -37,7 +38,7 @@ class Source:
         name: of the model.
         digest: SHA-256 of its weights, or of the file of its graph.
         detectors: those whose showers it knows.
-        domain: its domain.
+        domain: its domain, with the mirror images of its showers.
         condition_names: the conditions that it takes.
         noise: the noise that it needs.
         run: voxel energies (N, V) in MeV from conditions (N, C) and noise, both float32.
@@ -58,8 +59,11 @@ def source(model: Model | str | Path) -> Source:
     Raises:
         ModelError: there is no such model, it draws no showers, or the graph is damaged or not of contract ``fastv``.
     """
-    if isinstance(model, str | Path) and Path(model).suffix == ".onnx":
-        return _of_graph(Path(model))
+    graph = isinstance(model, str | Path) and Path(model).suffix == ".onnx"
+    return _with_images(_of_graph(Path(str(model))) if graph else _of_model(model))
+
+
+def _of_model(model: Model | str | Path) -> Source:
     # Imported here: a graph needs no PyTorch, which takes longer to import than hundreds of showers.
     import torch
 
@@ -105,6 +109,21 @@ def _of_graph(path: Path) -> Source:
 
     name, digest = found.metadata.get("model", path.stem), hashlib.sha256(content).hexdigest()
     return Source(name, digest, detectors, domain, tuple(found.condition_names), found.noise, run)
+
+
+def _with_images(one: Source) -> Source:
+    """The same that also generates the mirror images of showers, where a barrel has them."""
+    mirror = Mirror.of(one.domain, one.detectors[0].mesh)
+    if mirror is None or "theta" not in one.condition_names:
+        return one
+    column = one.condition_names.index("theta")
+
+    def run(conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        theta, folded = conditions[:, column], conditions.copy()
+        folded[:, column] = mirror.folded(theta)
+        return mirror.image(one.run(folded, noise), theta)
+
+    return replace(one, domain=mirror.domain, run=run)
 
 
 def generated(
