@@ -52,7 +52,7 @@ def test_encode_and_reconstruct(run: Run, models: Path, data: Path, tmp_path: Pa
         "bottleneck, embedding, fastv, hashing, pca, vae",
     )
     refused(run("encode", "par04-siw-vae", data, "-o", tmp_path / "n.h5"), "differ in the cells")
-    refused(run("encode", models / "pca", codes, "-o", tmp_path / "n.h5"), "it holds codes of fastv encode")
+    refused(run("encode", models / "pca", codes, "-o", tmp_path / "n.h5"), "it holds codes of showers")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back.h5", "codes.h5"]
 
 

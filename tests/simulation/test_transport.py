@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastv.detector.detector import Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.detector.stack import Slab, SlabGroup, Stack
-from fastv.errors import MissingExtraError, SettingsError, SimulationError
+from fastv.errors import MissingExtraError, SettingsError
 from fastv.showers import Showers
 from fastv.simulation.request import SimulationRequest
 from fastv.simulation.transport import Transport
@@ -289,5 +289,5 @@ class TestRefusals:
 
     @pytest.mark.geant4
     def test_a_code_that_geant4_does_not_know(self) -> None:
-        with pytest.raises(SimulationError, match="event 0: Geant4 fails: .*pid"):
-            Transport(request_of(particle=99)).showers([0])
+        with pytest.raises(SettingsError, match="Geant4 knows no particle 99 that flies"):
+            Transport(request_of(particle=99))

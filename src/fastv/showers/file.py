@@ -29,9 +29,9 @@ from fastv.storage.hdf5 import damage_named, is_column, open_hdf5, spans
 _OTHERS = "files of other projects are read by `fastv.convert`"
 _OF_HITS = "it holds hits of `fastv.fastsim`: fastv.fast_simulation.hits.read_hits(...).showers() gives its showers"
 _OWN = {
-    "fastv_codes": "it holds codes of fastv encode; read it with fastv.representation.codes_file.CodesFile",
-    "fastv_scores": "it holds scores of fastv score, a data set each",
-    "fastv_estimates": "it holds estimates of fastv estimate, a data set each",
+    "fastv_codes": "it holds codes of showers; read it with fastv.representation.codes_file.CodesFile",
+    "fastv_scores": "it holds anomaly scores, a data set each",
+    "fastv_estimates": "it holds estimates of conditions, a data set each",
 }
 """What other files of ours hold, by their attribute."""
 _FIRST_ROWS = 1000
