@@ -31,8 +31,8 @@ def domain(low: float = 45, high: float = 90) -> Domain:
 
 
 def mirror_of(known: Domain, mesh: ReadoutMesh) -> Mirror:
-    found = Mirror.of(known, mesh)
-    assert found is not None
+    found = Mirror.of(known, ("energy", "theta"), mesh)
+    assert found.column == 1
     return found
 
 
@@ -50,9 +50,13 @@ def test_only_showers_beyond_the_right_angle_are_images() -> None:
     mesh = MESHES["regular"]
     mirror = mirror_of(domain(), mesh)
     theta = np.float32(np.radians([60, 90, 120, 135]))
-    np.testing.assert_allclose(np.degrees(mirror.folded(theta)), [60, 90, 60, 45], rtol=1e-6)
+    conditions = np.stack([np.full(4, 5e3, np.float32), theta], axis=1)
+    folded = mirror.folded(conditions)
+    np.testing.assert_allclose(np.degrees(folded[:, 1]), [60, 90, 60, 45], rtol=1e-6)
+    np.testing.assert_array_equal(folded[:, 0], 5e3)
+    np.testing.assert_array_equal(conditions[:, 1], theta)
     energies = np.random.default_rng(1).random((4, mesh.n_voxels), dtype=np.float32)
-    found = mirror.image(energies.copy(), theta)
+    found = mirror.image(energies.copy(), conditions)
     np.testing.assert_array_equal(found[:2], energies[:2])
     np.testing.assert_array_equal(found[2:], energies[2:][:, mirror.cells])
     mirror.domain.check("theta", theta)
@@ -72,13 +76,23 @@ def test_only_showers_beyond_the_right_angle_are_images() -> None:
     ],
 )
 def test_other_models_have_no_images(known: Domain, mesh: ReadoutMesh) -> None:
-    assert Mirror.of(known, mesh) is None
+    found = Mirror.of(known, ("energy", "theta"), mesh)
+    assert (found.column, found.domain) == (None, known)
+    conditions = np.array([[5e3, 2.0]], np.float32)
+    energies = np.arange(mesh.n_voxels, dtype=np.float32)[None]
+    assert found.folded(conditions) is conditions
+    np.testing.assert_array_equal(found.image(energies.copy(), conditions), energies)
+
+
+def test_a_model_that_takes_no_angle_has_no_images() -> None:
+    assert Mirror.of(domain(), ("energy",), MESHES["regular"]).column is None
 
 
 def test_generated_showers_are_the_images_of_those_with_the_same_noise() -> None:
     model = load("par04-siw-wide")
     asked = {"n": 3, "energy": 5e3, "particle": "gamma", "detector": "par04-siw", "seed": 4}
-    there, here = (model.generate(theta=np.radians(theta), **asked) for theta in (120, 60))
+    theta = float(np.float32(np.radians(120)))
+    there, here = (model.generate(theta=each, **asked) for each in (theta, np.pi - theta))
     assert np.degrees(there.conditions.columns["theta"]) == pytest.approx(120)
     mirror = mirror_of(model.domain, model.detector.mesh)
     np.testing.assert_array_equal(there.energies, here.energies[:, mirror.cells])

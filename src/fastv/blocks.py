@@ -44,12 +44,9 @@ def block_energies(generator: Generator, conditions: Conditions, seed: int, star
     Raises:
         ModelError: the generator returned a voxel energy that is negative or not finite.
     """
-    theta, mirror = conditions.get("theta"), Mirror.of(generator.domain, generator.detector.mesh)
-    if mirror is None or "theta" not in generator.condition_names:
-        theta = None
-    elif theta is not None:
-        conditions = conditions.changed(theta=mirror.folded(theta))
-    inputs = generator.conditions_of(conditions)
+    mirror = Mirror.of(generator.domain, generator.condition_names, generator.detector.mesh)
+    asked = generator.domain.columns(generator.condition_names, conditions)
+    inputs = torch.from_numpy(mirror.folded(asked))
     noise = generator.noise.draw(len(inputs), (seed, 1, block))
     with torch.inference_mode():
         batches = zip(torch.split(inputs, _BATCH_ROWS), torch.split(noise, _BATCH_ROWS), strict=True)
@@ -58,7 +55,7 @@ def block_energies(generator: Generator, conditions: Conditions, seed: int, star
         shower = start + int(np.argwhere(~(np.isfinite(energies) & (energies >= 0)))[0, 0])
         msg = f"the model gave shower {shower} a voxel energy that is negative or not finite; nothing is written"
         raise ModelError(msg)
-    return energies if theta is None or mirror is None else mirror.image(energies, theta)
+    return mirror.image(energies, asked)
 
 
 def blocks_on_cluster(

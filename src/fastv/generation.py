@@ -184,8 +184,7 @@ def resolve(
     else:
         conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
-    mirror = Mirror.of(domain, generator.detector.mesh)
-    allowed = domain if mirror is None else mirror.domain
+    allowed = Mirror.of(domain, needed, generator.detector.mesh).domain
     if like is not None:
         _check_like(generator, conditions, origin["like"], extrapolate=extrapolate)
     # A generator that is not conditional on the particle generates the one it was trained on.

@@ -113,15 +113,10 @@ def _of_graph(path: Path) -> Source:
 
 def _with_images(one: Source) -> Source:
     """The same that also generates the mirror images of showers, where a barrel has them."""
-    mirror = Mirror.of(one.domain, one.detectors[0].mesh)
-    if mirror is None or "theta" not in one.condition_names:
-        return one
-    column = one.condition_names.index("theta")
+    mirror = Mirror.of(one.domain, one.condition_names, one.detectors[0].mesh)
 
     def run(conditions: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        theta, folded = conditions[:, column], conditions.copy()
-        folded[:, column] = mirror.folded(theta)
-        return mirror.image(one.run(folded, noise), theta)
+        return mirror.image(one.run(mirror.folded(conditions), noise), conditions)
 
     return replace(one, domain=mirror.domain, run=run)
 
