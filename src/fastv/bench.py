@@ -35,6 +35,7 @@ from fastv.showers import Conditions, ShowersFile
 from fastv.storage.output import check_ending, check_free, written_whole
 from fastv.suggestions import unknown
 from fastv.timing import timed
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -381,7 +382,7 @@ def speed_plot(result: Mapping[str, Any]) -> Figure:
         axes = figure.add_subplot(cells[0])
         for (engine, threads), rows in groupby(result["timings"], lambda row: (row["engine"], row["threads"])):
             points = sorted((row["batch"], row["ms_per_shower_median"]) for row in rows)
-            label = f"{engine}, {threads} thread{'s' if threads > 1 else ''}"
+            label = f"{engine}, {counted(threads, 'thread')}"
             axes.plot(*zip(*points, strict=True), "o-" if engine == "onnxruntime" else "s--", label=label, ms=4)
         axes.set(xscale="log", yscale="log", xlabel="showers per request", ylabel="ms per shower")
         axes.set_ylim(*_decades([row["ms_per_shower_median"] for row in result["timings"]]))

@@ -29,6 +29,7 @@ from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersW
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.output import check_ending
 from fastv.suggestions import unknown
+from fastv.wording import counted
 
 Asked = float | str | Values | Sequence[float | str] | NDArray[np.float64]
 """A requested condition: one number, a text with its unit, fixed values or a range, or a value for each shower.
@@ -345,8 +346,8 @@ def _one(condition: Condition, text: str) -> float:
 
 def _given(condition: Condition, array: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     if array.ndim > 1 or (array.ndim == 1 and len(array) != n):
-        what = f"the shape {array.shape}" if array.ndim > 1 else f"{len(array)} values"
-        msg = f"{condition.name} has {what} for {n} showers; give one number or {n}, or leave `n` out"
+        what = f"the shape {array.shape}" if array.ndim > 1 else counted(len(array), "value")
+        msg = f"{condition.name} has {what} for {counted(n, 'shower')}; give one number or {n}, or leave `n` out"
         raise SettingsError(msg)
     if not np.isfinite(array).all() or (array < condition.low).any() or (array > condition.high).any():
         msg = f"{condition.name} must be {condition.allowed}, got {array.min()}"

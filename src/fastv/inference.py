@@ -18,6 +18,7 @@ from fastv.models import families_with, has
 from fastv.models.contract import Batch, Generator
 from fastv.models.readouts import check_cells, factor_between, same_readout
 from fastv.showers import Conditions, Showers
+from fastv.wording import counted
 
 F32 = NDArray[np.float32]
 
@@ -254,7 +255,7 @@ def decode(generator: Generator, means: Mapping[str, F32], conditions: Condition
     codes = {name: torch.from_numpy(np.array(mean, dtype=np.float32)) for name, mean in means.items()}
     energies = np.zeros((len(inputs), detector.mesh.n_voxels), dtype=np.float32)
     if any(len(code) != len(inputs) for code in codes.values()):
-        msg = f"each group of codes must have {len(inputs)} rows, one for each shower"
+        msg = f"each group of codes must have {counted(len(inputs), 'row')}, one for each shower"
         raise SettingsError(msg)
     with torch.inference_mode():
         for start in range(0, len(inputs), ROWS):

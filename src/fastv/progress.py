@@ -94,7 +94,8 @@ class Bar(tqdm):  # type: ignore[type-arg]
     def line(self) -> str:
         """How far the work is, in one line."""
         what, unit = self._what
-        unit = f"{unit}s" if unit and unit != "GeV" else unit  # tqdm counts in the singular
+        one = (self._all or self._count) == 1
+        unit = unit if one or unit in ("", "GeV") else f"{unit}s"  # tqdm counts in the singular
         what = getattr(self, "desc", None) or what  # a disabled bar of tqdm has none at first
         seconds = time.monotonic() - self._started
         text = f"{what.removesuffix(': ')}: {_number(self._count)}"

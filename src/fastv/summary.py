@@ -27,6 +27,7 @@ from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.suggestions import did_you_mean
 from fastv.training.commented import all_settings, commented, yaml_value
 from fastv.training.recipe import Recipe
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from fastv.model import ModelDescription
@@ -200,7 +201,7 @@ class FileSummary:
         if self.threshold == 0:
             return "none"
         visible = _energy(self.threshold * self.energy_scale, 4)
-        return f"{_energy(self.threshold, 4)} ({visible} visible), {self.below_threshold or 'no'} voxels below it"
+        return f"{_energy(self.threshold, 4)} ({visible} visible), {counted(self.below_threshold, 'voxel')} below it"
 
 
 def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> FileSummary:

@@ -1,4 +1,5 @@
-"""Values and messages of libraries as short texts of one line; without pydantic, which takes time to import."""
+"""Values and messages of libraries as short texts of one line, numbers with their nouns; without pydantic, which takes
+time to import."""
 
 from __future__ import annotations
 
@@ -25,3 +26,15 @@ def one_line(error: object, most: int = 300) -> str:
         'bad value in line 3'
     """
     return shortened(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+def counted(n: int, singular: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "shower"), counted(0, "shower"), counted(2, "copy", "copies")
+        ('1 shower', 'no shower', '2 copies')
+    """
+    if n == 0:
+        return f"no {singular}"
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"

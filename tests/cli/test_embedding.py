@@ -52,7 +52,7 @@ def test_retrieve(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     assert code == 0
     assert out.splitlines()[0].startswith("energy 20GeV: the best 3 of 150 showers")
     assert out.splitlines()[1].split()[:3] == ["row", "log", "odds"]
-    assert out.splitlines()[-1] == f"these 3 showers are in {output}"
+    assert out.splitlines()[-1] == f"3 showers in {output}"
     with ShowersFile(output) as file:
         assert len(file) == 3
     told = json.loads(run("retrieve", model, data, "--energy", "20GeV", "-k", 3, "--json")[1])

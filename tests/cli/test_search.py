@@ -32,7 +32,7 @@ def test_train_index_search(run: Run, data: Path, tmp_path: Path) -> None:
     assert code == 0
     assert out.splitlines()[0].startswith("shower 5 of")
     assert out.splitlines()[3].split()[:2] == ["0.000", "0"]
-    assert out.splitlines()[-1] == f"these 3 showers are in {found}"
+    assert out.splitlines()[-1] == f"3 showers in {found}"
     with ShowersFile(found) as file:
         assert len(file) == 3
     told = json.loads(run("search", index, data, "--event", 5, "-k", 3, "--json")[1])
@@ -52,19 +52,19 @@ def test_duplicates_drawing_and_mistakes(run: Run, data: Path, tmp_path: Path) -
     code, out, _ = run("duplicates", index, copies, "--distance", 0.01)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].startswith(f"of 30 showers 10 repeat one of the 120 in {index} exactly, and 20 nearly")
+    assert lines[0].startswith(f"repeats of one of the 120 in {index}: 10 exact and 20 near ones")
     assert sum(line.split()[0] == "exact" for line in lines) == 10
-    assert lines[-1] == "and 10 pairs more; --json prints all"
+    assert lines[-1] == "and 10 more pairs; --json prints all"
     told = json.loads(run("duplicates", index, copies, "--distance", 0.01, "--json")[1])
     assert (told["exact"], told["near"], len(told["pairs"])) == (10, 20, 30)
     code, out, _ = run("duplicates", index, "--distance", 0)
-    assert out.splitlines()[0].startswith("of 120 showers 0 repeat an earlier one exactly, and 0 nearly")
+    assert out.splitlines()[0].startswith("repeats of an earlier one: 0 exact and 0 near ones")
     drawn = ("search", index, data, "--event", 5, "--radius", 64, "--sample", 12, "-o", tmp_path / "drawn.h5")
     code, out, _ = run(*drawn, "--seed", 2)
     assert code == 0
     assert out.splitlines()[-2:] == [
         "and 2 more; --json prints all",
-        f"these 12 showers, drawn with seed 2, are in {tmp_path / 'drawn.h5'}",
+        f"12 showers, drawn with seed 2, in {tmp_path / 'drawn.h5'}",
     ]
     assert len(json.loads(run(*drawn, "--force", "--json")[1])["matches"]) == 12
     # Mistakes are one line.

@@ -52,7 +52,7 @@ def test_columns_of_different_lengths(whole: Path, tmp_path: Path) -> None:
     path.write_bytes(whole.read_bytes())
     with h5py.File(path, "r+") as file:
         file["hits/time"].resize(5, axis=0)
-    with pytest.raises(FileFormatError, match="hits/time has 5 rows where"):
+    with pytest.raises(FileFormatError, match="hits/time has 5 rows, not"):
         read_hits(path)
 
 

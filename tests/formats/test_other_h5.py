@@ -226,7 +226,7 @@ def test_empty_showers_are_counted(write: Write, grid: NDArray[np.float32]) -> N
     path = write(energy=INCIDENT, showers=empty.reshape(N, -1))
     result = convert(path, path.with_name("out.h5"), mesh="par04-siw")
     assert result.empty == 3
-    assert any("3 of 7 showers are empty" in line for line in result.lines())
+    assert any("empty: 3 of 7 showers" in line for line in result.lines())
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_bound_is_the_same_in_a_file_and_in_memory(showers: Showers) -> None:
 
 def test_refusals_write_nothing(model: Model, showers: Showers, tmp_path: Path) -> None:
     showers[:1].write(tmp_path / "one.h5")
-    with pytest.raises(SettingsError, match="1 showers have a score; at least 2"):
+    with pytest.raises(SettingsError, match="a score for 1 shower; at least 2"):
         score_file(model, tmp_path / "one.h5", tmp_path / "out")
     library = model_of("library", showers, size=40)
     with pytest.raises(

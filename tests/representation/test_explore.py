@@ -188,7 +188,7 @@ def test_what_cannot_be_explored(exact: Model, showers: Showers, file: Path, tmp
         explore(exact, file, tmp_path / "page.txt")
     few = tmp_path / "few.h5"
     replace(showers[:14], energies=showers.energies[:14] * (np.arange(14) < 11)[:, None]).write(few)
-    with pytest.raises(SettingsError, match="9 of 14 showers have energy"):
+    with pytest.raises(SettingsError, match="showers with energy, and so with a code: 9 of 14"):
         explore(exact, few, page)
     hot = tmp_path / "hot.h5"
     replace(filled, incident_energies=np.full(len(filled), 5e6)).write(hot)

@@ -124,8 +124,8 @@ def test_dimensions_that_cannot_be_had(real: Showers, make_showers: Make, tmp_pa
     out = tmp_path / "out"
     for files, settings, error, words in (
         (["few"], {}, SettingsError, r"few\.h5: there are 4 showers .*; at least 50 .* fewer bins, see `bins="),
-        (["alike"], {}, SettingsError, r"1 showers with energy from .* GeV besides 59 repeated ones"),
-        (["empty"], {"bins": 1}, SettingsError, "there are 0 showers with energy"),
+        (["alike"], {}, SettingsError, r"1 shower with energy from .* GeV besides 59 repeated ones"),
+        (["empty"], {"bins": 1}, SettingsError, "there is no shower with energy"),
         (["real", "tiny"], {}, GeometryError, "differ in the cells"),
         (["real"], {"bins": 0}, SettingsError, "`bins` must be at least 1, got 0"),
         (["real"], {"showers": 10}, SettingsError, "`showers` must be at least 50, got 10"),

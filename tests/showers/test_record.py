@@ -23,7 +23,7 @@ class TestShowers:
     def test_columns_must_fit_the_showers(self, make_showers: Make) -> None:
         with pytest.raises(FileFormatError, match="theta has 3 rows for 2 showers"):
             make_showers(2, theta=np.ones(3))
-        with pytest.raises(FileFormatError, match="cpu_seconds has 1 rows"):
+        with pytest.raises(FileFormatError, match="cpu_seconds has 1 row for 2 showers"):
             make_showers(2, extra={"cpu_seconds": np.ones(1)})
 
     def test_incident_energies_are_flat(self, make_showers: Make) -> None:

@@ -84,7 +84,7 @@ class TestWriter:
         for block in (-1, 2):
             with pytest.raises(ValueError, match="does not exist"):
                 writer.write_block(block, many[:500])
-        with pytest.raises(OutputError, match="2 blocks are missing"):
+        with pytest.raises(OutputError, match="missing: 2 blocks, the first is"):
             writer.finish()
 
     def test_blocks_of_different_columns_do_not_join(self, tmp_path: Path, many: Showers, make_showers: Make) -> None:

@@ -30,7 +30,7 @@ def test_energy_counts_not_showers(monkeypatch: pytest.MonkeyPatch) -> None:
         for event in (0, 1, 2):
             progress.add(event)
     last = stream.getvalue().rstrip().split("\r")[-1]
-    assert re.search(r"^simulating, 3/4 showers:  40%\|.*\| 20/50 GeV \[00:0\d<.*, .*GeV/s\]$", last), last
+    assert re.search(r"^simulating, 3 of 4 showers:  40%\|.*\| 20/50 GeV \[00:0\d<.*, .*GeV/s\]$", last), last
     assert (progress.finished, progress.energy) == (3, 20e3)
 
 
@@ -41,7 +41,7 @@ def test_what_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.add(1)
         progress.add(3)  # it was there
     first = stream.getvalue().split("\r")[1]
-    assert first.startswith("simulating, 2/4 showers:  80%")
+    assert first.startswith("simulating, 2 of 4 showers:  80%")
     assert (progress.finished, progress.energy) == (1, 9e3)
 
 

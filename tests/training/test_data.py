@@ -249,7 +249,7 @@ def test_a_name_of_two_detectors_is_refused(files: list[Path], tmp_path: Path, t
 def test_too_few_showers_are_refused_and_the_files_closed(tmp_path: Path, make_showers: Make) -> None:
     path = tmp_path / "few.h5"
     make_showers(2).write(path)
-    with pytest.raises(TrainingError, match=r"2 showers are too few to train on with a validation fraction of 0\.2"):
+    with pytest.raises(TrainingError, match=r"too few to train on: 2 showers, with a validation fraction of 0\.2"):
         opened([path])
     with h5py.File(path, "a"):
         pass  # can be opened for writing: nobody holds it

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastv.cli.assignments import assignments, options_by_name
 from fastv.cli.parser import whole
+from fastv.wording import counted
 
 FUNCTION = "fastv.bench.bench"
 
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(f"{result['model']} on {result['processor']}, {result['processors']} processor(s)")
+    print(f"{result['model']} on {result['processor']}, {counted(result['processors'], 'processor')}")
     print(f"{'engine':<12}  {'threads':>7}  {'batch':>8}  {'ms/shower':>10}  {'p99':>10}  {'showers/s':>10}")
     for row in result["timings"]:
         median, p99, noisy = row["ms_per_shower_median"], row["ms_per_shower_p99"], "" if row["quiet"] else "  *"
@@ -103,7 +104,8 @@ def run(options: argparse.Namespace) -> None:
     start = result["start_up"]
     memory = ""
     if start["memory_mb"] is not None:
-        memory = f", {start['memory_mb']:.0f} MB; after {start['showers']} showers {start['growth_mb']:.1f} MB more"
+        after = f"after {counted(start['showers'], 'shower')} {start['growth_mb']:.1f} MB more"
+        memory = f", {start['memory_mb']:.0f} MB; {after}"
     print(
         f"start-up to the first shower, fastv.runtime: {start['seconds']:.2f} s "
         f"({start['cpu_seconds']:.2f} s of processor time){memory}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastv.cli.parser import whole
 from fastv.cli.written import written
+from fastv.wording import counted
 
 FUNCTION = "fastv.representation.discriminants.discriminate"
 
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found.as_dict(), allow_nan=False))
         return
-    print(", ".join(f"{name}: {count} showers" for name, count in zip(found.classes, found.counts, strict=True)))
+    classes = zip(found.classes, found.counts, strict=True)
+    print(", ".join(f"{name}: {counted(count, 'shower')}" for name, count in classes))
     chance = 1 / len(found.classes)
     print(f"accuracy, held out: {found.accuracy:.4f} +- {found.accuracy_error:.4f} ({chance:.3f} by chance)")
     print(f"Fisher's ratio, held out: {', '.join(f'{ratio:.4g}' for ratio in found.fisher)}")

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.wording import counted
 
 FUNCTION = "fastv.retrieval.duplicates"
 _SHOWN = 10
@@ -59,12 +60,13 @@ def run(options: argparse.Namespace) -> None:
         return
     where = "an earlier one" if options.source is None else f"one of the {found.size} in {printable(options.index)}"
     print(
-        f"of {found.searched} showers {found.repeats(exact=True)} repeat {where} exactly, and "
-        f"{found.repeats(exact=False)} nearly (distance {found.distance:g} at most)"
+        f"repeats of {where}: {found.repeats(exact=True)} exact and {found.repeats(exact=False)} near ones "
+        f"(distance {found.distance:g} at most) among {counted(found.searched, 'shower')}"
     )
-    print(f"{found.candidates} pairs, whose codes differ in {found.radius} bits at most, were compared")
+    bits = f"{found.radius} bit" if found.radius == 1 else f"{found.radius} bits"
+    print(f"compared: {counted(found.candidates, 'pair')} with codes that differ in {bits} at most")
     if found.faint:
-        print(f"{found.faint} showers of these have too few hits to tell a near copy from chance")
+        print(f"too few hits to tell a near copy from chance: {counted(found.faint, 'shower')} of these")
     if not found.pairs:
         return
     print(f"{'distance':>8}  {'bits':>4}  {'scale':>7}  {'turned':>8}  shower")
@@ -76,4 +78,4 @@ def run(options: argparse.Namespace) -> None:
         places = f"{pair.row} of {printable(pair.file)} is {pair.of_row} of {printable(pair.of_file)}"
         print(f"{distance:>8}  {pair.bits:>4}  {pair.scale:>7.4f}  {turned:>8}  {places}")
     if len(found.pairs) > len(shown):
-        print(f"and {len(found.pairs) - len(shown)} pairs more; --json prints all")
+        print(f"and {counted(len(found.pairs) - len(shown), 'more pair')}; --json prints all")

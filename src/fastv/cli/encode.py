@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.wording import counted
+
 FUNCTION = "fastv.representation.encoding.encode_file"
 
 
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({**told, "groups": encoded.groups, "model": encoded.model, "seconds": round(seconds, 3)}))
         return
     groups = ", ".join(f"{name} ({size})" for name, size in encoded.groups.items())
-    print(f"codes of {encoded.showers} showers by {encoded.model} in {options.output}, {seconds:.1f} s: {groups}")
+    showers = counted(encoded.showers, "shower")
+    print(f"codes of {showers} by {encoded.model} in {options.output}, {seconds:.1f} s: {groups}")
     if encoded.empty:
-        print(f"{encoded.empty} showers without energy have no code (NaN)")
+        print(f"no code (NaN) for {counted(encoded.empty, 'shower')} without energy")

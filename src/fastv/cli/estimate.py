@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.wording import counted
+
 FUNCTION = "fastv.representation.estimation.estimate_file"
 
 
@@ -45,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"output": options.output, **found.as_dict()}, allow_nan=False))
         return
-    print(f"estimates of {found.showers} showers by {found.model} in {options.output}")
+    print(f"estimates of {counted(found.showers, 'shower')} by {found.model} in {options.output}")
     if found.empty:
-        print(f"{found.empty} showers without energy have none (NaN)")
+        print(f"none (NaN) for {counted(found.empty, 'shower')} without energy")
     if found.performance:
         print(f"\n{'':<9}  {'true energy':>19}  {'showers':>7}  {'bias':>9}  {'68 %':>9}  {'in the interval':>15}")
     for each in found.performance:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.wording import counted
 
 FUNCTION = "fastv.representation.explore.explore"
 
@@ -63,9 +64,10 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(told, allow_nan=False))
         return
-    print(f"codes of {len(found.rows)} showers by {found.model} in {found.output} ({told['bytes'] / 1e6:.1f} MB)")
+    showers = counted(len(found.rows), "shower")
+    print(f"codes of {showers} by {found.model} in {found.output} ({told['bytes'] / 1e6:.1f} MB)")
     if found.empty:
-        print(f"{found.empty} more showers without energy have no code")
+        print(f"no code for {counted(found.empty, 'more shower')} without energy")
     if not found.walked:
         print(f"the family {found.family!r} has no decoder: no reconstructions and no walks")
     shown = found.dimensions[:16]
@@ -78,4 +80,4 @@ def run(options: argparse.Namespace) -> None:
         print(f"{one.name:<14} {kl:>9} {one.variance:>9.3g} {effect:>8}  {words}")
     size = sum(found.groups.values())
     if len(shown) < size:
-        print(f"and {size - len(shown)} more numbers of the code")
+        print(f"and {counted(size - len(shown), 'more number')} of the code")

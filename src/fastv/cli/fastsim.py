@@ -7,6 +7,7 @@ from typing import Any
 
 from fastv.cli.parser import whole
 from fastv.cli.simulate import physics_of
+from fastv.wording import counted
 
 FUNCTION = "fastv.fastsim"
 
@@ -105,8 +106,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(done.as_dict()))
         return
     files = f"{done.output} and {options.edm4hep}" if options.edm4hep else done.output
-    plural = "s" if done.events != 1 else ""
-    print(f"{done.events} event{plural} in {files}, {done.seconds:.1f} s including writing")
+    print(f"{counted(done.events, 'event')} in {files}, {done.seconds:.1f} s including writing")
     words = {
         "fast": "generated",
         "particle": "simulated: no particle of the model",
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
         "control": "simulated: control sample",
         "failed": "simulated: no valid shower from the model",
     }
-    print(f"{done.entered} particle{'s' if done.entered != 1 else ''} entered the calorimeter")
+    print(f"{counted(done.entered, 'particle')} entered the calorimeter")
     for name, count in done.fates.items():
         print(f"  {count:>8} {words[name]}")
     energies = {name: format_energy(energy, digits=4, space=" ") for name, energy in done.accounts.items() if energy}

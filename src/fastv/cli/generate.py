@@ -8,6 +8,7 @@ from typing import Any
 from fastv.cli.assignments import assignments, options_by_name
 from fastv.cli.parser import whole
 from fastv.conditions.table import CONDITIONS
+from fastv.wording import counted
 
 FUNCTION = "fastv.Model.generate_file"
 
@@ -85,4 +86,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        print(f"{n} showers of {model.name} in {options.output}, {seconds:.1f} s including writing")
+        print(f"{counted(n, 'shower')} of {model.name} in {options.output}, {seconds:.1f} s including writing")

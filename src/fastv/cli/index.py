@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.wording import counted
+
 FUNCTION = "fastv.index"
 
 
@@ -53,10 +55,10 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"output": options.output, **asdict(made), "seconds": round(seconds, 3)}))
         return
-    files = f"{made.files} file{'s' if made.files > 1 else ''}"
-    print(f"{made.showers} showers of {files} in {options.output}, {made.bits} bits each, by {made.model}")
+    files = counted(made.files, "file")
+    print(f"{counted(made.showers, 'shower')} of {files} in {options.output}, {made.bits} bits each, by {made.model}")
     print(f"{made.added} of them new, {seconds:.1f} s")
     if made.empty:
-        print(f"{made.empty} showers without energy have no code")
+        print(f"no code for {counted(made.empty, 'shower')} without energy")
     for path in made.known:
         print(f"{path} was in the index already")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastv.cli.parser import whole
 from fastv.cli.written import written
+from fastv.wording import counted
 
 FUNCTION = "fastv.representation.manifold.manifold"
 
@@ -72,5 +73,5 @@ def run(options: argparse.Namespace) -> None:
             print(f"{start}  {each.value:6.2f} +- {each.error:4.2f}  {above}  {name}")
     for name, empty, repeated in zip(found.names, found.empty, found.repeated, strict=True):
         if empty or repeated:
-            print(f"{name}: left out {empty} showers without energy and {repeated} that repeat an earlier one")
+            print(f"{name}: left out {counted(empty, 'shower')} without energy and {counted(repeated, 'repeat')}")
     print(written(options.output))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.wording import counted
+
 FUNCTION = "fastv.representation.encoding.reconstruct_file"
 
 
@@ -50,4 +52,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"output": options.output, "showers": n, "seconds": round(seconds, 3)}))
     else:
-        print(f"{n} showers reconstructed in {options.output}, {seconds:.1f} s including writing")
+        print(f"{counted(n, 'shower')} reconstructed in {options.output}, {seconds:.1f} s including writing")

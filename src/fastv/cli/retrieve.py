@@ -7,6 +7,7 @@ from typing import Any
 
 from fastv.cli.parser import whole
 from fastv.conditions.table import CONDITIONS
+from fastv.wording import counted
 
 FUNCTION = "fastv.representation.matching.retrieve"
 HELP = {
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({**told, **found.as_dict()}, allow_nan=False))
         return
     asked = ", ".join(f"{name} {text}" for name, text in found.asked.items())
-    print(f"{asked}: the best {len(found.matches)} of {found.size} showers; beside them what the file tells")
+    print(f"{asked}: the best {len(found.matches)} of {counted(found.size, 'shower')}; beside them what the file tells")
     names = list(found.matches[0].conditions) if found.matches else []
     print(f"{'row':>9}  {'log odds':>8}  {'  '.join(f'{name:>10}' for name in names)}")
     for match in found.matches:
@@ -83,4 +84,4 @@ def run(options: argparse.Namespace) -> None:
             told_of.append(f"{text:>10}")
         print(f"{match.row:>9}  {match.log_odds:>8.2f}  {'  '.join(told_of)}")
     if options.output is not None:
-        print(f"these {len(found.matches)} showers are in {options.output}")
+        print(f"{counted(len(found.matches), 'shower')} in {options.output}")

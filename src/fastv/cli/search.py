@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastv.cli.parser import whole
+from fastv.wording import counted
 
 FUNCTION = "fastv.search"
 _SHOWN = 10
@@ -81,10 +82,10 @@ def run(options: argparse.Namespace) -> None:
         f"shower {query.row} of {printable(query.file)}: {query.energy:.5g} MeV came in, {query.total:.5g} MeV are in "
         "its voxels"
     )
-    bits = f"{found.radius} bit{'' if found.radius == 1 else 's'}"
+    bits = f"{found.radius} bit" if found.radius == 1 else f"{found.radius} bits"
     print(
-        f"of {found.size} showers {len(found.same_code)} have its code, {len(found.within)} differ in {bits} at most; "
-        f"{found.compared} were compared"
+        f"of {counted(found.size, 'shower')}: with its code {len(found.same_code)}, with {bits} of difference at most "
+        f"{len(found.within)}, compared {found.compared}"
     )
     print(f"{'distance':>8}  {'bits':>4}  {'E_inc [MeV]':>11}  {'E_tot [MeV]':>11}  {'row':>9}  file")
     for match in found.matches if found.seed is None else found.matches[:_SHOWN]:
@@ -94,4 +95,4 @@ def run(options: argparse.Namespace) -> None:
         print(f"and {len(found.matches) - _SHOWN} more; --json prints all")
     if options.output is not None:
         drawn = "" if found.seed is None else f", drawn with seed {found.seed},"
-        print(f"these {len(found.matches)} showers{drawn} are in {options.output}")
+        print(f"{counted(len(found.matches), 'shower')}{drawn} in {options.output}")

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from fastv.cli.parser import whole
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from fastv.simulation.request import PhysicsSettings
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
         return
     kept = result.showers - result.simulated
     earlier = f", {kept} of them from an earlier run" if kept else ""
-    print(f"{result.showers} showers in {result.output}{earlier}")
+    print(f"{counted(result.showers, 'shower')} in {result.output}{earlier}")
     if result.simulated:
         rate = format_energy(result.energy / result.seconds, digits=3, space=" ")
         cpu = 1e6 * result.cpu_seconds / result.energy

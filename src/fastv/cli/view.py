@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastv.wording import counted
+
 FUNCTION = "fastv.view"
 
 
@@ -67,5 +69,5 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({"output": str(shown.output), "bytes": size, "mean_of" if shown.mean else "events": events}))
         return
     count = len(shown.events)
-    what = f"{count} shower{'s' if count > 1 else ''}" if count > 1 or shown.mean else f"shower {shown.events[0]}"
+    what = counted(count, "shower") if count > 1 or shown.mean else f"shower {shown.events[0]}"
     print(f"{'mean of ' if shown.mean else ''}{what} in {shown.output} ({size / 1e6:.1f} MB)")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastv.conditions.table import CONDITIONS, Condition
 from fastv.errors import FileFormatError
+from fastv.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Conditions:
                 msg = f"{name} must have the shape (N,), got {column.shape}"
                 raise FileFormatError(msg)
             if len(column) != len(self):
-                msg = f"{name} has {len(column)} rows for {len(self)} showers"
+                msg = f"{name} has {counted(len(column), 'row')} for {counted(len(self), 'shower')}"
                 raise FileFormatError(msg)
 
     @classmethod

@@ -21,6 +21,7 @@ from fastv.errors import FileFormatError, SettingsError
 from fastv.records import Frozen, PositiveFloat
 from fastv.storage.guard import check_regular, check_stored
 from fastv.storage.hdf5 import damage_named, open_hdf5
+from fastv.wording import counted
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _TEXT = (".txt", ".dat", ".csv")
@@ -113,7 +114,8 @@ class Spectrum(Frozen):
             'log-uniform:1GeV-1TeV'
         """
         if self.source is not None:
-            return f"{len(self.values)} energies of {self.source['file']} (SHA-256 {self.source['sha256'][:12]})"
+            number = counted(len(self.values), "energy", "energies")
+            return f"{number} of {self.source['file']} (SHA-256 {self.source['sha256'][:12]})"
         if self.is_range:
             kind = self.kind if self.index is None else f"power{self.index:+g}"
             return f"{kind}:{format_energy(self.low)}-{format_energy(self.high)}"

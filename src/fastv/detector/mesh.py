@@ -20,6 +20,7 @@ from fastv.detector.binning import read_bin
 from fastv.detector.quantities import Edge, Length
 from fastv.errors import FileFormatError, GeometryError
 from fastv.records import Frozen, first_problem, shortened
+from fastv.wording import counted
 
 MOST_LAYERS = 10_000
 MOST_VOXELS = 10_000_000
@@ -242,8 +243,8 @@ class ReadoutMesh(Frozen):
         """
         if self.is_regular:
             layers, alpha, r = self.shape
-            return f"{layers} layers x {alpha} alpha x {r} r, {self.n_voxels} voxels"
-        return f"{self.n_layers} layers of different segmentation, {self.n_voxels} voxels"
+            return f"{counted(layers, 'layer')} x {alpha} alpha x {r} r, {counted(self.n_voxels, 'voxel')}"
+        return f"{counted(self.n_layers, 'layer')} of different segmentation, {counted(self.n_voxels, 'voxel')}"
 
     @cached_property
     def layer_boundaries(self) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastv.detector.detector import PRESETS, Detector
 from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import GeometryError
+from fastv.wording import counted
 
 _DATA_SET_1 = {368: ("photons", "binning_dataset_1_photons.xml"), 533: ("pions", "binning_dataset_1_pions.xml")}
 """Voxels of CaloChallenge data set 1, and the files that describe their meshes."""
@@ -102,5 +103,5 @@ def _other(cells: tuple[int, ...]) -> str:
 
 def _words(cells: tuple[int, ...]) -> str:
     if len(cells) == 1:
-        return f"{cells[0]} voxels"
+        return counted(cells[0], "voxel")
     return f"r x alpha x z = {' x '.join(map(str, cells[::-1]))} cells"

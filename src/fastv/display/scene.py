@@ -19,6 +19,7 @@ from fastv.display.outline import Line, axis_lines, circle, mesh_lines, particle
 from fastv.errors import SettingsError, printable
 from fastv.progress import Bar
 from fastv.showers import Showers, ShowersFile
+from fastv.wording import counted
 
 COLOURED_SHARE = 0.998
 """Share of the energy that is in voxels above the lower end of the colour scale."""
@@ -179,7 +180,7 @@ def mean_panel(
     voxels = np.flatnonzero(mean > 0)
     low, high = (format_energy(float(e), 3, space=" ") for e in (incident.min(), incident.max()))
     heading = [
-        f"mean of {count} shower{'s' if count > 1 else ''}",
+        f"mean of {counted(count, 'shower')}",
         *particles,
         low if low == high else f"{low} to {high}",
     ]
@@ -310,7 +311,7 @@ def _sums(total: float, detector: Detector) -> str:
 
 
 def _hits(hits: int, voxels: int) -> str:
-    return f"{hits} of {voxels} voxels hit" if hits else f"empty: none of {voxels} voxels hit"
+    return f"{hits or 'empty: none'} of {counted(voxels, 'voxel')} hit"
 
 
 def _slabs(detector: Detector, theta: float | None) -> tuple[Line, ...]:

@@ -21,7 +21,6 @@ from fastv.errors import FileFormatError, GeometryError, SettingsError
 from fastv.evaluation.collected import Collected
 from fastv.evaluation.floor import ReferenceAndFloor
 from fastv.evaluation.integrity.checks import check_contents
-from fastv.evaluation.integrity.findings import counted
 from fastv.evaluation.integrity.limits import unphysical
 from fastv.evaluation.integrity.overlap import overlap_by_digest
 from fastv.evaluation.metrics.classifier_records import ClassifierSettings
@@ -37,6 +36,7 @@ from fastv.records import shortened
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
 from fastv.storage.output import check_free, readable_os_errors
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 

@@ -18,6 +18,7 @@ from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.physics.comparisons import Physics
 from fastv.evaluation.verdict import Verdict, judge
 from fastv.records import finite
+from fastv.wording import counted
 
 
 class SampleInfo(BaseModel):
@@ -41,7 +42,7 @@ class SampleInfo(BaseModel):
     def size(self) -> str:
         """The number of showers in words, and of how many they are the first."""
         of_file = "" if self.in_file in (None, self.showers) else f", the first of {self.in_file}"
-        return f"{self.showers} showers{of_file}"
+        return f"{counted(self.showers, 'shower')}{of_file}"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from fastv.noise import NoiseSpec, noise_stream
 from fastv.records import first_problem
 from fastv.runtime.session import MOST_BYTES, described_session, named, open_session
 from fastv.storage.documents import DocumentError, parse_json, read_bytes
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from fastv.model import Model
@@ -103,7 +104,7 @@ def _of_graph(path: Path) -> Source:
         with named(path):
             (energies,) = session.run(["energies"], {"noise": noise, "conditions": conditions})
         if energies.shape != (len(noise), found.voxels):
-            msg = f"{path}: the graph gives energies of shape {energies.shape} for {len(noise)} showers"
+            msg = f"{path}: the graph gives energies of shape {energies.shape} for {counted(len(noise), 'shower')}"
             raise ModelError(msg)
         return np.asarray(energies)
 

@@ -13,6 +13,7 @@ from fastv.errors import FileFormatError
 from fastv.fast_simulation.particles import ELECTRON_MASS, LIGHT, Particles, joined_particles
 from fastv.formats.contract import needs_extra
 from fastv.storage.guard import check_regular
+from fastv.wording import counted
 
 _FIRST, _LAST = b"HepMC::Asciiv3-START_EVENT_LISTING", b"HepMC::Asciiv3-END_EVENT_LISTING"
 _STABLE = 1
@@ -41,7 +42,7 @@ class HepMCFile:
         check_regular(self.path, "a file of events")
         held = _check_whole(self.path)
         if n is not None and n > held:
-            msg = f"{self.path}: has {held} event{'s' if held != 1 else ''}, not {n}"
+            msg = f"{self.path}: has {counted(held, 'event')}, not {n}"
             raise FileFormatError(msg)
         self._n = held if n is None else n
         if not self._n:

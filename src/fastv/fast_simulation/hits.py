@@ -40,6 +40,7 @@ from fastv.simulation.messages import packed_arrays, unpacked_arrays
 from fastv.storage.documents import DocumentError, parse_json
 from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import GrowingFile, damage_named, growing, open_hdf5
+from fastv.wording import counted
 
 FORMAT_VERSION = 1
 
@@ -328,9 +329,9 @@ def _data(path: Path, file: h5py.File, group: str, name: str) -> h5py.Dataset:
         msg = f"{path}: damaged hits: {group}/{name} is not {wanted} of shape {'(N, 3)' if axes == 2 else '(N,)'}"
         raise FileFormatError(msg)
     check_stored(path, data)
-    rows = len(file[f"{group}/{next(iter(_COLUMNS[group]))}"])
-    if len(data) != rows + name.startswith("first_"):
-        msg = f"{path}: damaged hits: {group}/{name} has {len(data)} rows where {rows} are needed"
+    rows = len(file[f"{group}/{next(iter(_COLUMNS[group]))}"]) + name.startswith("first_")
+    if len(data) != rows:
+        msg = f"{path}: damaged hits: {group}/{name} has {counted(len(data), 'row')}, not {rows}"
         raise FileFormatError(msg)
     return data
 

@@ -38,6 +38,7 @@ from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.blocks import Blocks
 from fastv.storage.output import check_ending, check_free
 from fastv.storage.unfinished import is_left
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from fastv.model import Model
@@ -207,8 +208,8 @@ def fastsim(
         counts, sums = totals(output)
         if failed := counts[Fate.failed]:
             say(
-                f"the model gave {failed} particles an energy that is negative or not finite; "
-                "they were simulated instead"
+                f"the model gave {counted(failed, 'particle')} an energy that is negative or not finite, which "
+                f"{'was' if failed == 1 else 'were'} simulated instead"
             )
         if edm4hep is not None:
             write_edm4hep(output, edm4hep, force=replaced)

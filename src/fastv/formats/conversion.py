@@ -30,6 +30,7 @@ from fastv.showers import BLOCK_ROWS, Showers
 from fastv.showers.checks import energies_in_doubt
 from fastv.storage.guard import check_regular
 from fastv.storage.output import check_free
+from fastv.wording import counted
 
 _BATCH_BYTES = 2**25
 _ANY_AXES = ("calochallenge", "lemurs", "par04-h5")
@@ -104,24 +105,24 @@ class Conversion:
         found = ", recognised from its content" if self.detected else ""
         lines = [
             f"{self.input} ({self.source}{found}) -> {self.output} ({self.target}): "
-            f"{self.showers} showers of {self.detector}, {self.mesh}, {self.seconds:.1f} s",
+            f"{counted(self.showers, 'shower')} of {self.detector}, {self.mesh}, {self.seconds:.1f} s",
             f"energies: {_scale_text(self.input_scale)} in the input, {_scale_text(self.output_scale)} in the output",
         ]
         if (self.energy_unit, self.voxel_unit) != ("MeV", "MeV"):
             lines.append(f"units of the input: incident energies in {self.energy_unit}, voxels in {self.voxel_unit}")
         if self.threshold is not None:
             lines.append(
-                f"threshold {_energy_text(self.threshold)} of visible energy: {self.below_threshold} voxels below it "
-                f"set to zero, {self.below_threshold_energy:.2e} of the energy"
+                f"threshold {_energy_text(self.threshold)} of visible energy: "
+                f"{counted(self.below_threshold, 'voxel')} below it set "
+                f"to zero, {self.below_threshold_energy:.2e} of the energy"
             )
         if self.outside_mesh:
-            lines.append(
-                f"omitted: {self.outside_mesh} deposits outside the mesh, {self.outside_mesh_energy:.2e} of the energy"
-            )
+            omitted = counted(self.outside_mesh, "deposit")
+            lines.append(f"omitted: {omitted} outside the mesh, {self.outside_mesh_energy:.2e} of the energy")
         if self.filled:
             lines.append("filled in: " + ", ".join(f"{name} {value:.6g}" for name, value in self.filled.items()))
         typical = "" if self.response is None else f"E_tot / E_inc: median {self.response:.4g}"
-        empty = f"{self.empty} of {self.showers} showers are empty" if self.empty else ""
+        empty = f"empty: {self.empty} of {counted(self.showers, 'shower')}" if self.empty else ""
         lines.append("; ".join(filter(None, (typical, empty))))
         lines.extend(f"please check: {doubt}" for doubt in self.doubts)
         if self.not_kept:
@@ -572,7 +573,8 @@ class _Work:
                 done += len(batch)
                 bar.update(len(batch))
         if done != self._plan.total:
-            msg = f"{self._reader.path}: the file is damaged: only {done} of {self._plan.total} showers could be read"
+            which = f"only {done} of {counted(self._plan.total, 'shower')} could be read"
+            msg = f"{self._reader.path}: the file is damaged: {which}"
             raise FileFormatError(msg)
         if self._reader.outside.deposits and self._kept_energy + self.below_energy == 0:
             msg = (

@@ -25,6 +25,7 @@ from fastv.representation.pictures import roc_picture, score_picture, write_pict
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
 from fastv.storage.hdf5 import growing
 from fastv.storage.output import check_free, written_whole
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 
@@ -256,7 +257,7 @@ def score_file(
         energies = file.incident_energies
         good = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
         if good.sum() < 2:
-            msg = f"{file.path}: {int(good.sum())} showers have a score; at least 2 are needed"
+            msg = f"{file.path}: a score for {counted(int(good.sum()), 'shower')}; at least 2 are needed"
             raise SettingsError(msg)
         usual = {name: Usual(values[good], energies[good]) for name, values in scores.items()}
         relative = {name: usual[name](values, energies) for name, values in scores.items()}
@@ -322,7 +323,7 @@ def _separation(name: str, kind: str, anomalies: F32, usual: F32) -> Separation:
 
     anomalies = anomalies[np.isfinite(anomalies)]
     if len(anomalies) < 2:
-        msg = f"{kind}: {len(anomalies)} showers have a score; at least 2 are needed"
+        msg = f"{kind}: a score for {counted(len(anomalies), 'shower')}; at least 2 are needed"
         raise SettingsError(msg)
     auc = area_under_curve(anomalies, usual)
     truth = np.repeat((1, 0), (len(anomalies), len(usual)))

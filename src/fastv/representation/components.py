@@ -20,6 +20,7 @@ from fastv.representation.pictures import component_picture, projection_picture,
 from fastv.showers import Showers
 from fastv.storage.hdf5 import growing
 from fastv.storage.output import check_free, written_whole
+from fastv.wording import counted
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -101,8 +102,8 @@ def principal_components(files: Sequence[FirstOfFile], n: int) -> tuple[Any, F64
     total, voxels, path = sum(map(len, files)), files[0].mesh.n_voxels, files[0].path
     most = min(total, voxels)
     if not 1 <= n <= most:
-        what = f"{total} showers of {voxels} voxels"
-        msg = f"{path}: {n} components of {what} cannot be had; 1 to {most} are possible, see `n=...`"
+        what = f"{counted(total, 'shower')} of {counted(voxels, 'voxel')}"
+        msg = f"{path}: {counted(n, 'component')} of {what} cannot be had; 1 to {most} are possible, see `n=...`"
         raise SettingsError(msg)
     fitted = IncrementalPCA(n_components=min(n + EXTRA, most))
     with Bar(total=total, unit="shower", desc="components") as bar:

@@ -22,6 +22,7 @@ from fastv.representation.components import observed, principal_components, root
 from fastv.representation.pictures import class_picture, loading_picture, write_picture
 from fastv.storage.output import check_free, written_whole
 from fastv.suggestions import unknown
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 By = Literal["file", "particle", "detector", "energy"]
@@ -201,7 +202,7 @@ def _classes(files: Sequence[FirstOfFile], by: By) -> tuple[NDArray[np.int64], t
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < LEAST:
         few = classes[int(np.argmin(counts))]
-        msg = f"the class {few!r} has {counts.min()} showers; at least {LEAST} are needed"
+        msg = f"the class {few!r} has {counted(counts.min(), 'shower')}; at least {LEAST} are needed"
         raise SettingsError(msg)
     return labels, classes
 

@@ -212,7 +212,7 @@ def _drawn(
     with_energy: NDArray[np.bool_] = np.any(sample.energies > 0, axis=1)
     if with_energy.sum() < FEWEST_SHOWERS:
         msg = (
-            f"{file.path}: {int(with_energy.sum())} of {len(rows)} showers have energy and so a code; "
+            f"{file.path}: showers with energy, and so with a code: {int(with_energy.sum())} of {len(rows)}; "
             f"at least {FEWEST_SHOWERS} are needed"
         )
         raise SettingsError(msg)

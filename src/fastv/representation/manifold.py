@@ -24,6 +24,7 @@ from fastv.representation.intrinsic_dimension import IntrinsicDimension, at_scal
 from fastv.representation.pictures import dimension_picture, write_picture
 from fastv.storage.output import check_free, written_whole
 from fastv.suggestions import unknown
+from fastv.wording import counted
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -201,7 +202,8 @@ def _measured(files: Sequence[FirstOfFile], features: Sequence[_Features], edges
 def _check_enough(file: FirstOfFile, number: int, repeated: int, ends: tuple[float, float]) -> None:
     if number < LEAST:
         where = f"from {ends[0] / 1000:.3g} to {ends[1] / 1000:.3g} GeV"
-        what = f"{number} showers with energy {where}" + (f" besides {repeated} repeated ones" if repeated else "")
+        besides = f" besides {counted(repeated, 'repeated one')}" if repeated else ""
+        what = f"{counted(number, 'shower')} with energy {where}{besides}"
         how = "take fewer bins, see `bins=...`, or showers of these energies"
-        msg = f"{file.path}: there are {what}; at least {LEAST} are needed: {how}"
+        msg = f"{file.path}: there {'is' if number < 2 else 'are'} {what}; at least {LEAST} are needed: {how}"
         raise SettingsError(msg)

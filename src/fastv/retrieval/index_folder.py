@@ -19,6 +19,7 @@ from fastv.errors import FileFormatError, GeometryError
 from fastv.model import DESCRIPTION, WEIGHTS, Model, load
 from fastv.records import first_problem, shortened
 from fastv.storage.documents import DocumentError, check_regular, is_folder, parse_json, read_text
+from fastv.wording import counted
 
 FORMAT_VERSION = 1
 INDEX, CODES, ROWS, MODEL = "index.json", "codes.bin", "rows.bin", "model"
@@ -192,7 +193,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], digest: st
     try:
         size, expected = check_regular(path), dtype.itemsize * int(np.prod(shape))
         if size != expected:
-            msg = f"it has {size} bytes, not {expected}"
+            msg = f"it has {counted(size, 'byte')}, not {expected}"
             raise DocumentError(msg)
         if file_digest(path) != digest:
             msg = f"its SHA-256 is not the one in {INDEX}"

@@ -25,6 +25,7 @@ from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.showers.record import joined
 from fastv.showers.writer import written_in_blocks
 from fastv.storage.output import check_ending, check_free
+from fastv.wording import counted
 
 I64 = NDArray[np.int64]
 SHARE, MOST = 0.01, 1000
@@ -235,7 +236,7 @@ def _one(source: Showers | ShowersFile, event: int | None, where: str) -> tuple[
         msg = f"{where}: there are no showers"
         raise SettingsError(msg)
     if event is None and n > 1:
-        msg = f"{where}: {n} showers; choose one with `event=...`, 0 to {n - 1}"
+        msg = f"{where}: {counted(n, 'shower')}; choose one with `event=...`, 0 to {n - 1}"
         raise SettingsError(msg)
     row = event or 0
     if not 0 <= row < n:
@@ -274,7 +275,7 @@ def _drawn(there: I64, sample: int, seed: int, radius: int, codes: HammingSearch
     if len(there) < sample:
         _, bits = codes.nearest(code, sample)
         more = f"`radius={int(bits[-1])}`" if len(bits) == sample else "none reaches that many"
-        msg = f"{len(there)} showers of the index are within `radius={radius}`, fewer than {sample}; "
+        msg = f"within `radius={radius}` the index has {counted(len(there), 'shower')}, fewer than {sample}; "
         msg += f"draw fewer, or from a larger radius: {more}"
         raise SettingsError(msg)
     return np.sort(np.random.default_rng(seed).choice(there, sample, replace=False))

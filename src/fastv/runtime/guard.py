@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastv.conditions.table import CONDITIONS, NORMAL_INCIDENCE
 from fastv.errors import SettingsError
 from fastv.suggestions import unknown
-from fastv.wording import one_line
+from fastv.wording import counted, one_line
 
 _ROUNDING = 1e-6
 """Relative rounding of float32, in which showers files keep conditions."""
@@ -101,7 +101,7 @@ class Guard:
             msg = f"{name} must be numbers in {CONDITIONS[name].unit} ({one_line(error)})"
             raise SettingsError(msg) from error
         if values.shape not in ((), (n,)):
-            msg = f"{name} has the shape {values.shape} for {n} showers; give one number or {n}"
+            msg = f"{name} has the shape {values.shape} for {counted(n, 'shower')}; give one number or {n}"
             raise SettingsError(msg)
         if name not in self.bounds:
             if column is not None:

@@ -18,6 +18,7 @@ from fastv.errors import FileFormatError, GeometryError, OutputError
 from fastv.showers.checks import check_voxels
 from fastv.showers.layout import attribute_text, write_file
 from fastv.storage.output import check_free, written_whole
+from fastv.wording import counted
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Showers:
             raise GeometryError(msg)
         n, v = self.energies.shape
         if v != self.detector.mesh.n_voxels:
-            msg = f"showers have {v} voxels; the mesh of {self.detector.name} has {self.detector.mesh.n_voxels}"
+            needed = self.detector.mesh.n_voxels
+            msg = f"showers have {counted(v, 'voxel')}; the mesh of {self.detector.name} has {needed}"
             raise GeometryError(msg)
         flat = {"incident_energies": self.incident_energies, "theta": self.theta, "phi": self.phi, "pdg": self.pdg}
         for name, column in flat.items():
@@ -62,7 +64,7 @@ class Showers:
                 raise FileFormatError(msg)
         for name, column in {**flat, **self.extra}.items():
             if column is not None and len(column) != n:
-                msg = f"{name} has {len(column)} rows for {n} showers"
+                msg = f"{name} has {counted(len(column), 'row')} for {counted(n, 'shower')}"
                 raise FileFormatError(msg)
 
     @classmethod

@@ -12,6 +12,7 @@ from fastv.showers.layout import BLOCK_ROWS, as_json, join_blocks
 from fastv.showers.record import Showers, write_showers
 from fastv.storage.blocks import Blocks
 from fastv.storage.output import written_whole
+from fastv.wording import counted
 
 
 class ShowersWriter:
@@ -115,8 +116,10 @@ class ShowersWriter:
         """
         rows = self.rows(block)
         if not 0 <= block < self.n_blocks or len(showers) != rows.stop - rows.start:
-            wanted = f"has {rows.stop - rows.start} showers" if 0 <= block < self.n_blocks else "does not exist"
-            msg = f"block {block} {wanted}, got {len(showers)} showers"
+            wanted = (
+                f"has {counted(rows.stop - rows.start, 'shower')}" if 0 <= block < self.n_blocks else "does not exist"
+            )
+            msg = f"block {block} {wanted}, got {counted(len(showers), 'shower')}"
             raise ValueError(msg)
         with self._blocks.written(block) as temporary:
             write_showers(temporary, showers, block_rows=self.block_rows)

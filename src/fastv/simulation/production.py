@@ -35,6 +35,7 @@ from fastv.simulation.progress import Progress
 from fastv.simulation.request import PhysicsSettings, SimulationRequest
 from fastv.storage.output import check_ending, check_free
 from fastv.storage.unfinished import is_left
+from fastv.wording import counted
 
 if TYPE_CHECKING:
     from fastv.simulation.pools import Pool
@@ -201,7 +202,7 @@ def _check_event(
         msg = f"events are numbered from 0 to 2**62, got {event}"
         raise SettingsError(msg)
     elif n is not None and event >= n:
-        msg = f"no event {event} among the {n} showers of this command; they are numbered from 0 to {n - 1}"
+        msg = f"no event {event} among the {counted(n, 'shower')} of this command, numbered from 0"
         raise SettingsError(msg)
     elif others:
         msg = f"`event` simulates a single event; leave out {', '.join(f'`{name}`' for name in others)}"
@@ -348,7 +349,7 @@ def _simulate_blocks(
                 progress.add(event)
             successes += 1
     if failures:
-        more = f" (and {len(failures) - 1} more blocks)" if len(failures) > 1 else ""
+        more = f" (and {counted(len(failures) - 1, 'more block')})" if len(failures) > 1 else ""
         msg = f"{failures[0]}{more}; all other showers are kept, the same command tries these again"
         raise SimulationError(msg)
     return cpu_seconds

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastv.progress import Bar
+from fastv.wording import counted
 
 
 class Progress:
@@ -62,4 +63,4 @@ class Progress:
                 self._bar.update(self._energies[event] / 1e3)
 
     def _description(self) -> str:
-        return f"simulating, {self._there + self.finished}/{len(self._energies)} showers"
+        return f"simulating, {self._there + self.finished} of {counted(len(self._energies), 'shower')}"

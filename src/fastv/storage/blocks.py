@@ -14,6 +14,7 @@ from fastv.errors import OutputError
 from fastv.progress import say
 from fastv.storage.output import Kind, check_free, readable_os_errors, written_whole
 from fastv.storage.unfinished import UnfinishedFolder, is_left, is_ours, resumable
+from fastv.wording import counted
 
 _NOTE, _DONE = "request.json", "done.json"
 """Notes in the folder of blocks: what was asked for, and which file holds the result."""
@@ -204,7 +205,7 @@ class Blocks:
             OutputError: blocks are missing, or the disk is full; the blocks are kept.
         """
         if missing := self.missing():
-            msg = f"{self.path}: {len(missing)} blocks are missing, the first is {missing[0]}"
+            msg = f"{self.path}: missing: {counted(len(missing), 'block')}, the first is {missing[0]}"
             raise OutputError(msg)
         interruption.check()
         temporary = self._folder.path / "joined.part"

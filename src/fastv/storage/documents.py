@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 import yaml
 
-from fastv.wording import one_line
+from fastv.wording import counted, one_line
 
 MOST_BYTES = 2**24
 """Largest document that is read, 16 MiB."""
@@ -86,7 +86,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """
     size = check_regular(path)
     if size > most:
-        msg = f"it has {size} bytes; at most {most} are read"
+        msg = f"it has {counted(size, 'byte')}; at most {most} are read"
         raise DocumentError(msg)
     try:
         return path.read_bytes()

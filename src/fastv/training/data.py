@@ -24,6 +24,7 @@ from fastv.records import one_line
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT
 from fastv.storage.ahead import read_ahead
+from fastv.wording import counted
 
 Part = Literal["training", "validation"]
 Inputs = Callable[[Conditions], Tensor]
@@ -80,7 +81,8 @@ class TrainingData:
             total = sum(len(file) for file in self.files)
             n_validation = round(validation_fraction * total)
             if n_validation < 1 or total - n_validation < 2:
-                msg = f"{total} showers are too few to train on with a validation fraction of {validation_fraction}"
+                few = counted(total, "shower")
+                msg = f"too few to train on: {few}, with a validation fraction of {validation_fraction}"
                 raise TrainingError(msg)
         except BaseException:
             self._stack.close()

@@ -401,7 +401,7 @@ class _Run:
         self.best = _under(tensors, "best.")
         self.average = _under(tensors, "average.")
         self.optimizer_state = _under(tensors, "optimizer.")
-        detail(f"{self.output}: the training continues after {self.epoch} epochs")
+        detail(f"{self.output}: the training continues after epoch {self.epoch}")
 
     def _record(self) -> dict[str, Any]:
         """How the model was made, for its description."""

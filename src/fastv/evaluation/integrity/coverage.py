@@ -19,7 +19,6 @@ from sklearn.cluster import KMeans
 from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
-    counted,
     energy_in_words,
     local_scale,
     shortfall_p_value,
@@ -30,6 +29,7 @@ from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.observables.shower_shape import quantity
 from fastv.evaluation.statistics.comparison import Status
 from fastv.evaluation.statistics.measured import ROUNDING
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

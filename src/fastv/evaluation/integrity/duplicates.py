@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.evaluation.integrity.findings import Finding, counted
+from fastv.evaluation.integrity.findings import Finding
 from fastv.evaluation.integrity.unchecked import UncheckedScan
+from fastv.wording import counted
 
 _MOSTLY = 0.5
 

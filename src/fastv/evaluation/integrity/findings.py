@@ -160,15 +160,3 @@ def energy_in_words(mev: float) -> str:
         ('50 GeV', '250 MeV')
     """
     return f"{mev / 1000:.3g} GeV" if mev >= 1000 else f"{mev:.3g} MeV"
-
-
-def counted(n: int, singular: str, plural: str | None = None) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> counted(1, "shower"), counted(0, "shower"), counted(2, "copy", "copies")
-        ('1 shower', 'no shower', '2 copies')
-    """
-    if n == 0:
-        return f"no {singular}"
-    return f"{n} {singular if n == 1 else plural or singular + 's'}"

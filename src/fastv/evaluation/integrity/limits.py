@@ -15,7 +15,6 @@ from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
     at_energies_of,
-    counted,
     energy_in_words,
     exceedance_p_value,
     local_scale,
@@ -26,6 +25,7 @@ from fastv.evaluation.integrity.unchecked import UncheckedScan
 from fastv.evaluation.observables.observe import Observables
 from fastv.evaluation.statistics.comparison import Status
 from fastv.evaluation.statistics.measured import ROUNDING
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 

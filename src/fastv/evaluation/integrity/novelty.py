@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import ks_2samp, norm, rankdata
 
-from fastv.evaluation.integrity.findings import SURE, Finding, counted, exceedance_p_value, local_scale
+from fastv.evaluation.integrity.findings import SURE, Finding, exceedance_p_value, local_scale
 from fastv.evaluation.integrity.neighbours import Neighbours
 from fastv.evaluation.statistics.comparison import Status
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -12,12 +12,12 @@ from fastv.evaluation.integrity.findings import (
     SURE,
     Finding,
     at_energies_of,
-    counted,
     energy_in_words,
     local_scale,
     too_few,
 )
 from fastv.evaluation.observables.observe import Observables
+from fastv.wording import counted
 
 F64 = NDArray[np.float64]
 
