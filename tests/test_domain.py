@@ -63,14 +63,17 @@ class TestDomain:
         with pytest.raises(DomainError) as caught:
             domain().check("energy", np.array([2e6]))
         assert str(caught.value) == (
-            "energy 2e+06 MeV is outside the domain of the model, 1000 to 1e+06 MeV; "
+            "energy 2 TeV is outside the domain of the model, 1 GeV to 1 TeV; "
             "stay inside it, or pass `extrapolate=True` to take the risk"
         )
 
     def test_bad_values_are_told_as_a_range(self) -> None:
-        with pytest.raises(DomainError, match="energy 10 to 50000 MeV is outside"):
+        with pytest.raises(DomainError, match="energy 10 MeV to 50 GeV is outside"):
             domain().check("energy", np.array([5e4, 10.0]))
-        with pytest.raises(DomainError, match=r"theta 2 rad is outside the domain of the model, 0\.5 to 1\.5 rad"):
+        with pytest.raises(
+            DomainError,
+            match=r"theta 114\.5916 deg \(2 rad\) is outside .*, 28\.6479 to 85\.9437 deg \(0\.5 to 1\.5 rad\)",
+        ):
             domain(theta=(0.5, 1.5)).check("theta", np.array([2.0]))
 
     def test_an_angle_that_is_not_recorded_is_not_checked(self) -> None:

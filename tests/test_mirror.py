@@ -60,7 +60,7 @@ def test_only_showers_beyond_the_right_angle_are_images() -> None:
     np.testing.assert_array_equal(found[:2], energies[:2])
     np.testing.assert_array_equal(found[2:], energies[2:][:, mirror.cells])
     mirror.domain.check("theta", theta)
-    with pytest.raises(DomainError, match=r"theta 2\.37365 rad is outside the domain of the model, 0\.785398 to 2\.35"):
+    with pytest.raises(DomainError, match=r"theta 136 deg \(2\.3736 rad\) is outside .*, 45 to 135 deg"):
         mirror.domain.check("theta", np.radians([136.0]))
 
 
@@ -97,7 +97,7 @@ def test_generated_showers_are_the_images_of_those_with_the_same_noise() -> None
     mirror = mirror_of(model.domain, model.detector.mesh)
     np.testing.assert_array_equal(there.energies, here.energies[:, mirror.cells])
     assert not np.array_equal(there.energies, here.energies)
-    with pytest.raises(DomainError, match=r"theta 2\.37365 rad is outside"):
+    with pytest.raises(DomainError, match=r"theta 136 deg \(2\.3736 rad\) is outside"):
         model.generate(theta=np.radians(136), **asked)
 
 

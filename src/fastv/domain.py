@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fastv.conditions.record import Conditions
 from fastv.conditions.table import CONDITIONS, NORMAL_INCIDENCE
+from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
 
@@ -194,10 +195,8 @@ class Domain(BaseModel):
         low, high = float(values.min()), float(values.max())
         # Showers files store float32: the rounding of 90deg must not be outside the domain.
         if low < bounds[0] - 1e-6 * abs(bounds[0]) or high > bounds[1] + 1e-6 * abs(bounds[1]):
-            unit = CONDITIONS[name].unit
-            came = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             msg = (
-                f"{name} {came} {unit} is outside the domain of the model, {bounds[0]:g} to {bounds[1]:g} {unit}; "
+                f"{name} {in_words(name, low, high)} is outside the domain of the model, {in_words(name, *bounds)}; "
                 "stay inside it, or pass `extrapolate=True` to take the risk"
             )
             raise DomainError(msg)

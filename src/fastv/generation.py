@@ -20,6 +20,7 @@ from fastv.conditions.particles import PDG_CODES
 from fastv.conditions.spectra import drawn
 from fastv.conditions.table import CONDITIONS, Condition, Values
 from fastv.conditions.units import AngleSpec, EnergySpec
+from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
 from fastv.mirror import Mirror
@@ -349,7 +350,9 @@ def _given(condition: Condition, array: NDArray[np.float64], n: int) -> NDArray[
         what = f"the shape {array.shape}" if array.ndim > 1 else counted(len(array), "value")
         msg = f"{condition.name} has {what} for {counted(n, 'shower')}; give one number or {n}, or leave `n` out"
         raise SettingsError(msg)
-    if not np.isfinite(array).all() or (array < condition.low).any() or (array > condition.high).any():
-        msg = f"{condition.name} must be {condition.allowed}, got {array.min()}"
+    bad = ~((array >= condition.low) & (array <= condition.high))  # true for what is no number
+    if bad.any():
+        came = in_words(condition.name, float(np.atleast_1d(array[bad])[0]))
+        msg = f"{condition.name} must be {condition.allowed}, got {came}"
         raise SettingsError(msg)
     return array

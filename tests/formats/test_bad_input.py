@@ -367,7 +367,7 @@ class TestOptions:
             ({"threshold": "5"}, ("no unit",)),
             ({"threshold": -1.0}, ("threshold", "MeV")),
             ({"theta": "50,60deg"}, ("`theta` is one angle",)),
-            ({"theta": 7.0}, ("`theta` must lie between",)),
+            ({"theta": 7.0}, ("`theta` must be from 0 to 180 deg",)),
             ({"theta": "90deg"}, ("contains theta", "`theta`")),
             ({"particle": "photom"}, ("unknown particle 'photom'", "did you mean gamma?")),
         ],

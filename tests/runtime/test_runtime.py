@@ -78,7 +78,7 @@ def test_what_is_outside_the_domain_is_refused_clamped_or_handed_back(write_grap
     def ask(outside: Any, energy: Any = energy, particle: Any = particle) -> Generated:
         return Runtime(path, outside=outside).generate(np.arange(5), energy=energy, particle=particle)
 
-    with pytest.raises(DomainError, match=r"^energy 2e\+06 MeV is outside .*, 1000 to 1e\+06 MeV; .*'hand back'"):
+    with pytest.raises(DomainError, match=r"^energy 2 TeV is outside .*, 1 GeV to 1 TeV; .*'hand back'"):
         ask("refuse")
     back = ask("hand back")
     assert list(back.handed_back) == [1, 2, 3, 4]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -81,7 +82,7 @@ class AngleSpec:
     def __post_init__(self) -> None:
         _check_values(self.values, self.is_range, "angle")
         if max(map(abs, self.values)) > 2 * math.pi:
-            msg = f"an angle must lie within a full turn (360deg), got {max(self.values, key=abs):.4g} rad"
+            msg = f"an angle must lie within a full turn (360 deg), got {format_angle(max(self.values, key=abs))}"
             raise SettingsError(msg)
 
     @property
@@ -203,6 +204,28 @@ def format_energy(energy: float, digits: int | None = None, *, space: str = "") 
         return f"{float(number):.{digits}g}{space}{unit}"
     text = f"{number.normalize():f}" if -7 < number.adjusted() < 16 else f"{number.normalize()}"
     return f"{text}{space}{unit}"
+
+
+def format_angle(*angles: float, digits: int = 7) -> str:
+    """Format an angle, or the ends of a range, in degrees, as users write them, and in rad, as files and Python do.
+
+    Args:
+        angles: one or two angles in rad.
+        digits: most significant digits; rad have at most five.
+
+    Example:
+        >>> format_angle(2.96706), format_angle(0.785398, 1.5708, digits=4)
+        ('170 deg (2.9671 rad)', '45 to 90 deg (0.7854 to 1.571 rad)')
+    """
+    degrees = [round(math.degrees(each), 4) for each in angles]  # single precision has 90 deg a little beside it
+    both = ((degrees, digits, "deg"), (angles, min(digits, 5), "rad"))
+    told, in_rad = (f"{joined([f'{each:.{most}g}' for each in ends])} {unit}" for ends, most, unit in both)
+    return f"{told} ({in_rad})"
+
+
+def joined(ends: Sequence[str]) -> str:
+    """One or two ends of a range, formatted, as text; equal ones are one value."""
+    return ends[0] if ends[0] == ends[-1] else " to ".join(ends)
 
 
 def _shifted(number: str, power: int) -> float:

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from fastv.conditions.table import CONDITIONS
+from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
 from fastv.domain import Domain
 from fastv.errors import SettingsError
@@ -314,7 +315,7 @@ def _fixed_values(model: Model, contract: Contract, asked: dict[str, Any]) -> di
         if CONDITIONS[name].choices and len(domain.choices(name)) == 1:
             only = 0.0
         if only is None:
-            known = f"from {bounds[0]:g} to {bounds[1]:g} {CONDITIONS[name].unit}" if bounds else "one of "
+            known = in_words(name, *bounds) if bounds else "one of "
             known += "" if bounds else ", ".join(getattr(domain, CONDITIONS[name].choices))
             msg = (
                 f"the contract {contract.name!r} does not carry the condition {name!r} of the model ({known}); "

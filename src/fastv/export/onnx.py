@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fastv._version import __version__
 from fastv.conditions.table import CONDITIONS
+from fastv.conditions.words import in_words
 from fastv.errors import ModelError, SettingsError
 from fastv.export.contracts import CONDITIONS_INSIDE, ENERGIES, NOISE, Plan, planned, wrap
 from fastv.export.parts import export_in_parts
@@ -192,7 +193,7 @@ def _notes(plan: Plan) -> tuple[str, ...]:
         notes.append(f"the model does not depend on {' and '.join(passed)}: all showers are as in its training data")
     for name, value in plan.fixed.items():
         condition = CONDITIONS[name]
-        told = getattr(plan.domain, condition.choices)[int(value)] if condition.choices else f"{value:g} rad"
+        told = getattr(plan.domain, condition.choices)[int(value)] if condition.choices else in_words(name, value)
         notes.append(f"{name} is fixed at {told}")
     if not plan.seeds:
         notes.append(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastv._version import __version__
 from fastv.conditions.spectra import Spectrum
 from fastv.conditions.table import NORMAL_INCIDENCE
-from fastv.conditions.units import AngleSpec, EnergySpec, parse_angle
+from fastv.conditions.units import AngleSpec, EnergySpec, format_angle, parse_angle
 from fastv.detector.detector import Detector
 from fastv.errors import GeometryError, SettingsError
 from fastv.fast_simulation.choice import Fate, conditions, fates
@@ -268,7 +268,7 @@ def _tolerance(asked: str | float) -> float:
             raise SettingsError(msg)
         asked = spec.values[0]
     if not 0 <= asked <= np.pi:
-        msg = f"`angle_tolerance` must be from 0 to 180deg, got {asked:g} rad"
+        msg = f"`angle_tolerance` must be from 0 to 180 deg, got {format_angle(asked)}"
         raise SettingsError(msg)
     return asked
 

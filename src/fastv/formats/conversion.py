@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fastv._version import __version__
 from fastv.conditions.particles import PDG_NAMES, particle_code
-from fastv.conditions.units import ENERGY_UNITS, format_energy, parse_angle, parse_energy
+from fastv.conditions.table import CONDITIONS
+from fastv.conditions.units import ENERGY_UNITS, format_angle, format_energy, parse_angle, parse_energy
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError, GeometryError, OutputError, SettingsError
 from fastv.formats import FORMATS, READ_ONLY, Format, named
@@ -421,9 +422,9 @@ class _Settings:
                     msg = f"`{name}` is one angle for all showers, as in 90deg, got {angle}"
                     raise SettingsError(msg)
                 angle = spec.values[0]
-            low, high = (0.0, math.pi) if name == "theta" else (-2 * math.pi, 2 * math.pi)
-            if not low <= angle <= high:
-                msg = f"`{name}` must lie between {low:.4g} and {high:.4g} rad, got {angle:.6g} rad"
+            condition = CONDITIONS[name]
+            if not condition.low <= angle <= condition.high:
+                msg = f"`{name}` must be {condition.allowed}, got {format_angle(angle)}"
                 raise SettingsError(msg)
             columns[name] = float(angle)
         if particle is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.units import AngleSpec, EnergySpec
+from fastv.conditions.words import in_words
 from fastv.errors import SettingsError
 from fastv.model import Model, load
 from fastv.models.contract import Generator
@@ -216,6 +217,6 @@ def _values(name: str, asked: Any) -> tuple[tuple[float, float] | None, list[Any
         msg = f"{name} must be a number or a text, as in {condition.example!r}, got {asked!r:.60}"
         raise SettingsError(msg) from error
     if not np.isfinite(value) or not condition.low <= value <= condition.high:
-        msg = f"{name} must be {condition.allowed}, got {value}"
+        msg = f"{name} must be {condition.allowed}, got {value if condition.choices else in_words(name, float(value))}"
         raise SettingsError(msg)
     return None, [value]

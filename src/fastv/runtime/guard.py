@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastv.conditions.table import CONDITIONS, NORMAL_INCIDENCE
+from fastv.conditions.words import in_words
 from fastv.errors import SettingsError
 from fastv.suggestions import unknown
 from fastv.wording import counted, one_line
@@ -113,11 +114,11 @@ class Guard:
         margin = self._margins[name]
         inside = (values >= low - margin) & (values <= high + margin)  # false for what is no number
         if not inside.all():
-            unit, values = CONDITIONS[name].unit, np.broadcast_to(values, n)
+            values = np.broadcast_to(values, n)
 
             def why(row: int) -> str:
-                span = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
-                return f"{name} {values[row]:.6g} {unit} is outside the domain of the model, {span} {unit}"
+                came = in_words(name, float(values[row]))
+                return f"{name} {came} is outside the domain of the model, {in_words(name, low, high)}"
 
             checked.note(np.broadcast_to(~inside, n), why, beyond=~np.isfinite(values))
 
