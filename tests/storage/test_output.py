@@ -227,6 +227,7 @@ class TestKinds:
         for name, data in {"tracks": "first", "showers": "showers"}.items():
             with h5py.File(tmp_path / f"{name}.h5", "w") as file:
                 file[data] = [1]
+                file.attrs["fastv"] = "{}"
             check_free(tmp_path / f"{name}.h5", force=True, kind=name)  # type: ignore[arg-type]
         with pytest.raises(OutputError, match="is a file of tracks and is not replaced by a file of showers"):
             check_free(tmp_path / "tracks.h5", force=True, kind="showers")

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-from fastv import summary as module
 from fastv.detector.detector import Detector
 from fastv.errors import FileFormatError
 from fastv.records import finite
 from fastv.sample import sample_path
 from fastv.showers import Showers, ShowersFile
 from fastv.summary import FileSummary, print_summary, summarise_file
+from fastv.summary import showers as module
 
 Make = Callable[..., Showers]
 
@@ -69,7 +69,7 @@ class TestSample:
         rows = dict(summary.rows())
         assert rows["mesh"] == "45 layers x 16 alpha x 9 r, 6480 voxels"
         assert rows["incident energy"] == "1.013 GeV to 989.6 GeV, log-uniform"
-        assert rows["threshold"] == "15.15 keV (0.5 keV visible), no voxels below it"
+        assert rows["threshold"] == "15.15 keV (0.5 keV visible), no voxel below it"
         assert "3.145 %" in rows["sampling fraction"]
         assert "Geant4" in rows["made: engine"]
 

@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from fastv.conditions.units import format_energy, parse_length
+    from fastv.fast_simulation.choice import FATES
     from fastv.fast_simulation.run import fastsim
 
     done = fastsim(
@@ -107,16 +108,8 @@ def run(options: argparse.Namespace) -> None:
         return
     files = f"{done.output} and {options.edm4hep}" if options.edm4hep else done.output
     print(f"{counted(done.events, 'event')} in {files}, {done.seconds:.1f} s including writing")
-    words = {
-        "fast": "generated",
-        "particle": "simulated: no particle of the model",
-        "energy": "simulated: energy outside its domain",
-        "angle": "simulated: direction outside its domain",
-        "control": "simulated: control sample",
-        "failed": "simulated: no valid shower from the model",
-    }
     print(f"{counted(done.entered, 'particle')} entered the calorimeter")
     for name, count in done.fates.items():
-        print(f"  {count:>8} {words[name]}")
+        print(f"  {count:>8} {FATES[name]}")
     energies = {name: format_energy(energy, digits=4, space=" ") for name, energy in done.accounts.items() if energy}
     print(f"energy: {', '.join(f'{name} {energy}' for name, energy in energies.items())}")

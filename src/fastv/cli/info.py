@@ -1,4 +1,4 @@
-"""``fastv info``: describe a showers file, a model or a recipe."""
+"""``fastv info``: describe a file or folder that FastV wrote, a model or a recipe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ def add_parser(verbs: Any) -> None:
     """Describe the options of ``fastv info``."""
     parser = verbs.add_parser(
         "info",
-        help="describe a showers file, a model, or all settings of a preset",
-        description="Describe a showers file, a model, or a recipe. A showers file is read once, one batch at a time. "
-        "A recipe is shown as YAML with all settings, their defaults and what they mean; saved as a file it can be "
-        "changed and trained from.",
+        help="describe a file of showers, hits, codes or scores, an index, a model, or all settings of a preset",
+        description="Describe a file or folder that FastV wrote, a model, or a recipe: showers, hits of "
+        "'fastv fastsim' (also as EDM4hep), tracks, codes, scores, estimates, components, an index. Showers are read "
+        "once, one batch at a time. A recipe is shown as YAML with all settings, their defaults and what they mean; "
+        "saved as a file it can be changed and trained from.",
     )
     parser.add_argument(
         "path",
         metavar="FILE|NAME",
-        help="showers file, model directory or recipe FILE.yaml; or the name of a shipped model, preset or family",
+        help="file, index, model directory or recipe FILE.yaml; or the name of a shipped model, preset or family",
     )
     parser.add_argument(
         "--mesh",

@@ -44,6 +44,17 @@ class Fate(IntEnum):
     failed = 5
 
 
+FATES: Mapping[str, str] = {
+    "fast": "generated",
+    "particle": "simulated: no particle of the model",
+    "energy": "simulated: energy outside its domain",
+    "angle": "simulated: direction outside its domain",
+    "control": "simulated: control sample",
+    "failed": "simulated: no valid shower from the model",
+}
+"""The fates by name, in words."""
+
+
 def fates(
     generator: Conditional, stack: Stack, particles: Particles, angle_tolerance: float, control: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:

@@ -13,6 +13,8 @@ https://github.com/key4hep/EDM4hep.
 * ``CalorimeterHitContributions`` and ``CalorimeterHitFastContributions`` (CaloHitContribution): one a hit, with the
   code of the particle that entered; the branch ``_..._particle.index`` is the row of its primary in ``MCParticles``.
 
+The text ``fastv`` is that of the attribute of a file of hits: version, detector and provenance.
+
 uproot writes lists as C arrays with a counter, not as vectors of podio's classes. uproot and ``RDataFrame`` read
 that; podio's own readers need vectors of its classes and do not.
 """
@@ -21,21 +23,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastv.fast_simulation.hits import Hits, read_in_spans
+from fastv.errors import FileFormatError
+from fastv.fast_simulation.hits import Hits, note_of, read_in_spans
 from fastv.formats.contract import needs_extra
+from fastv.storage.documents import DocumentError, parse_json
+from fastv.storage.guard import check_regular
+from fastv.storage.hdf5 import damage_named
 from fastv.storage.output import check_ending, written_whole
 
 ROOT_ENDINGS = (".root",)
 _EVENTS = 500
 """Events that are in memory at a time."""
+NOTE = "fastv"
+"""The text in a file that tells how its hits were made."""
+_ERRORS = (Exception,)
+"""uproot parses bytes without checks, so that damage may raise almost any exception."""
 _GEV = 1e-3
 """Factor from MeV to GeV."""
+_HITS = {"fast": "CalorimeterHitsFast", "full": "CalorimeterHits"}
+"""The collections of hits."""
 _KNOWN = {
     11: (-1.0, 0.51099895),
     13: (-1.0, 105.6583755),
@@ -91,6 +104,8 @@ def write_edm4hep(hits: str | Path, output: str | Path, *, force: bool = False) 
                     for name, (counts, members) in _collections(span, first).items()
                 }
                 if tree is None:
+                    # How the hits were made, as in the attribute of a file of hits.
+                    file[NOTE] = note_of(span.detector, span.provenance)
                     types = {name: awkward.type(column).content for name, column in columns.items()}
                     tree = file.mktree(
                         "events",
@@ -105,6 +120,65 @@ def write_edm4hep(hits: str | Path, output: str | Path, *, force: bool = False) 
                 file.close()
             raise
         file.close()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file of :func:`write_edm4hep` holds.
+
+    Attributes:
+        events: number of events.
+        primaries: PDG codes of all primary particles.
+        hits: number of hits and their energy in MeV, of ``fast`` and of ``full`` simulation.
+        detector, provenance: how they were made, as JSON data; None and empty if the file does not tell it.
+    """
+
+    events: int
+    primaries: NDArray[np.int64]
+    hits: Mapping[str, tuple[int, float]]
+    detector: Any
+    provenance: Mapping[str, Any]
+
+
+def read_content(path: str | Path) -> Content:
+    """Read what a file of :func:`write_edm4hep` holds, a few events at a time.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or holds something else.
+        MissingExtraError: uproot is not installed.
+    """
+    path, (uproot, _) = Path(path), _libraries()
+    check_regular(path)
+    with damage_named(path, _ERRORS), uproot.open(path) as file:
+        tree = file.get("events")
+        branches = ("MCParticles.PDG", *(f"{name}.energy" for name in _HITS.values()))
+        if not isinstance(tree, uproot.TTree) or not set(branches) <= set(tree.keys()):
+            others = "ROOT files of Par04 are read by `fastv.convert`"
+            msg = f"{path}: it is a ROOT file without hits of `fastv.fastsim`; {others}"
+            raise FileFormatError(msg)
+        codes: list[NDArray[np.int64]] = []
+        found = dict.fromkeys(_HITS, (0, 0.0))
+        for part in tree.iterate(branches, step_size=_EVENTS, library="np"):
+            codes += [np.asarray(each, dtype=np.int64) for each in part[branches[0]]]
+            for name, collection in _HITS.items():
+                energies = [np.asarray(each, dtype=np.float64) for each in part[f"{collection}.energy"]]
+                number, energy = found[name]
+                number += sum(map(len, energies))
+                found[name] = number, energy + float(sum(each.sum() for each in energies)) / _GEV
+        try:
+            note = parse_json(str(file[NOTE])) if NOTE in file else {}
+        except DocumentError as error:
+            msg = f"{path}: the text {NOTE!r} is damaged: {error}"
+            raise FileFormatError(msg) from error
+        note = note if isinstance(note, dict) else {}
+        provenance = note.get("provenance")
+        return Content(
+            events=int(tree.num_entries),
+            primaries=np.concatenate([np.empty(0, dtype=np.int64), *codes]),
+            hits=found,
+            detector=note.get("detector"),
+            provenance=provenance if isinstance(provenance, dict) else {},
+        )
 
 
 _Collection = tuple[NDArray[np.int64], dict[str, NDArray[Any]]]

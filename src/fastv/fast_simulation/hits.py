@@ -183,14 +183,14 @@ def hits_file(path: Path, detector: Detector, provenance: Mapping[str, Any]) -> 
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    with growing(path, {"fastv": _note(detector, provenance)}) as file:
+    with growing(path, {"fastv": note_of(detector, provenance)}) as file:
         writer = HitsWriter(file)
         yield writer
         writer.finish()
 
 
-def _note(detector: Detector, provenance: Mapping[str, Any]) -> str:
-    """The attribute ``fastv``."""
+def note_of(detector: Detector, provenance: Mapping[str, Any]) -> str:
+    """The attribute ``fastv``: format version, detector and provenance as JSON."""
     content = {
         "format_version": FORMAT_VERSION,
         "detector": detector.model_dump(mode="json"),

@@ -24,6 +24,7 @@ from fastv.representation.encoding import opened
 from fastv.representation.pictures import roc_picture, score_picture, write_picture
 from fastv.showers import BLOCK_ROWS, Showers, ShowersFile
 from fastv.storage.hdf5 import growing
+from fastv.storage.kinds import KINDS
 from fastv.storage.output import check_free, written_whole
 from fastv.wording import counted
 
@@ -334,7 +335,7 @@ def _separation(name: str, kind: str, anomalies: F32, usual: F32) -> Separation:
 
 def _write(folder: Path, scored: Scored, source: str, model: Model) -> None:
     told = {**model.made_by(), "source": source}
-    with growing(folder / "scores.h5", {"fastv_scores": json.dumps(told)}) as out:
+    with growing(folder / "scores.h5", {KINDS["scores"].attribute: json.dumps(told)}) as out:
         out.append("row", np.arange(len(scored.energies), dtype=np.int64))
         out.append("incident_energies", scored.energies[:, None].astype(np.float32))
         for name, values in scored.scores.items():

@@ -21,8 +21,9 @@ from fastv.records import first_problem
 from fastv.showers.layout import BLOCK_ROWS
 from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import damage_named, is_column, open_hdf5, spans
+from fastv.storage.kinds import KINDS, kind_of
 
-ATTRIBUTE = "fastv_codes"
+ATTRIBUTE = KINDS["codes"].attribute
 FORMAT_VERSION = 1
 ROW = "row"
 """Data set of the row of each shower in its showers file, (N,)."""
@@ -102,7 +103,8 @@ class CodesFile:
 
     def _described(self) -> CodesDescription:
         if ATTRIBUTE not in self._file.attrs:
-            what = "it is a showers file; " if "showers" in self._file else ""
+            kind = kind_of(self._file)
+            what = f"it holds {kind.name}; " if kind else ""
             msg = f"{self.path}: no codes file; {what}`fastv.representation.encoding.encode_file` writes one"
             raise FileFormatError(msg)
         try:

@@ -19,6 +19,7 @@ from fastv.progress import Bar
 from fastv.representation.pictures import component_picture, projection_picture, variance_picture, write_picture
 from fastv.showers import Showers
 from fastv.storage.hdf5 import growing
+from fastv.storage.kinds import KINDS
 from fastv.storage.output import check_free, written_whole
 from fastv.wording import counted
 
@@ -229,7 +230,7 @@ def _correlations(scores: F32, values: F64) -> F64:
 
 def _write(folder: Path, found: Components, detector: Detector, source: str) -> None:
     told = {"source": source, "detector": detector.name, **found.as_dict()}
-    with growing(folder / "components.h5", {"fastv_components": json.dumps({"source": source})}) as out:
+    with growing(folder / "components.h5", {KINDS["components"].attribute: json.dumps({"source": source})}) as out:
         out.append("mean", found.mean)
         out.append("components", found.components)
         out.append("variances", found.variances)

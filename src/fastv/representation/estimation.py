@@ -21,6 +21,7 @@ from fastv.representation.encoding import opened
 from fastv.showers import BLOCK_ROWS, Showers
 from fastv.showers.layout import SHOWERS_ENDINGS
 from fastv.storage.hdf5 import growing
+from fastv.storage.kinds import KINDS
 from fastv.storage.output import check_ending, check_free, written_whole
 
 F64 = NDArray[np.float64]
@@ -217,7 +218,7 @@ def estimate_file(
         start = 0
         with (
             written_whole(output, force=force, kind="estimates") as temporary,
-            growing(temporary, {"fastv_estimates": json.dumps(told)}) as out,
+            growing(temporary, {KINDS["estimates"].attribute: json.dumps(told)}) as out,
             Bar(total=len(file), unit="shower", desc="estimating") as bar,
         ):
             for showers in file.batches(BLOCK_ROWS):

@@ -25,15 +25,9 @@ from fastv.storage.ahead import read_ahead
 from fastv.storage.chunks import read_rows
 from fastv.storage.guard import check_stored
 from fastv.storage.hdf5 import damage_named, is_column, open_hdf5, spans
+from fastv.storage.kinds import kind_of
 
 _OTHERS = "files of other projects are read by `fastv.convert`"
-_OF_HITS = "it holds hits of `fastv.fastsim`: fastv.fast_simulation.hits.read_hits(...).showers() gives its showers"
-_OWN = {
-    "fastv_codes": "it holds codes of showers; read it with fastv.representation.codes_file.CodesFile",
-    "fastv_scores": "it holds anomaly scores, a data set each",
-    "fastv_estimates": "it holds estimates of conditions, a data set each",
-}
-"""What other files of ours hold, by their attribute."""
 _FIRST_ROWS = 1000
 
 
@@ -87,9 +81,8 @@ class ShowersFile:
         for name in REQUIRED_COLUMNS:
             if not isinstance(items.get(name), h5py.Dataset):
                 what = "is a group, not a data set" if name in items else "is missing"
-                # The hits of a fast simulation are ours, and their showers can be had.
-                others = _OF_HITS if isinstance(items.get("hits"), h5py.Group) else _OTHERS
-                others = next((told for attribute, told in _OWN.items() if attribute in self._file.attrs), others)
+                kind = kind_of(self._file)
+                others = kind.told if kind and kind.told else _OTHERS
                 msg = f"{self.path}: {name!r} {what}; the file contains: {found}; {others}"
                 raise FileFormatError(msg)
         showers = items["showers"]

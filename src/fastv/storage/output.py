@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fastv.errors import OutputError, SettingsError
+from fastv.storage.kinds import KINDS, MARKER, kind_of, kind_of_folder
 from fastv.storage.unfinished import NEW, OLD, UnfinishedFolder, clear_left_over
 
 if TYPE_CHECKING:
     import h5py
-
-MARKER = ".fastv-output"
-"""A file in every folder written by :func:`written_whole`, with the kind of output; no other folder is replaced."""
 
 Kind = Literal[
     "model",
@@ -35,9 +33,6 @@ Kind = Literal[
     "index",
 ]
 """The kinds of output; one is replaced by another of its kind only."""
-
-_NAMED_BY = {"model.json": "model", "report.json": "report", "index.json": "index"}
-"""Files that tell the kind of a folder whose marker does not."""
 
 _FORMATS: dict[str, tuple[bytes, tuple[Kind, ...]]] = {
     "an HDF5 file": (b"\x89HDF\r\n\x1a\n", ("showers", "tracks", "hits", "codes", "estimates")),
@@ -116,7 +111,7 @@ def _check_kind(path: Path, kind: Kind) -> None:
     """Refuse to replace an output of another kind; a file that FastV would not write is of no kind."""
     found = None
     if path.is_dir():
-        found = _folder_kind(path)
+        found = kind_of_folder(path)
         if found in (None, kind):
             return
     else:
@@ -140,28 +135,18 @@ def _check_kind(path: Path, kind: Kind) -> None:
 
 
 def _with_article(kind: str) -> str:
-    if kind in ("showers", "tracks", "hits", "codes", "estimates"):
+    if kind in KINDS:
         return f"a file of {kind}"
     return f"{'an' if kind[0] in 'aeiouO' else 'a'} {kind}"
 
 
-def _folder_kind(folder: Path) -> str | None:
-    marker = folder / MARKER
-    if marker.is_file() and marker.stat().st_size < 100 and (told := marker.read_text(errors="replace").strip()):
-        return told
-    return next((kind for name, kind in _NAMED_BY.items() if (folder / name).exists()), None)
-
-
 def _held(path: Path) -> str | None:
-    """What an HDF5 file holds if not showers: tracks of Geant4, hits of a fast simulation, codes or estimates."""
+    """What an HDF5 file holds, if it says so."""
     import h5py
 
     with suppress(OSError, RuntimeError, ValueError), h5py.File(path, "r") as file:
-        for kind in ("codes", "estimates"):
-            if f"fastv_{kind}" in file.attrs:
-                return kind
-        if "showers" not in file:
-            return "tracks" if "first" in file else "hits" if "hits" in file else None
+        found = kind_of(file)
+        return found.name if found else None
     return None
 
 

@@ -1,55 +1,31 @@
-"""Summaries of showers files, models and recipes, as ``fastv info`` prints them."""
+"""Summaries of showers files."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from fastv.conditions.particles import PDG_NAMES
 from fastv.conditions.table import CONDITIONS
-from fastv.conditions.units import format_energy
+from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
-from fastv.errors import FileFormatError, printable
-from fastv.evaluation.report.table import Table
-from fastv.evaluation.report.words import number
-from fastv.evaluation.statistics.measured import Measured
-from fastv.records import finite
+from fastv.errors import FileFormatError
 from fastv.showers import Showers, ShowersFile
 from fastv.showers.checks import HOW_TO_CONVERT, energies_in_doubt
-from fastv.suggestions import did_you_mean
-from fastv.training.commented import all_settings, commented, yaml_value
-from fastv.training.recipe import Recipe
+from fastv.summary.lines import energy_text, further_conditions, provenance_rows, size_text
 from fastv.wording import counted
-
-if TYPE_CHECKING:
-    from fastv.model import ModelDescription
 
 Spectrum = Literal["single energy", "discrete", "log-uniform", "uniform", "other"]
 
 _BATCH_BYTES = 2**25
 _MOST_DISCRETE = 64
 _FEWEST_FOR_A_KIND = 20
-
-
-class Summary(Protocol):
-    """A summary that :func:`print_summary` can print."""
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Labels and values of the table, in order."""
-
-    def tables(self) -> list[str]:
-        """Tables of more columns, or of many lines, that follow."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON data, in MeV, mm and rad."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +119,7 @@ class FileSummary:
         """Labels and values of the table, in order."""
         version = "CaloChallenge" if self.format_version is None else f"FastV {self.format_version}"
         rows = [
-            ("file", f"{self.path} ({_size(self.file_bytes)}, {version})"),
+            ("file", f"{self.path} ({size_text(self.file_bytes)}, {version})"),
             ("detector", f"{self.detector}: {self.description}" if self.description else self.detector),
             ("mesh", self.mesh),
             ("showers", f"{self.showers}" + (f", {self.empty_showers} of which empty" if self.empty_showers else "")),
@@ -161,13 +137,13 @@ class FileSummary:
             ("sparsity", f"{100 * self.sparsity:.2f} % of the voxels are zero"),
             (
                 "highest voxel",
-                f"{_energy(self.highest_voxel.energy, 4)} in layer {self.highest_voxel.layer} "
+                f"{energy_text(self.highest_voxel.energy, 4)} in layer {self.highest_voxel.layer} "
                 f"of shower {self.highest_voxel.shower}",
             ),
             ("threshold", self._threshold_text()),
         ]
         rows += [
-            (name, _condition_text(values, CONDITIONS[name].unit))
+            (name, in_words(name, values.min, values.max, digits=5))
             for name, values in self.conditions.items()
             if values is not None
         ]
@@ -178,10 +154,7 @@ class FileSummary:
             (name, f"mean {column.mean:.4g}, spread {column.std:.4g}, from {column.min:.4g} to {column.max:.4g}")
             for name, column in self.extra.items()
         ]
-        provenance = (
-            (name, value if isinstance(value, str) else json.dumps(value)) for name, value in self.provenance.items()
-        )
-        return rows + [(f"made: {name}", " ".join(value.split())) for name, value in provenance]
+        return rows + provenance_rows(self.provenance)
 
     def tables(self) -> list[str]:
         """None."""
@@ -189,10 +162,10 @@ class FileSummary:
 
     def _incident_text(self) -> str:
         if self.spectrum == "single energy":
-            return _energy(self.incident_min, 6)
+            return energy_text(self.incident_min, 6)
         if self.spectrum == "discrete" and len(self.incident_values) <= 12:
-            return ", ".join(_energy(value, 6) for value in self.incident_values)
-        span = f"{_energy(self.incident_min, 4)} to {_energy(self.incident_max, 4)}"
+            return ", ".join(energy_text(value, 6) for value in self.incident_values)
+        span = f"{energy_text(self.incident_min, 4)} to {energy_text(self.incident_max, 4)}"
         if self.spectrum == "other":
             return span
         return f"{span}, {f'{len(self.incident_values)} values' if self.spectrum == 'discrete' else self.spectrum}"
@@ -200,8 +173,9 @@ class FileSummary:
     def _threshold_text(self) -> str:
         if self.threshold == 0:
             return "none"
-        visible = _energy(self.threshold * self.energy_scale, 4)
-        return f"{_energy(self.threshold, 4)} ({visible} visible), {counted(self.below_threshold, 'voxel')} below it"
+        visible = energy_text(self.threshold * self.energy_scale, 4)
+        below = counted(self.below_threshold, "voxel")
+        return f"{energy_text(self.threshold, 4)} ({visible} visible), {below} below it"
 
 
 def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> FileSummary:
@@ -230,7 +204,7 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
         detector = file.detector
         fraction = _Running()
         ratios: list[NDArray[np.float64]] = []
-        conditions = {name: _Running() for name in _further_conditions()}
+        conditions = {name: _Running() for name in further_conditions()}
         extra: dict[str, _Running] = {}
         particles: dict[int, int] = {}
         highest = HighestVoxel(energy=-1.0, shower=0, layer=0)
@@ -284,184 +258,6 @@ def summarise_file(path: str | Path, mesh: Detector | str | None = None) -> File
             extra={name: column.moments() for name, column in extra.items()},
             provenance=file.provenance,
         )
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """Summary of a model: its description, size, options, and network evaluations per shower."""
-
-    name: str
-    description: ModelDescription
-    parameters: int
-    options: Mapping[str, Any]
-    evaluations: Mapping[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON data: the description with the other attributes."""
-        return {
-            "name": self.name,
-            "parameters": self.parameters,
-            "options": dict(self.options),
-            "evaluations": dict(self.evaluations),
-            **self.description.model_dump(mode="json"),
-        }
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Labels and values of the table."""
-        one, domain = self.description, self.description.domain
-        rows = [
-            ("model", self.name),
-            ("family", one.family),
-            ("detectors" if one.other_detectors else "detector", ", ".join(each.name for each in one.detectors)),
-            ("mesh", one.detector.mesh.describe()),
-            ("incident energy", f"{_energy(domain.energy[0], 4)} to {_energy(domain.energy[1], 4)}"),
-        ]
-        for name in _further_conditions():
-            if (bounds := domain.bounds(name)) is not None:
-                rows.append((name, _range_text(bounds[0], bounds[1], CONDITIONS[name].unit)))
-        rows.append(("particles", ", ".join(domain.particles) or "not recorded"))
-        rows.append(("parameters", f"{self.parameters:,}"))
-        if self.options:
-            rows.append(("at generation", _words(self.options)))
-        if self.evaluations:
-            rows.append(("evaluations", f"{_words(self.evaluations)} per shower"))
-        for key, label in (
-            ("files", "trained on"),
-            ("showers", "showers"),
-            ("best_epoch", "best epoch"),
-            ("validation_loss", "validation loss"),
-        ):
-            if key in one.training:
-                rows.append((label, _words(one.training[key])))
-        rows.extend(
-            (f"measured {name}", _words(value)) for name, value in one.measured.items() if _quality_table(value) is None
-        )
-        rows.append(("weights", f"SHA-256 {one.weights_sha256}"))
-        rows.append(("made with", f"FastV {one.code_version}{one.other_version and f' ({one.other_version})'}"))
-        return rows
-
-    def tables(self) -> list[str]:
-        """The measured quality and the recipe, a line a quantity or setting."""
-        one = self.description
-        tables = [text for value in one.measured.values() if (text := _quality_table(value)) is not None]
-        settings = {f"model.{name}": value for name, value in one.settings.items()}
-        asked = one.training.get("settings")
-        if isinstance(asked, Mapping):
-            settings |= {f"training.{name}": value for name, value in asked.items()}
-        table = Table.of_numbers(["setting", "value"], [[name, yaml_value(value)] for name, value in settings.items()])
-        return [*tables, table.text()]
-
-
-@dataclass(frozen=True)
-class RecipeSummary:
-    """A recipe with all its settings."""
-
-    name: str
-    recipe: Recipe
-
-    def as_dict(self) -> dict[str, Any]:
-        """All settings, with defaults, as JSON data."""
-        return all_settings(self.recipe)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """None: a recipe is shown as YAML."""
-        return []
-
-    def tables(self) -> list[str]:
-        """The recipe as commented YAML."""
-        return [commented(self.recipe, self.name)]
-
-
-def summarise_model(name: str | Path) -> ModelSummary:
-    """Summarise a model, given the name of a shipped model or a path; its weights are checked.
-
-    Raises:
-        ModelError: there is no such model, or its directory is damaged.
-    """
-    from fastv.model import load
-
-    model = load(name)
-    return ModelSummary(model.name, model.description, model.n_parameters, model.options, model.generator.evaluations)
-
-
-def summarise(path: str | Path, mesh: Detector | str | None = None) -> Summary:
-    """Summarise a showers file, a model directory, or a shipped model, preset or family given by its name.
-
-    Args:
-        path: a showers file, a model directory, a recipe FILE.yaml, or a name; what exists under the name comes first.
-        mesh: as for :func:`summarise_file`.
-
-    Raises:
-        ModelError: as for :func:`summarise_model`.
-        FileFormatError, GeometryError: as for :func:`summarise_file`; also if nothing has this name.
-        SettingsError: a setting of the recipe is unknown, or a value is not allowed.
-
-    Example:
-        >>> summarise("vae").as_dict()["model"]["latent"]
-        10
-    """
-    from fastv.model import shipped_models
-    from fastv.models import FAMILIES
-    from fastv.storage.documents import is_folder
-    from fastv.training.recipe import load_recipe, preset_names
-
-    name = str(path)
-    there = is_folder(path) or _exists(path)
-    if is_folder(path) or (name in shipped_models() and not there):
-        return summarise_model(path)
-    recipes = [*preset_names(), *(family for family in FAMILIES if family not in preset_names())]
-    if (name in recipes and not there) or Path(path).suffix.lower() in (".yaml", ".yml"):
-        return RecipeSummary(name, load_recipe(name))
-    if not there and not Path(path).suffix and len(Path(path).parts) == 1:
-        hint = did_you_mean(name, [*shipped_models(), *recipes])
-        known = f"shipped models {', '.join(shipped_models())}; presets and families {', '.join(recipes)}"
-        msg = f"{name}: no such file; known by name: {known}{hint}"
-        raise FileFormatError(msg)
-    return summarise_file(path, mesh)
-
-
-def _exists(path: str | Path) -> bool:
-    """Whether there is a file; a name that no file can have is left to the reader, which tells what is wrong."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return True
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_words(item) for item in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def print_summary(summary: Summary, *, as_json: bool = False) -> None:
-    """Print a summary to standard output, as a table or as JSON.
-
-    Example:
-        >>> from fastv.sample import sample_path
-        >>> print_summary(summarise_file(sample_path("train")))  # doctest: +ELLIPSIS
-        file...
-        mesh...45 layers x 16 alpha x 9 r, 6480 voxels
-        ...
-    """
-    if as_json:
-        text = json.dumps(finite(summary.as_dict()), indent=2)
-    else:
-        rows = summary.rows()
-        width = max((len(label) for label, _ in rows), default=0) + 2
-        lines = (f"{label:<{width}}{value}" for label, value in rows)
-        blocks = [*(["\n".join(lines)] if rows else []), *summary.tables()]
-        lines = (line for block in blocks for line in [*block.splitlines(), ""])
-        # Control characters in a file must not reach the terminal.
-        text = "\n".join(map(printable, lines)).rstrip()
-    print(text, flush=True)
-
-
-def _further_conditions() -> list[str]:
-    """Names of the real-valued conditions other than the incident energy, which is summarised in more detail."""
-    return [name for name, each in CONDITIONS.items() if each.dtype == "float64" and name != "energy"]
 
 
 class _Running:
@@ -529,51 +325,3 @@ def _ks_distance(rising: NDArray[np.float64]) -> float:
     expected = (rising - rising[0]) / span
     steps = np.arange(len(rising) + 1) / len(rising)
     return float(np.maximum(np.abs(steps[1:] - expected), np.abs(steps[:-1] - expected)).max())
-
-
-def _energy(energy: float, digits: int) -> str:
-    return format_energy(energy, digits, space=" ")
-
-
-def _condition_text(values: Moments, unit: str) -> str:
-    return _range_text(values.min, values.max, unit)
-
-
-def _range_text(least: float, most: float, unit: str) -> str:
-    """A range of a condition; angles in degrees, and in rad as files and Python have them."""
-    if unit != "rad":
-        return f"{least:.5g} to {most:.5g} {unit}"
-    low, high = math.degrees(least), math.degrees(most)
-    if math.isclose(low, high, abs_tol=1e-4):
-        return f"{low:.5g} deg ({least:.5g} rad)"
-    return f"{low:.5g} to {high:.5g} deg ({least:.5g} to {most:.5g} rad)"
-
-
-def _quality_table(quality: Any) -> str | None:
-    """Measured quality as a table, or None if this is something else; a model's description may hold anything."""
-    if not isinstance(quality, Mapping) or not quality:
-        return None
-    rows = []
-    for name, line in quality.items():
-        if not isinstance(line, Mapping) or not {"status", "value", "target"} <= set(line):
-            return None
-        unit = line.get("unit", "")
-        target = line["target"]
-        if unit == "relative" and isinstance(target, int | float):
-            target = f"{100 * target:g} %"
-        found = [_measured_text(line.get(each), unit) for each in ("value", "floor")]
-        rows.append([str(name), found[0], _words(target), found[1], str(line["status"]), str(line.get("where", ""))])
-    return Table.of_numbers(["quality", "worst value", "target", "Geant4 floor", "status", "where"], rows).text()
-
-
-def _measured_text(value: Any, unit: Any) -> str:
-    try:
-        return number(Measured.model_validate(value), unit)
-    except ValidationError:
-        return _words(value)
-
-
-def _size(n: int) -> str:
-    if n < 1_000_000:
-        return f"{n / 1000:.1f} kB"
-    return f"{n / 1e6:.1f} MB" if n < 1_000_000_000 else f"{n / 1e9:.2f} GB"
