@@ -197,12 +197,15 @@ def _pytorch(model: Model, threads: int) -> Iterator[_Generate]:
     import torch
 
     generator, before, stream = model.generator, torch.get_num_threads(), noise_stream(3)
+    mirror = generator.mirror
 
     def generate(conditions: NDArray[np.float32]) -> list[object]:
         noise = torch.from_numpy(generator.noise.draw_from(stream, len(conditions)))
-        parts = zip(torch.split(torch.from_numpy(conditions), _ROWS), torch.split(noise, _ROWS), strict=True)
+        inputs = torch.from_numpy(mirror.folded(conditions))
+        parts = zip(torch.split(inputs, _ROWS), torch.split(noise, _ROWS), strict=True)
         with torch.inference_mode():
-            return [generator.sample(columns, noises) for columns, noises in parts]
+            made = [generator.sample(columns, noises).numpy() for columns, noises in parts]
+        return [mirror.image(part, conditions[i * _ROWS :][:_ROWS]) for i, part in enumerate(made)]
 
     torch.set_num_threads(threads)
     try:

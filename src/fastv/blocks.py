@@ -19,7 +19,6 @@ from safetensors.torch import load, save
 from fastv.cluster import Cluster, check_version
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError
-from fastv.mirror import Mirror
 from fastv.models import build
 from fastv.models.contract import Domain, Generator
 from fastv.progress import say
@@ -44,7 +43,7 @@ def block_energies(generator: Generator, conditions: Conditions, seed: int, star
     Raises:
         ModelError: the generator returned a voxel energy that is negative or not finite.
     """
-    mirror = Mirror.of(generator.domain, generator.condition_names, generator.detector.mesh)
+    mirror = generator.mirror
     asked = generator.domain.columns(generator.condition_names, conditions)
     inputs = torch.from_numpy(mirror.folded(asked))
     noise = generator.noise.draw(len(inputs), (seed, 1, block))

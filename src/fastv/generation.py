@@ -23,7 +23,6 @@ from fastv.conditions.units import AngleSpec, EnergySpec
 from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
-from fastv.mirror import Mirror
 from fastv.models.contract import NORMAL_INCIDENCE, Generator
 from fastv.progress import Bar
 from fastv.showers import BLOCK_ROWS, Conditions, Showers, ShowersFile, ShowersWriter
@@ -186,7 +185,7 @@ def resolve(
     else:
         conditions, origin, ends = _drawn(given, n, seed)
     needed, domain = generator.condition_names, generator.domain
-    allowed = Mirror.of(domain, needed, generator.detector.mesh).domain
+    allowed = generator.mirror.domain
     if like is not None:
         _check_like(generator, conditions, origin["like"], extrapolate=extrapolate)
     # A generator that is not conditional on the particle generates the one it was trained on.

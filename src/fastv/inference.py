@@ -129,7 +129,13 @@ def check_reconstructs(generator: Generator) -> None:
 
 
 def check_showers(
-    generator: Generator, detector: Detector, conditions: Conditions, where: str, *, extrapolate: bool
+    generator: Generator,
+    detector: Detector,
+    conditions: Conditions,
+    where: str,
+    *,
+    extrapolate: bool,
+    images: bool = True,
 ) -> None:
     """Check that showers are of the kind that a generator knows.
 
@@ -138,13 +144,14 @@ def check_showers(
         detector, conditions: of the showers.
         where: file or action, for messages.
         extrapolate: allow other conditions, and other detectors with the same cells.
+        images: allow the mirror images of showers that the generator knows.
 
     Raises:
         GeometryError: the mesh is another.
         DomainError: a condition is outside the domain.
         SettingsError: a condition that the generator takes is unknown.
     """
-    readouts, domain = generator.readouts, generator.domain
+    readouts, domain = generator.readouts, generator.mirror.domain if images else generator.domain
     own = readouts.detectors.get(detector.name)
     try:
         check_cells(detector, readouts.inside)
@@ -185,8 +192,10 @@ def check_showers(
 
 
 def _batches(generator: Generator, showers: Showers) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """Rows and batch of the showers with energy, on the scale inside the generator."""
-    inputs = generator.conditions_of(showers.conditions)
+    """Rows and batch of the showers with energy, on the scale inside the generator; mirror images are reflected."""
+    mirror = generator.mirror
+    told = generator.domain.columns(generator.condition_names, showers.conditions)
+    inputs = torch.from_numpy(mirror.folded(told))
     factor = np.float32(factor_between(showers.detector, generator.readouts.inside))
     for start in range(0, len(showers), ROWS):
         energies = showers.energies[start : start + ROWS]
@@ -198,7 +207,7 @@ def _batches(generator: Generator, showers: Showers) -> Iterator[tuple[NDArray[n
         if factor != 1 or not chosen.flags.writeable:
             # A copy: torch must not share memory that may be read-only.
             chosen = chosen * factor
-        yield rows, Batch(torch.from_numpy(chosen), inputs[rows])
+        yield rows, Batch(torch.from_numpy(mirror.image(chosen, told[rows])), inputs[rows])
 
 
 def _gathered(n: int, parts: Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]) -> dict[str, F32]:
@@ -213,7 +222,9 @@ def _gathered(n: int, parts: Iterator[tuple[NDArray[np.int64], dict[str, Tensor]
 
 
 def encode(generator: Generator, showers: Showers) -> Codes:
-    """The codes of showers; checks of the showers are the caller's (:func:`check_showers`).
+    """The codes of showers, of a mirror image those of the shower that it is the image of.
+
+    Checks of the showers are the caller's (:func:`check_showers`).
 
     Raises:
         ModelError: the family has no encoder.
@@ -251,7 +262,9 @@ def decode(generator: Generator, means: Mapping[str, F32], conditions: Condition
         SettingsError: the groups or their shapes are not those of the generator.
     """
     check_reconstructs(generator)
-    inputs = generator.conditions_of(conditions)
+    mirror = generator.mirror
+    told = generator.domain.columns(generator.condition_names, conditions)
+    inputs = torch.from_numpy(mirror.folded(told))
     codes = {name: torch.from_numpy(np.array(mean, dtype=np.float32)) for name, mean in means.items()}
     energies = np.zeros((len(inputs), detector.mesh.n_voxels), dtype=np.float32)
     if any(len(code) != len(inputs) for code in codes.values()):
@@ -267,7 +280,7 @@ def decode(generator: Generator, means: Mapping[str, F32], conditions: Condition
                 msg = f"these are no codes of the family {generator.family!r}: the groups or their sizes differ"
                 raise SettingsError(msg) from error
             energies[rows] = _own(generator, made, detector)
-    return energies
+    return mirror.image(energies, told)
 
 
 def reconstruct(generator: Generator, showers: Showers) -> F32:
@@ -281,7 +294,7 @@ def reconstruct(generator: Generator, showers: Showers) -> F32:
     with torch.inference_mode():
         for rows, batch in _batches(generator, showers):
             energies[rows] = _own(generator, generator.reconstruct(batch), showers.detector)
-    return energies
+    return generator.mirror.image(energies, generator.domain.columns(generator.condition_names, showers.conditions))
 
 
 def _own(generator: Generator, energies: Tensor, detector: Detector) -> F32:
@@ -376,6 +389,8 @@ def score_names(generator: Generator) -> list[str]:
 
 def score(generator: Generator, showers: Showers, first: int = 0) -> dict[str, F32]:
     """Scores (N,) of showers by name, each large for unusual showers, NaN for showers without energy.
+
+    The scores of a mirror image are those of the shower that it is the image of.
 
     * ``reconstruction_error``: :func:`reconstruction_error`, of families with a decoder.
     * ``negative_log_evidence``: minus a bound of the log-likelihood in nats, from four draws of latent variables.

@@ -14,6 +14,9 @@ from fastv.domain import Domain
 
 F32 = NDArray[np.float32]
 
+BEYOND = np.pi / 2 * (1 + 1e-6)
+"""Polar angle above which a shower is an image: single precision has 90 deg a little above it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mirror:
@@ -74,8 +77,7 @@ class Mirror:
         """Which showers (N,) are mirror images."""
         if self.column is None:
             return np.zeros(len(conditions), dtype=bool)
-        # Single precision has 90 deg a little above it.
-        beyond: NDArray[np.bool_] = conditions[:, self.column] > np.pi / 2 * (1 + 1e-6)
+        beyond: NDArray[np.bool_] = conditions[:, self.column] > BEYOND
         return beyond
 
     def folded(self, conditions: F32) -> F32:
@@ -88,8 +90,10 @@ class Mirror:
         return folded
 
     def image(self, energies: F32, conditions: F32) -> F32:
-        """Energies (N, V) of showers at ``conditions`` (N, C), of those at the folded ones; changed in place."""
+        """Energies (N, V) of showers at ``conditions`` (N, C), of those at the folded ones; and the other way round."""
         beyond = self._beyond(conditions)
-        if beyond.any():
-            energies[beyond] = energies[np.ix_(beyond, self.cells)]
-        return energies
+        if not beyond.any():
+            return energies
+        reflected = energies.copy()
+        reflected[beyond] = energies[np.ix_(beyond, self.cells)]
+        return reflected

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
 from fastv.errors import ModelError, SettingsError
-from fastv.export.contracts import CONTRACTS, LARGEST_NORMAL, Contract
+from fastv.export.contracts import CONTRACTS, Contract
 from fastv.export.graph_file import read_graph
+from fastv.export.wrapping import LARGEST_NORMAL
 from fastv.suggestions import unknown
 from fastv.wording import one_line, shortened
 

@@ -1,4 +1,4 @@
-"""What the programs that run graphs feed and read: contracts, and the nodes that turn FastV's graph into theirs."""
+"""What the programs that run graphs feed and read, and how a model is exported for one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from fastv.conditions.table import CONDITIONS
@@ -16,29 +15,17 @@ from fastv.conditions.words import in_words
 from fastv.detector.detector import Detector
 from fastv.domain import Domain
 from fastv.errors import SettingsError
-from fastv.export.hashing import hashed_noise
-from fastv.export.nodes import FLOAT, Nodes
+from fastv.mirror import Mirror
 from fastv.model import Model
 from fastv.noise import NoiseSpec
 from fastv.suggestions import unknown
 from fastv.wording import shortened
 
-NOISE, CONDITIONS_INSIDE, ENERGIES = "noise", "conditions_inside", "energies_inside"
-"""Inputs and output of the graph that a contract is wrapped around."""
-LARGEST_NORMAL = 8.0
-"""Normal numbers are limited to this; a standard normal number is larger once in 10^15."""
-LARGEST_FRACTION = 100.0
-"""No voxel exceeds so many times the incident energy (on the scale of the detector): only broken input leads there."""
-LARGEST_ENERGY = 1e9
-"""In MeV. Above it, not even the energy of a shower follows the input."""
 PAR04_ENERGY = 1_024_000.0
 """Incident energies of Par04's autoencoder are divided by it, in MeV."""
 SEEDS = 10
 """Normal numbers that are expanded to the noise of a shower where a contract has few."""
 _MOST_SEEDS = 1000
-_RANDOM = 4
-"""Numbers of onnxruntime's own generator for each shower of a contract that has no noise."""
-
 Fixed = Mapping[str, Any]
 
 
@@ -174,7 +161,7 @@ class Plan:
         contract: the contract.
         noise: the noise of the model.
         names: the conditions of the model.
-        domain: its domain.
+        mirror: the mirror images of showers that the graph generates too; none where theta is not passed.
         detector: the detector whose showers the graph gives.
         seeds: number of normal numbers that are passed, or 0.
         visible: whether the output is visible energy, not divided by the energy scale.
@@ -184,11 +171,16 @@ class Plan:
     contract: Contract
     noise: NoiseSpec
     names: tuple[str, ...]
-    domain: Domain
+    mirror: Mirror
     detector: Detector
     seeds: int = 0
     visible: bool = False
     fixed: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain of the graph, with the mirror images."""
+        return self.mirror.domain
 
     @property
     def scale(self) -> float:
@@ -262,17 +254,20 @@ def planned(
     names, noise = generator.condition_names, generator.noise
     values = _fixed_values(model, chosen, dict(fixed or {}))
     detector = model.detectors[int(values.get("detector", 0))]
+    # An angle to the normal does not tell on which side of it a particle comes in.
+    passed = () if chosen.to_normal or "theta" in values else names
+    mirror = Mirror.of(model.domain, passed, detector.mesh)
     if chosen.own:
         for name, value in {"latent": latent, "energies": energies}.items():
             if value is not None:
                 msg = f"`{name}={value!r}` is for the contracts of other programs; 'fastv' takes all noise, gives MeV"
                 raise SettingsError(msg)
-        return Plan(chosen, noise, names, model.domain, detector)
+        return Plan(chosen, noise, names, mirror, detector)
     if energies not in (None, "visible", "scaled"):
         raise SettingsError(unknown("kind of energies", str(energies), ("visible", "scaled")))
     check_mesh(chosen, detector)
     seeds = _seeds(chosen, noise, latent)
-    return Plan(chosen, noise, names, model.domain, detector, seeds, energies != "scaled", values)
+    return Plan(chosen, noise, names, mirror, detector, seeds, energies != "scaled", values)
 
 
 def _seeds(contract: Contract, noise: NoiseSpec, latent: int | None) -> int:
@@ -370,124 +365,3 @@ def check_mesh(contract: Contract, detector: Detector) -> None:
             f"even, and {detector.name} has {mesh.shape[1]}"
         )
         raise SettingsError(msg)
-
-
-def wrap(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """Turn the graph of a generator into one of a contract.
-
-    Args:
-        graph: a graph with inputs :data:`NOISE` and :data:`CONDITIONS_INSIDE` and output :data:`ENERGIES`; is changed.
-        plan: how it is to be wrapped.
-    """
-    before, after = Nodes("input"), Nodes("output")
-    inner = graph.graph
-    # PyTorch's exporter names the free size otherwise.
-    del inner.input[:], inner.output[:], inner.value_info[:]
-    if plan.contract.own:
-        _own_inputs(before, inner, plan)
-        name, shape = "energies", [plan.detector.mesh.n_voxels]
-        after.not_negative(ENERGIES, LARGEST_FRACTION * plan.domain.energy[1] / _smallest_scale(plan), output=name)
-    else:
-        width = plan.seeds + len(plan.contract.columns)
-        inner.input.append(onnx.helper.make_tensor_value_info("input", FLOAT, ["N", width]))
-        factor = _consumer_inputs(before, plan)
-        name, shape = "showers", list(plan.detector.mesh.shape[::-1])
-        _consumer_output(after, plan, factor, output=name)
-    before.add_to(inner, first=True)
-    after.add_to(inner, first=False)
-    inner.output.append(onnx.helper.make_tensor_value_info(name, FLOAT, ["N", *shape]))
-    # onnxruntime writes in place only where it knows that sizes are equal.
-    return onnx.shape_inference.infer_shapes(graph, data_prop=True)
-
-
-def _smallest_scale(plan: Plan) -> float:
-    return min(plan.detector.energy_scale, 1.0)
-
-
-def _own_inputs(nodes: Nodes, graph: onnx.GraphProto, plan: Plan) -> None:
-    graph.input.append(onnx.helper.make_tensor_value_info(NOISE, FLOAT, ["N", plan.noise.size]))
-    graph.input.append(onnx.helper.make_tensor_value_info("conditions", FLOAT, ["N", len(plan.names)]))
-    low, high = np.array([plan.bounds(name) for name in plan.names], np.float32).T
-    nodes.between("conditions", low[None], high[None], output=CONDITIONS_INSIDE)
-
-
-def _consumer_inputs(nodes: Nodes, plan: Plan) -> str:
-    """Noise and conditions of the model from the consumer's input; the factor from the model's energies to the output.
-
-    Every operator takes a microsecond, so the columns are limited together, and together turned into conditions.
-    """
-    contract, names = plan.contract, plan.names
-    width = plan.seeds + len(contract.columns)
-    # What is passed is ``limited @ slopes + offsets`` in the units of the model.
-    slopes, offsets = np.zeros((width, len(names))), np.zeros(len(names))
-    low, high = np.full(width, -LARGEST_NORMAL), np.full(width, LARGEST_NORMAL)
-    for i, column in enumerate(contract.columns, plan.seeds):
-        unit, offset = column.unit, 0.0
-        if column.to_normal:
-            unit, offset = plan.side * column.unit, plan.right_angle
-        if not column.condition:
-            low[i] = high[i] = column.value
-        elif column.condition in names and column.condition not in plan.fixed:
-            slopes[i, names.index(column.condition)] = unit
-            offsets[names.index(column.condition)] = offset
-            if column.condition != "phi":
-                low[i], high[i] = sorted((bound - offset) / unit for bound in plan.bounds(column.condition))
-    for name, value in plan.fixed.items():
-        offsets[names.index(name)] = value
-    limited = nodes.between("input", low[None], high[None])
-    conditions = nodes("Gemm", limited, nodes.constant(slopes), nodes.constant(offsets))
-    if "phi" in names and "phi" not in plan.fixed:
-        conditions = _turned(nodes, conditions, names.index("phi"), plan.bounds("phi"), len(names))
-    nodes("Identity", conditions, output=CONDITIONS_INSIDE)
-    if not plan.seeds:
-        drawn = nodes("RandomUniformLike", limited, dtype=FLOAT)
-        hashed_noise(nodes, nodes("Concat", drawn, limited, axis=1), 2 * width, plan.noise, output=NOISE)
-    elif plan.hashed:
-        hashed_noise(nodes, limited, width, plan.noise, output=NOISE)
-    else:
-        _direct_noise(nodes, nodes.columns(limited, 0, plan.seeds), plan.noise)
-    first = names.index("energy")
-    energy = conditions if len(names) == 1 else nodes.columns(conditions, first, first + 1)
-    if contract.fraction:
-        return nodes("Div", nodes.constant(plan.scale), energy)
-    # Outside the domain, the nearest shower inside, scaled to the energy that was passed.
-    passed = nodes.between(nodes.columns("input", plan.seeds, plan.seeds + 1), 0.0, LARGEST_ENERGY * 1e-3)
-    return nodes("Div", passed if plan.scale == 1 else nodes("Mul", passed, nodes.constant(plan.scale)), energy)
-
-
-def _turned(nodes: Nodes, conditions: str, phi: int, bounds: tuple[float, float], n: int) -> str:
-    """Conditions (N, C) with the same direction in phi, as near as possible to the middle of the domain, inside it."""
-    low, high = bounds
-    turn, only, largest = np.zeros(n), np.zeros(n), np.full(n, np.finfo(np.float32).max)
-    turn[phi], only[phi] = 0.5 / math.pi, 2 * math.pi
-    turns = nodes("Mul", nodes("Sub", conditions, nodes.constant((low + high) / 2)), nodes.constant(turn))
-    angle = nodes("Sub", conditions, nodes("Mul", nodes("Round", turns), nodes.constant(only)))
-    bottom, top = -largest, largest.copy()
-    bottom[phi], top[phi] = low, high
-    return nodes("Min", nodes("Max", angle, nodes.constant(bottom)), nodes.constant(top))
-
-
-def _direct_noise(nodes: Nodes, normals: str, noise: NoiseSpec) -> None:
-    """All noise from as many normal numbers; uniform ones by their distribution function."""
-    kept, rest = nodes.split(normals, noise.normal, noise.uniform)
-    if not rest:
-        nodes("Identity", kept, output=NOISE)
-        return
-    error = nodes("Erf", nodes("Mul", rest, nodes.constant(math.sqrt(0.5))))
-    flat = nodes("Add", nodes("Mul", error, nodes.constant(0.5)), nodes.constant(0.5))
-    below = nodes.between(flat, 0.0, 1 - 2.0**-24)
-    nodes("Concat", *(part for part in (kept, below) if part), axis=1, output=NOISE)
-
-
-def _consumer_output(nodes: Nodes, plan: Plan, factor: str, *, output: str) -> None:
-    largest = LARGEST_FRACTION * (plan.scale if plan.visible else 1.0) / _smallest_scale(plan)
-    if not plan.contract.fraction:
-        largest *= LARGEST_ENERGY * 1e-3
-    cells = nodes.not_negative(nodes("Mul", ENERGIES, factor), largest)
-    layers, alphas, rs = plan.detector.mesh.shape
-    # Two steps: onnxruntime has fast code for the transposition of a matrix and for the choice of its rows.
-    deepest = nodes("Transpose", nodes.reshaped(cells, 0, layers, alphas * rs), perm=[0, 2, 1])
-    rows = np.arange(alphas * rs).reshape(alphas, rs).T
-    if plan.contract.from_zero:
-        rows = np.roll(rows, alphas // 2, axis=1)
-    nodes("Gather", deepest, nodes.integers(rows), axis=1, output=output)

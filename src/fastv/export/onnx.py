@@ -21,10 +21,11 @@ from fastv._version import __version__
 from fastv.conditions.table import CONDITIONS
 from fastv.conditions.words import in_words
 from fastv.errors import ModelError, SettingsError
-from fastv.export.contracts import CONDITIONS_INSIDE, ENERGIES, NOISE, Plan, planned, wrap
+from fastv.export.contracts import Plan, planned
 from fastv.export.parts import export_in_parts
 from fastv.export.runtime import read_session
 from fastv.export.steering import steering
+from fastv.export.wrapping import CONDITIONS_INSIDE, ENERGIES, NOISE, wrap
 from fastv.model import Model, load
 from fastv.models.contract import Domain, Generator, noise_stream
 from fastv.storage.output import check_ending, check_free, written_whole
@@ -174,7 +175,7 @@ def export(
 def _graph(model: Model, plan: Plan, opset: int) -> onnx.ModelProto:
     generator = model.generator
     # Not one row, because a dimension of size one would become a constant.
-    examples = [(generator.noise.draw(rows, seed=0), _random_conditions(model, rows)) for rows in (2, 3)]
+    examples = [(generator.noise.draw(rows, seed=0), _random_conditions(model.domain, plan, rows)) for rows in (2, 3)]
     module = _Sampling(generator).eval()
     with _quiet():
         proto = export_in_parts(module, examples, opset=opset, inputs=(NOISE, CONDITIONS_INSIDE), outputs=(ENERGIES,))
@@ -230,7 +231,7 @@ def _describe(graph: onnx.ModelProto, model: Model, plan: Plan, notes: tuple[str
         "family": model.description.family,
         "weights_sha256": model.digest(),
         "options": json.dumps(model.options),
-        "domain": model.domain.model_dump_json(),
+        "domain": plan.domain.model_dump_json(),
         "detector": model.detector.model_dump_json(),
         "conditions": json.dumps([_condition(name, model.domain) for name in generator.condition_names]),
         "noise_normal": str(generator.noise.normal),
@@ -267,9 +268,8 @@ def _condition(name: str, domain: Domain) -> dict[str, Any]:
     return {"name": name, "unit": condition.unit}
 
 
-def _random_conditions(model: Model, n: int) -> Tensor:
-    rng = np.random.default_rng(7)
-    return torch.from_numpy(model.domain.draw(model.generator.condition_names, n, rng))
+def _random_conditions(domain: Domain, plan: Plan, n: int) -> Tensor:
+    return torch.from_numpy(domain.draw(plan.names, n, np.random.default_rng(7)))
 
 
 def _check_parity(model: Model, path: Path, plan: Plan | None = None) -> tuple[float, float]:
@@ -278,15 +278,17 @@ def _check_parity(model: Model, path: Path, plan: Plan | None = None) -> tuple[f
     Raises:
         ModelError: they exceed the tolerances.
     """
-    generator = model.generator
+    generator, plan = model.generator, plan or planned(model, "fastv")
     noise = generator.noise.draw_from(noise_stream(11), PARITY_ROWS)
-    conditions = _random_conditions(model, PARITY_ROWS).numpy()
-    if plan is None or plan.contract.own:
-        (energies,) = read_session(path, threads=1).run(None, {"noise": noise, "conditions": conditions})
+    asked = _random_conditions(plan.domain, plan, PARITY_ROWS).numpy()
+    if plan.contract.own:
+        (energies,) = read_session(path, threads=1).run(None, {"noise": noise, "conditions": asked})
+        inside = plan.mirror.folded(asked)
     else:
-        energies, noise, conditions = _consumed(plan, path, conditions)
+        energies, noise, inside = _consumed(plan, path, asked)
     with torch.inference_mode():
-        expected = generator.sample(torch.from_numpy(conditions), torch.from_numpy(noise)).numpy().astype(np.float64)
+        made = generator.sample(torch.from_numpy(inside), torch.from_numpy(noise)).numpy()
+    expected = plan.mirror.image(made, asked).astype(np.float64)
     differs = np.abs(energies - expected) > ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * expected
     outliers = float(np.mean(differs))
     # Rounding that changes an early choice gives another shower, a late one a few other voxels.
@@ -327,7 +329,7 @@ def _consumed(plan: Plan, path: Path, asked: NDArray[np.float32]) -> tuple[NDArr
     carried = {name: wanted[:, i] for i, name in enumerate(plan.names) if not CONDITIONS[name].choices}
     seeds = noise_stream(13).standard_normal((len(asked), plan.seeds), dtype=np.float32)
     output, noise, conditions = session.run(None, {"input": plan.encoded(carried, seeds)})
-    if not np.allclose(conditions, wanted, rtol=1e-5, atol=1e-5):
+    if not np.allclose(conditions, plan.mirror.folded(wanted), rtol=1e-5, atol=1e-5):
         msg = "the graph of the contract decodes other conditions than were passed; nothing was written"
         raise ModelError(msg)
     energies = plan.decoded(output, carried["energy"]) / plan.scale

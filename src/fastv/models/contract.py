@@ -20,6 +20,7 @@ from fastv.conditions.table import NORMAL_INCIDENCE as NORMAL_INCIDENCE
 from fastv.detector.detector import Detector
 from fastv.domain import Domain as Domain
 from fastv.errors import ModelError, SettingsError
+from fastv.mirror import Mirror
 from fastv.models.codes import Code
 from fastv.models.codings.response import ResponseCoding
 from fastv.models.condition_scaler import ConditionScaler as ConditionScaler
@@ -364,6 +365,11 @@ class Generator(nn.Module, ABC):
         del batch
         msg = f"the family {self.family!r} has no anomaly score"
         raise ModelError(msg)
+
+    @property
+    def mirror(self) -> Mirror:
+        """The mirror images of showers that are made of those it knows; of most generators there are none."""
+        return Mirror.of(self.domain, self.condition_names, self.detector.mesh)
 
     def conditions_of(self, conditions: Conditions) -> Tensor:
         """The inputs of the model: conditions (N, C) in physical units; for a choice, its index in the domain.

@@ -51,6 +51,7 @@ def opened(model: Model, source: str | Path, *, extrapolate: bool, labelled: boo
     Args:
         model, source, extrapolate: as for :func:`encode_file`.
         labelled: whether the showers must have the conditions of the model, those that they have being in its domain.
+            Else mirror images are refused: only its angle tells that a shower is one.
 
     Raises:
         FileFormatError, GeometryError, DomainError: the showers are not of the kind that the model knows.
@@ -59,7 +60,8 @@ def opened(model: Model, source: str | Path, *, extrapolate: bool, labelled: boo
     file = ShowersFile(source, default=model.detector)
     try:
         conditions = file.conditions if labelled else completed(model.generator, file.conditions)
-        check_showers(model.generator, file.detector, conditions, str(file.path), extrapolate=extrapolate)
+        where = str(file.path)
+        check_showers(model.generator, file.detector, conditions, where, extrapolate=extrapolate, images=labelled)
         if not len(file):
             msg = f"{file.path}: the file has no showers"
             raise SettingsError(msg)

@@ -125,7 +125,8 @@ class Estimated:
 
 def codes_of(model: Model, showers: Showers) -> NDArray[np.float32]:
     """The places (N, K) of showers in the space of the codes; NaN without energy."""
-    conditions = completed(model.generator, showers.conditions)
+    # Not even theta is used, of which a generator with mirror images tells which showers to reflect.
+    conditions = completed(model.generator, Conditions.of(energy=showers.incident_energies))
     known = Showers.of(conditions, showers.energies, showers.detector)
     return encode(model.generator, known).matrix
 
@@ -149,7 +150,7 @@ def estimate(model: Model | str | Path, showers: Showers, *, extrapolate: bool =
         model = load(model)
     check_embeds(model)
     conditions = completed(model.generator, showers.conditions)
-    check_showers(model.generator, showers.detector, conditions, "the showers", extrapolate=extrapolate)
+    check_showers(model.generator, showers.detector, conditions, "the showers", extrapolate=extrapolate, images=False)
     return _estimates(model, showers, ConditionGrid(model.generator))
 
 
