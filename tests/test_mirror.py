@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.domain import Domain
 from fastv.errors import DomainError
 from fastv.mirror import Mirror
-from fastv.model import load
-from fastv.showers import ShowersFile
+from fastv.model import Model, load
+from fastv.representation.estimation import estimate
+from fastv.showers import Showers, ShowersFile
 from fastv.simulation.production import simulate
+from helpers import model_of
 
 MESHES = {
     "regular": ReadoutMesh.cylinder(layers=3, alpha_cells=8, r_cells=2, layer_thickness=3.4, r_size=4.65),
@@ -99,6 +104,72 @@ def test_generated_showers_are_the_images_of_those_with_the_same_noise() -> None
     assert not np.array_equal(there.energies, here.energies)
     with pytest.raises(DomainError, match=r"theta 136 deg \(2\.3736 rad\) is outside"):
         model.generate(theta=np.radians(136), **asked)
+
+
+@pytest.fixture(scope="module")
+def known(make_showers: Callable[..., Showers]) -> Showers:
+    """Showers at 45 to 90 degrees, one without energy, more than a batch."""
+    theta = np.linspace(np.pi / 4, np.pi / 2, 130).astype(np.float32).astype(np.float64)
+    made = make_showers(130, theta=theta)
+    made.energies[5] = 0
+    return made
+
+
+def images_of(showers: Showers, model: Model) -> Showers:
+    """Their images in odd rows; even rows stay as they are, so that batches are mixed."""
+    theta, energies = np.asarray(showers.theta).copy(), showers.energies.copy()
+    odd = np.arange(1, len(showers), 2)
+    odd = odd[theta[odd] < 1.57]
+    theta[odd] = np.float32(np.pi - theta[odd])
+    energies[odd] = energies[np.ix_(odd, model.generator.mirror.cells)]
+    energies.flags.writeable = False
+    return replace(showers, theta=theta, energies=energies)
+
+
+def conditions_of(model: Model, showers: Showers) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = model.generator.conditions_of(showers.conditions).numpy()
+    return found
+
+
+@pytest.mark.parametrize("family", ["vae", "caloflow"])
+def test_codes_and_scores_of_images_are_those_of_the_showers(known: Showers, family: str) -> None:
+    model = model_of(family, known[known.energies.any(axis=1)], conditions=("energy", "theta"))
+    images = images_of(known, model)
+    mirror = model.generator.mirror
+    # The angle of an image, to the last bit.
+    known = replace(known, theta=mirror.folded(conditions_of(model, images))[:, 1].astype(np.float64))
+    before = images.energies.copy()
+    scores = model.score(known), model.score(images)
+    assert scores[0]
+    for name, each in scores[0].items():
+        np.testing.assert_array_equal(scores[1][name], each)
+        assert np.isfinite(each).sum() == 129
+    if family == "vae":
+        codes, of_images = model.encode(known), model.encode(images)
+        np.testing.assert_array_equal(of_images.matrix, codes.matrix)
+        conditions = conditions_of(model, images)
+        for made, of_image in (
+            (model.reconstruct(known), model.reconstruct(images)),
+            (model.decode(codes[6:].means, known.conditions[6:]), model.decode(codes[6:].means, images.conditions[6:])),
+        ):
+            expected = mirror.image(made.energies, conditions[-len(made) :])
+            np.testing.assert_array_equal(of_image.energies, expected)
+            assert not np.array_equal(of_image.energies, made.energies)
+    np.testing.assert_array_equal(images.energies, before)
+    with pytest.raises(DomainError, match=r"theta .*2\.37365 rad is outside .*, 0\.785398 to 2\.356"):
+        model.score(replace(images, theta=np.full(130, np.radians(136))))
+
+
+def test_conditions_are_not_estimated_of_images(known: Showers) -> None:
+    """Only its angle tells that a shower is an image, and the angle is what is asked for."""
+    model = model_of("embedding", known[known.energies.any(axis=1)], conditions=("energy", "theta"))
+    images = images_of(known, model)
+    with pytest.raises(DomainError, match=r"theta .* rad is outside the domain of the model, 0\.785398 to 1\.5708"):
+        estimate(model, images)
+    told = estimate(model, images, extrapolate=True).columns
+    unknown = estimate(model, replace(images, theta=np.asarray(known.theta))).columns
+    for name, each in unknown.items():
+        np.testing.assert_array_equal(told[name], each)
 
 
 @pytest.mark.geant4

@@ -135,7 +135,7 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NDArray[
 
     def run(path: Path, contract: str, mesh: ReadoutMesh, latent: int, n: int, theta: float) -> NDArray[np.float32]:
         layers, alphas, rs = mesh.shape
-        angle = np.pi / 2 - theta if contract == "ddml" else theta
+        angle = abs(np.pi / 2 - theta) if contract == "ddml" else theta
         numbers = [rs, alphas, layers, latent, mesh.blocks[0].r_edges[1], n, ENERGY, angle, 0.5, 7]
         command = [str(program), str(libraries[0]), str(path), contract, *map(str, numbers)]
         done = subprocess.run(command, capture_output=True, check=True)
@@ -177,6 +177,50 @@ def test_a_consumer_deposits_the_showers_of_the_model(
             if axis == 1:
                 for wrong in (profile[::-1], np.roll(profile, 1), np.roll(profile, len(profile) // 2)):
                     assert np.abs((wrong - each.mean(0)) / error).max() > 10
+
+
+def test_beyond_normal_incidence_a_consumer_deposits_mirror_images(
+    consumer: Callable[..., NDArray[np.float32]], vae: Model, tmp_path: Path
+) -> None:
+    """As far as the program tells: an angle to the normal is the same on both sides of it."""
+    mesh, n, beyond = vae.detector.mesh, 60, np.pi - THETA
+    cells = vae.generator.mirror.cells
+    assert not np.array_equal(cells, np.arange(mesh.n_voxels))
+    for contract in OTHERS:
+        export(vae, tmp_path / f"{contract}.onnx", contract=contract)
+        here, there = (
+            cells_of(consumer(tmp_path / f"{contract}.onnx", contract, mesh, 10, n, theta), mesh).reshape(-1)
+            for theta in (THETA, beyond)
+        )
+        image = here if contract == "ddml" else here[cells]
+        # The noise is another where a rounding of theta is, so the means of two samples are compared.
+        assert np.corrcoef(there, image)[0, 1] > 0.98, contract
+        wrong = here[cells] if contract == "ddml" else here
+        assert np.corrcoef(there, wrong)[0, 1] < 0.7, contract
+
+
+def test_images_have_the_noise_of_the_shower_of_the_same_seeds(vae: Model, tmp_path: Path) -> None:
+    export(vae, tmp_path / "m.onnx", contract="par04-vae")
+    plan, session = planned(vae, "par04-vae"), read_session(tmp_path / "m.onnx", threads=1)
+    seeds = np.random.default_rng(1).standard_normal((4, 10), dtype=np.float32)
+    rows = plan.encoded({"energy": [2e3, 5e3, 2e4, 9e4], "theta": [1.7, 1.9, 2.1, 2.3]}, seeds)
+    there = session.run(None, {"input": rows})[0]
+    rows[:, 11] = 2 - rows[:, 11]
+    here = plan.decoded(session.run(None, {"input": rows})[0], 1.0)
+    np.testing.assert_array_equal(plan.decoded(there, 1.0), here[:, plan.mirror.cells])
+    assert "angles: theta 45.84 to 134.2 deg" in (tmp_path / "m.mac").read_text()
+
+
+@pytest.mark.parametrize(
+    ("contract", "fixed"), [("ddml", {}), ("par04-vae", {"theta": 1.2}), ("par04-calodit2", {"theta": 1.2})]
+)
+def test_a_graph_that_is_told_no_side_has_no_images(
+    vae: Model, tmp_path: Path, contract: str, fixed: dict[str, float]
+) -> None:
+    report = export(vae, tmp_path / "m.onnx", contract=contract, fixed=fixed)
+    graph = onnx.load(report.path)
+    assert json.loads(metadata(graph)["domain"])["theta"] == pytest.approx((0.8, np.pi / 2))
+    assert "GatherND" not in {node.op_type for node in graph.graph.node}
 
 
 @pytest.mark.parametrize("contract", OTHERS)
