@@ -546,6 +546,21 @@ MUTATIONS = [
         ('bind_cpu_input("conditions", conditions[rows])', 'bind_cpu_input("conditions", conditions[: len(part)])'),
     ),
     *_of(
+        "mirror.py",
+        "tests/test_mirror.py -m 'not geant4'",
+        ("(alpha // 2 - 1 - np.arange(alpha)) % alpha", "(alpha - 1 - np.arange(alpha)) % alpha"),
+        ("np.pi - conditions[beyond", "np.pi / 2 + conditions[beyond"),
+        ("reflected = energies.copy()", "reflected = energies"),
+    ),
+    *_of(
+        "export/images.py",
+        "tests/export/test_images.py",
+        ("turn[column] = np.float32(math.pi / unit)", "turn[column] = np.float32(math.pi)"),
+        ("rest[column] = math.pi / unit - turn[column]", "rest[column] = turn[column] - math.pi / unit"),
+        ("np.stack([order, cells[order]])", "np.stack([cells[order], order])"),
+        ("BEYOND / unit", "BEYOND"),
+    ),
+    *_of(
         "simulation/request.py",
         "tests/simulation/test_request.py",
         ("radius * np.sin(2 * np.pi * v)", "radius * np.cos(2 * np.pi * v)"),
