@@ -6,10 +6,7 @@ import copy
 import gc
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Before any numerical library: processes of tests that run side by side share the processors.
@@ -134,47 +131,3 @@ def operators_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(once))
         yield
-
-
-KILLED = """
-import os, signal, sys
-from fastv import cli
-from fastv.storage import output
-
-name, left, rename = sys.argv[1], int(sys.argv[2]), output._rename
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def renamed(temporary, path):
-    rename(temporary, path)
-    if str(path) == name:
-        if not left:
-            die()
-        for action in ("unlink", "remove", "rmdir"):
-            setattr(os, action, counted(getattr(os, action)))
-
-def counted(action):
-    def act(*arguments, **options):
-        global left
-        action(*arguments, **options)
-        left -= 1
-        if not left:
-            die()
-    return act
-
-output._rename = renamed
-cli.main(sys.argv[3:])
-"""
-
-
-@pytest.fixture
-def kill_after_rename() -> Callable[..., int]:
-    """``kill_after_rename(arguments, output, removed=0)``: run a verb in a process that is killed after its output has
-    got its final name and so many working files were removed; the exit code."""
-
-    def run(arguments: Sequence[str], output: Path, removed: int = 0) -> int:
-        command = [sys.executable, "-c", KILLED, str(output), str(removed), *arguments]
-        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
-
-    return run

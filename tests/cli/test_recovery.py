@@ -17,6 +17,7 @@ import pytest
 
 from fastv import cli
 from fastv.showers import Showers
+from killed import killed_after_rename
 
 if sys.platform == "win32":
     pytest.skip("needs POSIX signals", allow_module_level=True)
@@ -55,11 +56,11 @@ def digest(path: Path) -> str:
 
 @pytest.mark.parametrize("verb", ["generate", "train", "distill"])
 def test_resume_finishes_what_was_killed_before_the_clean_up(
-    verb: str, made: Path, tmp_path: Path, kill_after_rename: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    verb: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.h5"
     command = arguments(verb, made, output)
-    assert kill_after_rename(command, output) == -signal.SIGKILL
+    assert killed_after_rename(command, output) == -signal.SIGKILL
     before = digest(output)
     assert len(list(tmp_path.iterdir())) > 1
     assert cli.main(command) == 2
@@ -72,24 +73,20 @@ def test_resume_finishes_what_was_killed_before_the_clean_up(
 
 
 @pytest.mark.parametrize(("verb", "removed"), [("train", 1), ("distill", 1), ("distill", 2)])
-def test_a_kill_in_the_midst_of_the_clean_up(
-    verb: str, removed: int, made: Path, tmp_path: Path, kill_after_rename: Callable[..., int]
-) -> None:
+def test_a_kill_in_the_midst_of_the_clean_up(verb: str, removed: int, made: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     command = arguments(verb, made, output)
-    assert kill_after_rename(command, output, removed) == -signal.SIGKILL
+    assert killed_after_rename(command, output, removed) == -signal.SIGKILL
     before = digest(output)
     assert cli.main([*command, "--resume"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert digest(output) == before
 
 
-def test_a_killed_conversion_is_complete(
-    made: Path, tmp_path: Path, kill_after_rename: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_conversion_is_complete(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.h5"
     command = arguments("convert", made, output)
-    assert kill_after_rename(command, output) == -signal.SIGKILL
+    assert killed_after_rename(command, output) == -signal.SIGKILL
     before = digest(output)
     assert cli.main(command) == 2
     assert "exists already" in capsys.readouterr().err

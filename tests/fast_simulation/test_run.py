@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from fastv.showers import ShowersFile
 from fastv.simulation.process import ShowerError
 from fastv.simulation.request import PhysicsSettings
 from fastv.simulation.transport import Transport
+from killed import killed_after_rename
 
 pytestmark = pytest.mark.usefixtures("operators_read_once")
 
@@ -185,12 +186,12 @@ class TestResume:
         assert "exists already" in capsys.readouterr().err
 
     def test_killed_between_the_hits_and_their_edm4hep(
-        self, graph: Path, tmp_path: Path, kill_after_rename: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+        self, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pytest.importorskip("uproot")
         output, root = tmp_path / "hits.h5", tmp_path / "hits.root"
         command = self.command(graph, output, "--edm4hep", str(root))
-        assert kill_after_rename(command, output) == -signal.SIGKILL
+        assert killed_after_rename(command, output) == -signal.SIGKILL
         before = output.read_bytes()
         assert not root.exists()
         monkeypatch.setattr(run._Run, "simulate", lambda *_: pytest.fail("all events are simulated already"))

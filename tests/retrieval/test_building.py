@@ -18,6 +18,7 @@ from fastv.representation import encoding
 from fastv.retrieval.index_folder import CODES, INDEX, ROWS, Index
 from fastv.showers import Showers, ShowersFile
 from fastv.storage.unfinished import resumable
+from killed import killed_after_rename
 
 Make = Callable[..., Showers]
 Save = Callable[..., Path]
@@ -111,11 +112,9 @@ def test_an_interrupted_run_is_discarded(model: Path, files: list[Path], tmp_pat
     assert not parts.exists()
 
 
-def test_killed_when_complete(
-    model: Path, files: list[Path], tmp_path: Path, kill_after_rename: Callable[..., int]
-) -> None:
+def test_killed_when_complete(model: Path, files: list[Path], tmp_path: Path) -> None:
     arguments = ["index", str(model), str(files[1]), "-o", str(tmp_path / "i")]
-    assert kill_after_rename(arguments, tmp_path / "i") == -9
+    assert killed_after_rename(arguments, tmp_path / "i") == -9
     assert len(Index(tmp_path / "i")) == 50
     assert fastv.index(model, files[1], tmp_path / "i", resume=True).showers == 50
     assert not list(tmp_path.glob(".*"))
