@@ -21,6 +21,7 @@ from fastv.detector.mesh import ReadoutMesh
 from fastv.errors import DomainError, GeometryError, ModelError, SettingsError
 from fastv.noise import noise_stream
 from fastv.runtime import Generated, Runtime
+from fastv.runtime.runtime import _valid
 
 Write = Callable[..., Path]
 N = 300
@@ -101,6 +102,16 @@ def test_energies_that_are_no_numbers_go_to_full_simulation(write_graph: Write) 
     assert np.isnan(shower.energies[0]).all()
     assert (shower.energies[1] >= 0).all()
     assert list(Runtime(write_graph(scale=-1.0)).generate([0], energy=1e4, particle=11).handed_back) == [0]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, 3e38, -1e-45, -1.0, np.inf, -np.inf, np.nan, -np.nan])
+def test_energies_are_valid_if_finite_and_not_negative(value: float) -> None:
+    energies = np.linspace(0, 5e4, 6480, dtype=np.float32)[None].copy()
+    for cell in (0, 4000, 6479):
+        changed = energies.copy()
+        changed[0, cell] = value
+        assert _valid(changed) == bool(np.isfinite(value) and value >= 0)
+        assert _valid(changed[0]) == _valid(changed)
 
 
 def test_conditions_that_the_graph_does_not_take_are_compared_with_its_domain(write_graph: Write) -> None:

@@ -76,6 +76,8 @@ class Guard:
         Raises:
             SettingsError: a condition is unknown or missing, is no number, or has another number of values.
         """
+        if n == 1 and (row := self._plain(conditions)) is not None:
+            return Checked(np.array([row], dtype=np.float32))
         for name in conditions.keys() - CONDITIONS.keys():
             raise SettingsError(unknown("condition", name, CONDITIONS))
         if missing := [name for name in self.names if name not in conditions]:
@@ -90,12 +92,23 @@ class Guard:
                 self._number(checked, name, given, column)
         return checked
 
+    def _plain(self, conditions: Mapping[str, ArrayLike]) -> list[float] | None:
+        """The row of one shower whose conditions are plain numbers inside the domain: the case of an event loop."""
+        found: dict[str, float] = {}
+        for name, given in conditions.items():
+            if isinstance(given, float) and name in self.bounds:
+                low, high = self.bounds[name]
+                if not low <= given <= high:
+                    return None
+                found[name] = given
+            elif type(given) is int and given in self.choices.get(name, ()):
+                found[name] = float(self.choices[name][given])
+            else:
+                return None
+        return [found[name] for name in self.names] if all(name in found for name in self.names) else None
+
     def _number(self, checked: Checked, name: str, given: ArrayLike, column: NDArray[np.float32] | None) -> None:
         n = len(checked.columns)
-        if isinstance(given, float) and name in self.bounds and self.bounds[name][0] <= given <= self.bounds[name][1]:
-            if column is not None:  # one number inside, the case of an event loop, in a microsecond
-                column[:] = given
-            return
         try:
             values = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -124,10 +137,6 @@ class Guard:
 
     def _choice(self, checked: Checked, name: str, given: ArrayLike, column: NDArray[np.float32] | None) -> None:
         n, condition = len(checked.columns), CONDITIONS[name]
-        if isinstance(given, int) and (index := self.choices.get(name, {}).get(given)) is not None:
-            if column is not None:
-                column[:] = index
-            return
         array = np.asarray(given)
         if array.shape not in ((), (n,)) or array.dtype.kind not in "USiu":
             msg = f"{name} must be one name or {n}, or codes, got {one_line(given, 60)}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Outside = Literal["refuse", "clamp", "hand back"]
 _ANSWERS = ("refuse", "clamp", "hand back")
 _LARGEST = 2**32 - 1
+_INFINITY = int(np.float32(np.inf).view(np.uint32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,8 +276,12 @@ class Runtime:
 
 
 def _valid(energies: NDArray[np.float32]) -> bool:
-    """Whether all are finite and not negative; the smallest and the largest of them are no numbers if one is not."""
+    """Whether all are finite and not negative."""
     if not energies.size:
+        return True
+    # The bits of such numbers, read as whole numbers, are below those of infinity: one pass. Above are those of all
+    # others, and of -0, for which there are two passes: extremes are no numbers if one energy is not.
+    if np.maximum.reduce(energies.view(np.uint32), axis=None) < _INFINITY:
         return True
     return bool(np.minimum.reduce(energies, axis=None) >= 0 and np.maximum.reduce(energies, axis=None) < np.inf)
 
