@@ -165,3 +165,26 @@ def test_detectors_of_different_normal_incidence_are_never_rotated() -> None:
     assert one.joined(one) == one
     assert one.joined(other).right_angle is None
     assert one.joined(other).inclined
+
+
+@pytest.mark.parametrize(
+    ("normal", "inclined", "apart"),
+    [(0, 50, False), (50, 0, False), (1, 1999, False), (40, 1960, True), (50, 50, True)],
+)
+def test_normal_incidence_among_inclined_showers_is_a_kind_of_its_own(normal: int, inclined: int, apart: bool) -> None:
+    barrel = Detector.preset("par04-siw")
+    theta = np.concatenate([np.full(normal, np.float32(np.pi / 2)), np.linspace(0.8, 1.5, inclined)]).astype(np.float64)
+    span = domain(theta=(float(theta.min()), float(theta.max())))
+    assert span.facing(barrel, theta).normal_apart is apart
+    # Whether they are in one file or in several.
+    files = [each for each in (theta[:normal], theta[normal:]) if len(each)]
+    spans = [domain(theta=(float(each.min()), float(each.max()))).facing(barrel, each) for each in files]
+    joined = spans[0] if len(spans) == 1 else spans[0].joined(spans[1])
+    assert joined.normal_apart is (len(spans) == 2)
+    assert joined.joined(spans[0]).normal_apart is joined.normal_apart
+
+
+def test_a_model_from_before_does_not_tell_normal_incidence_apart() -> None:
+    stored = domain(theta=(0.8, np.pi / 2)).model_dump(mode="json")
+    del stored["normal_apart"]
+    assert not Domain.model_validate(stored).normal_apart

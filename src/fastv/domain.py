@@ -16,6 +16,8 @@ from fastv.detector.detector import Detector
 from fastv.errors import DomainError, SettingsError
 
 Range = tuple[float, float]
+_EXACTLY, _LEAST_SHARE = 1e-6, 0.01
+"""Deviation of theta from normal incidence in rad that is rounding, and least share of such showers that counts."""
 
 
 class Domain(BaseModel):
@@ -24,9 +26,12 @@ class Domain(BaseModel):
     Ranges include their ends and are in the units of :data:`fastv.conditions.table.CONDITIONS`: energy in MeV, angles
     in rad. The range of an angle is None if it was not recorded. Other conditions of that table are stored under their
     names. ``right_angle`` is the polar angle theta of normal incidence, 90 deg in a barrel and 0 in front of planes, or
-    None if there are detectors of both. ``empty_showers`` tells whether some training showers had no energy above the
-    readout threshold. A model that was adapted from another keeps the networks of that, which are told conditions as in
-    its domain, ``told_as``.
+    None if there are detectors of both. ``normal_apart`` tells whether showers of exactly normal incidence are a kind
+    of their own beside inclined ones. Deposits are at the ends of steps, so many lie on surfaces of slabs; at normal
+    incidence these are surfaces of the mesh, too, and a hundredth of a degree moves a fifth of the energy of the first
+    layer to others. ``empty_showers`` tells whether some training showers had no energy above the readout threshold. A
+    model that was adapted from another keeps the networks of that, which are told conditions as in its domain,
+    ``told_as``.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -39,6 +44,7 @@ class Domain(BaseModel):
     detectors: Annotated[tuple[str, ...], Field(min_length=1)]
     empty_showers: bool = False
     right_angle: float | None = np.pi / 2
+    normal_apart: bool = False
     told_as: Domain | None = None
 
     @model_validator(mode="after")
@@ -88,15 +94,21 @@ class Domain(BaseModel):
             particles = tuple(sorted(map(CONDITIONS["particle"].named, np.unique(codes).tolist())))
         return cls.model_validate({**ranges, "particles": particles, "detectors": detectors})
 
-    def facing(self, detector: Detector) -> Self:
+    def facing(self, detector: Detector, theta: NDArray[np.float64] | None = None) -> Self:
         """The same with the angle of normal incidence on a detector: 90 deg on a barrel, 0 on planes.
 
         If the detector does not describe its stack, it is 0 for showers that all have theta = 0, and 90 deg for others.
+
+        Args:
+            detector: of the showers.
+            theta: their angles (N,); if a hundredth of inclined showers are at exactly normal incidence, these are a
+                kind of their own.
         """
-        if detector.stack is not None:
-            return self.model_copy(update={"right_angle": detector.stack.right_angle})
         planes = self.theta is not None and max(map(abs, self.theta)) <= NORMAL_INCIDENCE
-        return self.model_copy(update={"right_angle": 0.0 if planes else np.pi / 2})
+        right = (0.0 if planes else np.pi / 2) if detector.stack is None else detector.stack.right_angle
+        faced = self.model_copy(update={"right_angle": right})
+        exactly = theta is not None and np.mean(np.abs(theta - right) < _EXACTLY) >= _LEAST_SHARE
+        return faced.model_copy(update={"normal_apart": bool(faced.inclined and exactly)})
 
     def bounds(self, name: str) -> Range | None:
         """The range of a condition; None if it was not recorded or is a choice."""
@@ -132,6 +144,9 @@ class Domain(BaseModel):
         fields: dict[str, Any] = {**ranges, "particles": particles, "detectors": detectors}
         fields["empty_showers"] = self.empty_showers or other.empty_showers
         fields["right_angle"] = self.right_angle if self.right_angle == other.right_angle else None
+        if fields["right_angle"] is not None and "theta" in ranges:
+            one_is_normal = self.inclined != other.inclined
+            fields["normal_apart"] = self.normal_apart or other.normal_apart or one_is_normal
         return Domain.model_validate(fields)
 
     def columns(self, names: Sequence[str], conditions: Conditions) -> NDArray[np.float32]:

@@ -130,14 +130,18 @@ def test_voxels_of_a_millionth_of_the_energy_are_exact(tmp_path: Path) -> None:
     assert export(model, tmp_path / "m.onnx").outliers < 1e-4
 
 
-def test_a_copula_of_showers_at_an_angle_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its divisions in alpha have laws of their own, in an order that is turned back."""
+@pytest.mark.parametrize("told", [False, True])
+def test_a_copula_of_showers_at_an_angle_is_exported(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its divisions in alpha have laws of their own, in an order that is turned back; it may know more of the angle."""
     monkeypatch.setattr(module, "PARITY_ROWS", 50)
     torch.manual_seed(3)
     mesh = ReadoutMesh.cylinder(layers=3, alpha_cells=8, r_cells=2, layer_thickness=3.4, r_size=5)
     detector = Detector(name="tiny", mesh=mesh, energy_scale=1.0, readout_threshold=0.5)
-    domain = Domain(energy=(10.0, 100.0), theta=(np.pi / 4, np.pi / 2), detectors=("tiny",))
-    generator = build("copula", {**SMALL["copula"], "conditions": ("energy", "theta")}, detector, domain)
+    domain = Domain(energy=(10.0, 100.0), theta=(np.pi / 4, np.pi / 2), detectors=("tiny",), normal_apart=told)
+    settings = {**SMALL["copula"], "conditions": ("energy", "theta"), "slant": told}
+    generator = build("copula", settings, detector, domain)
     conditions = torch.stack([10.0 + 90.0 * torch.rand(200), np.pi / 4 * (1 + torch.rand(200))], dim=1)
     generator.fit(Batch(conditions[:, :1] * torch.rand(200, mesh.n_voxels) / mesh.n_voxels, conditions))
     model = Model(generator, ModelDescription(family="copula", domain=domain, detector=detector), "copula")

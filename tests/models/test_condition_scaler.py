@@ -34,6 +34,19 @@ class TestConditions:
         scaled = scaler(torch.tensor([[-3.0, 1e6, 1.5], [0.0, 1e3, 1.0]]))
         torch.testing.assert_close(scaled, torch.tensor([[-1.0, 1.0, 1.0], [0.0, -1.0, 0.0]]), atol=1e-5, rtol=0)
 
+    def test_normal_incidence_is_told_apart_if_it_is_a_kind_of_its_own(self) -> None:
+        right = np.pi / 2
+        asked = torch.tensor([[1e3, right, 1.0], [1e3, right - 1e-3, 0.0], [1e3, right - 0.1, 1.0]])
+        where = {"theta": (1.0, right), "phi": (0.0, 1.0)}
+        plain = ConditionScaler(("energy", "theta", "phi"), domain(**where))
+        apart = ConditionScaler(("energy", "theta", "phi"), domain(**where, normal_apart=True))
+        assert (plain.size, apart.size) == (3, 4)
+        torch.testing.assert_close(apart(asked)[:, [0, 1, 3]], plain(asked))
+        expected = torch.tensor([1.0, np.exp(-1.0), 0.0], dtype=torch.float32)
+        torch.testing.assert_close(apart(asked)[:, 2], expected, atol=1e-3, rtol=0)
+        # A network that is not told the angle has nothing to tell apart.
+        assert ConditionScaler(("energy",), domain(**where, normal_apart=True)).size == 1
+
     def test_detector_is_one_hot(self) -> None:
         scaler = ConditionScaler(("energy", "detector"), domain(detectors=("a", "b", "c")))
         assert scaler.size == 4

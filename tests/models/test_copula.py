@@ -131,9 +131,11 @@ def test_at_an_angle_divisions_are_mirror_symmetric_and_not_alike() -> None:
     assert float((below(voxels.roll(4, dims=2)) - below(voxels)).abs().mean()) > 0.1
 
 
-def test_showers_at_an_angle_lean_to_their_side() -> None:
+@pytest.mark.parametrize("slant", [False, True])
+def test_showers_at_an_angle_lean_to_their_side(slant: bool) -> None:
     """The mean of cos(alpha) follows the angle, and the mean of sin(alpha) stays zero."""
-    generator, n = tiny(2, 8, 1, INCLINED, conditions=("energy", "theta"), alpha_hidden=8, factors=0), 2000
+    asked = {"conditions": ("energy", "theta"), "alpha_hidden": 8, "factors": 0, "slant": slant}
+    generator, n = tiny(2, 8, 1, INCLINED, **asked), 2000
     random = torch.Generator().manual_seed(1)
     alpha = (torch.arange(8) + 0.5) * math.pi / 4 - math.pi
     context = torch.zeros(n, generator.scaler.size + 1)
@@ -162,6 +164,23 @@ def test_showers_at_an_angle_lean_to_their_side() -> None:
         assert abs(expected) > 0.4 or side > 0
         assert mean(voxels, torch.cos(alpha), side) == pytest.approx(expected, abs=0.05)
         assert mean(voxels, torch.sin(alpha), side) == pytest.approx(0.0, abs=0.05)
+
+
+def test_divisions_in_alpha_know_what_lies_in_front_of_the_calorimeter() -> None:
+    """By themselves, whatever the tokens of layers know; at normal incidence there is nothing to know."""
+    asked = {"conditions": ("energy", "theta"), "factors": 0, "slant": True}
+    generator = tiny(2, 8, 2, INCLINED, **asked)
+    context = torch.zeros(2, generator.scaler.size + 1)
+    context[:, 1] = torch.tensor([-1.0, 1.0])
+    tokens, levels = torch.zeros(2, generator.settings.width, 2), torch.ones(2, 2, 2)
+    with torch.inference_mode():
+        for steep, normal in generator.cells._alpha_contexts(tokens, levels, context):
+            assert float((steep - normal).abs().max()) > 0.01
+        context[0, 1] = 1.0
+        for one, other in generator.cells._alpha_contexts(tokens, levels, context):
+            torch.testing.assert_close(one, other)
+    assert tiny(2, 8, 2, NORMAL, **asked).cells.slant is None
+    assert tiny(2, 8, 2, INCLINED, conditions=("energy",), slant=True).cells.slant is None
 
 
 @pytest.mark.parametrize("theta", [NORMAL, INCLINED])

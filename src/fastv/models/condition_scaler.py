@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastv.conditions.table import CONDITIONS
+from fastv.conditions.table import CONDITIONS, NORMAL_INCIDENCE
 from fastv.domain import Domain
 
 
@@ -14,11 +14,13 @@ class ConditionScaler(nn.Module):
     """Scales conditions in physical units to numbers of order one, with fixed formulae for the domain.
 
     energy: (log E - centre) / half width of the domain in log E, in [-1, 1]; with ``linear_energy``, E / E_max as in
-    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value. particle,
-    detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`. If there is
-    ``domain.told_as``, its scales are taken; a choice that it does not have is told as the mean of all that it has.
+    the original VAE. theta, phi: (angle - centre) / half width, or 0 if the domain has a single value; if normal
+    incidence is a kind of its own (``domain.normal_apart``), theta has a second number, exp(-|theta - right angle| /
+    1 mrad). particle, detector: one-hot. In general, the scaling is that of :data:`fastv.conditions.table.CONDITIONS`.
+    If there is ``domain.told_as``, its scales are taken; a choice that it does not have is told as the mean of all that
+    it has.
 
-    Shapes: (N, C) -> (N, ``size``).
+    Shapes: (N, C) -> (N, ``size``). ``columns`` is the first column of each condition.
 
     Example:
         >>> scaler = ConditionScaler(("energy",), Domain(energy=(1e3, 1e6), detectors=("par04-siw",)))
@@ -32,7 +34,10 @@ class ConditionScaler(nn.Module):
         self.domain = domain.told_as or domain
         self.linear_energy = linear_energy
         self.choices = {name: len(self.domain.choices(name)) for name in names if CONDITIONS[name].choices}
-        self.size = sum(self.choices.get(name, 1) for name in names)
+        self.normal = self.domain.right_angle if self.domain.normal_apart and "theta" in names else None
+        sizes = [self.choices.get(name, 2 if name == "theta" and self.normal is not None else 1) for name in names]
+        self.size = sum(sizes)
+        self.columns = {name: sum(sizes[:i]) for i, name in enumerate(names)}
         self.asked = {name: len(domain.choices(name)) for name in self.choices}
         self.adapted = domain.told_as is not None
         for name, size in self.choices.items() if self.adapted else ():
@@ -61,4 +66,6 @@ class ConditionScaler(nn.Module):
             else:
                 middle, half = (low + high) / 2, (high - low) / 2
             columns.append((value - float(middle)) / float(half if half > 0 else 1.0))
+            if name == "theta" and self.normal is not None:
+                columns.append(torch.exp(-torch.abs(value - self.normal) / NORMAL_INCIDENCE))
         return torch.cat(columns, dim=1)

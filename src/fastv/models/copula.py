@@ -21,6 +21,7 @@ from fastv.models.networks import MLP
 from fastv.models.noise_factors import NoiseFactors
 from fastv.models.plain_division import PARAMETERS, initial_parameters, level_of, log_prob
 from fastv.models.response import FreeResponse, ResponseShape, response_of
+from fastv.models.slant import Slant
 
 _UNIT = 1.0001
 """Least energy of a voxel in units of the threshold: rounding must not take it below the threshold."""
@@ -53,6 +54,8 @@ class CopulaSettings(GeneratorSettings):
         ring_hidden: width of the networks that divide a layer between its rings.
         alpha_context: width of the network that sees the rings of a layer and its neighbours.
         alpha_hidden: width of the networks that divide a ring between its arcs.
+        slant: whether divisions in alpha of inclined showers are told what part of a ring lies in front of the
+            calorimeter (:class:`~fastv.models.slant.Slant`).
         factors: common factors of the noise of layers, of rings, and in alpha; 0 for independent divisions.
         correlation_bins: bins of incident energy, each with correlations of its own.
     """
@@ -67,6 +70,7 @@ class CopulaSettings(GeneratorSettings):
     ring_hidden: PositiveInt = 32
     alpha_context: PositiveInt = 48
     alpha_hidden: PositiveInt = 8
+    slant: bool = False
     factors: NonNegativeInt = 24
     correlation_bins: PositiveInt = 4
 
@@ -130,7 +134,9 @@ class Copula(Generator):
         )
         # An adapted model has the networks of the model that it started from.
         inclined = (domain.told_as or domain).inclined
-        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings, inclined=inclined)
+        told = settings.slant and inclined and "theta" in settings.conditions
+        slant = Slant(self.scaler, detector.mesh) if told else None
+        self.cells = Cells(self.layers, self.alpha, self.rings, context, settings, inclined=inclined, slant=slant)
         self.bins = EnergyBins(settings.correlation_bins, domain.energy[1])
         uniform = self.response.uniform
         # Of the response, of the straightened total, of the divisions, of rare losses.
@@ -230,12 +236,22 @@ class Cells(nn.Module):
         context: columns of the context.
         settings: of the family.
         inclined: whether showers are at an angle, which makes them symmetric under alpha -> -alpha only.
+        slant: what divisions in alpha are told of the angle, from the context.
     """
 
     def __init__(
-        self, layers: int, alpha: int, rings: int, context: int, settings: CopulaSettings, *, inclined: bool
+        self,
+        layers: int,
+        alpha: int,
+        rings: int,
+        context: int,
+        settings: CopulaSettings,
+        *,
+        inclined: bool,
+        slant: Slant | None = None,
     ) -> None:
         super().__init__()
+        self.slant = slant
         self.layers, self.alpha, self.rings = layers, alpha, rings
         folded = inclined and alpha % 2 == 0
         self.of_rings, self.of_alpha = Tree(rings), Tree(alpha, folded=folded)
@@ -251,7 +267,7 @@ class Cells(nn.Module):
         self.ring_token = nn.Conv1d(width, ring * max(1, len(levels)), 1)
         self.ring_input = nn.ModuleList(nn.Conv1d(len(each.blocks), ring, 3, padding=1, bias=False) for each in levels)
         self.ring_output = nn.ModuleList(nn.Conv1d(ring, PARAMETERS * size, 1) for size in self.of_rings.sizes)
-        self.alpha_near = nn.Conv1d(rings, settings.alpha_context, 3, padding=1)
+        self.alpha_near = nn.Conv1d(rings * (1 if slant is None else 2), settings.alpha_context, 3, padding=1)
         self.alpha_token = nn.Conv1d(width, settings.alpha_context, 1, bias=False)
         sees = [len(each.beside()) + 1 for each in self.of_alpha.levels]
         self.alpha_own = nn.Conv1d(settings.alpha_context, arc * max(1, sum(self.kinds)) * rings, 1)
@@ -311,8 +327,10 @@ class Cells(nn.Module):
         parameters: Tensor = self.ring_output[number](F.silu(self.ring_input[number](levels) + context))
         return parameters
 
-    def _alpha_contexts(self, tokens: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
+    def _alpha_contexts(self, tokens: Tensor, levels: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """For each level of arcs what its network knows of a ring, (N, K, H, M) for K kinds, from levels (N, R, L)."""
+        if self.slant is not None:
+            levels = torch.cat([levels, self.slant(context)], dim=1)
         own = self.alpha_own(F.silu(self.alpha_near(levels) + self.alpha_token(tokens)))
         if not self.kinds:
             return ()
@@ -356,7 +374,7 @@ class Cells(nn.Module):
             half = 0.5 * self.of_rings.following(number, half, x, parameters, z)
             x = level_of(half)
         half, x = self.of_rings.in_order(half), self.of_rings.in_order(x)
-        contexts = self._alpha_contexts(tokens, x)
+        contexts = self._alpha_contexts(tokens, x, context)
         half, x = (each.view(-1, 1, 1, self.rings * self.layers) for each in (half, x))
         energies = 2 * half
         for number, z in enumerate(z_alpha):
@@ -384,7 +402,7 @@ class Cells(nn.Module):
             at = (whole > 0).nonzero(as_tuple=True)
             rows = parameters[at[0], :, at[1], at[2]]
             yield Outcomes("rings", number, at, *log_prob(whole[at], first[at], x[at], rows))
-        contexts = self._alpha_contexts(tokens, level_of(0.5 * rings))
+        contexts = self._alpha_contexts(tokens, level_of(0.5 * rings), context)
         arcs = self.of_alpha.as_divided(arcs.flatten(2))
         for number, level in enumerate(self.of_alpha.levels):
             whole, first = sums(arcs, level.blocks), sums(arcs, level.firsts)

@@ -209,7 +209,8 @@ class TrainingData:
                 msg = f"{file.path}: the file contains no showers"
                 raise FileFormatError(msg)
             particle = file.provenance.get("particle")
-            domains.append(Domain.of(file.conditions, (str(particle),) if particle else ()).facing(file.detector))
+            spanned = Domain.of(file.conditions, (str(particle),) if particle else ())
+            domains.append(spanned.facing(file.detector, file.conditions.get("theta")))
         joined = domains[0]
         for domain in domains[1:]:
             joined = joined.joined(domain)
