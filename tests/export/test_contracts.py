@@ -283,8 +283,8 @@ def test_phi_of_the_program_is_taken_to_the_domain(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="does not carry the condition 'phi' .*0 to 360 deg.*`fixed=...`"):
             export(model, tmp_path / "no.onnx", contract=contract)
         report = export(model, tmp_path / f"{contract}.onnx", contract=contract, fixed={"phi": "90deg"})
-        assert "phi is fixed at 1.5708 rad" in report.notes
-    with pytest.raises(DomainError, match="phi 7"):
+        assert "phi is fixed at 90 deg (1.5708 rad)" in report.notes
+    with pytest.raises(DomainError, match="phi 401.0705 deg .7 rad."):
         export(model, tmp_path / "no.onnx", contract="ddml", fixed={"phi": 7.0})
 
 
@@ -438,7 +438,7 @@ def test_the_command_line_exports_and_checks(vae: Model, tmp_path: Path, capsys:
     graph = str(tmp_path / "m.onnx")
     assert not main(["export", str(tmp_path / "model"), "--contract", "ddml", "--fix", "theta=70deg", "-o", graph])
     told = capsys.readouterr().out
-    assert "theta is fixed at 1.22173 rad" in told
+    assert "theta is fixed at 70 deg (1.2217 rad)" in told
     assert f"settings {tmp_path / 'm.py'}" in told
     other_graph(tmp_path / "other.onnx", cells=7)
     assert main(["export", "--check", str(tmp_path / "other.onnx"), "--contract", "ddml", "--json"]) == 2

@@ -192,7 +192,7 @@ def test_an_output_that_is_no_file_of_codes_is_kept(model: Model, file: Path, tm
     before = file.read_bytes()
     with pytest.raises(OutputError, match="exists already"):
         encode_file(model, file, file)
-    with pytest.raises(OutputError, match="is an HDF5 file and is not replaced by a file of codes"):
+    with pytest.raises(OutputError, match="is a file of showers and is not replaced by a file of codes"):
         encode_file(model, file, file, force=True)
     assert file.read_bytes() == before
     with pytest.raises(SettingsError, match=r"codes are written to a file that ends in \.h5"):
@@ -229,7 +229,7 @@ def test_a_reconstruction_goes_on(model: Model, file: Path, tmp_path: Path, monk
 def test_damaged_codes_are_told(model: Model, file: Path, tmp_path: Path) -> None:
     codes = tmp_path / "codes.h5"
     encode_file(model, file, codes)
-    with pytest.raises(FileFormatError, match="no codes file; it is a showers file"):
+    with pytest.raises(FileFormatError, match="no codes file; it holds showers"):
         CodesFile(file)
     content = codes.read_bytes()
     for change, words in (

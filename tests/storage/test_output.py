@@ -231,7 +231,7 @@ class TestKinds:
             check_free(tmp_path / f"{name}.h5", force=True, kind=name)  # type: ignore[arg-type]
         with pytest.raises(OutputError, match="is a file of tracks and is not replaced by a file of showers"):
             check_free(tmp_path / "tracks.h5", force=True, kind="showers")
-        with pytest.raises(OutputError, match="is an HDF5 file and is not replaced by a file of tracks"):
+        with pytest.raises(OutputError, match="is a file of showers and is not replaced by a file of tracks"):
             check_free(tmp_path / "showers.h5", force=True, kind="tracks")
 
     def test_a_folder_of_the_output_takes_the_place_of_a_file(self, tmp_path: Path) -> None:
