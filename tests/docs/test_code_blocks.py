@@ -26,7 +26,8 @@ import pytest
 import torch
 
 import fastv
-from fastv.cli import main
+from fastv.cli import command_line, main
+from fastv.detector.detector import PRESETS
 from fastv.export import onnx as exporter
 from fastv.export import parts
 from fastv.model import model_path
@@ -195,7 +196,8 @@ def traced_once() -> Iterator[None]:
 def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
     """Run a command that must succeed; without Geant4, full simulation and what needs its files are left out.
 
-    What takes long is done once, and other pages get a copy: the plots of a report, and the export of one model.
+    What takes long is done once, and other pages get a copy: the plots of a report, the export of one model, and full
+    simulations that differ in their seeds alone.
     """
 
     left_out: set[str] = set()
@@ -218,6 +220,15 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
             if kept.exists():
                 shutil.copy(kept, output)
                 return
+        if verb == "simulate" and not {"--resume", "--tracks"} & set(arguments):
+            asked = vars(command_line()[0].parse_args(arguments))  # which ends as the command would
+            output = Path(asked["output"])  # the last one counts
+            if asked["detector"] in PRESETS:  # a file of one name has other contents in another page
+                same = sorted((key, str(asked[key])) for key in asked if key not in ("seed", "output", "force", "run"))
+                kept = files.with_name(f"{hashlib.sha256(repr(same).encode()).hexdigest()}.h5")
+                if kept.exists():
+                    shutil.copy(kept, output)
+                    return
         if verb in ("evaluate", "compare") and output is not None and kept.exists():
             shutil.copytree(kept, output, dirs_exist_ok=True)
             arguments = [word for word in arguments if word not in ("-o", str(output), "--force")]
@@ -228,7 +239,7 @@ def shell(geant4: bool, files: Path) -> Callable[[list[str]], None]:
         assert code == 0, f"fastv {shlex.join(arguments)}"
         if verb in ("evaluate", "compare") and output is not None and not kept.exists():
             shutil.copytree(output, kept)
-        if verb == "export" and output is not None:
+        if output is not None and kept.suffix in (".onnx", ".h5"):
             shutil.copy(output, kept)
 
     return run
