@@ -92,8 +92,10 @@ def kind_of_folder(folder: Path) -> str | None:
 
 
 def is_root(path: Path) -> bool:
-    """Whether a file begins as ROOT files do; what cannot be read does not."""
+    """Whether a file begins as ROOT files do; what cannot be read does not, nor a pipe, for which one would wait."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(4) == b"root"
     except (OSError, ValueError):
