@@ -29,6 +29,7 @@ from fastv.simulation.data_sets import VARIABLE
 from fastv.simulation.production import default_block_rows, simulate
 from fastv.simulation.tracks import read_tracks
 from fastv.storage.unfinished import UnfinishedFolder
+from killed import killed_after_rename
 
 Fake = Callable[..., None]
 
@@ -419,11 +420,9 @@ class TestResume:
         assert made.simulated < N
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-    def test_a_real_kill_between_renaming_and_cleaning_up(
-        self, tmp_path: Path, expected: bytes, kill_after_rename: Callable[..., int]
-    ) -> None:
+    def test_a_real_kill_between_renaming_and_cleaning_up(self, tmp_path: Path, expected: bytes) -> None:
         command = [*COMMAND[3:], str(tmp_path / "a.h5"), "--workers", "1"]
-        assert kill_after_rename(command, tmp_path / "a.h5") == -signal.SIGKILL
+        assert killed_after_rename(command, tmp_path / "a.h5") == -signal.SIGKILL
         assert len(list(tmp_path.iterdir())) == 2
         assert cli.main([*command, "--resume"]) == 0
         assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
