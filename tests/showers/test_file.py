@@ -254,7 +254,7 @@ class TestDamage:
         path = plain(**{column: np.full((20, 1), value)})
         with (
             ShowersFile(path, tiny_detector) as file,
-            pytest.raises(FileFormatError, match=r"must be from \S+ to \S+ rad"),
+            pytest.raises(FileFormatError, match=r"must be from \S+ to \S+ deg \(\S+ to \S+ rad\)"),
         ):
             file[:]
 
