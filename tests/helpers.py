@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastv.detector.mesh import LayerBlock, ReadoutMesh
 from fastv.model import Model, ModelDescription
 from fastv.models import build, families_with
 from fastv.models.contract import Batch, Domain, Generator
@@ -26,6 +27,16 @@ GAME: dict[str, Any] = {
     "layer_critic": [32],
     "head": [32],
 }
+MIRRORED = {
+    "regular": ReadoutMesh.cylinder(layers=3, alpha_cells=8, r_cells=2, layer_thickness=3.4, r_size=4.65),
+    "irregular": ReadoutMesh(
+        blocks=(
+            LayerBlock(layers=2, alpha_cells=1, r_edges=(0, 5)),
+            LayerBlock(layers=1, alpha_cells=10, r_edges=(0, 1, 5), first_id=2),
+        )
+    ),
+}
+"""Meshes whose cells have mirror images."""
 SMALL: dict[str, dict[str, Any]] = {
     "autoencoder": {"code": 8, "hidden": [24], "density_components": 6, "density_parts": 3},
     "bottleneck": {"code": 4, "hidden": [24], "decoder_hidden": [16], "parts": 3, "density_parts": 3},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.detector.mesh import ReadoutMesh
 from fastv.domain import Domain
 from fastv.errors import DomainError
 from fastv.mirror import Mirror
@@ -18,17 +18,7 @@ from fastv.model import Model, load
 from fastv.representation.estimation import estimate
 from fastv.showers import Showers, ShowersFile
 from fastv.simulation.production import simulate
-from helpers import model_of
-
-MESHES = {
-    "regular": ReadoutMesh.cylinder(layers=3, alpha_cells=8, r_cells=2, layer_thickness=3.4, r_size=4.65),
-    "irregular": ReadoutMesh(
-        blocks=(
-            LayerBlock(layers=2, alpha_cells=1, r_edges=(0, 5)),
-            LayerBlock(layers=1, alpha_cells=10, r_edges=(0, 1, 5), first_id=2),
-        )
-    ),
-}
+from helpers import MIRRORED, model_of
 
 
 def domain(low: float = 45, high: float = 90) -> Domain:
@@ -41,7 +31,7 @@ def mirror_of(known: Domain, mesh: ReadoutMesh) -> Mirror:
     return found
 
 
-@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("mesh", MIRRORED.values(), ids=MIRRORED)
 def test_the_reflection_turns_x_around(mesh: ReadoutMesh) -> None:
     mirror = mirror_of(domain(), mesh)
     expected = mesh.voxel_centres * [-1, 1, 1]
@@ -52,7 +42,7 @@ def test_the_reflection_turns_x_around(mesh: ReadoutMesh) -> None:
 
 
 def test_only_showers_beyond_the_right_angle_are_images() -> None:
-    mesh = MESHES["regular"]
+    mesh = MIRRORED["regular"]
     mirror = mirror_of(domain(), mesh)
     theta = np.float32(np.radians([60, 90, 120, 135]))
     conditions = np.stack([np.full(4, 5e3, np.float32), theta], axis=1)
@@ -72,11 +62,11 @@ def test_only_showers_beyond_the_right_angle_are_images() -> None:
 @pytest.mark.parametrize(
     ("known", "mesh"),
     [
-        (domain(90, 90), MESHES["regular"]),  # nothing else than normal incidence
-        (domain(45, 80), MESHES["regular"]),  # a gap
-        (domain(45, 120), MESHES["regular"]),  # both sides were learnt
-        (domain().model_copy(update={"right_angle": 0.0}), MESHES["regular"]),  # planes
-        (domain().model_copy(update={"theta": None}), MESHES["regular"]),
+        (domain(90, 90), MIRRORED["regular"]),  # nothing else than normal incidence
+        (domain(45, 80), MIRRORED["regular"]),  # a gap
+        (domain(45, 120), MIRRORED["regular"]),  # both sides were learnt
+        (domain().model_copy(update={"right_angle": 0.0}), MIRRORED["regular"]),  # planes
+        (domain().model_copy(update={"theta": None}), MIRRORED["regular"]),
         (domain(), ReadoutMesh.cylinder(layers=1, alpha_cells=5, r_cells=1, layer_thickness=1, r_size=1)),
     ],
 )
@@ -90,7 +80,7 @@ def test_other_models_have_no_images(known: Domain, mesh: ReadoutMesh) -> None:
 
 
 def test_a_model_that_takes_no_angle_has_no_images() -> None:
-    assert Mirror.of(domain(), ("energy",), MESHES["regular"]).column is None
+    assert Mirror.of(domain(), ("energy",), MIRRORED["regular"]).column is None
 
 
 def test_generated_showers_are_the_images_of_those_with_the_same_noise() -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastv.detector.detector import Detector
-from fastv.detector.mesh import LayerBlock, ReadoutMesh
+from fastv.detector.mesh import ReadoutMesh
 from fastv.domain import Domain
 from fastv.errors import DomainError
 from fastv.export import contracts, export
@@ -27,20 +27,12 @@ from fastv.mirror import Mirror
 from fastv.model import Model, ModelDescription
 from fastv.models import build
 from fastv.runtime import Runtime
+from helpers import MIRRORED
 
 pytestmark = pytest.mark.usefixtures("operators_read_once")
 
 DOMAIN = Domain(energy=(1e3, 1e5), theta=(np.pi / 4, float(np.float32(np.pi / 2))), detectors=("barrel",))
 NAMES = ("energy", "theta")
-MESHES = {
-    "regular": ReadoutMesh.cylinder(layers=3, alpha_cells=8, r_cells=2, layer_thickness=3.4, r_size=4.65),
-    "irregular": ReadoutMesh(
-        blocks=(
-            LayerBlock(layers=2, alpha_cells=1, r_edges=(0, 5)),
-            LayerBlock(layers=1, alpha_cells=10, r_edges=(0, 1, 5), first_id=2),
-        )
-    ),
-}
 ANGLES = np.radians([45, 60, 89.9, 90, 90.01, 100, 120, 135])
 
 
@@ -56,7 +48,7 @@ def session_of(nodes: Nodes, inputs: dict[str, int], outputs: dict[str, int]) ->
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("mesh", MIRRORED.values(), ids=MIRRORED)
 def test_images_are_those_of_the_mirror_bit_for_bit(mesh: ReadoutMesh) -> None:
     mirror, nodes, voxels = Mirror.of(DOMAIN, NAMES, mesh), Nodes("here"), mesh.n_voxels
     known, images = folded(nodes, "conditions", 1, 2, output="known")
@@ -88,7 +80,7 @@ def test_a_program_may_tell_theta_in_another_unit_and_read_another_order() -> No
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(3)
-    detector = Detector(name="barrel", mesh=MESHES["regular"], energy_scale=0.033, readout_threshold=5e-4)
+    detector = Detector(name="barrel", mesh=MIRRORED["regular"], energy_scale=0.033, readout_threshold=5e-4)
     settings = {"hidden": (16, 8), "latent": 4, "conditions": NAMES}
     generator = build("vae", settings, detector, DOMAIN).eval()
     description = ModelDescription(family="vae", settings=settings, domain=DOMAIN, detector=detector)

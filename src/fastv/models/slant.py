@@ -48,6 +48,7 @@ class Slant(nn.Module):
         self.right = torch.pi / 2 if scaler.domain.right_angle is None else scaler.domain.right_angle
         edges = torch.tensor(mesh.blocks[0].r_edges)
         radii = (edges[1:] + edges[:-1]) / 2
+        # A mesh that does not give its thickness has another scale of s, which a network takes as well.
         thickness = mesh.blocks[0].thickness or 1.0
         depths = thickness * (torch.arange(mesh.blocks[0].layers) + 0.5)
         self.register_buffer("ratio", radii[:, None] / depths, persistent=False)
